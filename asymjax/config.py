@@ -1,0 +1,171 @@
+"""Configuration: frozen dataclasses whose field docstrings are the command line's help. Imports no JAX.
+
+Scripts compose these groups; every field of a group becomes a flag (``--arch``, ``--num-chains``). All groups but
+:class:`RunConfig` are scientific: they enter the hash that names a run directory.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which data, and how it is split."""
+
+    dataset: str = "digits"
+    """Embedded: digits, diabetes, breast_cancer, wine, mnist5k. From files: mnist, cifar10, cifar100,
+    uci/NAME or uci/NAME/SPLIT, table/FILE."""
+    data_dir: Path | None = None
+    """Folder with the files of a dataset that is not embedded."""
+    data_seed: int = 0
+    """Seed of the split and the order of the rows."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A backbone, and the method that breaks its symmetries."""
+
+    arch: str = "standard"
+    """Symmetry-breaking method: standard, w_asym, pruned, sigma_asym, syre."""
+    backbone: str = "mlp"
+    """Network family: mlp, cnn."""
+    widths: tuple[int, ...] = (32, 32)
+    """Units of each hidden layer (mlp) or channels of each convolution (cnn)."""
+    norm: Literal["none", "layer"] = "none"
+    """Normalisation after each hidden linear map: none, or layer (GroupNorm with one group in the cnn)."""
+    activation: str = "gelu"
+    """Activation: relu, gelu, silu, tanh, identity. sigma_asym replaces it by its gate."""
+    num_fixed: tuple[int | float, ...] = ()
+    """Fixed inputs of each unit (w_asym, pruned): a count (8) or a fraction of the fan-in (0.125), once for all
+    layers or one a layer. Default: 1/8 of the fan-in, 1/2 in the last layer."""
+    fixed_scale: tuple[float, ...] = ()
+    """Standard deviation of what is fixed, once or one a layer. Default: 0.5 (w_asym), 1 (gates of sigma_asym),
+    the standard deviation of the prior (syre)."""
+    gate_scaling: Literal["none", "inv_sqrt"] = "none"
+    """Gate matrices of sigma_asym: entries of standard deviation fixed_scale (none) or fixed_scale / sqrt(width)."""
+    mask_kind: Literal["random_subsets", "densest", "filter_subsets"] = "random_subsets"
+    """Which inputs are fixed: a random subset for each unit, the densest distinct masks, or whole input channels of
+    a convolution."""
+    mask_seed: int = 0
+    """Seed of what is fixed: the identity of the model, shared by all its seeds and chains."""
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How one network is trained."""
+
+    optimizer: Literal["adamw", "adam", "sgd", "lamb"] = "adamw"
+    """Optimizer (sgd has momentum 0.9)."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of kernels, biases and norms (adamw, lamb)."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Learning rate over the steps after warmup."""
+    warmup_steps: int = 0
+    """Steps of linear learning-rate warmup."""
+    clip_norm: float | None = None
+    """Clip the global norm of the gradient to this."""
+    num_epochs: int = 25
+    """Passes over the training rows."""
+    batch_size: int | None = 64
+    """Rows a step; None takes all rows in every step."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """Which networks are trained."""
+
+    num_seeds: int = 4
+    """Networks, one a seed."""
+    init_seed: int = 0
+    """Seed of the initial positions."""
+    seed: int = 0
+    """Seed of the training or sampling noise."""
+
+
+@dataclass(frozen=True)
+class PosteriorConfig:
+    """Prior, likelihood and temperature."""
+
+    prior: Literal["fan_in", "isotropic"] = "fan_in"
+    """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale. Biases and norms have
+    prior_scale (norm scales around 1)."""
+    prior_scale: float = 1.0
+    """Standard deviation of the prior, in the units of ``prior``."""
+    noise: Literal["heteroscedastic", "learned", "fixed"] = "heteroscedastic"
+    """Regression noise: a second output of the network, one learned scale, or noise_scale."""
+    noise_scale: float = 0.1
+    """Standard deviation of the noise in standardised units, where noise is fixed."""
+    temperature: float = 1.0
+    """T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior."""
+
+
+@dataclass(frozen=True)
+class HMCConfig:
+    """Chains, their start, and Hamiltonian Monte Carlo."""
+
+    num_chains: int = 4
+    """Chains, each from its own init seed."""
+    num_draws: int = 1000
+    """Kept draws a chain."""
+    thinning: int = 1
+    """Keep one draw in this many."""
+    num_warmup: int = 200
+    """Draws a chain that adapt and are dropped."""
+    start: Literal["map", "prior"] = "map"
+    """Start chains at the optimum of the same density (a MAP ensemble), or at draws from the prior."""
+    map_steps: int = 2000
+    """Full-batch optimizer steps to the optimum."""
+    map_learning_rate: float = 0.02
+    """Peak learning rate on the way to the optimum (cosine schedule)."""
+    target_acceptance_rate: float = 0.85
+    """Acceptance rate that the step size is tuned to."""
+    mass_matrix: Literal["prior", "adapted"] = "prior"
+    """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
+    trajectory_length: Literal["auto"] | float = "auto"
+    """Integration time in units of the metric's scale; auto is pi/2, which with mass_matrix prior is (pi/2) times the
+    prior scale."""
+    jitter: float = 0.5
+    """Trajectory lengths are uniform within this fraction of trajectory_length; 0 fixes them."""
+    max_integration_steps: int = 1000
+    """Leapfrog steps a draw at most."""
+    keep: Literal["auto", "weights", "outputs"] = "auto"
+    """What to keep of each draw: weights, or only the outputs on test and noise inputs; auto keeps weights while they
+    take less than 2 GB."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where results go and where work runs; none of it changes a result beyond rounding."""
+
+    preset: str = "default"
+    """Named settings to start from; flags given beside it win."""
+    out: Path = Path("results")
+    """Parent of the run directories."""
+    run_dir: Path | None = None
+    """This very run directory, instead of a name below ``out``."""
+    force: bool = False
+    """Delete a finished or half-finished run in that directory and start again."""
+    placement: Literal["auto", "vectorized", "sequential"] = "auto"
+    """Networks or chains inside a device: at once (vmap) or one after the other (lax.map); auto is sequential on CPU
+    and vectorized on accelerators."""
+    num_devices: int | None = None
+    """Devices to spread networks or chains over; must divide their number. Default: the largest number that does."""
+    progress: bool = True
+    """Show a progress bar."""
+
+
+MODEL_PRESETS: dict[str, ModelConfig] = {
+    "paper_mlp_mnist": ModelConfig(
+        widths=(512, 512, 512), norm="layer", num_fixed=(64, 64, 64, 256), fixed_scale=(1.0, 1.0, 0.5, 0.25)
+    ),
+    "paper_bnn_mlp8": ModelConfig(
+        widths=(256,) * 8, norm="layer", activation="relu", num_fixed=(8,), fixed_scale=(0.5,)
+    ),
+    "paper_bnn_mlp16": ModelConfig(
+        widths=(256,) * 16, norm="layer", activation="relu", num_fixed=(8,), fixed_scale=(0.5,)
+    ),
+}
+"""Models of Lim et al. (2024), tables of section 5 and appendix, at 784 inputs and 10 classes."""

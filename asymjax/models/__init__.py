@@ -1,0 +1,9 @@
+"""Networks as pure functions over (position, frozen).
+
+In: a ``ModelConfig`` and shapes. Out: a ``Model``. A backbone is one module in ``backbones/``, a symmetry-breaking
+method one module in ``asymmetry/``; each joins its folder's registry with one line.
+"""
+
+from asymjax.models.build import anatomy, build_model
+
+__all__ = ["anatomy", "build_model"]

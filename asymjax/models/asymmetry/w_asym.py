@@ -1,0 +1,222 @@
+"""W-asymmetric networks: in every unit some weights are fixed and frozen, the rest are trained.
+
+W_eff = M * W + (1 - M) * F with F = kappa * N(0, 1) (Lim et al. 2024, section 4.1). The trained entries are packed into
+one flat leaf a kernel, so that nothing frozen is ever a coordinate.
+"""
+
+import math
+import warnings
+from functools import partial
+from itertools import chain, combinations, islice
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from asymjax.config import ModelConfig
+from asymjax.models.asymmetry.method import Constants, Layer, Method, broadcast_to_layers
+from asymjax.types import Array, Key
+
+DEFAULT_FIXED_SCALE = 0.5
+DEFAULT_FRACTION, DEFAULT_LAST_FRACTION = 1 / 8, 1 / 2
+
+
+# Which inputs are fixed ------------------------------------------------------------------------------------------
+
+
+def num_choices(layer: Layer) -> int:
+    """Return how many inputs of a unit can be fixed: its fan-in, or its input channels for ``filter_subsets``."""
+    return layer.shape[-2] if layer.mask_kind == "filter_subsets" else layer.fan_in
+
+
+def _default_num_fixed(layer: Layer) -> int:
+    """Return the smallest feasible count at or above the default fraction."""
+    choices = num_choices(layer)
+    count = max(1, round(choices * (DEFAULT_LAST_FRACTION if layer.is_last else DEFAULT_FRACTION)))
+    while count < choices and math.comb(choices, count) < layer.num_units:
+        count += 1
+    return count
+
+
+def _check(layer: Layer) -> Layer:
+    """Refuse what cannot be met, warn of a layer without a free entry."""
+    choices, units, count = num_choices(layer), layer.num_units, layer.num_fixed
+    where = f"{layer.path} {layer.shape}"
+    if layer.mask_kind == "densest":
+        if choices < 64 and units > 2**choices:
+            raise ValueError(f"{where}: {units} units need distinct masks, {choices} inputs have only {2**choices}")
+        return layer
+    if not 0 <= count <= choices:
+        raise ValueError(f"{where}: num_fixed is {count}; each unit has {choices} inputs that can be fixed")
+    if 0 < count < choices and math.comb(choices, count) < units:
+        raise ValueError(
+            f"{where}: {units} units need distinct masks, but {choices} inputs have only "
+            f"{math.comb(choices, count)} subsets of num_fixed = {count}"
+        )
+    if count == choices:
+        warnings.warn(f"{where}: num_fixed = {count} is the whole fan-in, so this kernel is not trained", stacklevel=2)
+    return layer
+
+
+def _count(value: int | float, layer: Layer) -> int:
+    if isinstance(value, int):
+        return value
+    if not 0 <= value <= 1:
+        raise ValueError(f"num_fixed = {value} for {layer.path}: a fraction of the fan-in lies in [0, 1]")
+    return round(value * num_choices(layer))
+
+
+def settle(config: ModelConfig, layers: list[Layer]) -> list[Layer]:
+    """Fill in ``num_fixed`` and ``fixed_scale`` of every layer.
+
+    Raises
+    ------
+    ValueError
+        If a count exceeds the fan-in, or a layer has more units than distinct masks.
+    """
+    layers = [layer._replace(mask_kind=_mask_kind(config.mask_kind, layer)) for layer in layers]
+    scales = broadcast_to_layers(config.fixed_scale or (DEFAULT_FIXED_SCALE,), layers, "fixed_scale")
+    if config.num_fixed:
+        values = broadcast_to_layers(config.num_fixed, layers, "num_fixed")
+        counts = [_count(value, layer) for value, layer in zip(values, layers, strict=True)]
+    else:
+        counts = [_default_num_fixed(layer) for layer in layers]
+    return [
+        _check(layer._replace(num_fixed=count, fixed_scale=scale))
+        for layer, count, scale in zip(layers, counts, scales, strict=True)
+    ]
+
+
+def _mask_kind(mask_kind: str, layer: Layer) -> str:
+    """Whole channels exist in convolutions only; dense layers of such a network fix single inputs."""
+    is_convolution = len(layer.shape) > 2
+    return "random_subsets" if mask_kind == "filter_subsets" and not is_convolution else mask_kind
+
+
+def _random_subsets(key: Key, num_units: int, num_choices: int, num_fixed: int) -> Array:
+    """Draw one subset a unit [num_units, num_choices] bool, all distinct.
+
+    Units that repeat an earlier one are drawn again until none does; this is uniform over distinct families.
+    """
+
+    def draw(key: Key) -> Array:
+        rank = jnp.argsort(jnp.argsort(jax.random.uniform(key, (num_units, num_choices)), axis=1), axis=1)
+        return rank < num_fixed
+
+    def repeats(mask: Array) -> Array:
+        rows = mask.astype(jnp.float32)
+        same = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST) == num_fixed
+        return jnp.any(jnp.tril(same, -1), axis=1)
+
+    def redraw(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        attempt, mask = carry
+        fresh = draw(jax.random.fold_in(key, attempt))
+        return attempt + 1, jnp.where(repeats(mask)[:, None], fresh, mask)
+
+    first = (jnp.array(1), draw(jax.random.fold_in(key, 0)))
+    return lax.while_loop(lambda carry: jnp.any(repeats(carry[1])), redraw, first)[1]
+
+
+def _densest(num_units: int, num_choices: int) -> np.ndarray:
+    """Fix nothing in the first unit, then all 1-subsets, then 2-subsets, in lexicographic order."""
+    subsets = chain.from_iterable(combinations(range(num_choices), size) for size in range(num_choices + 1))
+    mask = np.zeros((num_units, num_choices), bool)
+    for row, subset in zip(mask, islice(subsets, num_units), strict=True):
+        row[list(subset)] = True
+    return mask
+
+
+def is_fixed(key: Key, layer: Layer) -> Array:
+    """Return which entries of a kernel are fixed, bool of the kernel's shape."""
+    choices = num_choices(layer)
+    if layer.mask_kind == "densest":
+        mask = jnp.asarray(_densest(layer.num_units, choices))
+    elif layer.num_fixed == choices:
+        mask = jnp.ones((layer.num_units, choices), bool)
+    else:
+        mask = _random_subsets(key, layer.num_units, choices, layer.num_fixed)
+    if layer.mask_kind == "filter_subsets":
+        return jnp.broadcast_to(mask.T, layer.shape)
+    return mask.T.reshape(layer.shape)
+
+
+def num_frozen(layer: Layer) -> int:
+    """Return how many entries of the kernel are fixed."""
+    if layer.mask_kind == "densest":
+        return int(_densest(layer.num_units, num_choices(layer)).sum())
+    return layer.num_fixed * layer.num_units * layer.fan_in // num_choices(layer)
+
+
+# Kernels from free and fixed entries -----------------------------------------------------------------------------
+
+
+def freeze_kernel(key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
+    """Draw mask and fixed values of one kernel.
+
+    Returns
+    -------
+    None where nothing is fixed, or a dictionary with ``fixed_value`` (float32, kernel shape, zero where free),
+    ``free_index`` (int32 [num_free], positions of the free entries in the raveled kernel, ascending) and
+    ``source_index`` (int32, kernel shape: where in the leaf a free entry comes from; num_free where fixed).
+    """
+    size = math.prod(layer.shape)
+    num_free = size - num_frozen(layer)
+    if num_free == size:
+        return None
+    mask_key, value_key = jax.random.split(key)
+    fixed = is_fixed(mask_key, layer)
+    value = fixed_scale * layer.fixed_scale * jax.random.normal(value_key, layer.shape)
+    rank = jnp.cumsum(~fixed.ravel(), dtype=jnp.int32) - 1
+    return {
+        "fixed_value": jnp.where(fixed, value, 0.0),
+        "free_index": jnp.nonzero(~fixed.ravel(), size=num_free)[0].astype(jnp.int32),
+        "source_index": jnp.where(fixed, num_free, rank.reshape(layer.shape)),
+    }
+
+
+@partial(jax.custom_vjp, nondiff_argnums=())
+def _spread(leaf: Array, source_index: Array, free_index: Array) -> Array:
+    """Place the leaf's entries in the kernel, zero elsewhere; a gather both ways, since scatters are slow."""
+    return leaf.at[source_index].get(mode="fill", fill_value=0.0)
+
+
+def _spread_forward(leaf: Array, source_index: Array, free_index: Array) -> tuple[Array, Array]:
+    return _spread(leaf, source_index, free_index), free_index
+
+
+def _spread_backward(free_index: Array, kernel_grad: Array) -> tuple[Array, None, None]:
+    return kernel_grad.ravel()[free_index], None, None
+
+
+_spread.defvjp(_spread_forward, _spread_backward)
+
+
+def merge_kernel(leaf: Array | None, constants: Constants) -> Array:
+    """Return the effective kernel M * W + (1 - M) * F."""
+    if leaf is None:
+        return constants["fixed_value"]
+    free = _spread(leaf, constants["source_index"], constants["free_index"])
+    return jnp.where(free_mask(constants), free, constants["fixed_value"])
+
+
+def split_kernel(kernel: Array, constants: Constants) -> Array | None:
+    """Return the free entries of a kernel, or None where there is none."""
+    free_index = constants["free_index"]
+    return kernel.ravel()[free_index] if free_index.size else None
+
+
+def free_mask(constants: Constants) -> Array:
+    """Return where the kernel's entries are free, bool of the kernel's shape."""
+    return constants["source_index"] < constants["free_index"].size
+
+
+METHOD = Method(
+    settle=settle,
+    freeze_kernel=freeze_kernel,
+    merge_kernel=merge_kernel,
+    split_kernel=split_kernel,
+    init_kernel=split_kernel,
+    free_mask=free_mask,
+)

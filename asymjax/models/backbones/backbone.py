@@ -1,0 +1,48 @@
+"""The contract of a backbone, and what all backbones share: activations and initialisers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from asymjax.config import ModelConfig
+from asymjax.types import Array, Key, PermutationSpec
+
+# (site name, x, feature axis) -> activations; how a method reaches the activations of a backbone.
+ActivationHook = Callable[[str, Array, int], Array]
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "tanh": jnp.tanh,
+    "identity": lambda x: x,
+}
+
+
+class Backbone(NamedTuple):
+    """An architecture.
+
+    Attributes
+    ----------
+    make_module : (config, num_outputs, activation hook) -> Linen module on inputs [rows, *input_shape].
+    permutation_spec : (config) -> PermutationSpec of its parameters.
+    """
+
+    make_module: Callable[[ModelConfig, int, ActivationHook], nn.Module]
+    permutation_spec: Callable[[ModelConfig], PermutationSpec]
+
+
+kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""Uniform in +-1/sqrt(fan_in), as in the networks of Lim et al. (2024)."""
+
+
+def bias_init(fan_in: int) -> Callable[..., Array]:
+    """Return an initialiser of biases, uniform in +-1/sqrt(fan_in)."""
+
+    def init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return init

@@ -1,0 +1,85 @@
+"""Multilayer perceptron: hidden layers of linear map, optional LayerNorm and activation, then a linear map."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from asymjax.config import ModelConfig
+from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, kernel_init
+from asymjax.types import Array, PermutationSpec
+
+
+class UnitFirstDense(nn.Module):
+    """``nn.Dense`` for activations laid out [units, rows], with the same parameters."""
+
+    features: int
+    kernel_init: Callable
+    bias_init: Callable
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map x [inputs, rows] to [features, rows]."""
+        kernel = self.param("kernel", self.kernel_init, (x.shape[0], self.features))
+        bias = self.param("bias", self.bias_init, (self.features,))
+        return lax.dot_general(kernel, x, (((0,), (0,)), ((), ()))) + bias[:, None]
+
+
+class MLP(nn.Module):
+    """Multilayer perceptron on flattened inputs.
+
+    Attributes
+    ----------
+    widths : units of each hidden layer.
+    num_outputs : outputs of the last, linear layer.
+    norm : ``"none"``, or ``"layer"`` for a LayerNorm before each activation.
+    unit_first : lay activations out [units, rows]; faster where units are few and rows many.
+    activation : hook called at the sites ``act_0``, ``act_1``, ...
+    """
+
+    widths: tuple[int, ...]
+    num_outputs: int
+    norm: str
+    unit_first: bool
+    activation: ActivationHook
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return outputs [rows, num_outputs] of x [rows, ...]."""
+        x = x.reshape(x.shape[0], -1)
+        axis, dense = (0, UnitFirstDense) if self.unit_first else (-1, nn.Dense)
+        x = x.T if self.unit_first else x
+        for i, width in enumerate(self.widths):
+            x = dense(width, kernel_init=kernel_init, bias_init=bias_init(x.shape[axis]), name=f"dense_{i}")(x)
+            if self.norm == "layer":
+                x = nn.LayerNorm(reduction_axes=axis, feature_axes=axis, name=f"norm_{i}")(x)
+            x = self.activation(f"act_{i}", x, axis)
+        x = dense(self.num_outputs, kernel_init=kernel_init, bias_init=bias_init(x.shape[axis]), name="output")(x)
+        return x.T if self.unit_first else jnp.asarray(x)
+
+
+# Widths up to this are faster with units first on CPU, since a row is then shorter than a few vector registers.
+UNIT_FIRST_WIDTH = 16
+
+
+def make_module(config: ModelConfig, num_outputs: int, activation: ActivationHook) -> nn.Module:
+    """Build the module of a configuration."""
+    unit_first = bool(config.widths) and max(config.widths) <= UNIT_FIRST_WIDTH
+    return MLP(config.widths, num_outputs, config.norm, unit_first, activation)
+
+
+def permutation_spec(config: ModelConfig) -> PermutationSpec:
+    """Return one permutation a hidden layer, acting on its kernel's columns, bias, norm and the next kernel's rows."""
+    spec: dict[str, tuple[str | None, ...]] = {}
+    incoming = None
+    for i in range(len(config.widths)):
+        outgoing = f"units_{i}"
+        spec |= {f"dense_{i}/kernel": (incoming, outgoing), f"dense_{i}/bias": (outgoing,)}
+        if config.norm == "layer":
+            spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
+        incoming = outgoing
+    return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
+
+
+BACKBONE = Backbone(make_module, permutation_spec)

@@ -1,0 +1,177 @@
+"""From a configuration and shapes to a :class:`~asymjax.types.Model`."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import ShapeDtypeStruct
+
+from asymjax import rng, trees
+from asymjax.config import ModelConfig
+from asymjax.models.asymmetry import METHODS
+from asymjax.models.asymmetry.method import Layer, Method
+from asymjax.models.backbones import BACKBONES
+from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
+from asymjax.types import Array, Frozen, Key, Model, Params, Position
+
+
+class Anatomy(NamedTuple):
+    """What a backbone consists of, in the order of its forward pass.
+
+    Attributes
+    ----------
+    params : parameter path -> ``jax.ShapeDtypeStruct``.
+    layers : the kernels, settled by the method.
+    sites : activation site -> width.
+    """
+
+    params: dict[str, ShapeDtypeStruct]
+    layers: dict[str, Layer]
+    sites: dict[str, int]
+
+
+def choose(registry: dict[str, Any], name: str, what: str) -> Any:
+    """Look a name up.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown; the message lists the known ones.
+    """
+    if name not in registry:
+        raise ValueError(f"unknown {what} {name!r}, choose from {', '.join(registry)}")
+    return registry[name]
+
+
+def _in_order(tree: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the paths of a nested dictionary in insertion order, which Flax makes the order of the forward pass."""
+    paths: list[str] = []
+    for name, node in tree.items():
+        paths += _in_order(node, f"{prefix}{name}/") if isinstance(node, dict) else [prefix + name]
+    return paths
+
+
+def anatomy(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> Anatomy:
+    """Trace the backbone once, without computing, and settle the method on its layers.
+
+    Parameters
+    ----------
+    config : the model's configuration.
+    input_shape : shape of one input, without the row axis.
+    num_outputs : outputs of the network.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or the method's settings cannot be met.
+    """
+    backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
+    method: Method = choose(METHODS, config.arch, "arch")
+    choose(ACTIVATIONS, config.activation, "activation")
+    sites: dict[str, int] = {}
+    order: list[str] = []
+
+    def record(site: str, x: Array, feature_axis: int) -> Array:
+        sites[site] = x.shape[feature_axis]
+        return x
+
+    def init(key: Key, x: Array) -> Params:
+        params = backbone.make_module(config, num_outputs, record).init(key, x)["params"]
+        order.extend(_in_order(params))
+        return params
+
+    shapes = trees.flatten(jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *input_shape))))
+    params = {path: shapes[path] for path in order}
+    kernels = [path for path in order if path.endswith("/kernel")]
+    layers = [Layer(path, params[path].shape, is_last=path == kernels[-1]) for path in kernels]
+    return Anatomy(params, {layer.path: layer for layer in method.settle(config, layers)}, sites)
+
+
+def build_model(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> Model:
+    """Build the pure functions of one network family.
+
+    Parameters
+    ----------
+    config : the model's configuration.
+    input_shape : shape of one input, without the row axis.
+    num_outputs : outputs of the network.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, the method's settings cannot be met, or (from ``forward``) inputs have another shape.
+    """
+    method: Method = choose(METHODS, config.arch, "arch")
+    backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
+    body = anatomy(config, input_shape, num_outputs)
+    activation = ACTIVATIONS[config.activation]
+
+    def freeze(mask_key: Key, fixed_scale: Any = 1.0) -> Frozen:
+        frozen = {
+            path: method.freeze_kernel(rng.named_key(mask_key, path), layer, fixed_scale)
+            for path, layer in body.layers.items()
+        } | {
+            site: method.freeze_gate(rng.named_key(mask_key, site), config, width, fixed_scale)
+            for site, width in body.sites.items()
+        }
+        return trees.unflatten({path: constants for path, constants in frozen.items() if constants is not None})
+
+    def constants_of(frozen: Frozen, path: str) -> dict[str, Array] | None:
+        node: Any = frozen
+        for name in path.split("/"):
+            node = node.get(name, {})
+        return node or None
+
+    def merge(position: Position, frozen: Frozen) -> Params:
+        leaves = trees.flatten(position)
+        params = {}
+        for path in body.params:
+            constants = constants_of(frozen, path)
+            params[path] = leaves[path] if constants is None else method.merge_kernel(leaves.get(path), constants)
+        return trees.unflatten(params)
+
+    def to_position(params: Params, frozen: Frozen, take: Any) -> Position:
+        leaves = {}
+        for path, param in trees.flatten(params).items():
+            constants = constants_of(frozen, path)
+            leaves[path] = param if constants is None else take(param, constants)
+        return trees.unflatten({path: leaf for path, leaf in leaves.items() if leaf is not None})
+
+    def split(params: Params, frozen: Frozen) -> Position:
+        return to_position(params, frozen, method.split_kernel)
+
+    def free_mask(frozen: Frozen) -> Params:
+        masks = {}
+        for path, shape in body.params.items():
+            constants = constants_of(frozen, path)
+            masks[path] = jnp.ones(shape.shape, bool) if constants is None else method.free_mask(constants)  # type: ignore[misc]
+        return trees.unflatten(masks)
+
+    def init(key: Key, frozen: Frozen) -> Position:
+        module = backbone.make_module(config, num_outputs, lambda site, x, axis: x)
+        params = module.init(key, jnp.zeros((1, *input_shape)))["params"]
+        return to_position(params, frozen, method.init_kernel)
+
+    def forward(params: Params, frozen: Frozen, x: Array) -> Array:
+        if x.shape[1:] != tuple(input_shape):
+            raise ValueError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
+
+        def activate(site: str, x: Array, feature_axis: int) -> Array:
+            return method.activate(activation, x, frozen.get(site), feature_axis)
+
+        return backbone.make_module(config, num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
+
+    def apply(position: Position, frozen: Frozen, x: Array) -> Array:
+        return forward(merge(position, frozen), frozen, x)
+
+    return Model(
+        init=init,
+        freeze=freeze,
+        merge=merge,
+        split=split,
+        forward=forward,
+        apply=apply,
+        free_mask=None if method.free_mask is None else free_mask,
+        params_shape=trees.unflatten(body.params),
+        permutation_spec=backbone.permutation_spec(config),
+    )

@@ -1,0 +1,145 @@
+"""The types that every room shares: NamedTuples of arrays and of pure functions.
+
+Two trees make a network. ``position`` holds the trainable leaves and nothing else; ``frozen`` holds what the
+symmetry-breaking method fixed. ``params`` are the effective weights that a backbone reads, formed by ``Model.merge``.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+Key = jax.Array
+Array = jax.Array
+PyTree = Any
+Position = dict[str, Any]
+Params = dict[str, Any]
+Frozen = dict[str, Any]
+
+
+class Split(NamedTuple):
+    """Rows of a dataset.
+
+    Attributes
+    ----------
+    inputs : float32 [rows, *input_shape], standardised with the training rows.
+    targets : int32 [rows] class indices, or float32 [rows, num_outputs] standardised with the training rows.
+    """
+
+    inputs: np.ndarray | Array
+    targets: np.ndarray | Array
+
+
+class Dataset(NamedTuple):
+    """A dataset in three splits.
+
+    Attributes
+    ----------
+    name : the name that ``asymjax.data.load`` was given.
+    task : ``"classification"`` or ``"regression"``.
+    train, validation, test : the splits; ``validation`` may have no rows.
+    num_outputs : number of classes, or of regression targets.
+    class_names : one name a class; empty for regression.
+    target_mean, target_scale : float64 [num_outputs]; raw target = standardised * scale + mean (0 and 1 for classes).
+    checksum : hexadecimal digest over all splits, dtypes and shapes included.
+    """
+
+    name: str
+    task: str
+    train: Split
+    validation: Split
+    test: Split
+    num_outputs: int
+    class_names: tuple[str, ...]
+    target_mean: np.ndarray
+    target_scale: np.ndarray
+    checksum: str
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the row axis."""
+        return tuple(self.train.inputs.shape[1:])
+
+
+# Parameter path -> for every axis the name of the unit permutation that acts on it, or None.
+PermutationSpec = Mapping[str, tuple[str | None, ...]]
+
+
+class Model(NamedTuple):
+    """A network as pure functions over (``position``, ``frozen``).
+
+    Attributes
+    ----------
+    init : (key, frozen) -> position; one network's trainable leaves.
+    freeze : (mask_key, fixed_scale=1.0) -> frozen; ``fixed_scale`` multiplies the configured scales and may be traced.
+    merge : (position, frozen) -> params; the only place where effective weights are formed. Affine in ``position``.
+    split : (params, frozen) -> position; the inverse of ``merge`` on its image.
+    forward : (params, frozen, x [rows, *input_shape]) -> outputs [rows, num_outputs]; also for params off the image.
+    apply : (position, frozen, x) -> outputs; ``forward`` of ``merge``.
+    free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
+        None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
+    params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.
+    permutation_spec : parameter path -> names of the unit permutations acting on its axes.
+    """
+
+    init: Callable[..., Position]
+    freeze: Callable[..., Frozen]
+    merge: Callable[[Position, Frozen], Params]
+    split: Callable[[Params, Frozen], Position]
+    forward: Callable[[Params, Frozen, Array], Array]
+    apply: Callable[[Position, Frozen, Array], Array]
+    free_mask: Callable[[Frozen], Params] | None
+    params_shape: Params
+    permutation_spec: PermutationSpec
+
+
+class Posterior(NamedTuple):
+    """An unnormalised posterior density; every argument may be traced.
+
+    Attributes
+    ----------
+    logprior : (position, prior_scale=1.0) -> [].
+    loglikelihood : (position, frozen, batch) -> [rows]; one number an example.
+    logdensity : (position, frozen, batch, temperature=1.0, prior_scale=1.0) -> []; the tempered sum of both.
+    """
+
+    logprior: Callable[..., Array]
+    loglikelihood: Callable[[Position, Frozen, Split], Array]
+    logdensity: Callable[..., Array]
+
+
+class Draw(NamedTuple):
+    """What a sampler keeps of one step; stacked by the driver to [chain, draw, ...].
+
+    Attributes
+    ----------
+    position : the trainable leaves, or None when only outputs are kept.
+    outputs : network outputs on the inputs given to ``collect`` [rows, num_outputs], or None.
+    logdensity : [] log density of the target at ``position``.
+    acceptance_rate : [] in [0, 1]; NaN where the sampler has none.
+    is_divergent : [] bool.
+    num_grad_evals : [] full-data gradients spent on this draw.
+    """
+
+    position: Position | None
+    outputs: Array | None
+    logdensity: Array
+    acceptance_rate: Array
+    is_divergent: Array
+    num_grad_evals: Array
+
+
+class Sampler(NamedTuple):
+    """A Markov kernel over positions.
+
+    Attributes
+    ----------
+    init : (position) -> state.
+    step : (key, state) -> (state, info).
+    collect : (state, info) -> Draw; the only thing that is kept.
+    """
+
+    init: Callable[[Position], Any]
+    step: Callable[[Key, Any], tuple[Any, Any]]
+    collect: Callable[[Any, Any], Draw]
