@@ -1,0 +1,60 @@
+"""Datasets.
+
+In: a dataset's name, the folder that holds its files (none for embedded sets) and a data seed.
+Out: a ``Dataset``: checked, split, standardised with the training rows; NumPy arrays throughout.
+To add one: a module whose ``load(name, data_dir, data_seed)`` makes ``checked_rows`` and returns ``split_at_random`` or
+``keep_test`` of them, and one line in ``DATASETS``. A key that ends in "/" is a family whose names go on.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from asymjax.data import cifar, embedded, idx, table, uci
+from asymjax.types import Dataset
+
+__all__ = ["DATASETS", "load"]
+
+DATASETS: dict[str, Callable[[str, str | Path | None, int], Dataset]] = {
+    "digits": embedded.load,
+    "diabetes": embedded.load,
+    "breast_cancer": embedded.load,
+    "wine": embedded.load,
+    "mnist5k": embedded.load,
+    "mnist": idx.load,
+    "cifar10": cifar.load,
+    "cifar100": cifar.load,
+    "uci/": uci.load,
+    "table/": table.load,
+}
+
+
+def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> Dataset:
+    """Load a dataset.
+
+    Sets without an official test set are shuffled and split 70/10/20 into training, validation and test rows. A set
+    with one keeps it exactly; its validation rows are a random 10 % of its training rows.
+
+    Parameters
+    ----------
+    name : a key of ``DATASETS``, or such a key with its rest: ``"uci/energy"``, ``"uci/energy/3"``, ``"table/a.csv"``.
+    data_dir : folder that holds the files; embedded sets ignore it.
+    data_seed : decides the random splits and the order of rows; 0 or more.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, and for content that is not what the format says; the message names file and place.
+    FileNotFoundError
+        For a file or folder that is missing; the message names what is there.
+    ImportError
+        For ``"mnist5k"`` without the extra that holds it.
+    """
+    family, slash, _ = name.partition("/")
+    if family + slash not in DATASETS:
+        raise ValueError(
+            f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}; "
+            "where a name ends in '/', go on with uci/NAME, uci/NAME/SPLIT or table/FILE"
+        )
+    if data_seed < 0:
+        raise ValueError(f"data_seed is {data_seed}, expected 0 or more")
+    return DATASETS[family + slash](name, data_dir, data_seed)

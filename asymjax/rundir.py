@@ -1,0 +1,354 @@
+"""The run directory: the only thing a run leaves, and all that a resumed run or a report reads.
+
+    config.json metrics.jsonl checkpoints/ draws/ summary.json figures/ DONE
+
+Work is divided into named phases, phases into chunks. A chunk is committed in this order: its draws (temporary name,
+fsync, rename), its metrics, its checkpoint. What lies beyond the last checkpoint is deleted when a run resumes, so a
+run that is killed anywhere and resumed leaves the same files as one that never stopped.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from asymjax import trees
+from asymjax.config import RunConfig
+from asymjax.errors import InputError
+from asymjax.types import PyTree
+
+LIBRARIES = ("asymjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "blackjax", "numpy")
+
+
+# Names and records -----------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """Return dataclasses, paths, tuples and arrays as what JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(name): to_json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    return str(value) if isinstance(value, Path) else value
+
+
+def config_hash(scientific: Mapping[str, Any]) -> str:
+    """Return eight hexadecimal digits that identify a scientific configuration."""
+    return hashlib.sha256(json.dumps(to_json(scientific), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return ``"name: old -> new"`` for every field of two nested configurations that differs."""
+    old_flat, new_flat = trees.flatten(old), trees.flatten(new)
+    names = sorted(old_flat.keys() | new_flat.keys())
+    return [
+        f"{name}: {old_flat.get(name)!r} -> {new_flat.get(name)!r}"
+        for name in names
+        if old_flat.get(name) != new_flat.get(name)
+    ]
+
+
+def _git(*words: str) -> str:
+    folder = Path(__file__).parent
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def provenance() -> dict[str, Any]:
+    """Return where numbers come from: command, commit, versions, devices, precision."""
+    device = jax.devices()[0]
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _git("rev-parse", "HEAD") or None,
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "versions": {name: version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
+        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "precision": {"x64": bool(jax.config.jax_enable_x64), "matmul": jax.config.jax_default_matmul_precision},
+        "prng": jax.config.jax_default_prng_impl,
+    }
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+# The directory ---------------------------------------------------------------------------------------------------
+
+
+class RunDir:
+    """One run directory, open for writing and locked against a second process.
+
+    Attributes
+    ----------
+    path : the directory.
+    seconds : wall-clock seconds by kind of work, accumulated over resumed runs.
+    show_progress : whether progress bars are shown.
+    """
+
+    def __init__(self, path: Path, show_progress: bool = True):
+        self.path = path
+        self.seconds: dict[str, float] = {}
+        self.show_progress = show_progress
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._lock = open(path / ".lock", "w")  # noqa: SIM115  (held until the process ends)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise InputError(f"{path} is in use by another process; wait for it, or choose another --run-dir") from None
+
+    # Records
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return json.loads((self.path / "config.json").read_text())
+
+    def identify(self, **checksums: str) -> None:
+        """Note checksums of what the run depends on, or compare them with those noted before.
+
+        Raises
+        ------
+        InputError
+            If one differs: the run would go on with another dataset or other frozen constants.
+        """
+        record = self.record
+        known = record.setdefault("checksums", {})
+        for name, value in checksums.items():
+            if known.setdefault(name, value) != value:
+                raise InputError(
+                    f"{self.path}: the checksum of {name} is {value[:12]}, the run began with {known[name][:12]}; "
+                    "restore what it began with, or begin anew with --force or another --run-dir"
+                )
+        _replace_file(self.path / "config.json", json.dumps(record, indent=1).encode())
+
+    @contextmanager
+    def clock(self, kind: str) -> Iterator[None]:
+        """Add the wall-clock seconds of the block to ``seconds[kind]``."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + perf_counter() - start
+
+    # Phases
+
+    def _manager(self, phase: str) -> ocp.CheckpointManager:
+        if phase not in self._managers:
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+            self._managers[phase] = ocp.CheckpointManager(self.path / "checkpoints" / phase, options=options)
+        return self._managers[phase]
+
+    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
+        """Return the chunks done in a phase and the state after them, and delete what lies beyond.
+
+        Parameters
+        ----------
+        phase : name of the phase.
+        like : a state of the same structure and shapes (arrays or shape structs).
+
+        Returns
+        -------
+        ``(num_done, state)`` with NumPy leaves, or ``(0, None)`` where nothing was committed.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint is damaged or holds another structure.
+        """
+        done = self._manager(phase).latest_step() or 0
+        self._truncate(phase, done)
+        if done == 0:
+            return 0, None
+        folder = self.path / "checkpoints" / phase / str(done)
+        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
+        try:
+            kept = self._manager(phase).restore(done, args=args)
+        except Exception as error:  # Orbax raises many kinds for damaged files.
+            raise InputError(
+                f"{folder} cannot be read ({type(error).__name__}: {str(error)[:200]}); delete that folder to go on "
+                "from the checkpoint before it"
+            ) from error
+        for kind, seconds in kept["meta"]["seconds"].items():
+            self.seconds[kind] = max(seconds, self.seconds.get(kind, 0.0))
+        return done, kept["state"]
+
+    def commit(
+        self,
+        phase: str,
+        num_done: int,
+        state: PyTree,
+        draws: Mapping[str, np.ndarray] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a chunk permanent: draws, then metrics, then the checkpoint.
+
+        Parameters
+        ----------
+        phase : name of the phase.
+        num_done : chunks done, this one included.
+        state : what the next chunk starts from.
+        draws : arrays to append to ``draws/``, if any.
+        metrics : one line for ``metrics.jsonl``, if any.
+        """
+        if draws is not None:
+            self._write_draws(num_done - 1, draws)
+        if metrics is not None:
+            line = {"phase": phase, "chunk": num_done - 1, "seconds": sum(self.seconds.values())} | to_json(metrics)
+            with open(self.path / "metrics.jsonl", "a") as file:
+                file.write(json.dumps(line) + "\n")
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(trees.to_host(state)), meta=ocp.args.JsonSave({"seconds": self.seconds})
+        )
+        self._manager(phase).save(num_done, args=args, force=True)
+
+    def _write_draws(self, chunk: int, draws: Mapping[str, np.ndarray]) -> None:
+        folder = self.path / "draws"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"chunk-{chunk:05d}.p{jax.process_index()}.npz"
+        temporary = folder / f".{path.name}.tmp"
+        try:
+            with open(temporary, "wb") as file:
+                np.savez(file, **draws)  # type: ignore[arg-type]
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _truncate(self, phase: str, done: int) -> None:
+        """Delete metrics of a phase, and draws if it is the sampling phase, that no checkpoint covers."""
+        metrics = self.path / "metrics.jsonl"
+        if metrics.exists():
+            lines = metrics.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if _is_covered(line, phase, done)]
+            if kept != lines:
+                _replace_file(metrics, "".join(kept).encode())
+        if phase == "sample":
+            for path in (self.path / "draws").glob("chunk-*.npz"):
+                if int(path.name.split("-")[1].split(".")[0]) >= done:
+                    path.unlink()
+            for path in (self.path / "draws").glob(".*.tmp"):
+                path.unlink()
+
+    # The end
+
+    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write ``name`` (an .npz file) for reports; rewritten whole when a run resumes."""
+        path = self.path / name
+        temporary = path.with_name(f".{name}.tmp")
+        with open(temporary, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        temporary.rename(path)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json, then DONE."""
+        _replace_file(self.path / "summary.json", json.dumps(to_json(summary), indent=1).encode())
+        _replace_file(self.path / "DONE", b"")
+
+
+def _is_covered(line: str, phase: str, done: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return False  # A line cut short by a kill.
+    return entry["phase"] != phase or entry["chunk"] < done
+
+
+def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: RunConfig) -> RunDir:
+    """Create the run directory of a configuration, or open it to resume.
+
+    Parameters
+    ----------
+    experiment : name of the experiment, the folder below ``run.out``.
+    name : readable part of the directory's name, such as ``"mlp-w_asym-digits-hmc"``.
+    scientific : the fields that decide the result; they name the directory and must agree with it.
+    run : where it goes.
+
+    Raises
+    ------
+    InputError
+        If the directory holds a finished run or one with another configuration, is in use, or cannot be written.
+    """
+    path = run.run_dir or run.out / experiment / f"{name}-{config_hash(scientific)}"
+    scientific = json.loads(json.dumps(to_json(scientific)))
+    if run.force and path.exists():
+        if any(path.iterdir()) and not (path / "config.json").exists():
+            raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
+        shutil.rmtree(path)
+    record_path = path / "config.json"
+    if record_path.exists():
+        _check_same(path, scientific)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        opened = RunDir(path.absolute(), run.progress)
+        if not record_path.exists():
+            record = {"experiment": experiment, "config": scientific, "provenance": provenance()}
+            _replace_file(record_path, json.dumps(record, indent=1).encode())
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another --out or --run-dir") from error
+    return opened
+
+
+def _check_same(path: Path, scientific: Mapping[str, Any]) -> None:
+    try:
+        known = json.loads((path / "config.json").read_text())["config"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise InputError(f"{path / 'config.json'} is damaged; delete the directory or choose another") from error
+    if changed := differences(known, scientific):
+        raise InputError(
+            f"{path} holds a run with another configuration; it differs in\n  " + "\n  ".join(changed) + "\n"
+            "choose another --run-dir, or --force to delete that run and start again"
+        )
+    if (path / "DONE").exists():
+        raise InputError(
+            f"{path} is finished; see summary.json there, draw it with runs/report.py, or --force to start again"
+        )
+
+
+def require_space(path: Path, num_bytes: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises
+    ------
+    InputError
+        If fewer than ``num_bytes`` are free where ``path`` lies.
+    """
+    free = shutil.disk_usage(path).free
+    if free < num_bytes:
+        raise InputError(
+            f"{path} has {free / 1e6:,.0f} MB free, this run needs about {num_bytes / 1e6:,.0f} MB; "
+            "free some space, choose another --out, keep fewer draws or --keep outputs"
+        )

@@ -1,0 +1,142 @@
+"""One training run as pure functions of a key; sweeps map them over seeds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from asymjax import rng
+from asymjax.train.losses import Loss
+from asymjax.types import Array, Frozen, Key, Model, Position, PyTree, Split
+
+
+class TrainState(NamedTuple):
+    """One network in training.
+
+    Attributes
+    ----------
+    position : trainable leaves.
+    opt_state : state of the optimizer, over ``position``.
+    step : int32 [] steps done.
+    failed_step : int32 [] first step whose loss was not finite, or -1.
+    """
+
+    position: Position
+    opt_state: PyTree
+    step: Array
+    failed_step: Array
+
+
+class Trainer(NamedTuple):
+    """Training of one network; map it over seeds with ``parallel.map_leading``.
+
+    Attributes
+    ----------
+    init : (key, frozen) -> TrainState.
+    advance : (key, state, frozen, data, num_epochs) -> (TrainState, mean loss of each epoch [num_epochs]);
+        ``num_epochs`` is static.
+    train : (key, frozen, data) -> (TrainState, losses [num_epochs]); a whole run.
+    """
+
+    init: Callable[[Key, Frozen], TrainState]
+    advance: Callable[[Key, TrainState, Frozen, Split, int], tuple[TrainState, Array]]
+    train: Callable[[Key, Frozen, Split], tuple[TrainState, Array]]
+
+
+def _map_position_like(fn: Callable[[PyTree], PyTree], state: PyTree, position: PyTree) -> PyTree:
+    """Map ``fn`` over the subtrees of an optimizer state that have the structure of a position."""
+    structure = jax.tree.structure(position)
+
+    def is_position_like(node: PyTree) -> bool:
+        return jax.tree.structure(node) == structure
+
+    return jax.tree.map(lambda node: fn(node) if is_position_like(node) else node, state, is_leaf=is_position_like)
+
+
+def _mask(tree: PyTree, mask: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf, free: jnp.where(free, leaf, 0.0), tree, mask)
+
+
+def make_train(
+    model: Model,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    num_epochs: int,
+    batch_size: int | None,
+    in_effective_weights: bool = False,
+) -> Trainer:
+    """Build the training of one network.
+
+    Parameters
+    ----------
+    model : the network.
+    loss : see ``losses.Loss``.
+    optimizer : acts on ``position``.
+    num_epochs : passes over the training rows in ``train``.
+    batch_size : rows a step; an epoch visits ``rows // batch_size`` batches in an order of its own, so the few rows
+        that fill no batch differ from epoch to epoch. None takes all rows in every step.
+    in_effective_weights : inside a chunk, train the effective weights and mask gradient and update instead of
+        forming them anew in every step. The same numbers up to rounding, for elementwise optimizers on models with
+        a ``free_mask``; a scatter in every step is dear. Ignored where the model has no ``free_mask``.
+    """
+    effective = in_effective_weights and model.free_mask is not None
+
+    def init(key: Key, frozen: Frozen) -> TrainState:
+        position = model.init(rng.named_key(key, "init"), frozen)
+        return TrainState(position, optimizer.init(position), jnp.array(0), jnp.array(-1))
+
+    def enter(state: TrainState, frozen: Frozen) -> TrainState:
+        """Go to effective weights; moments spread with zeros, since ``merge`` is affine."""
+        zero = model.merge(jax.tree.map(jnp.zeros_like, state.position), frozen)
+
+        def spread(tree: PyTree) -> PyTree:
+            return jax.tree.map(jnp.subtract, model.merge(tree, frozen), zero)
+
+        opt_state = _map_position_like(spread, state.opt_state, state.position)
+        return state._replace(position=model.merge(state.position, frozen), opt_state=opt_state)
+
+    def leave(state: TrainState, frozen: Frozen) -> TrainState:
+        opt_state = _map_position_like(lambda tree: model.split(tree, frozen), state.opt_state, state.position)
+        return state._replace(position=model.split(state.position, frozen), opt_state=opt_state)
+
+    def step(state: TrainState, batch: Split, frozen: Frozen, mask: PyTree) -> tuple[TrainState, Array]:
+        apply = model.forward if effective else model.apply
+        value, grad = jax.value_and_grad(lambda position: loss(apply, position, frozen, batch))(state.position)
+        grad = _mask(grad, mask) if effective else grad
+        updates, opt_state = optimizer.update(grad, state.opt_state, state.position)
+        updates = _mask(updates, mask) if effective else updates
+        failed = jnp.where((state.failed_step < 0) & ~jnp.isfinite(value), state.step, state.failed_step)
+        return TrainState(optax.apply_updates(state.position, updates), opt_state, state.step + 1, failed), value  # type: ignore[arg-type]
+
+    def epoch(key: Key, state: TrainState, frozen: Frozen, data: Split, mask: PyTree) -> tuple[TrainState, Array]:
+        if batch_size is None:
+            return step(state, data, frozen, mask)
+        num_rows = data.targets.shape[0]
+        num_batches = num_rows // batch_size
+        order_key = jax.random.fold_in(key, state.step // num_batches)
+        order = jax.random.permutation(order_key, num_rows)[: num_batches * batch_size]
+
+        def one(state: TrainState, rows: Array) -> tuple[TrainState, Array]:
+            return step(state, Split(data.inputs[rows], data.targets[rows]), frozen, mask)
+
+        state, values = lax.scan(one, state, order.reshape(num_batches, batch_size))
+        return state, jnp.mean(values)
+
+    def advance(
+        key: Key, state: TrainState, frozen: Frozen, data: Split, num_epochs: int
+    ) -> tuple[TrainState, Array]:
+        mask: Any = model.free_mask(frozen) if effective else None  # type: ignore[misc]
+        state = enter(state, frozen) if effective else state
+        order_key = rng.named_key(key, "order")
+        state, losses = lax.scan(
+            lambda state, _: epoch(order_key, state, frozen, data, mask), state, None, length=num_epochs
+        )
+        return (leave(state, frozen) if effective else state), losses
+
+    def train(key: Key, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
+        return advance(key, init(key, frozen), frozen, data, num_epochs)
+
+    return Trainer(init, advance, train)

@@ -1,0 +1,93 @@
+"""Plain tables of numbers."""
+
+import numpy as np
+import pytest
+
+from asymjax.data import load
+from asymjax.data.table import read_table
+
+RNG = np.random.default_rng(0)
+VALUES = RNG.normal(size=(20, 3)).round(3)
+
+
+def text(separator=",", header="", end="\n"):
+    return header + end.join(separator.join(map(str, row)) for row in VALUES.tolist()) + end
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        text(","),
+        text(", "),
+        text("\t"),
+        text(" \t", end=" \n"),
+        text("   "),
+        text(" ", end="\r\n\r\n"),
+        text(",", "a,b,c\n"),
+        text("\t", "first name\tsecond name\ttarget\n"),
+        text(",", '"",b,c\n'),
+        "\ufeff" + text(","),
+        text(",")[:-1],
+    ],
+)
+def test_formats(tmp_path, content):
+    (tmp_path / "t").write_bytes(content.encode())
+    np.testing.assert_array_equal(read_table(tmp_path / "t"), VALUES)
+
+
+def test_last_column_is_the_target(tmp_path):
+    (tmp_path / "t.csv").write_text(text())
+    dataset = load("table/t.csv", tmp_path, data_seed=2)
+    assert (dataset.task, dataset.input_shape, dataset.num_outputs) == ("regression", (2,), 1)
+    assert [len(split.inputs) for split in dataset[2:5]] == [14, 2, 4]
+    raw = [split.targets * dataset.target_scale + dataset.target_mean for split in dataset[2:5]]
+    np.testing.assert_allclose(np.sort(np.concatenate(raw)[:, 0]), np.sort(VALUES[:, 2]), atol=1e-6)
+    assert load("table/t.csv", tmp_path, data_seed=2).checksum == dataset.checksum
+    assert load("table/t.csv", tmp_path, data_seed=3).checksum != dataset.checksum
+
+
+def test_dropped_columns_may_hold_text(tmp_path):
+    (tmp_path / "t").write_text("n,day,x,y\n1,2011-01-01,3,4\n2,2011-01-02,5,6\n")
+    np.testing.assert_array_equal(read_table(tmp_path / "t", ("day", "n")), [[3, 4], [5, 6]])
+    with pytest.raises(ValueError, match=r"t: expected a header with hour, got \['n', 'day', 'x', 'y'\]"):
+        read_table(tmp_path / "t", ("day", "hour"))
+    (tmp_path / "t").write_text("1,2\n3,4\n")
+    with pytest.raises(ValueError, match="t: expected a header with day, got no header"):
+        read_table(tmp_path / "t", ("day",))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("1,2,3\n\n4,5\n", "t, line 3: 2 fields, expected 3"),
+        ("1 2 3\n4 5 6 7\n", "t, line 2: 4 fields, expected 3"),
+        ("a b\n1 2 3\n", "t, line 2: 3 fields, expected 2"),
+        ("1\t2\t3\n4\t\t6\n", "t, line 2, column 2: expected a finite float32 number, got ''"),
+        ("1,2\n3,x\n", "t, line 2, column 2: expected a finite float32 number, got 'x'"),
+        ("1,2\n3,nan\n", "t, line 2, column 2: expected a finite float32 number, got 'nan'"),
+        ("a,b\n\n-inf,2\n", "t, line 3, column 1: expected a finite float32 number, got '-inf'"),
+        ("1,2\n1e39,4\n", "t, line 2, column 1: expected a finite float32 number, got '1e39'"),
+        ("l,2\n3,4\n", "t, line 1, column 1: expected a finite float32 number, got 'l'"),
+        ("a,b\n", "t: no rows of numbers"),
+        ("\n\n", "t: no rows of numbers"),
+        ("1\n2\n3\n", "t: 1 column, expected at least one feature and the target"),
+        ("1,2\n3,4\n", "table/t: 2 rows, expected at least 3"),
+    ],
+)
+def test_refused(tmp_path, content, message):
+    (tmp_path / "t").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load("table/t", tmp_path)
+
+
+def test_not_text(tmp_path):
+    (tmp_path / "t").write_bytes(b"\xff\xfe1\x00,\x002\x00")
+    with pytest.raises(ValueError, match="t: not a text file in UTF-8"):
+        load("table/t", tmp_path)
+
+
+def test_missing(tmp_path):
+    for i in range(14):
+        (tmp_path / f"a{i:02}").touch()
+    with pytest.raises(FileNotFoundError, match=r"there is no file b\.csv in .* holds: a00, .*, a11 and 2 more"):
+        load("table/b.csv", tmp_path)
