@@ -74,11 +74,9 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
-class SweepConfig:
-    """Which networks are trained."""
+class SeedConfig:
+    """Seeds of what differs between networks or chains of one model."""
 
-    num_seeds: int = 4
-    """Networks, one a seed."""
     init_seed: int = 0
     """Seed of the initial positions."""
     seed: int = 0

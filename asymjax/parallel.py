@@ -121,7 +121,16 @@ def map_leading(
     )
 
 
+def _sharding(placement: Placement, is_mapped: bool, axis: str) -> NamedSharding:
+    return NamedSharding(_mesh(placement, axis), PartitionSpec(axis) if is_mapped else PartitionSpec())
+
+
 def put(tree: PyTree, placement: Placement, is_mapped: bool, axis: str = "member") -> PyTree:
     """Move a tree to the devices of a placement: split along the leading axis, or a copy on each."""
-    spec = PartitionSpec(axis) if is_mapped else PartitionSpec()
-    return jax.device_put(tree, NamedSharding(_mesh(placement, axis), spec))
+    return jax.device_put(tree, _sharding(placement, is_mapped, axis))
+
+
+def abstract(tree: PyTree, placement: Placement, is_mapped: bool, axis: str = "member") -> PyTree:
+    """Return the shape structs of a tree as :func:`put` would place it; enough to compile for."""
+    sharding = _sharding(placement, is_mapped, axis)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

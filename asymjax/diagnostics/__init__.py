@@ -16,6 +16,7 @@ from asymjax.diagnostics.convergence import (
     ravel_positions,
     regression_coordinates,
     summarise,
+    summarise_coordinates,
 )
 from asymjax.diagnostics.predictive import (
     ClassificationSums,
@@ -53,5 +54,6 @@ __all__ = [
     "regression_sums",
     "regression_uncertainty",
     "summarise",
+    "summarise_coordinates",
     "to_inference_data",
 ]

@@ -6,8 +6,8 @@ ArviZ. Weight space and function space go through the same functions and differ 
 you report.
 
 NumPy and SciPy do the work rather than ``blackjax.rhat``, ``ess_bulk`` and ``ess_tail`` (BlackJAX 1.7.1), which take
-about ten times as long on a CPU for thousands of coordinates and end Geyer's sequence elsewhere: that moved the bulk ESS
-of slow, short chains by up to 5 % away from ArviZ.
+about ten times as long on a CPU for thousands of coordinates and end Geyer's sequence elsewhere, which moved the bulk
+ESS of slow, short chains by up to 5 % away from ArviZ.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +44,11 @@ def summarise(draws: ArrayLike, num_pieces: int = 4) -> dict[str, float]:
     ValueError
         As :func:`per_coordinate`.
     """
-    values = per_coordinate(draws, num_pieces)
+    return summarise_coordinates(per_coordinate(draws, num_pieces))
+
+
+def summarise_coordinates(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Summarise the statistics that :func:`per_coordinate` gives; entries as in :func:`summarise`."""
     is_constant = np.isnan(values["rhat"])
 
     def over_moving(reduce: Callable[..., Any], name: str) -> float:
@@ -206,9 +210,9 @@ def _statistics(draws: np.ndarray, num_pieces: int) -> dict[str, np.ndarray]:
     with np.errstate(divide="ignore", invalid="ignore"):
         piecewise = _rhat(_cut(x, num_pieces))
         statistics = {
-            "rhat": np.fmax(_rhat(ranked), _rhat(folded)),  # folding makes two chains at -1 and 1 constant: NaN
+            "rhat": np.fmax(_rhat(ranked), _rhat(folded)),  # folded draws of -1 and 1 are constant: NaN
             "ess_bulk": _ess(ranked),
-            "ess_tail": np.fmin(_ess(_split(_at_most(x, low))), _ess(_split(_at_most(x, high)))),
+            "ess_tail": np.minimum(_ess(_split(_at_most(x, low))), _ess(_split(_at_most(x, high)))),
             "chainwise_rhat": np.median(np.where(np.isnan(piecewise), np.inf, piecewise), axis=-1),
         }
     return {name: np.where(is_constant, np.nan, value) for name, value in statistics.items()}
@@ -233,7 +237,7 @@ def _rank_normalise(x: np.ndarray) -> np.ndarray:
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:
-    """Rank along the last axis from 1, ties averaged; ``scipy.stats.rankdata`` sorts stably and takes twice as long."""
+    """Rank along the last axis from 1, ties averaged; ``scipy.stats.rankdata`` is slower, since it sorts stably."""
     order = np.argsort(x, axis=-1)
     ordered = np.take_along_axis(x, order, axis=-1)
     is_first = np.ones(x.shape, dtype=bool)
@@ -265,14 +269,13 @@ def _rhat(x: np.ndarray) -> np.ndarray:
 
 
 def _ess(x: np.ndarray) -> np.ndarray:
-    """ESS over [coordinate, sequence, draw] by Geyer's initial monotone sequence; NaN where all draws are equal.
+    """ESS over [coordinate, sequence, draw] by Geyer's initial monotone sequence.
 
     Vehtari et al. (2021), equations 10, 12 and 13, with their two refinements for antithetic chains: the half pair at
     the end of the sequence, and ESS at most ``total * log10(total)``.
     """
     num_sequences, num_draws = x.shape[1:]
     total = num_sequences * num_draws
-    x = x - np.asarray(x[:, :1, :1], np.float64)  # makes a constant exactly 0
     means = np.mean(x, axis=-1, keepdims=True)
     size = scipy.fft.next_fast_len(2 * num_draws, real=True)
     power = np.mean(np.abs(scipy.fft.rfft(x - means, size)) ** 2, axis=1)
@@ -287,4 +290,4 @@ def _ess(x: np.ndarray) -> np.ndarray:
     monotone = np.where(is_kept, np.minimum.accumulate(pairs, axis=-1), 0)
     even = np.take_along_axis(rho, 2 * np.sum(is_kept, axis=-1, keepdims=True), axis=-1)[:, 0]
     time = -1 + 2 * np.sum(monotone, axis=-1) + np.maximum(even, 0)
-    return np.where(variance[:, 0] > 0, total / np.maximum(time, 1 / np.log10(total)), np.nan)
+    return total / np.maximum(time, 1 / np.log10(total))

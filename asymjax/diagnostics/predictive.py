@@ -277,13 +277,13 @@ def regression_metrics(sums: RegressionSums, target_scale: ArrayLike | None = No
 
 
 def regression_uncertainty(sums: RegressionSums) -> dict[str, np.ndarray]:
-    """Split the predictive variance of each input by the law of total variance; the parts add up to that of the mixture.
+    """Split the predictive variance of each input by the law of total variance.
 
     Returns
     -------
     dict
-        ``aleatoric``, the mean variance of the members, and ``epistemic``, the variance of their means; each
-        [input, target], in squared units of the targets, 0 or more.
+        ``aleatoric``, the mean variance of the members, and ``epistemic``, the variance of their means, which add up to
+        the variance of the mixture; each [input, target], in squared units of the targets, 0 or more.
     """
     epistemic = sums.squared_mean / sums.num_members - (sums.mean / sums.num_members) ** 2
     return {"aleatoric": sums.variance / sums.num_members, "epistemic": np.maximum(epistemic, 0)}

@@ -4,9 +4,9 @@ In: a ``ModelConfig``, the number of outputs, an activation hook. Out: a network
 symmetry-breaking method. To add one: a module here, a line in ``BACKBONES``.
 """
 
-from asymjax.models.backbones import mlp
+from asymjax.models.backbones import cnn, mlp
 from asymjax.models.backbones.backbone import Backbone
 
-BACKBONES: dict[str, Backbone] = {"mlp": mlp.BACKBONE}
+BACKBONES: dict[str, Backbone] = {"mlp": mlp.BACKBONE, "cnn": cnn.BACKBONE}
 
 __all__ = ["BACKBONES", "Backbone"]

@@ -1,0 +1,86 @@
+"""What every script in ``runs/`` does around its call: parse, start JAX, turn expected errors into one line."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from asymjax.errors import DivergedError, InputError, StopRequestedError
+
+Config = TypeVar("Config")
+
+EXIT_INPUT, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 2, 3, 75, 130
+
+
+def parse(presets: Mapping[str, Config], description: str, words: list[str] | None = None) -> Config:
+    """Read the command line into a configuration.
+
+    Parameters
+    ----------
+    presets : named configurations with a ``run.preset`` field; ``--preset`` picks where to start from.
+    description : what the script does, shown by ``--help``.
+    words : the command line; ``sys.argv`` by default.
+    """
+    words = sys.argv[1:] if words is None else words
+    name = _value_of("--preset", words) or "default"
+    if name not in presets:
+        raise InputError(f"unknown preset {name!r}, choose from {', '.join(presets)}")
+    preset: Any = presets[name]
+    preset = replace(preset, run=replace(preset.run, preset=name))
+    return tyro.cli(
+        type(preset), default=preset, args=words, description=description, config=(tyro.conf.OmitArgPrefixes,)
+    )
+
+
+def _value_of(flag: str, words: list[str]) -> str | None:
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == flag:
+            return following
+        if word.startswith(flag + "="):
+            return word.split("=", 1)[1]
+    return None
+
+
+def start_jax() -> None:
+    """Give JAX one CPU device a core, and keep compiled programs for the next run."""
+    import jax
+
+    from asymjax import parallel
+
+    parallel.configure_host_devices()
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "asymjax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], description: str) -> None:
+    """Run a script: parse, start JAX, call ``main``, print the run directory it returns, exit.
+
+    Exit codes: 0 done; 2 the input cannot be used; 3 a loss or log density is not finite; 75 stopped on request after
+    a checkpoint; 130 interrupted. What was committed stays, and the same command goes on from there.
+    """
+    try:
+        config = parse(presets, description)
+        start_jax()
+        path = main(config)
+    except (InputError, OSError) as error:
+        _leave(f"error: {error}", EXIT_INPUT)
+    except DivergedError as error:
+        _leave(f"error: {error}", EXIT_DIVERGED)
+    except StopRequestedError as error:
+        _leave(f"stopped: {error}; run the same command to go on", EXIT_STOPPED)
+    except KeyboardInterrupt:
+        _leave("interrupted; what was committed is kept, run the same command to go on", EXIT_INTERRUPTED)
+    else:
+        if path is not None:
+            print(path)
+
+
+def _leave(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,9 @@
+"""Experiments: from a configuration to a finished run directory, by way of all rooms to the left.
+
+In: the configuration groups of a script in ``runs/``. Out: the path of a run directory, finished or resumed. To add
+one: a module here with one function, a script in ``runs/`` that calls it.
+"""
+
+from asymjax.experiments.posterior_hmc import run_hmc
+
+__all__ = ["run_hmc"]

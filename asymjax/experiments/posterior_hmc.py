@@ -1,0 +1,199 @@
+"""The posterior of one network by Hamiltonian Monte Carlo: MAP ensemble, warmup, draws, diagnostics."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import data, parallel, results, rng, trees
+from asymjax.config import DataConfig, HMCConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.diagnostics.evaluate import evaluate_draws, figure_arrays, score_members
+from asymjax.inference.posterior import num_network_outputs
+from asymjax.inference.sample import (
+    Problem,
+    find_map,
+    keeps_weights,
+    logdensity_and_gradient_norm,
+    make_problem,
+    prior_start,
+    sample_chains,
+    state_plan,
+    warm_up,
+)
+from asymjax.inference.samplers.hmc import Tuned
+from asymjax.models import build_model
+from asymjax.rundir import RunDir, open_run
+from asymjax.types import Dataset, Position
+
+NUM_NOISE_INPUTS = 100
+
+
+def run_hmc(
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    posterior_config: PosteriorConfig,
+    config: HMCConfig,
+    seeds: SeedConfig,
+    run_config: RunConfig,
+) -> Path:
+    """Sample, diagnose, and write a run directory; resumes one that is not finished.
+
+    Returns
+    -------
+    The run directory, with summary.json, draws/, diagnostics.npz and predictions.npz.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
+    DivergedError
+        If a loss or log density is not finite.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    problem = _make_problem(dataset, model_config, posterior_config)
+    placement = parallel.place(config.num_chains, run_config.num_devices, run_config.placement)
+    scientific = {
+        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
+        "model": model_config,
+        "posterior": posterior_config,
+        "hmc": config,
+        "seeds": seeds,
+    }
+    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-hmc"
+    run = open_run("bnn_hmc", name, scientific, run_config)
+    run.identify(dataset=dataset.checksum, frozen=trees.checksum(problem.frozen))
+    keep_position = keeps_weights(config, trees.num_entries(problem.shape))
+    inputs = evaluation_inputs(dataset, data_config.data_seed)
+    print(f"{placement}; {state_plan(run, problem, config, len(inputs), keep_position)}", flush=True)
+
+    keys = partial(_chain_keys, count=config.num_chains)
+    if config.start == "map":
+        start = find_map(
+            run, problem, keys(seeds.init_seed, "init"), placement, config.map_steps, config.map_learning_rate
+        )
+    else:
+        start = prior_start(problem, keys(seeds.init_seed, "init"))
+    position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, config)
+    sample_chains(
+        run, problem, keys(seeds.seed, "sample"), position, tuned, inputs, placement, config, keep_position
+    )
+    summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior_config))
+    run.write_arrays("diagnostics.npz", arrays)
+    summary |= _describe(dataset, problem, model_config, data_config) | _sampler_summary(run.path, tuned)
+    summary["test"], predictions = _predictions(run, dataset, problem, start, inputs, config, summary.pop("posterior"))
+    run.write_arrays("predictions.npz", predictions)
+    summary["seconds"] = _seconds(run, summary)
+    run.finish(summary)
+    return run.path
+
+
+def _make_problem(dataset: Dataset, model_config: ModelConfig, posterior_config: PosteriorConfig) -> Problem:
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior_config.noise)
+    model = build_model(model_config, dataset.input_shape, num_outputs)
+    frozen = jax.jit(model.freeze)(rng.role_key(model_config.mask_seed, "mask"))
+    return make_problem(model, dataset.task, posterior_config, frozen, dataset.train)
+
+
+def _has_scale_head(dataset: Dataset, config: PosteriorConfig) -> bool:
+    return dataset.task == "regression" and config.noise == "heteroscedastic"
+
+
+def _chain_keys(seed: int, role: str, count: int) -> jax.Array:
+    return rng.member_keys(rng.role_key(seed, role), count)
+
+
+def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
+    """Return where outputs of draws are kept: all test inputs, then standard normal noise [rows, ...]."""
+    shape = (NUM_NOISE_INPUTS, *dataset.input_shape)
+    noise = np.asarray(jax.random.normal(rng.role_key(data_seed, "noise inputs"), shape))
+    return np.concatenate([np.asarray(dataset.test.inputs), noise])
+
+
+def _describe(
+    dataset: Dataset, problem: Problem, model_config: ModelConfig, data_config: DataConfig
+) -> dict[str, Any]:
+    num_network = trees.num_entries(problem.model.params_shape)
+    num_trainable = trees.num_entries(problem.shape)
+    free = jax.eval_shape(problem.model.init, jax.random.key(0), problem.frozen)
+    return {
+        "arch": model_config.arch,
+        "backbone": model_config.backbone,
+        "dataset": data_config.dataset,
+        "task": dataset.task,
+        "num_trainable": num_trainable,
+        "num_fixed": num_network - trees.num_entries(free),
+        "fixed_to_free_ratio": fixed_to_free_ratio(problem),
+        "num_rows": {name: len(getattr(dataset, name).targets) for name in ("train", "validation", "test")},
+    }
+
+
+def fixed_to_free_ratio(problem: Problem) -> dict[str, float]:
+    """Return, a kernel, the scale of the fixed part of the pre-activations over that of the free part.
+
+    For white inputs, under the prior: the root mean square of the kernel at position zero over the standard deviation
+    that the prior gives to its free entries. Infinite where nothing is free.
+    """
+    shape = problem.shape
+    fixed = trees.flatten(problem.model.merge(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shape), problem.frozen))
+    free, scales = trees.flatten(shape), trees.flatten(problem.prior_scale)
+    ratios = {}
+    for path in (path for path in fixed if path.endswith("/kernel")):
+        variance = scales[path] ** 2 * int(np.prod(free[path].shape)) if path in free else 0.0
+        ratios[path] = float(np.sqrt(np.sum(np.square(fixed[path])) / variance)) if variance else float("inf")
+    return ratios
+
+
+def _sampler_summary(path: Path, tuned: Tuned) -> dict[str, Any]:
+    stats = results.read_draws(path, "acceptance_rate", "is_divergent", "num_grad_evals")
+    warmup = [line for line in results.read_metrics(path) if line["phase"] == "warmup"]
+    return {
+        "sampler": {
+            "name": "hmc",
+            "step_size": np.asarray(tuned.step_size),
+            "trajectory_length": np.asarray(tuned.trajectory_length),
+            "num_integration_steps": float(stats["num_grad_evals"].mean()),
+            "acceptance_rate": float(stats["acceptance_rate"].mean()),
+            "num_divergent": int(stats["is_divergent"].sum()),
+            "num_grad_evals": int(stats["num_grad_evals"].sum()),
+            "num_warmup_grad_evals": int(np.sum([line["num_grad_evals"] for line in warmup])),
+        }
+    }
+
+
+def _predictions(
+    run: RunDir,
+    dataset: Dataset,
+    problem: Problem,
+    start: Position,
+    inputs: np.ndarray,
+    config: HMCConfig,
+    posterior_scores: dict[str, float],
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Score MAP networks and their ensemble beside the posterior, and gather the arrays of the figures."""
+    num_test = len(dataset.test.targets)
+    targets = np.asarray(dataset.test.targets)
+    padded = np.concatenate([targets, np.zeros((NUM_NOISE_INPUTS, *targets.shape[1:]), targets.dtype)])
+    chunks = (chunk["outputs"] for chunk in results.read_chunks(run.path))
+    mixtures = {"posterior": figure_arrays(dataset.task, chunks, padded)}
+    test: dict[str, Any] = {"map": None, "ensemble": None}
+    if config.start == "map":
+        predict = jax.jit(jax.vmap(problem.predict, in_axes=(0, None, None)))
+        outputs = np.asarray(predict(start, problem.frozen, jnp.asarray(inputs)))
+        logdensity, gradient_norm = logdensity_and_gradient_norm(problem, start)
+        test = score_members(dataset, outputs[:, :num_test])
+        test["optimum"] = {"logdensity": logdensity, "gradient_norm": gradient_norm}
+        mixtures |= {"ensemble": figure_arrays(dataset.task, [outputs], padded)}
+        mixtures |= {"map": figure_arrays(dataset.task, [outputs[:1]], padded)}
+    arrays = trees.flatten(mixtures) | {"targets": targets, "num_test": np.asarray(num_test)}
+    return test | {"posterior": posterior_scores}, arrays
+
+
+def _seconds(run: RunDir, summary: dict[str, Any]) -> dict[str, float]:
+    """Return the seconds of each kind of work, and what an effective draw costs."""
+    seconds = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train", "warmup", "sample")}
+    return seconds

@@ -1,0 +1,65 @@
+"""Convolutional network: 3x3 convolutions, optional GroupNorm, activation and 2x2 pooling; mean over pixels, linear."""
+
+from flax import linen as nn
+
+from asymjax.config import ModelConfig
+from asymjax.errors import InputError
+from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, kernel_init
+from asymjax.types import Array, PermutationSpec
+
+KERNEL_SIZE = (3, 3)
+
+
+class CNN(nn.Module):
+    """Convolutional network on images.
+
+    Attributes
+    ----------
+    widths : channels of each convolution.
+    num_outputs : outputs of the last, linear layer.
+    norm : ``"none"``, or ``"layer"`` for a GroupNorm with one group, over height, width and channels, before each
+        activation.
+    activation : hook called at the sites ``act_0``, ``act_1``, ...
+    """
+
+    widths: tuple[int, ...]
+    num_outputs: int
+    norm: str
+    activation: ActivationHook
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return outputs [rows, num_outputs] of images x [rows, height, width, channels]."""
+        if x.ndim != 4:
+            raise InputError(f"the cnn backbone takes images [rows, height, width, channels], not inputs {x.shape}")
+        for i, width in enumerate(self.widths):
+            fan_in = KERNEL_SIZE[0] * KERNEL_SIZE[1] * x.shape[-1]
+            x = nn.Conv(width, KERNEL_SIZE, kernel_init=kernel_init, bias_init=bias_init(fan_in), name=f"conv_{i}")(x)
+            if self.norm == "layer":
+                x = nn.GroupNorm(num_groups=1, name=f"norm_{i}")(x)
+            x = self.activation(f"act_{i}", x, -1)
+            if min(x.shape[1:3]) >= 2:
+                x = nn.avg_pool(x, (2, 2), (2, 2))
+        x = x.mean((1, 2))
+        return nn.Dense(self.num_outputs, kernel_init=kernel_init, bias_init=bias_init(x.shape[-1]), name="output")(x)
+
+
+def make_module(config: ModelConfig, num_outputs: int, activation: ActivationHook) -> nn.Module:
+    """Build the module of a configuration."""
+    return CNN(config.widths, num_outputs, config.norm, activation)
+
+
+def permutation_spec(config: ModelConfig) -> PermutationSpec:
+    """Return one permutation a convolution, acting on its output channels, norm and the next kernel's inputs."""
+    spec: dict[str, tuple[str | None, ...]] = {}
+    incoming = None
+    for i in range(len(config.widths)):
+        outgoing = f"channels_{i}"
+        spec |= {f"conv_{i}/kernel": (None, None, incoming, outgoing), f"conv_{i}/bias": (outgoing,)}
+        if config.norm == "layer":
+            spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
+        incoming = outgoing
+    return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
+
+
+BACKBONE = Backbone(make_module, permutation_spec)

@@ -1,0 +1,94 @@
+"""A sweep over seeds: the same training, one network a seed, in compiled and resumable chunks."""
+
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import parallel
+from asymjax.chunks import Chunk, chunk_size, compile_ahead, run_phase
+from asymjax.errors import DivergedError
+from asymjax.parallel import Placement, map_leading
+from asymjax.rundir import RunDir
+from asymjax.train.trainer import Trainer, TrainState
+from asymjax.types import Array, Frozen, Key, Split
+
+AXIS = "seed"
+
+
+def failures(state: TrainState) -> dict[int, int]:
+    """Return the seeds whose loss left the finite numbers, each with its first such step."""
+    return {seed: int(step) for seed, step in enumerate(np.asarray(state.failed_step)) if step >= 0}
+
+
+def run_sweep(
+    run: RunDir,
+    trainer: Trainer,
+    keys: Key,
+    frozen: Frozen,
+    data: Split,
+    placement: Placement,
+    num_epochs: int,
+    epochs_per_chunk: int,
+    may_fail: bool = False,
+    phase: str = "train",
+) -> TrainState:
+    """Train one network a key, resuming what the run directory holds.
+
+    Parameters
+    ----------
+    run : the run directory.
+    trainer : training of one network.
+    keys : [seed] keys.
+    frozen : constants, the same for all seeds.
+    data : training rows.
+    placement : where the networks run.
+    num_epochs : passes over the rows.
+    epochs_per_chunk : upper bound on the passes in one compiled chunk.
+    may_fail : whether some seeds may diverge; the others then go on, and their status tells.
+    phase : name of the phase in the run directory.
+
+    Returns
+    -------
+    TrainState with a leading [seed] axis.
+
+    Raises
+    ------
+    DivergedError
+        If a loss leaves the finite numbers (any seed's, or with ``may_fail`` every seed's); names seeds and steps.
+    """
+    epochs = chunk_size(num_epochs, epochs_per_chunk)
+    init = jax.jit(map_leading(trainer.init, placement, [True, False], AXIS))
+    advance = map_leading(partial(_advance, trainer, epochs), placement, [True, True, False, False], AXIS)
+    put_shared = partial(parallel.put, placement=placement, is_mapped=False, axis=AXIS)
+    put_seeds = partial(parallel.put, placement=placement, is_mapped=True, axis=AXIS)
+    keys, frozen, data = put_seeds(keys), put_shared(frozen), put_shared(Split(*map(jnp.asarray, data)))
+    shapes = parallel.abstract(jax.eval_shape(init, keys, frozen), placement, is_mapped=True, axis=AXIS)
+    compiled = compile_ahead(run, advance, keys, shapes, frozen, data, donate=(1,))
+
+    def chunk(index: int, state: TrainState) -> Chunk:
+        state, losses = compiled(keys, put_seeds(state), frozen, data)
+        losses = np.asarray(losses)
+        failed = failures(state)
+        if failed and (not may_fail or len(failed) == placement.count):
+            raise DivergedError(_failure_message(failed))
+        metrics = {"epoch": (index + 1) * epochs, "loss": losses[:, -1], "failed": sorted(failed)}
+        return Chunk(state, metrics=metrics, note=f"loss {np.nanmean(losses[:, -1]):.4f}")
+
+    state = run_phase(run, phase, num_epochs // epochs, partial(init, keys, frozen), chunk)
+    if failed := failures(state):
+        print(f"warning: {_failure_message(failed)}", file=sys.stderr)
+    return state
+
+
+def _advance(
+    trainer: Trainer, epochs: int, key: Key, state: TrainState, frozen: Frozen, data: Split
+) -> tuple[TrainState, Array]:
+    return trainer.advance(key, state, frozen, data, epochs)
+
+
+def _failure_message(failed: dict[int, int]) -> str:
+    places = ", ".join(f"seed {seed} at step {step}" for seed, step in failed.items())
+    return f"the loss is not finite: {places}; lower the learning rate, warm it up or clip the gradient"

@@ -1,0 +1,43 @@
+"""Sample the posterior of a network by Hamiltonian Monte Carlo, and say how good it is and whether to trust it.
+
+    python runs/bnn_hmc.py --arch sigma_asym
+
+trains a MAP ensemble, starts a chain at each member, samples and diagnoses. The same command resumes a run that was
+stopped. The run directory (last line printed) holds draws, summary.json and what runs/report.py draws figures from.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from asymjax import cli
+from asymjax.config import DataConfig, HMCConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
+    hmc: HMCConfig = field(default_factory=HMCConfig)
+    seeds: SeedConfig = field(default_factory=SeedConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+DEFAULT = Config()
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": replace(DEFAULT, hmc=HMCConfig(num_draws=40, num_warmup=40, map_steps=200)),
+}
+
+
+def main(config: Config) -> Path:
+    """Run one experiment and return its run directory."""
+    from asymjax.experiments import run_hmc
+
+    return run_hmc(config.data, config.model, config.posterior, config.hmc, config.seeds, config.run)
+
+
+if __name__ == "__main__":
+    cli.run(main, PRESETS, __doc__)
