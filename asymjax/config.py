@@ -4,9 +4,13 @@ Scripts compose these groups; every field of a group becomes a flag (``--arch``,
 :class:`RunConfig` are scientific: they enter the hash that names a run directory.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+
+OUTPUT_KERNEL = "output/kernel"
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class ModelConfig:
     """Network family: mlp, cnn."""
     widths: tuple[int, ...] = (32, 32)
     """Units of each hidden layer (mlp) or channels of each convolution (cnn)."""
-    norm: Literal["none", "layer"] = "none"
+    norm: Literal["none", "layer"] = "layer"
     """Normalisation after each hidden linear map: none, or layer (GroupNorm with one group in the cnn)."""
     activation: str = "gelu"
     """Activation: relu, gelu, silu, tanh, identity. sigma_asym replaces it by its gate."""
@@ -40,8 +44,8 @@ class ModelConfig:
     """Fixed inputs of each unit (w_asym, pruned): a count (8) or a fraction of the fan-in (0.125), once for all
     layers or one a layer. Default: 1/8 of the fan-in, 1/2 in the last layer."""
     fixed_scale: tuple[float, ...] = ()
-    """Standard deviation of what is fixed, once or one a layer. Default: 0.5 (w_asym), 1 (gates of sigma_asym),
-    the standard deviation of the prior (syre)."""
+    """Standard deviation of what is fixed, once or one a layer (gates of sigma_asym take the first). Default: 0.5
+    (w_asym), 1 (sigma_asym), the standard deviation of the prior (syre)."""
     gate_scaling: Literal["none", "inv_sqrt"] = "none"
     """Gate matrices of sigma_asym: entries of standard deviation fixed_scale (none) or fixed_scale / sqrt(width)."""
     mask_kind: Literal["random_subsets", "densest", "filter_subsets"] = "random_subsets"
@@ -88,16 +92,44 @@ class PosteriorConfig:
     """Prior, likelihood and temperature."""
 
     prior: Literal["fan_in", "isotropic"] = "fan_in"
-    """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale. Biases and norms have
-    prior_scale (norm scales around 1)."""
+    """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale. Biases have
+    prior_scale."""
     prior_scale: float = 1.0
     """Standard deviation of the prior, in the units of ``prior``."""
+    output_prior_scale: float | None = None
+    """The same of the last kernel, as a multiple of prior_scale: the amplitude of the outputs. Default: 20 for
+    classification, whose labels are nearly certain; 1 for regression."""
+    norm_prior_scale: float = 0.2
+    """The same of norm scales (around 1) and norm biases (around 0), as a multiple of prior_scale."""
     noise: Literal["heteroscedastic", "learned", "fixed"] = "heteroscedastic"
     """Regression noise: a second output of the network, one learned scale, or noise_scale."""
     noise_scale: float = 0.1
     """Standard deviation of the noise in standardised units, where noise is fixed."""
     temperature: float = 1.0
     """T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior."""
+
+    def scale_of(self, path: str, shape: tuple[int, ...]) -> float:
+        """Return the prior's standard deviation of the entries of a parameter of the backbone.
+
+        Parameters
+        ----------
+        path : parameter path, for example ``"dense_0/kernel"``; ``output`` and ``norm_`` layers have scales of their own.
+        shape : its shape in the backbone, from which kernels take their fan-in.
+        """
+        scale = self.prior_scale
+        if path.startswith("norm_"):
+            scale *= self.norm_prior_scale
+        if path == OUTPUT_KERNEL:
+            scale *= 1.0 if self.output_prior_scale is None else self.output_prior_scale
+        if path.endswith("/kernel") and self.prior == "fan_in":
+            scale /= math.sqrt(math.prod(shape[:-1]))
+        return scale
+
+    def for_task(self, task: str) -> "PosteriorConfig":
+        """Fill in the defaults that depend on the task."""
+        if self.output_prior_scale is not None:
+            return self
+        return replace(self, output_prior_scale=20.0 if task == "classification" else 1.0)
 
 
 @dataclass(frozen=True)
@@ -106,19 +138,19 @@ class HMCConfig:
 
     num_chains: int = 4
     """Chains, each from its own init seed."""
-    num_draws: int = 1000
+    num_draws: int = 500
     """Kept draws a chain."""
     thinning: int = 1
     """Keep one draw in this many."""
-    num_warmup: int = 200
+    num_warmup: int = 100
     """Draws a chain that adapt and are dropped."""
     start: Literal["map", "prior"] = "map"
     """Start chains at the optimum of the same density (a MAP ensemble), or at draws from the prior."""
-    map_steps: int = 2000
+    map_steps: int = 3000
     """Full-batch optimizer steps to the optimum."""
     map_learning_rate: float = 0.02
     """Peak learning rate on the way to the optimum (cosine schedule)."""
-    target_acceptance_rate: float = 0.85
+    target_acceptance_rate: float = 0.8
     """Acceptance rate that the step size is tuned to."""
     mass_matrix: Literal["prior", "adapted"] = "prior"
     """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
@@ -127,7 +159,7 @@ class HMCConfig:
     prior scale."""
     jitter: float = 0.5
     """Trajectory lengths are uniform within this fraction of trajectory_length; 0 fixes them."""
-    max_integration_steps: int = 1000
+    max_integration_steps: int = 500
     """Leapfrog steps a draw at most."""
     keep: Literal["auto", "weights", "outputs"] = "auto"
     """What to keep of each draw: weights, or only the outputs on test and noise inputs; auto keeps weights while they

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; is {path.parent} a run directory, and is its run finished?") from None
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
@@ -31,8 +32,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return all arrays of an .npz file.
+def read_arrays(path: Path, *prefixes: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an .npz file whose names begin with one of ``prefixes``; all of them where none is given.
 
     Raises
     ------
@@ -40,25 +41,42 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         If the file is missing or damaged.
     """
     try:
-        with np.load(path) as arrays:
-            return dict(arrays)
+        with open(path, "rb") as file, np.load(file) as arrays:
+            return {name: arrays[name] for name in arrays if name.startswith(prefixes or "")}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; is its run finished?") from None
     except Exception as error:  # NumPy raises many kinds for damaged archives.
         raise InputError(f"{path} is damaged: {error}") from error
 
 
-def read_chunks(path: Path) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the committed chunks of draws of a run directory in order, arrays [chain, draw, ...]."""
-    files = sorted((path / "draws").glob("chunk-*.npz"))
+def read_chunks(path: Path, *prefixes: str) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the committed chunks of draws of a run directory in order, arrays [chain, draw, ...].
+
+    Parameters
+    ----------
+    path : the run directory.
+    prefixes : read only arrays whose names begin with one of these; all of them where none is given.
+
+    Raises
+    ------
+    InputError
+        If there are no draws, or a file is damaged.
+    """
+    files = sorted((path / "draws").glob("chunk-*.p*.npz"), key=_chunk_and_process)
     if not files:
         raise InputError(f"{path / 'draws'} holds no draws")
-    yield from map(read_arrays, files)
+    for _, group in groupby(files, key=lambda file: _chunk_and_process(file)[0]):
+        parts = [read_arrays(file, *prefixes) for file in group]
+        yield {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _chunk_and_process(file: Path) -> tuple[int, int]:
+    """Return both numbers in ``chunk-00012.p3.npz``; each process holds its own chains."""
+    chunk, process = file.stem.removeprefix("chunk-").split(".p")
+    return int(chunk), int(process)
 
 
 def read_draws(path: Path, *prefixes: str) -> dict[str, np.ndarray]:
     """Return the draws whose names begin with one of ``prefixes``, [chain, draw, ...] over all chunks."""
-    chunks = [
-        {name: array for name, array in chunk.items() if name.startswith(prefixes)} for chunk in read_chunks(path)
-    ]
+    chunks = list(read_chunks(path, *prefixes))
     return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}

@@ -62,7 +62,8 @@ class Dataset(NamedTuple):
         return tuple(self.train.inputs.shape[1:])
 
 
-# Parameter path -> for every axis the name of the unit permutation that acts on it, or None.
+# Parameter path -> for every axis the name of the unit permutation that acts on it, or None; and activation site ->
+# the name of the permutation of its features.
 PermutationSpec = Mapping[str, tuple[str | None, ...]]
 
 
@@ -80,7 +81,8 @@ class Model(NamedTuple):
     free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
         None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
     params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.
-    permutation_spec : parameter path -> names of the unit permutations acting on its axes.
+    permutation_spec : parameter path -> names of the unit permutations acting on its axes; activation site -> name
+        of the permutation of its features.
     """
 
     init: Callable[..., Position]

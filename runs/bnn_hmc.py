@@ -28,7 +28,15 @@ class Config:
 DEFAULT = Config()
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(DEFAULT, hmc=HMCConfig(num_draws=40, num_warmup=40, map_steps=200)),
+    "smoke": replace(
+        DEFAULT, hmc=HMCConfig(num_draws=40, num_warmup=40, map_steps=200, max_integration_steps=50)
+    ),
+    "regression": replace(
+        DEFAULT,
+        data=DataConfig("diabetes"),
+        model=ModelConfig(widths=(16, 16), norm="none", activation="tanh"),
+        hmc=HMCConfig(num_draws=1000, num_warmup=200),
+    ),
 }
 
 

@@ -102,14 +102,14 @@ def evaluate_draws(path: Path, dataset: Dataset, has_scale_head: bool) -> tuple[
     per-coordinate statistics ``<space>/<statistic>`` behind them.
     """
     num_probes = min(NUM_PROBES, len(dataset.test.targets))
-    probes = np.concatenate([chunk["outputs"][:, :, :num_probes] for chunk in results.read_chunks(path)], axis=1)
+    probes = np.concatenate([chunk["outputs"][:, :, :num_probes] for chunk in results.read_chunks(path, "outputs")], axis=1)
     values = {"function_space": per_coordinate(function_coordinates(dataset.task, probes, has_scale_head))}
     positions = results.read_draws(path, "position/")
     if positions:
         values["weight_space"] = per_coordinate(ravel_positions(positions)[0])
     summary: dict[str, Any] = {space: summarise_coordinates(statistics) for space, statistics in values.items()}
     summary.setdefault("weight_space", None)
-    summary["posterior"] = score(dataset, (chunk["outputs"] for chunk in results.read_chunks(path)))
+    summary["posterior"] = score(dataset, (chunk["outputs"] for chunk in results.read_chunks(path, "outputs")))
     return summary, trees.flatten(values)
 
 

@@ -5,5 +5,6 @@ one: a module here with one function, a script in ``runs/`` that calls it.
 """
 
 from asymjax.experiments.posterior_hmc import run_hmc
+from asymjax.experiments.train_sweep import run_train_sweep
 
-__all__ = ["run_hmc"]
+__all__ = ["run_hmc", "run_train_sweep"]

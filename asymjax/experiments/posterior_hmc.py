@@ -55,6 +55,7 @@ def run_hmc(
         If SIGTERM came.
     """
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    posterior_config = posterior_config.for_task(dataset.task)
     problem = _make_problem(dataset, model_config, posterior_config)
     placement = parallel.place(config.num_chains, run_config.num_devices, run_config.placement)
     scientific = {
@@ -94,7 +95,7 @@ def run_hmc(
 
 def _make_problem(dataset: Dataset, model_config: ModelConfig, posterior_config: PosteriorConfig) -> Problem:
     num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior_config.noise)
-    model = build_model(model_config, dataset.input_shape, num_outputs)
+    model = build_model(model_config, dataset.input_shape, num_outputs, posterior_config)
     frozen = jax.jit(model.freeze)(rng.role_key(model_config.mask_seed, "mask"))
     return make_problem(model, dataset.task, posterior_config, frozen, dataset.train)
 
@@ -178,7 +179,7 @@ def _predictions(
     num_test = len(dataset.test.targets)
     targets = np.asarray(dataset.test.targets)
     padded = np.concatenate([targets, np.zeros((NUM_NOISE_INPUTS, *targets.shape[1:]), targets.dtype)])
-    chunks = (chunk["outputs"] for chunk in results.read_chunks(run.path))
+    chunks = (chunk["outputs"] for chunk in results.read_chunks(run.path, "outputs"))
     mixtures = {"posterior": figure_arrays(dataset.task, chunks, padded)}
     test: dict[str, Any] = {"map": None, "ensemble": None}
     if config.start == "map":

@@ -30,18 +30,18 @@ def num_network_outputs(task: str, num_outputs: int, noise: str) -> int:
 def prior_moments(model: Model, config: PosteriorConfig, position: Position) -> tuple[PyTree, PyTree]:
     """Return mean and standard deviation of the Gaussian prior, one scalar a leaf.
 
-    Kernels: ``s / sqrt(fan_in)`` (fan_in, counted over all inputs, fixed ones included) or ``s`` (isotropic), with
-    s the prior scale; biases and norms: s, norm scales around 1; the log of a learned noise scale: N(-1, 1).
+    Norm scales have mean 1, the log of a learned noise scale N(-1, 1), all else mean 0; standard deviations are
+    :meth:`~asymjax.config.PosteriorConfig.scale_of` the parameter, with the fan-in counted over all inputs, fixed ones
+    included.
     """
     shapes = trees.flatten(model.params_shape)
     mean, scale = {}, {}
     for path in trees.flatten(position):
-        kernel_shape = shapes[path].shape if path.endswith("/kernel") else ()
-        fan_in = math.prod(kernel_shape[:-1]) if config.prior == "fan_in" else 1
-        mean[path] = 1.0 if path.endswith("/scale") else 0.0
-        scale[path] = config.prior_scale / math.sqrt(fan_in)
-    if NOISE_PATH in mean:
-        mean[NOISE_PATH], scale[NOISE_PATH] = NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE
+        if path == NOISE_PATH:
+            mean[path], scale[path] = NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE
+        else:
+            mean[path] = 1.0 if path.endswith("/scale") else 0.0
+            scale[path] = config.scale_of(path, shapes[path].shape)
     return trees.unflatten(mean), trees.unflatten(scale)
 
 

@@ -95,7 +95,7 @@ def find_map(
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
     trainer = make_train(problem.model._replace(init=problem.init), loss, optimizer, num_steps, batch_size=None)
     epochs = chunk_size(num_steps, max(1, num_steps // NUM_MAP_CHUNKS))
-    return run_sweep(run, trainer, keys, problem.frozen, problem.data, placement, num_steps, epochs).position
+    return run_sweep(run, trainer, keys, keys, problem.frozen, problem.data, placement, num_steps, epochs).position
 
 
 def logdensity_and_gradient_norm(problem: Problem, positions: Position) -> tuple[np.ndarray, np.ndarray]:

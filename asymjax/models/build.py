@@ -7,12 +7,15 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
+from asymjax.config import ModelConfig, PosteriorConfig
+from asymjax.errors import InputError
 from asymjax.models.asymmetry import METHODS
 from asymjax.models.asymmetry.method import Layer, Method
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
 from asymjax.types import Array, Frozen, Key, Model, Params, Position
+
+DEFAULT_PRIOR = PosteriorConfig()
 
 
 class Anatomy(NamedTuple):
@@ -35,11 +38,11 @@ def choose(registry: dict[str, Any], name: str, what: str) -> Any:
 
     Raises
     ------
-    ValueError
+    InputError
         If the name is unknown; the message lists the known ones.
     """
     if name not in registry:
-        raise ValueError(f"unknown {what} {name!r}, choose from {', '.join(registry)}")
+        raise InputError(f"unknown {what} {name!r}, choose from {', '.join(registry)}")
     return registry[name]
 
 
@@ -51,7 +54,18 @@ def _in_order(tree: dict[str, Any], prefix: str = "") -> list[str]:
     return paths
 
 
-def anatomy(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> Anatomy:
+def _check_sizes(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> None:
+    sizes = {"widths": config.widths, "input_shape": input_shape, "num_outputs": (num_outputs,)}
+    for name, values in sizes.items():
+        if any(size < 1 for size in values):
+            raise InputError(f"{name} is {values}; every size must be at least 1")
+    if any(scale < 0 for scale in config.fixed_scale):
+        raise InputError(f"fixed_scale is {config.fixed_scale}; a standard deviation is 0 or more")
+
+
+def anatomy(
+    config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int, prior: PosteriorConfig = DEFAULT_PRIOR
+) -> Anatomy:
     """Trace the backbone once, without computing, and settle the method on its layers.
 
     Parameters
@@ -59,15 +73,17 @@ def anatomy(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int)
     config : the model's configuration.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
+    prior : the prior of the kernels, whose scale is syre's default.
 
     Raises
     ------
-    ValueError
+    InputError
         If a name is unknown or the method's settings cannot be met.
     """
     backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
     method: Method = choose(METHODS, config.arch, "arch")
     choose(ACTIVATIONS, config.activation, "activation")
+    _check_sizes(config, input_shape, num_outputs)
     sites: dict[str, int] = {}
     order: list[str] = []
 
@@ -83,11 +99,16 @@ def anatomy(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int)
     shapes = trees.flatten(jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *input_shape))))
     params = {path: shapes[path] for path in order}
     kernels = [path for path in order if path.endswith("/kernel")]
-    layers = [Layer(path, params[path].shape, is_last=path == kernels[-1]) for path in kernels]
+    layers = [
+        Layer(path, params[path].shape, path == kernels[-1], prior.scale_of(path, params[path].shape))
+        for path in kernels
+    ]
     return Anatomy(params, {layer.path: layer for layer in method.settle(config, layers)}, sites)
 
 
-def build_model(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> Model:
+def build_model(
+    config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int, prior: PosteriorConfig = DEFAULT_PRIOR
+) -> Model:
     """Build the pure functions of one network family.
 
     Parameters
@@ -95,15 +116,16 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: 
     config : the model's configuration.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
+    prior : the prior of the kernels, whose scale is syre's default.
 
     Raises
     ------
-    ValueError
+    InputError
         If a name is unknown, the method's settings cannot be met, or (from ``forward``) inputs have another shape.
     """
     method: Method = choose(METHODS, config.arch, "arch")
     backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
-    body = anatomy(config, input_shape, num_outputs)
+    body = anatomy(config, input_shape, num_outputs, prior)
     activation = ACTIVATIONS[config.activation]
 
     def freeze(mask_key: Key, fixed_scale: Any = 1.0) -> Frozen:
@@ -154,7 +176,7 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: 
 
     def forward(params: Params, frozen: Frozen, x: Array) -> Array:
         if x.shape[1:] != tuple(input_shape):
-            raise ValueError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
+            raise InputError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
 
         def activate(site: str, x: Array, feature_axis: int) -> Array:
             return method.activate(activation, x, frozen.get(site), feature_axis)
@@ -175,3 +197,8 @@ def build_model(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: 
         params_shape=trees.unflatten(body.params),
         permutation_spec=backbone.permutation_spec(config),
     )
+
+
+def draw_frozen(model: Model, mask_seed: int) -> Frozen:
+    """Return the constants of a model that belong to a mask seed; the one way in which every run draws them."""
+    return jax.jit(model.freeze)(rng.role_key(mask_seed, "mask"))

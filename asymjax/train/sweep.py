@@ -26,6 +26,7 @@ def failures(state: TrainState) -> dict[int, int]:
 def run_sweep(
     run: RunDir,
     trainer: Trainer,
+    init_keys: Key,
     keys: Key,
     frozen: Frozen,
     data: Split,
@@ -35,13 +36,13 @@ def run_sweep(
     may_fail: bool = False,
     phase: str = "train",
 ) -> TrainState:
-    """Train one network a key, resuming what the run directory holds.
+    """Train one network a seed, resuming what the run directory holds.
 
     Parameters
     ----------
     run : the run directory.
     trainer : training of one network.
-    keys : [seed] keys.
+    init_keys, keys : [seed] keys of the initial positions and of the order of the rows.
     frozen : constants, the same for all seeds.
     data : training rows.
     placement : where the networks run.
@@ -64,8 +65,9 @@ def run_sweep(
     advance = map_leading(partial(_advance, trainer, epochs), placement, [True, True, False, False], AXIS)
     put_shared = partial(parallel.put, placement=placement, is_mapped=False, axis=AXIS)
     put_seeds = partial(parallel.put, placement=placement, is_mapped=True, axis=AXIS)
-    keys, frozen, data = put_seeds(keys), put_shared(frozen), put_shared(Split(*map(jnp.asarray, data)))
-    shapes = parallel.abstract(jax.eval_shape(init, keys, frozen), placement, is_mapped=True, axis=AXIS)
+    init_keys, keys, frozen = put_seeds(init_keys), put_seeds(keys), put_shared(frozen)
+    data = put_shared(Split(*map(jnp.asarray, data)))
+    shapes = parallel.abstract(jax.eval_shape(init, init_keys, frozen), placement, is_mapped=True, axis=AXIS)
     compiled = compile_ahead(run, advance, keys, shapes, frozen, data, donate=(1,))
 
     def chunk(index: int, state: TrainState) -> Chunk:
@@ -77,7 +79,7 @@ def run_sweep(
         metrics = {"epoch": (index + 1) * epochs, "loss": losses[:, -1], "failed": sorted(failed)}
         return Chunk(state, metrics=metrics, note=f"loss {np.nanmean(losses[:, -1]):.4f}")
 
-    state = run_phase(run, phase, num_epochs // epochs, partial(init, keys, frozen), chunk)
+    state = run_phase(run, phase, num_epochs // epochs, partial(init, init_keys, frozen), chunk)
     if failed := failures(state):
         print(f"warning: {_failure_message(failed)}", file=sys.stderr)
     return state

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from asymjax.config import ModelConfig
+from asymjax.errors import InputError
 from asymjax.types import Array, Key
 
 Activation = Callable[[Array], Array]
@@ -20,14 +21,16 @@ class Layer(NamedTuple):
     path : parameter path, for example ``"dense_0/kernel"``.
     shape : kernel shape; the last axis counts the units, the others are the fan-in.
     is_last : whether its units are the network's outputs.
+    prior_scale : standard deviation that the prior gives to its entries.
     num_fixed : fixed inputs of each unit (fixed input channels for ``filter_subsets``).
-    fixed_scale : standard deviation of what is fixed.
+    fixed_scale : standard deviation of what is fixed, before the multiplier that ``freeze`` takes.
     mask_kind : see ``ModelConfig.mask_kind``.
     """
 
     path: str
     shape: tuple[int, ...]
     is_last: bool
+    prior_scale: float
     num_fixed: int = 0
     fixed_scale: float = 0.0
     mask_kind: str = "random_subsets"
@@ -68,7 +71,7 @@ class Method(NamedTuple):
 
     Attributes
     ----------
-    settle : (config, layers) -> layers with ``num_fixed`` and ``fixed_scale`` filled in; raises ValueError on
+    settle : (config, layers) -> layers with ``num_fixed`` and ``fixed_scale`` filled in; raises InputError on
         settings that cannot be met.
     freeze_kernel : (key, layer, fixed_scale) -> constants of one kernel, or None to leave that kernel plain.
     merge_kernel : (leaf, constants) -> kernel; affine in the leaf, which is None where nothing is free.
@@ -78,6 +81,7 @@ class Method(NamedTuple):
         entries of the kernel are not coordinates.
     freeze_gate : (key, config, width, fixed_scale) -> constants of one activation site, or None for a plain one.
     activate : (activation, x, gate, feature_axis) -> activations of x.
+    note : one sentence on what becomes of the symmetries, shown by ``describe``.
     """
 
     settle: Callable[[ModelConfig, list[Layer]], list[Layer]] = _settle
@@ -88,6 +92,7 @@ class Method(NamedTuple):
     free_mask: Callable[[Constants], Array] | None = _same  # type: ignore[assignment]
     freeze_gate: Callable[[Key, ModelConfig, int, Any], Constants | None] = _leave_gate
     activate: Callable[[Activation, Array, Constants | None, int], Array] = _plain_activation
+    note: str = "Every symmetry of the network is there."
 
 
 def broadcast_to_layers(values: Sequence[T], layers: Sequence[Layer], name: str) -> list[T]:
@@ -95,12 +100,12 @@ def broadcast_to_layers(values: Sequence[T], layers: Sequence[Layer], name: str)
 
     Raises
     ------
-    ValueError
+    InputError
         If there is neither one value nor one a layer.
     """
     if len(values) == 1:
         return [values[0]] * len(layers)
     if len(values) != len(layers):
         paths = ", ".join(layer.path for layer in layers)
-        raise ValueError(f"{name} has {len(values)} values; give 1, or one for each of {len(layers)} layers: {paths}")
+        raise InputError(f"{name} has {len(values)} values; give 1, or one for each of {len(layers)} layers: {paths}")
     return list(values)

@@ -1,15 +1,16 @@
 """Pruned networks: W-asymmetric masks whose fixed entries are zero (kappa = 0; Lim et al. 2024, theorem 1)."""
 
-from typing import Any
-
+from asymjax.config import ModelConfig
 from asymjax.models.asymmetry import w_asym
-from asymjax.models.asymmetry.method import Constants, Layer
-from asymjax.types import Key
+from asymjax.models.asymmetry.method import Layer
 
 
-def freeze_kernel(key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
-    """Draw the same mask as ``w_asym`` under the same key, with zeros as fixed values."""
-    return w_asym.freeze_kernel(key, layer, 0.0)
+def settle(config: ModelConfig, layers: list[Layer]) -> list[Layer]:
+    """Settle as ``w_asym`` does, hence the same masks under the same key, with zeros as fixed values."""
+    return [layer._replace(fixed_scale=0.0) for layer in w_asym.settle(config, layers)]
 
 
-METHOD = w_asym.METHOD._replace(freeze_kernel=freeze_kernel)
+METHOD = w_asym.METHOD._replace(
+    settle=settle,
+    note="Distinct masks remove the permutations (theorem 1); zeros stay zero under every rescaling and sign flip.",
+)

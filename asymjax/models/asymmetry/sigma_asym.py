@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from asymjax import rng
 from asymjax.config import ModelConfig
 from asymjax.models.asymmetry.method import Activation, Constants, Method
 from asymjax.types import Array, Key
@@ -22,12 +23,12 @@ def freeze_gate(key: Key, config: ModelConfig, width: int, fixed_scale: Any) -> 
     Returns
     -------
     ``{"gate": float32 [width, width]}``, indexed (input feature, output feature); entries have standard deviation
-    s = fixed_scale * ``config.fixed_scale`` (1 unless given), or s / sqrt(width) with ``gate_scaling="inv_sqrt"``.
+    s = fixed_scale * ``config.fixed_scale[0]`` (1 unless given), or s / sqrt(width) with ``gate_scaling="inv_sqrt"``.
     """
     scale = config.fixed_scale[0] if config.fixed_scale else DEFAULT_FIXED_SCALE
     if config.gate_scaling == "inv_sqrt":
         scale = scale / width**0.5
-    return {"gate": fixed_scale * scale * jax.random.normal(key, (width, width))}
+    return {"gate": fixed_scale * scale * rng.normal(key, (width, width))}
 
 
 def figlu(x: Array, gate: Array, feature_axis: int = -1) -> Array:
@@ -43,4 +44,8 @@ def activate(activation: Activation, x: Array, gate: Constants | None, feature_a
     return figlu(x, gate["gate"], feature_axis)
 
 
-METHOD = Method(freeze_gate=freeze_gate, activate=activate)
+METHOD = Method(
+    freeze_gate=freeze_gate,
+    activate=activate,
+    note="Gates tell units apart and pin their scales (proposition 2); what a norm undoes before the gate remains.",
+)

@@ -6,7 +6,6 @@ one flat leaf a kernel, so that nothing frozen is ever a coordinate.
 
 import math
 import warnings
-from functools import partial
 from itertools import chain, combinations, islice
 from typing import Any
 
@@ -15,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from asymjax import rng
 from asymjax.config import ModelConfig
+from asymjax.errors import InputError
 from asymjax.models.asymmetry.method import Constants, Layer, Method, broadcast_to_layers
 from asymjax.types import Array, Key
 
@@ -46,12 +47,12 @@ def _check(layer: Layer) -> Layer:
     where = f"{layer.path} {layer.shape}"
     if layer.mask_kind == "densest":
         if choices < 64 and units > 2**choices:
-            raise ValueError(f"{where}: {units} units need distinct masks, {choices} inputs have only {2**choices}")
+            raise InputError(f"{where}: {units} units need distinct masks, {choices} inputs have only {2**choices}")
         return layer
     if not 0 <= count <= choices:
-        raise ValueError(f"{where}: num_fixed is {count}; each unit has {choices} inputs that can be fixed")
+        raise InputError(f"{where}: num_fixed is {count}; each unit has {choices} inputs that can be fixed")
     if 0 < count < choices and math.comb(choices, count) < units:
-        raise ValueError(
+        raise InputError(
             f"{where}: {units} units need distinct masks, but {choices} inputs have only "
             f"{math.comb(choices, count)} subsets of num_fixed = {count}"
         )
@@ -64,7 +65,7 @@ def _count(value: int | float, layer: Layer) -> int:
     if isinstance(value, int):
         return value
     if not 0 <= value <= 1:
-        raise ValueError(f"num_fixed = {value} for {layer.path}: a fraction of the fan-in lies in [0, 1]")
+        raise InputError(f"num_fixed = {value} for {layer.path}: a fraction of the fan-in lies in [0, 1]")
     return round(value * num_choices(layer))
 
 
@@ -73,7 +74,7 @@ def settle(config: ModelConfig, layers: list[Layer]) -> list[Layer]:
 
     Raises
     ------
-    ValueError
+    InputError
         If a count exceeds the fan-in, or a layer has more units than distinct masks.
     """
     layers = [layer._replace(mask_kind=_mask_kind(config.mask_kind, layer)) for layer in layers]
@@ -100,23 +101,26 @@ def _random_subsets(key: Key, num_units: int, num_choices: int, num_fixed: int) 
 
     Units that repeat an earlier one are drawn again until none does; this is uniform over distinct families.
     """
+    index_bits = (num_choices - 1).bit_length()
 
     def draw(key: Key) -> Array:
-        rank = jnp.argsort(jnp.argsort(jax.random.uniform(key, (num_units, num_choices)), axis=1), axis=1)
-        return rank < num_fixed
+        bits = rng.bits(key, (num_units, num_choices))
+        # The column in the low bits makes the numbers of a row distinct, so that exactly num_fixed pass.
+        bits = (bits >> index_bits << index_bits) | jnp.arange(num_choices, dtype=bits.dtype)[None]
+        return bits <= jnp.sort(bits, axis=1)[:, num_fixed - 1 : num_fixed]
 
     def repeats(mask: Array) -> Array:
         rows = mask.astype(jnp.float32)
         same = jnp.matmul(rows, rows.T, precision=lax.Precision.HIGHEST) == num_fixed
         return jnp.any(jnp.tril(same, -1), axis=1)
 
-    def redraw(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        attempt, mask = carry
-        fresh = draw(jax.random.fold_in(key, attempt))
-        return attempt + 1, jnp.where(repeats(mask)[:, None], fresh, mask)
+    def redraw(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        attempt, mask, is_open = carry
+        mask = jnp.where(is_open[:, None], draw(jax.random.fold_in(key, attempt)), mask)
+        return attempt + 1, mask, repeats(mask)
 
-    first = (jnp.array(1), draw(jax.random.fold_in(key, 0)))
-    return lax.while_loop(lambda carry: jnp.any(repeats(carry[1])), redraw, first)[1]
+    start = (jnp.array(0, "int32"), jnp.zeros((num_units, num_choices), bool), jnp.ones(num_units, bool))
+    return lax.while_loop(lambda carry: jnp.any(carry[2]), redraw, start)[1]
 
 
 def _densest(num_units: int, num_choices: int) -> np.ndarray:
@@ -167,19 +171,23 @@ def freeze_kernel(key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
         return None
     mask_key, value_key = jax.random.split(key)
     fixed = is_fixed(mask_key, layer)
-    value = fixed_scale * layer.fixed_scale * jax.random.normal(value_key, layer.shape)
-    rank = jnp.cumsum(~fixed.ravel(), dtype=jnp.int32) - 1
+    value = fixed_scale * layer.fixed_scale * rng.normal(value_key, layer.shape)
+    free_index = jnp.sort(jnp.where(fixed.ravel(), size, jnp.arange(size, dtype=jnp.int32)))[:num_free]
+    source_index = jnp.full(size, num_free, jnp.int32).at[free_index].set(jnp.arange(num_free, dtype=jnp.int32))
     return {
         "fixed_value": jnp.where(fixed, value, 0.0),
-        "free_index": jnp.nonzero(~fixed.ravel(), size=num_free)[0].astype(jnp.int32),
-        "source_index": jnp.where(fixed, num_free, rank.reshape(layer.shape)),
+        "free_index": free_index,
+        "source_index": source_index.reshape(layer.shape),
     }
 
 
-@partial(jax.custom_vjp, nondiff_argnums=())
+@jax.custom_vjp
 def _spread(leaf: Array, source_index: Array, free_index: Array) -> Array:
-    """Place the leaf's entries in the kernel, zero elsewhere; a gather both ways, since scatters are slow."""
-    return leaf.at[source_index].get(mode="fill", fill_value=0.0)
+    """Place the leaf's entries in the kernel, zero elsewhere; a gather both ways, since scatters are slow.
+
+    JAX then has reverse mode and forward over reverse, but no forward mode alone.
+    """
+    return jnp.take(leaf, source_index, mode="fill", fill_value=0.0)
 
 
 def _spread_forward(leaf: Array, source_index: Array, free_index: Array) -> tuple[Array, Array]:
@@ -219,4 +227,5 @@ METHOD = Method(
     split_kernel=split_kernel,
     init_kernel=split_kernel,
     free_mask=free_mask,
+    note="Fixed weights tell units apart and pin scales; what moves only free weights, biases and norms remains.",
 )

@@ -1,5 +1,6 @@
 """The contract of a backbone, and what all backbones share: activations and initialisers."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from asymjax import rng
 from asymjax.config import ModelConfig
 from asymjax.types import Array, Key, PermutationSpec
 
@@ -35,14 +37,15 @@ class Backbone(NamedTuple):
     permutation_spec: Callable[[ModelConfig], PermutationSpec]
 
 
-kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""Uniform in +-1/sqrt(fan_in), as in the networks of Lim et al. (2024)."""
+def kernel_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """Draw a kernel, uniform in +-1/sqrt(fan_in), as in the networks of Lim et al. (2024)."""
+    return rng.uniform(key, shape, math.prod(shape[:-1]) ** -0.5).astype(dtype)
 
 
 def bias_init(fan_in: int) -> Callable[..., Array]:
     """Return an initialiser of biases, uniform in +-1/sqrt(fan_in)."""
 
     def init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+        return rng.uniform(key, shape, fan_in**-0.5).astype(dtype)
 
     return init

@@ -56,6 +56,7 @@ def permutation_spec(config: ModelConfig) -> PermutationSpec:
     for i in range(len(config.widths)):
         outgoing = f"channels_{i}"
         spec |= {f"conv_{i}/kernel": (None, None, incoming, outgoing), f"conv_{i}/bias": (outgoing,)}
+        spec |= {f"act_{i}": (outgoing,)}
         if config.norm == "layer":
             spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
         incoming = outgoing

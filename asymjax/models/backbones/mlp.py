@@ -60,7 +60,7 @@ class MLP(nn.Module):
 
 
 # Widths up to this are faster with units first on CPU, since a row is then shorter than a few vector registers.
-UNIT_FIRST_WIDTH = 16
+UNIT_FIRST_WIDTH = 64
 
 
 def make_module(config: ModelConfig, num_outputs: int, activation: ActivationHook) -> nn.Module:
@@ -75,7 +75,7 @@ def permutation_spec(config: ModelConfig) -> PermutationSpec:
     incoming = None
     for i in range(len(config.widths)):
         outgoing = f"units_{i}"
-        spec |= {f"dense_{i}/kernel": (incoming, outgoing), f"dense_{i}/bias": (outgoing,)}
+        spec |= {f"dense_{i}/kernel": (incoming, outgoing), f"dense_{i}/bias": (outgoing,), f"act_{i}": (outgoing,)}
         if config.norm == "layer":
             spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
         incoming = outgoing

@@ -1,0 +1,133 @@
+"""A sweep over seeds: independent networks of one model, trained side by side, each scored on its own."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from asymjax import data, parallel, rng, trees
+from asymjax.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.errors import InputError
+from asymjax.models import build_model
+from asymjax.rundir import open_run, require_space
+from asymjax.train import make_optimizer, make_train, run_sweep
+from asymjax.train.losses import TASK_LOSSES
+from asymjax.train.optimizers import ELEMENTWISE
+from asymjax.train.sweep import failures
+from asymjax.types import Dataset, Frozen, Model, Position, Split
+
+STEPS_PER_CHUNK = 500
+ROWS_PER_BATCH = 1000
+
+
+def run_train_sweep(
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    config: OptimizerConfig,
+    seeds: SeedConfig,
+    num_seeds: int,
+    run_config: RunConfig,
+) -> Path:
+    """Train one network a seed and write a run directory; resumes one that is not finished.
+
+    Returns
+    -------
+    The run directory; ``checkpoints/train`` holds positions with a leading [seed] axis, summary.json the metrics and
+    the status of every seed.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
+    DivergedError
+        If every seed's loss leaves the finite numbers.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
+    frozen = jax.jit(model.freeze)(rng.role_key(model_config.mask_seed, "mask"))
+    placement = parallel.place(num_seeds, run_config.num_devices, run_config.placement)
+    scientific = {
+        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
+        "model": model_config,
+        "optimizer": config,
+        "seeds": seeds,
+        "num_seeds": num_seeds,
+    }
+    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{config.optimizer}"
+    run = open_run("train_sweep", name, scientific, run_config)
+    run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
+    shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    require_space(run.path, 10 * num_seeds * trees.num_bytes(shape))
+
+    num_rows = len(dataset.train.targets)
+    steps_per_epoch = 1 if config.batch_size is None else num_rows // config.batch_size
+    if steps_per_epoch == 0:
+        raise InputError(
+            f"batch_size is {config.batch_size}, there are {num_rows} training rows; lower it, or give None"
+        )
+    print(
+        f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
+        f"{config.num_epochs} epochs of {steps_per_epoch} steps",
+        flush=True,
+    )
+    trainer = make_train(
+        model,
+        TASK_LOSSES[dataset.task],
+        make_optimizer(config, config.num_epochs * steps_per_epoch),
+        config.num_epochs,
+        config.batch_size,
+        in_effective_weights=config.optimizer in ELEMENTWISE,
+    )
+    init_keys = rng.member_keys(rng.role_key(seeds.init_seed, "init"), num_seeds)
+    keys = rng.member_keys(rng.role_key(seeds.seed, "train"), num_seeds)
+    epochs_per_chunk = max(1, STEPS_PER_CHUNK // steps_per_epoch)
+    state = run_sweep(
+        run, trainer, init_keys, keys, frozen, dataset.train, placement, config.num_epochs, epochs_per_chunk, may_fail=True
+    )
+    failed = failures(state)
+    summary: dict[str, Any] = {
+        "arch": model_config.arch,
+        "backbone": model_config.backbone,
+        "dataset": data_config.dataset,
+        "task": dataset.task,
+        "num_trainable": trees.num_entries(shape),
+        "num_fixed": trees.num_entries(model.params_shape) - trees.num_entries(shape),
+        "num_seeds": num_seeds,
+        "status": [f"not finite at step {failed[seed]}" if seed in failed else "ok" for seed in range(num_seeds)],
+    }
+    for split in ("train", "validation", "test"):
+        summary[split] = evaluate_members(model, frozen, state.position, dataset, getattr(dataset, split))
+    summary["seconds"] = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}
+    run.finish(summary)
+    return run.path
+
+
+def evaluate_members(
+    model: Model, frozen: Frozen, positions: Position, dataset: Dataset, split: Split
+) -> dict[str, list[float]] | None:
+    """Return loss and, for classifiers, accuracy of every member [seed] on a split; None if it has no rows."""
+    if len(split.targets) == 0:
+        return None
+    loss = TASK_LOSSES[dataset.task]
+
+    def one(position: Position, rows: Split) -> dict[str, jax.Array]:
+        metrics = {"loss": loss(model.apply, position, frozen, rows)}
+        if dataset.task == "classification":
+            predicted = jnp.argmax(model.apply(position, frozen, rows.inputs), axis=-1)
+            metrics["accuracy"] = jnp.mean(predicted == rows.targets)
+        return metrics
+
+    evaluate = jax.jit(lambda positions, rows: lax.map(partial(one, rows=rows), positions))
+    totals: dict[str, np.ndarray] = {}
+    for start in range(0, len(split.targets), ROWS_PER_BATCH):
+        rows = Split(*(jnp.asarray(part[start : start + ROWS_PER_BATCH]) for part in split))
+        for name, values in evaluate(positions, rows).items():
+            weight = rows.targets.shape[0] / len(split.targets)
+            totals[name] = totals.get(name, 0.0) + weight * np.asarray(values, np.float64)
+    return {name: values.tolist() for name, values in totals.items()}

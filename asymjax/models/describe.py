@@ -1,0 +1,98 @@
+"""What a model consists of and which symmetries remain, as plain data and as tables."""
+
+from typing import Any
+
+import jax
+from rich.console import Group
+from rich.table import Table
+
+from asymjax import trees
+from asymjax.config import ModelConfig
+from asymjax.models.asymmetry import METHODS
+from asymjax.models.build import anatomy, build_model, draw_frozen
+from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, structure_of, unbroken
+
+
+def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> dict[str, Any]:
+    """Describe a model: parameters, constants, symmetries.
+
+    Parameters
+    ----------
+    config : the model's configuration.
+    input_shape : shape of one input, without the row axis.
+    num_outputs : outputs of the network.
+
+    Returns
+    -------
+    JSON-ready dictionary. ``num_trainable``: size of the position. ``num_fixed``: entries of the effective parameters
+    that are not trained. ``checksum``: of the constants. ``layers``: one dictionary a parameter, in the order of the
+    forward pass. ``symmetries``: for each family of ``symmetries.FAMILIES`` the amounts in the ``standard`` network,
+    ``remaining`` and ``removed``, and ``remaining_by_place``. ``note``: one sentence on the method.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown or the method's settings cannot be met.
+    """
+    model = build_model(config, input_shape, num_outputs)
+    frozen = draw_frozen(model, config.mask_seed)
+    layers = _layers(config, input_shape, num_outputs, jax.eval_shape(model.init, jax.random.key(0), frozen))
+    structure = structure_of(model, frozen, config.activation)
+    standard, remaining = count_symmetries(unbroken(structure)), count_symmetries(structure)
+    return {
+        "backbone": config.backbone,
+        "arch": config.arch,
+        "mask_seed": config.mask_seed,
+        "num_trainable": sum(layer["num_trainable"] for layer in layers),
+        "num_fixed": sum(layer["num_fixed"] for layer in layers),
+        "checksum": trees.checksum(trees.to_host(frozen)),
+        "layers": layers,
+        "symmetries": {family: _compare(standard[family], remaining[family]) for family in FAMILIES},
+        "note": METHODS[config.arch].note,
+    }
+
+
+def _layers(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int, position: Any) -> list[dict[str, Any]]:
+    body = anatomy(config, input_shape, num_outputs)
+    num_trainable = {path: trees.num_entries(leaf) for path, leaf in trees.flatten(position).items()}
+    return [
+        {
+            "path": path,
+            "shape": list(param.shape),
+            "num_trainable": num_trainable.get(path, 0),
+            "num_fixed": trees.num_entries(param) - num_trainable.get(path, 0),
+            "fixed_scale": body.layers[path].fixed_scale if path in body.layers else 0.0,
+        }
+        for path, param in body.params.items()
+    ]
+
+
+def _compare(standard: Counts, remaining: Counts) -> dict[str, Any]:
+    before, after = sum(standard.values()), sum(remaining.values())
+    return {
+        "standard": before,
+        "remaining": after,
+        "removed": before - after,
+        "remaining_by_place": {place: amount for place, amount in remaining.items() if amount},
+    }
+
+
+def as_tables(description: dict[str, Any]) -> Group:
+    """Lay out for the terminal what :func:`describe` returns."""
+    layers = Table("parameter", "shape", title="{arch} {backbone}, mask seed {mask_seed}".format(**description))
+    for column in ("trainable", "fixed", "fixed scale"):
+        layers.add_column(column, justify="right")
+    for layer in description["layers"]:
+        shape = " x ".join(map(str, layer["shape"]))
+        scale = f"{layer['fixed_scale']:.4g}" if layer["fixed_scale"] else ""
+        layers.add_row(layer["path"], shape, f"{layer['num_trainable']:,}", f"{layer['num_fixed']:,}", scale)
+    layers.add_section()
+    layers.add_row("total", "", f"{description['num_trainable']:,}", f"{description['num_fixed']:,}")
+    symmetries = Table("symmetry", title="Symmetries of the function", caption=description["note"])
+    for column in ("standard", "removed", "remaining"):
+        symmetries.add_column(column, justify="right")
+    symmetries.add_column("what is counted")
+    for family, amounts in description["symmetries"].items():
+        numbers = (f"{amounts[column]:,.6g}" for column in ("standard", "removed", "remaining"))
+        symmetries.add_row(family, *numbers, FAMILIES[family])
+    return Group(layers, symmetries, f"checksum {description['checksum']}")

@@ -1,0 +1,44 @@
+"""Which figures a run has, and how they are saved."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from asymjax.report import style
+from asymjax.report.convergence import plot_convergence, plot_traces
+from asymjax.report.predictive import (
+    plot_confusion,
+    plot_coverage,
+    plot_noise,
+    plot_predictions,
+    plot_reliability,
+)
+from asymjax.report.read import Run
+
+FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
+    "classification": {
+        "traces": plot_traces,
+        "convergence": plot_convergence,
+        "reliability": plot_reliability,
+        "noise": plot_noise,
+        "confusion": plot_confusion,
+    },
+    "regression": {
+        "traces": plot_traces,
+        "convergence": plot_convergence,
+        "predictions": plot_predictions,
+        "coverage": plot_coverage,
+        "noise": plot_noise,
+    },
+}
+"""Figures of a run, by task and by name of file."""
+
+
+@style.styled
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write ``name.png`` and ``name.pdf``; the same figure gives the same files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png")
+    figure.set_layout_engine("none")  # The layout is found; finding it again takes as long as drawing.
+    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})

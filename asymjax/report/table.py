@@ -1,0 +1,183 @@
+"""Tables that compare runs: pure text, rendered as Markdown or for the terminal."""
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import rich.box
+import rich.table
+
+from asymjax.report.read import Run, labels
+
+Cell = Callable[[Run], str]
+
+PREDICTOR_COLUMNS = {"map": "MAP, mean", "map_best": "MAP, best", "ensemble": "MAP ensemble", "posterior": "posterior"}
+METRICS = {
+    "classification": {"accuracy": "accuracy", "NLL (nats)": "nll", "ECE (15 bins)": "ece", "Brier score": "brier"},
+    "regression": {"RMSE": "rmse", "LPPD (nats)": "lppd", "coverage error": "coverage_error"},
+}
+
+
+MODEL_NOTE = (
+    "Fixed: constants among the effective weights. Fixed to free: scale of their part of the pre-activations over that "
+    "of the trainable part under the prior, geometric mean over kernels (and range)."
+)
+TEST_NOTES = {
+    "classification": "MAP: mean over the networks that chains start from; best: the one with the lowest test NLL.",
+    "regression": "Standardised units. MAP: mean over the networks that chains start from; best: the one with the "
+    "highest test LPPD. Coverage error: root mean square of level minus coverage, central intervals of 10 % to 90 %.",
+}
+CONVERGENCE_NOTE = (
+    "Rank-normalised split R-hat (below 1.01 is good) and bulk ESS in draws (400 or more is good), over all "
+    "coordinates: predictions on the probe inputs (function), trainable entries (weight)."
+)
+SAMPLING_NOTE = "Draws: chains x kept draws of each. Step size and integration steps: means over chains and draws."
+COST_NOTE = "Gradients of the full data, all chains together; wall-clock seconds, resumed runs added up."
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes
+    ----------
+    title : what it shows.
+    note : how to read it.
+    columns : headers.
+    rows : as many cells each as there are headers.
+    """
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def number(value: float | None, form: str) -> str:
+    """Write a number, even an infinite one; a dash where nothing was measured."""
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _convergence(space: str, statistic: str, form: str) -> Cell:
+    return lambda run: number((run.summary[space] or {}).get(statistic), form)
+
+
+def _sampler(name: str, form: str) -> Cell:
+    return lambda run: number(float(np.mean(run.summary["sampler"][name])), form)
+
+
+def _seconds(name: str) -> Cell:
+    return lambda run: number(run.summary["seconds"][name], ",.1f")
+
+
+def _fixed_to_free(run: Run) -> str:
+    """Write the geometric mean over kernels, and their range where they differ."""
+    ratios = np.array(list(run.summary["fixed_to_free_ratio"].values()))
+    with np.errstate(divide="ignore", invalid="ignore"):  # Nothing fixed, or nothing free.
+        mean = np.exp(np.mean(np.log(ratios)))
+    low, high = ratios.min(), ratios.max()
+    spread = "" if low == high else f" ({number(low, '.2f')} to {number(high, '.2f')})"
+    return number(mean, ".2f") + spread
+
+
+MODEL: dict[str, Cell] = {
+    "dataset": lambda run: run.summary["dataset"],
+    "backbone": lambda run: run.summary["backbone"],
+    "trainable": lambda run: f"{run.summary['num_trainable']:,}",
+    "fixed": lambda run: f"{run.summary['num_fixed']:,}",
+    "fixed to free": _fixed_to_free,
+    "train rows": lambda run: f"{run.summary['num_rows']['train']:,}",
+    "test rows": lambda run: f"{run.summary['num_rows']['test']:,}",
+}
+CONVERGENCE: dict[str, Cell] = {
+    "R-hat max, function": _convergence("function_space", "rhat_max", ".3f"),
+    "R-hat max, weight": _convergence("weight_space", "rhat_max", ".3f"),
+    "R-hat median, function": _convergence("function_space", "rhat_median", ".3f"),
+    "R-hat median, weight": _convergence("weight_space", "rhat_median", ".3f"),
+    "ESS min, function": _convergence("function_space", "ess_bulk_min", ",.0f"),
+    "ESS min, weight": _convergence("weight_space", "ess_bulk_min", ",.0f"),
+    "ESS median, function": _convergence("function_space", "ess_bulk_median", ",.0f"),
+    "ESS median, weight": _convergence("weight_space", "ess_bulk_median", ",.0f"),
+}
+SAMPLING: dict[str, Cell] = {
+    "draws": lambda run: "{} x {:,}".format(*run.traces[0].values.shape),
+    "acceptance rate": _sampler("acceptance_rate", ".3f"),
+    "step size": _sampler("step_size", ".3g"),
+    "integration steps": _sampler("num_integration_steps", ".1f"),
+    "divergent draws": _sampler("num_divergent", ",.0f"),
+}
+COST: dict[str, Cell] = {
+    "gradients, warmup": _sampler("num_warmup_grad_evals", ",.0f"),
+    "gradients, sampling": _sampler("num_grad_evals", ",.0f"),
+    "compiling (s)": _seconds("compile"),
+    "MAP (s)": _seconds("train"),
+    "warmup (s)": _seconds("warmup"),
+    "sampling (s)": _seconds("sample"),
+}
+
+
+def comparison_tables(runs: Sequence[Run]) -> list[Table]:
+    """Compare runs of one task: a row a run, in tables that share their first column.
+
+    Where predictors are compared there is a row a metric and run, so that methods stand under each other and the
+    posterior beside the MAP networks that its chains start from.
+    """
+    names = labels(runs)
+    return [
+        Table("Model", MODEL_NOTE, *_by_run(names, runs, MODEL)),
+        Table("Test metrics", TEST_NOTES[runs[0].summary["task"]], *_by_metric(names, runs)),
+        Table("Convergence", CONVERGENCE_NOTE, *_by_run(names, runs, CONVERGENCE)),
+        Table("Sampling", SAMPLING_NOTE, *_by_run(names, runs, SAMPLING)),
+        Table("Cost", COST_NOTE, *_by_run(names, runs, COST)),
+    ]
+
+
+def _by_run(
+    names: Sequence[str], runs: Sequence[Run], columns: Mapping[str, Cell]
+) -> tuple[list[str], list[list[str]]]:
+    rows = [[name, *(cell(run) for cell in columns.values())] for name, run in zip(names, runs, strict=True)]
+    return ["run", *columns], rows
+
+
+def _by_metric(names: Sequence[str], runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [metric, name, *(number((run.summary["test"].get(kind) or {}).get(key), ".4f") for kind in PREDICTOR_COLUMNS)]
+        for metric, key in METRICS[runs[0].summary["task"]].items()
+        for name, run in zip(names, runs, strict=True)
+    ]
+    return ["metric", "run", *PREDICTOR_COLUMNS.values()], rows
+
+
+def to_markdown(table: Table) -> str:
+    """Render a table as Markdown, with its title and note."""
+    rule = ["---"] * len(table.columns)
+    lines = [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in (table.columns, rule, *table.rows)]
+    return "\n".join([f"### {table.title}", "", table.note, "", *lines, ""])
+
+
+def to_rich(table: Table) -> rich.table.Table:
+    """Render a table for the terminal: headers and names wrap at words, numbers are never cut."""
+    rendered = rich.table.Table(
+        title=table.title, caption=table.note, title_justify="left", caption_justify="left", box=rich.box.SIMPLE
+    )
+    for column, header in enumerate(table.columns):
+        cells = [row[column] for row in table.rows]
+        if header in ("run", "metric"):
+            rendered.add_column(header, min_width=max(map(len, " ".join(cells).split())))
+        else:
+            rendered.add_column(header, justify="right", width=max(map(len, [*header.split(), *cells])))
+    for row in table.rows:
+        rendered.add_row(*row)
+    return rendered
+
+
+def provenance(runs: Sequence[Run]) -> str:
+    """List as Markdown where each run lies and what made it."""
+    lines = []
+    for name, run in zip(labels(runs), runs, strict=True):
+        origin = run.record["provenance"]
+        state = " with uncommitted changes" if origin["uncommitted_changes"] else ""
+        device = "{count} x {kind}".format(**origin["device"])
+        command = shlex.join(origin["command"])
+        lines.append(f"- **{name}**: `{run.path}`; `{command}`; commit {origin['commit']}{state}; {device}")
+    return "\n".join(lines) + "\n"

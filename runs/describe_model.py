@@ -1,0 +1,58 @@
+"""Say what a model consists of, and which parameter symmetries its method removes and leaves.
+
+    python runs/describe_model.py --preset paper_bnn_mlp8 --arch w_asym
+
+prints, in a few seconds and without any data: trainable and fixed entries of every parameter, the checksum of what is
+fixed, and the symmetries of the standard network, those that the method removed and those that remain, counted from
+the very masks and gates of --mask-seed. With --json, one JSON object and nothing else goes to standard output.
+"""
+
+import json
+from dataclasses import dataclass, field
+
+from asymjax import cli
+from asymjax.config import MODEL_PRESETS, ModelConfig
+
+
+@dataclass(frozen=True)
+class ShowConfig:
+    """Where the model stands, and how to print it."""
+
+    preset: str = "default"
+    """Named settings to start from; flags given beside it win."""
+    input_shape: tuple[int, ...] = (8, 8, 1)
+    """Shape of one input: 8 8 1 (digits), 28 28 1 (MNIST, and the presets), 32 32 3 (CIFAR), 13."""
+    num_outputs: int = 10
+    """Outputs of the network."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a description."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    run: ShowConfig = field(default_factory=ShowConfig)
+
+
+PRESETS = {"default": Config()} | {
+    name: Config(model, ShowConfig(input_shape=(28, 28, 1))) for name, model in MODEL_PRESETS.items()
+}
+
+
+def main(config: Config) -> None:
+    """Describe the model on standard output."""
+    from rich.console import Console
+
+    from asymjax.models.describe import as_tables, describe
+
+    description = describe(config.model, config.run.input_shape, config.run.num_outputs)
+    if config.run.json:
+        print(json.dumps(description, indent=2))
+    else:
+        Console().print(as_tables(description))
+
+
+if __name__ == "__main__":
+    cli.run(main, PRESETS, __doc__)

@@ -1,0 +1,51 @@
+"""Train a sweep of networks, one a seed, side by side on all devices.
+
+    python runs/train_sweep.py --arch w_asym --num-seeds 16
+
+The same command resumes a run that was stopped. The run directory (last line printed) holds the trained positions,
+metrics.jsonl and summary.json with the metrics and the status of every seed.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from asymjax import cli
+from asymjax.config import MODEL_PRESETS, DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    num_seeds: int = 4
+    """Networks, one a seed."""
+    seeds: SeedConfig = field(default_factory=SeedConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+DEFAULT = Config()
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": replace(DEFAULT, optimizer=OptimizerConfig(num_epochs=2)),
+    "paper_mlp_mnist": Config(
+        data=DataConfig("mnist"),
+        model=MODEL_PRESETS["paper_mlp_mnist"],
+        optimizer=OptimizerConfig(weight_decay=0.03, num_epochs=25),
+    ),
+}
+
+
+def main(config: Config) -> Path:
+    """Run one sweep and return its run directory."""
+    from asymjax.experiments import run_train_sweep
+
+    return run_train_sweep(
+        config.data, config.model, config.optimizer, config.seeds, config.num_seeds, config.run
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, PRESETS, __doc__)

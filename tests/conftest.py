@@ -1,0 +1,35 @@
+"""Strict JAX, and Python processes for what needs one of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory):
+    """Return a function that runs Python on words and returns the finished process."""
+    cache = tmp_path_factory.mktemp("xla")
+
+    def run(*words, num_devices=2, check=True, **options):
+        env = os.environ | {
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+            "JAX_PLATFORMS": "cpu",
+            "PYTHONPATH": str(ROOT),
+        }
+        command = [sys.executable, *map(str, words)]
+        done = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=300, check=False, **options
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    return run

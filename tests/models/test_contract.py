@@ -1,0 +1,191 @@
+"""What every method promises on every backbone."""
+
+import os
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tyro
+from jax.flatten_util import ravel_pytree
+from jax.test_util import check_grads
+
+from asymjax import rng, trees
+from asymjax.config import DataConfig, ModelConfig
+from asymjax.data import DATASETS
+from asymjax.models import build_model, draw_frozen
+from asymjax.models.asymmetry import METHODS
+from asymjax.models.backbones import BACKBONES
+from asymjax.models.backbones.backbone import ACTIVATIONS
+from asymjax.symmetry import permute, unit_counts
+
+INPUT_SHAPE, NUM_OUTPUTS = (4, 4, 1), 3
+CASES = [(arch, backbone) for arch in METHODS for backbone in BACKBONES]
+CHANGED_BY_PERMUTING = 0.01
+MASK_KEYS = jnp.stack([rng.role_key(seed, "mask") for seed in (0, 1, 1)])
+
+
+class Case(NamedTuple):
+    arch: str
+    backbone: str
+    model: Any
+    sweep: Any
+    frozen: Any
+    position: Any
+    inputs: Any
+
+
+def make_model(arch, backbone):
+    config = ModelConfig(arch, backbone, widths=(6, 5), norm="layer", activation="relu", num_fixed=(2,))
+    return build_model(config, INPUT_SHAPE, NUM_OUTPUTS)
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def case(request):
+    model = make_model(*request.param)
+    sweep = jax.jit(jax.vmap(model.freeze))(MASK_KEYS, jnp.array([1.0, 1.0, 3.0]))
+    frozen = jax.tree.map(lambda leaf: leaf[0], sweep)
+    position = jax.jit(model.init)(rng.role_key(0, "init"), frozen)
+    model = model._replace(**{name: jax.jit(getattr(model, name)) for name in ("merge", "split", "forward", "apply")})
+    return Case(*request.param, model, sweep, frozen, position, jax.random.normal(jax.random.key(1), (7, *INPUT_SHAPE)))
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def assert_close(left, right):
+    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-6)
+
+
+def test_position_holds_what_is_free_and_nothing_else(case):
+    params = case.model.merge(case.position, case.frozen)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, case.model.params_shape)
+    if case.model.free_mask is None:
+        assert trees.num_entries(case.position) == trees.num_entries(params)
+        return
+    is_free = case.model.free_mask(case.frozen)
+    assert trees.num_entries(case.position) == sum(int(leaf.sum()) for leaf in jax.tree.leaves(is_free))
+    moved = case.model.merge(jax.tree.map(lambda leaf: leaf + 1, case.position), case.frozen)
+    assert_equal(jax.tree.map(jnp.not_equal, moved, params), is_free)
+
+
+def test_split_undoes_merge(case):
+    params = case.model.merge(case.position, case.frozen)
+    back = case.model.split(params, case.frozen)
+    if case.arch != "syre":
+        assert_equal(back, case.position)
+    offset = trees.flatten(jax.tree.map(jnp.subtract, params, case.position)) if case.arch == "syre" else {}
+    for path, shift in offset.items():
+        leaf, error = trees.flatten(case.position)[path], trees.flatten(back)[path] - trees.flatten(case.position)[path]
+        assert np.all(np.abs(error) <= np.spacing(np.maximum(np.abs(leaf), np.abs(shift))))
+
+
+def test_apply_is_one_function_under_jit_and_vmap(case):
+    outputs = case.model.apply(case.position, case.frozen, case.inputs)
+    assert outputs.shape == (7, NUM_OUTPUTS)
+    several = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), case.position)
+    mapped = jax.jit(jax.vmap(case.model.apply, (0, None, None)))(several, case.frozen, case.inputs)
+    assert_close(mapped[0], outputs)
+
+
+def test_freeze_maps_over_mask_keys_and_traced_scales(case):
+    for path, leaf in trees.flatten(case.sweep).items():
+        np.testing.assert_allclose(leaf[2], (1 if path.endswith("index") else 3) * leaf[1], rtol=1e-6)
+        assert np.any(leaf[0] != leaf[1]) or (case.arch == "pruned" and path.endswith("value"))
+    apply = jax.vmap(case.model.apply, (None, 0 if case.sweep else None, None), axis_size=3)
+    outputs = jax.jit(apply)(case.position, case.sweep, case.inputs)
+    assert_close(outputs[0], case.model.apply(case.position, case.frozen, case.inputs))
+
+
+def test_merge_has_the_right_gradient(case):
+    flat, unravel = ravel_pytree(case.position)
+
+    @jax.jit
+    def value(flat):
+        return jnp.sum(jnp.sin(ravel_pytree(case.model.merge(unravel(flat), case.frozen))[0]))
+
+    check_grads(value, (flat,), order=1, modes=["rev"], atol=0.02, rtol=0.02)
+
+
+def test_wrong_inputs_are_refused(case):
+    with pytest.raises(ValueError, match=r"inputs have shape \(7, 3, 4, 1\); this model expects \[rows, 4, 4, 1\]"):
+        case.model.apply(case.position, case.frozen, case.inputs[:, :3])
+
+
+def test_permuting_units_keeps_standard_networks_and_changes_asymmetric_ones(case):
+    params = case.model.merge(case.position, case.frozen)
+    spec = case.model.permutation_spec
+    turn = {name: np.roll(np.arange(count), 1) for name, count in unit_counts(params, spec).items()}
+    outputs = case.model.forward(params, case.frozen, case.inputs)
+    permuted = jax.jit(lambda params: permute(params, spec, turn))(params)
+    change = jnp.max(jnp.abs(case.model.forward(permuted, case.frozen, case.inputs) - outputs))
+    if case.arch == "sigma_asym":
+        assert change > CHANGED_BY_PERMUTING
+    else:
+        assert_close(change, 0)
+    inside = case.model.merge(case.model.split(permuted, case.frozen), case.frozen)
+    change = jnp.max(jnp.abs(case.model.forward(inside, case.frozen, case.inputs) - outputs))
+    assert (change > CHANGED_BY_PERMUTING) == (case.arch in ("w_asym", "pruned", "sigma_asym"))
+
+
+CHECKSUMS_OF_ALL = """
+from test_contract import CASES, make_model
+from asymjax import trees
+from asymjax.models import draw_frozen
+for case in CASES:
+    print(trees.checksum(trees.to_host(draw_frozen(make_model(*case), 0))))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def other_process():
+    env = {"PYTHONHASHSEED": "1", "PYTHONPATH": os.path.dirname(__file__), "JAX_ENABLE_X64": "1"}
+    words = [sys.executable, "-c", CHECKSUMS_OF_ALL]
+    with subprocess.Popen(words, env=os.environ | env, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def checksums_elsewhere(other_process):
+    return dict(zip(CASES, other_process.communicate()[0].split(), strict=True))
+
+
+def test_frozen_is_the_same_in_every_process_under_x64_and_in_a_sweep(case, checksums_elsewhere):
+    assert trees.checksum(trees.to_host(case.frozen)) == checksums_elsewhere[case.arch, case.backbone]
+
+
+def help_of(config_type, capsys):
+    with pytest.raises(SystemExit):
+        tyro.cli(config_type, args=["--help"])
+    return capsys.readouterr().out
+
+
+def test_help_names_every_entry_of_the_registries(capsys):
+    words = help_of(ModelConfig, capsys) + help_of(DataConfig, capsys)
+    for name in [*METHODS, *BACKBONES, *ACTIVATIONS, *DATASETS]:
+        assert name in words
+
+
+@pytest.mark.parametrize("name", ["arch", "backbone", "activation"])
+def test_unknown_names_are_refused_with_the_known_ones(name):
+    with pytest.raises(ValueError, match=f"unknown {name} 'wasym', choose from .*, "):
+        build_model(ModelConfig(**{name: "wasym"}), INPUT_SHAPE, NUM_OUTPUTS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "message"),
+    [
+        ({"widths": (8, 0)}, (4,), r"widths is \(8, 0\); every size must be at least 1"),
+        ({}, (0,), r"input_shape is \(0,\)"),
+        ({"fixed_scale": (-1.0,)}, (4,), r"fixed_scale is \(-1.0,\)"),
+        ({"backbone": "cnn"}, (4,), "the cnn backbone takes images"),
+        ({"arch": "syre", "fixed_scale": (1.0, 2.0)}, (4,), "fixed_scale has 2 values; give 1, or one for each of 3"),
+    ],
+)
+def test_sizes_and_scales_that_make_no_network_are_refused(settings, shape, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(ModelConfig(**settings), shape, NUM_OUTPUTS)

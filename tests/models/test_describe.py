@@ -1,0 +1,196 @@
+"""What a model consists of, and that the symmetries it is said to have are those it has."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from io import StringIO
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from asymjax import trees
+from asymjax.config import MODEL_PRESETS, ModelConfig
+from asymjax.models import build_model, draw_frozen
+from asymjax.models.asymmetry import METHODS
+from asymjax.models.describe import as_tables, describe
+from asymjax.models.symmetries import FAMILIES, Structure, count_symmetries, structure_of, unbroken
+from asymjax.symmetry import automorphisms
+
+SCRIPT = Path(__file__).parents[2] / "runs" / "describe_model.py"
+CONTINUOUS = ("unit_rescalings", "layer_rescalings", "row_shifts", "bias_shifts")
+
+
+@pytest.mark.parametrize(
+    ("preset", "standard", "w_asym"),
+    [
+        ("paper_mlp_mnist", 935_434, 834_570),
+        ("paper_bnn_mlp8", 668_170, 651_706),
+        ("paper_bnn_mlp16", 1_198_602, 1_165_754),
+    ],
+)
+def test_parameter_counts_of_the_papers_networks(preset, standard, w_asym):
+    for arch, expected in (("standard", standard), ("sigma_asym", standard), ("w_asym", w_asym), ("pruned", w_asym)):
+        model = build_model(replace(MODEL_PRESETS[preset], arch=arch), (784,), 10)
+        position = jax.eval_shape(lambda key, model=model: model.init(key, model.freeze(key)), jax.random.key(0))
+        assert trees.num_entries(position) == expected
+
+
+@pytest.fixture(scope="module")
+def bayesian_network():
+    return describe(replace(MODEL_PRESETS["paper_bnn_mlp8"], arch="w_asym"), (784,), 10)
+
+
+def test_description_counts_parameters_and_names_what_is_fixed(bayesian_network):
+    assert (bayesian_network["num_trainable"], bayesian_network["num_fixed"]) == (651_706, 16_464)
+    assert [layer["path"] for layer in bayesian_network["layers"][:3]] == [
+        "dense_0/kernel",
+        "dense_0/bias",
+        "norm_0/scale",
+    ]
+    assert sum(layer["num_trainable"] for layer in bayesian_network["layers"]) == 651_706
+    assert sum(layer["num_fixed"] for layer in bayesian_network["layers"]) == 16_464
+    assert json.loads(json.dumps(bayesian_network)) == bayesian_network
+    console = Console(file=StringIO(), width=150)
+    console.print(as_tables(bayesian_network))
+    for words in ("651,706", "16,464", "256 x 256", *FAMILIES, bayesian_network["note"], bayesian_network["checksum"]):
+        assert words in console.file.getvalue()
+
+
+def test_rescalings_that_survive_are_the_columns_that_the_masks_leave_free(bayesian_network):
+    model = build_model(replace(MODEL_PRESETS["paper_bnn_mlp8"], arch="w_asym"), (784,), 10)
+    frozen = draw_frozen(model, 0)
+    assert bayesian_network["checksum"] == trees.checksum(trees.to_host(frozen))
+    free_columns = int(np.sum(~np.any(frozen["output"]["kernel"]["fixed_value"], axis=1)))
+    rescalings = bayesian_network["symmetries"]["unit_rescalings"]
+    assert rescalings["standard"] == 8 * 256
+    assert rescalings["remaining_by_place"]["units_7"] == free_columns
+    # A column escapes with probability (1 - 8/256)^10 = 0.73; the bound is 4 standard deviations of 256 columns.
+    assert abs(free_columns / 256 - (1 - 8 / 256) ** 10) < 4 * math.sqrt(0.73 * 0.27 / 256)
+    permutations = bayesian_network["symmetries"]["permutations"]
+    assert permutations["standard"] == permutations["removed"] == pytest.approx(8 * math.lgamma(257))
+    assert bayesian_network["symmetries"]["bias_shifts"]["remaining"] == 8
+
+
+@cache
+def frozen_of(arch, backbone, num_fixed, input_shape):
+    return draw_frozen(build_model(ModelConfig(arch, backbone, (6, 5), num_fixed=num_fixed), input_shape, 3), 0)
+
+
+def network(arch, backbone, num_fixed, input_shape, activation, norm):
+    """A small network; its constants depend on neither activation nor norm."""
+    config = ModelConfig(arch, backbone, (6, 5), norm, activation, num_fixed)
+    return build_model(config, input_shape, 3), frozen_of(arch, backbone, num_fixed, input_shape)
+
+
+@pytest.mark.parametrize(
+    ("arch", "activation", "removed"),
+    [
+        ("standard", "relu", set()),
+        ("syre", "relu", set()),
+        ("pruned", "relu", {"permutations", "row_shifts"}),
+        ("w_asym", "relu", {"permutations", "unit_rescalings", "layer_rescalings", "layer_sign_flips", "row_shifts"}),
+        ("w_asym", "tanh", {"permutations", "unit_sign_flips", "layer_rescalings", "layer_sign_flips", "row_shifts"}),
+        ("sigma_asym", "relu", {"permutations", "unit_rescalings"}),
+        ("sigma_asym", "tanh", {"permutations", "unit_sign_flips"}),
+    ],
+)
+def test_methods_remove_what_they_are_said_to(arch, activation, removed):
+    structure = structure_of(*network(arch, "mlp", (2, 2, 2), (4,), activation, "layer"), activation)
+    before, after = count_symmetries(unbroken(structure)), count_symmetries(structure)
+    assert {family for family in FAMILIES if sum(after[family].values()) < sum(before[family].values())} == removed
+    assert (METHODS[arch].note == METHODS["standard"].note) == (arch == "standard")
+
+
+def num_flat_directions(model, frozen, input_shape):
+    """Return how many directions in position space leave the outputs on many inputs as they are.
+
+    Counted at random points, the least of several, since units may be dead at one.
+    """
+    generator = np.random.default_rng(0)
+    shapes = trees.flatten(jax.eval_shape(model.init, jax.random.key(0), frozen))
+
+    def draw(path, shape):
+        # Large inputs of norms, so that their epsilon is as nothing, and small shifts after them, so that units live.
+        layer, leaf = path.split("/")
+        scale = {"kernel": 30, "scale": 1, "bias": 0.1 if layer.startswith("norm") else 10}[leaf]
+        return scale * generator.standard_normal(shape)
+
+    with jax.enable_x64(True):
+        inputs = generator.standard_normal((150, *input_shape))
+        jacobian_at = jax.jit(jax.jacrev(lambda position: model.apply(position, frozen, inputs).reshape(-1)))
+        num_flat = []
+        for _ in range(4):
+            position = trees.unflatten({path: draw(path, leaf.shape) for path, leaf in shapes.items()})
+            blocks = [np.asarray(block) for block in jax.tree.leaves(jacobian_at(position))]
+            jacobian = np.concatenate([block.reshape(len(block), -1) for block in blocks], axis=1)
+            size = np.linalg.norm(jacobian, axis=0)
+            # Singular values are above 1e-5 or, by the epsilon of norms, below 1e-7.
+            num_flat.append(size.size - np.linalg.matrix_rank(jacobian / np.where(size > 0, size, 1), 1e-6))
+    return min(num_flat)
+
+
+@pytest.mark.parametrize(
+    ("arch", "backbone", "num_fixed", "input_shape", "activation", "norm", "expected"),
+    [
+        ("standard", "mlp", (), (4,), "relu", "none", (11, 0, 0, 0)),
+        ("standard", "mlp", (), (4,), "relu", "layer", (11, 2, 4 + 6, 2)),
+        ("sigma_asym", "mlp", (), (4,), "relu", "layer", (0, 2, 4 + 6, 2)),
+        ("pruned", "mlp", (2, 1, 2), (4,), "relu", "layer", (11, 2, 1, 2)),
+        ("w_asym", "mlp", (2, 1, 2), (4,), "relu", "none", (0, 0, 0, 0)),
+        # With nothing fixed before and after, units that fixed weights tie together scale together.
+        ("w_asym", "mlp", (0, 2, 0), (4,), "relu", "none", (1, 1, 0, 0)),
+        # One fixed weight an input pins nothing before a LayerNorm; two tie the unit to the whole layer.
+        ("w_asym", "mlp", (2, 1, 2), (4,), "relu", "layer", (7, 1, 1, 2)),
+        ("w_asym", "mlp", (2, 1, 2), (4,), "gelu", "layer", (0, 1, 1, 2)),
+        ("w_asym", "mlp", (2, 2, 2), (4,), "relu", "layer", (4, 1, 1, 2)),
+        ("w_asym", "cnn", (3, 9, 2), (4, 4, 1), "relu", "layer", (1, 1, 0, 2)),
+    ],
+)
+def test_continuous_symmetries_are_the_flat_directions(
+    arch, backbone, num_fixed, input_shape, activation, norm, expected
+):
+    model, frozen = network(arch, backbone, num_fixed, input_shape, activation, norm)
+    counts = count_symmetries(structure_of(model, frozen, activation))
+    assert tuple(sum(counts[family].values()) for family in CONTINUOUS) == expected
+    assert num_flat_directions(model, frozen, input_shape) == sum(expected)
+
+
+def test_permutations_are_the_automorphisms_of_what_is_fixed():
+    generator = np.random.default_rng(0)
+    spec = {"a/kernel": (None, "a"), "b/kernel": ("a", "b"), "output/kernel": ("b", None)}
+    orders = []
+    for _ in range(40):
+        shares = generator.choice([0, 0, 0.1, 0.5], 3)
+        fixed = {
+            path: np.where(generator.random(shape) < share, generator.standard_normal(shape), np.nan)
+            for path, shape, share in zip(spec, [(3, 4), (4, 4), (4, 2)], shares, strict=True)
+        }
+        labels = [np.nan_to_num(values, nan=np.inf) for values in fixed.values()]
+        log_order = sum(count_symmetries(Structure("relu", spec, fixed, {}))["permutations"].values())
+        orders.append(len(automorphisms(labels)))
+        assert math.exp(log_order) == pytest.approx(orders[-1])
+    assert {1, 2, 24, 576} <= set(orders)
+
+
+def describe_by_script(*words):
+    return subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
+
+
+def test_script_prints_pure_json():
+    process = describe_by_script("--preset", "paper_mlp_mnist", "--arch", "sigma_asym", "--json")
+    description = json.loads(process.stdout)
+    assert (description["num_trainable"], description["num_fixed"]) == (935_434, 0)
+    assert {"checksum", "layers", "symmetries"} < set(description)
+
+
+def test_script_teaches_and_refuses():
+    assert "--preset paper_bnn_mlp8 --arch w_asym" in describe_by_script("--help").stdout
+    process = describe_by_script("--arch", "wasym")
+    assert process.returncode == 2
+    assert process.stderr == f"error: unknown arch 'wasym', choose from {', '.join(METHODS)}\n"

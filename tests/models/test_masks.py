@@ -1,0 +1,89 @@
+"""Masks of W-asymmetric networks: distinct, of the right size, or refused with numbers."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from asymjax import rng, trees
+from asymjax.config import ModelConfig
+from asymjax.models import anatomy, build_model, draw_frozen
+from asymjax.models.asymmetry import w_asym
+from asymjax.models.asymmetry.method import Layer
+
+
+def draw_fixed(shape, num_fixed, mask_kind="random_subsets", seed=0):
+    """Masks with one row a unit, True where fixed."""
+    layer = Layer("kernel", shape, False, 1.0, num_fixed, 0.5, mask_kind)
+    fixed = jax.jit(w_asym.is_fixed, static_argnums=1)(rng.role_key(seed, "mask"), layer)
+    assert fixed.sum() == w_asym.num_frozen(layer)
+    return np.asarray(fixed).reshape(-1, shape[-1]).T
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_fixed"),
+    [((5, 10), 2), ((8, 56), 3), ((4, 4), 1), ((4, 4), 3), ((1, 1), 1), ((3, 3, 2, 7), 9), ((64, 40), 32)],
+    ids=str,
+)
+def test_masks_have_equal_counts_and_distinct_rows_even_when_every_subset_is_needed(shape, num_fixed):
+    fixed = draw_fixed(shape, num_fixed)
+    assert np.all(fixed.sum(axis=1) == num_fixed)
+    assert len(np.unique(fixed, axis=0)) == shape[-1]
+
+
+def test_masks_are_uniform():
+    # Each of 64 columns is fixed in 500 of 1000 rows on average; the bound is 5 standard deviations, 4e-5 in all.
+    assert abs(draw_fixed((64, 1000), 32).sum(axis=0) - 500).max() < 5 * math.sqrt(250)
+
+
+def test_densest_masks_start_at_nothing_and_go_on_by_size():
+    sizes = draw_fixed((4, 12), 0, "densest").sum(axis=1)
+    np.testing.assert_array_equal(sizes, [0, *[1] * 4, *[2] * 6, 3])
+
+
+def test_filter_subsets_fix_whole_channels_and_leave_dense_layers_to_single_inputs():
+    fixed = draw_fixed((3, 3, 6, 8), 2, "filter_subsets").reshape(8, 9, 6)
+    assert np.all(fixed.all(axis=1) == fixed.any(axis=1))
+    assert np.all(fixed.all(axis=1).sum(axis=1) == 2)
+    config = ModelConfig("w_asym", "cnn", widths=(4, 4), mask_kind="filter_subsets", num_fixed=(1, 2, 2))
+    with pytest.warns(UserWarning, match=r"conv_0/kernel \(3, 3, 1, 4\): num_fixed = 1 is the whole fan-in"):
+        layers = anatomy(config, (8, 8, 1), 3).layers
+    assert [layer.mask_kind for layer in layers.values()] == ["filter_subsets", "filter_subsets", "random_subsets"]
+
+
+@pytest.mark.filterwarnings("ignore:.*is the whole fan-in")
+def test_a_kernel_without_a_free_entry_has_no_leaf():
+    model = build_model(ModelConfig("w_asym", widths=(5, 5), num_fixed=(4, 2, 2)), (4,), 3)
+    frozen = draw_frozen(model, 0)
+    position = jax.jit(model.init)(rng.role_key(0, "init"), frozen)
+    params = model.merge(position, frozen)
+    assert set(position["dense_0"]) == {"bias"}
+    assert params["dense_0"]["kernel"].shape == (4, 5)
+    assert trees.num_entries(model.split(params, frozen)) == trees.num_entries(position)
+
+
+def test_counts_are_inputs_or_fractions_and_the_default_is_the_least_that_tells_units_apart():
+    def counts(**settings):
+        layers = anatomy(ModelConfig("w_asym", widths=(64, 16), **settings), (8,), 3).layers
+        return [layer.num_fixed for layer in layers.values()]
+
+    assert counts(num_fixed=(4,)) == [4, 4, 4]
+    assert counts(num_fixed=(0.5, 8, 0.25)) == [4, 8, 4]
+    assert counts() == [4, 8, 8]  # 1/8 of 8 would be 1, but only 4 of 8 make 64 distinct masks: C(8, 4) = 70
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_fixed": (9,)}, r"dense_0/kernel \(8, 60\): num_fixed is 9; each unit has 8 inputs that can be fixed"),
+        ({"num_fixed": (-1,)}, "num_fixed is -1"),
+        ({"num_fixed": (1.5,)}, r"num_fixed = 1.5 for dense_0/kernel: a fraction of the fan-in lies in \[0, 1\]"),
+        ({"num_fixed": (2,)}, "60 units need distinct masks, but 8 inputs have only 28 subsets of num_fixed = 2"),
+        ({"num_fixed": (3, 3)}, "num_fixed has 2 values; give 1, or one for each of 3 layers: dense_0/kernel, "),
+        ({"mask_kind": "densest", "widths": (300,)}, "300 units need distinct masks, 8 inputs have only 256"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_with_the_numbers(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build_model(ModelConfig("w_asym", **{"widths": (60, 60)} | settings), (8,), 3)

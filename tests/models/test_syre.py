@@ -1,0 +1,30 @@
+"""Scales of the offset of syre."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from asymjax import trees
+from asymjax.config import ModelConfig, PosteriorConfig
+from asymjax.models import build_model, draw_frozen
+
+CONFIG = ModelConfig("syre", widths=(200, 100), norm="none")
+
+
+@pytest.mark.parametrize(
+    ("fixed_scale", "prior", "expected"),
+    [
+        ((), PosteriorConfig(prior_scale=1.0), [50**-0.5, 200**-0.5, 100**-0.5]),
+        ((), PosteriorConfig(prior_scale=2.0), [2 * 50**-0.5, 2 * 200**-0.5, 2 * 100**-0.5]),
+        ((), PosteriorConfig(prior="isotropic", prior_scale=0.3), [0.3, 0.3, 0.3]),
+        ((0.5,), PosteriorConfig(prior="isotropic"), [0.5, 0.5, 0.5]),
+        ((1.0, 2.0, 0.0), PosteriorConfig(), [1.0, 2.0, 0.0]),
+    ],
+)
+def test_offsets_have_the_scale_of_the_prior_unless_told_otherwise(fixed_scale, prior, expected):
+    model = build_model(replace(CONFIG, fixed_scale=fixed_scale), (50,), 20, prior)
+    frozen = trees.flatten(draw_frozen(model, 0))
+    assert list(frozen) == ["dense_0/kernel/offset", "dense_1/kernel/offset", "output/kernel/offset"]
+    # The least kernel has 2000 entries, so a standard deviation is good to 1.6 %.
+    np.testing.assert_allclose([offset.std() for offset in frozen.values()], expected, rtol=0.08)

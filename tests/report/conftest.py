@@ -1,0 +1,124 @@
+"""Small run directories as ``runs/bnn_hmc.py`` leaves them, filled with random numbers."""
+
+import json
+import zlib
+from functools import partial
+
+import numpy as np
+import pytest
+
+NUM_TEST, NUM_NOISE, NUM_OUTPUTS = 30, 10, 3
+SHAPES = {"position/dense_0/bias": (3,), "position/dense_0/kernel": (2, 3)}
+METRICS = {
+    "classification": ("accuracy", "lppd", "nll", "ece", "brier"),
+    "regression": ("rmse", "lppd", "coverage_error", *(f"coverage_0.{level}" for level in range(1, 10))),
+}
+
+
+def write_draws(path, rng, task, num_chains, has_weights):
+    path.mkdir()
+    for chunk in range(2):
+        shape = (num_chains, 20)
+        num_values = NUM_OUTPUTS if task == "classification" else 2 * NUM_OUTPUTS
+        draws = {"logdensity": rng.normal(size=shape)}
+        draws["outputs"] = rng.normal(size=(*shape, NUM_TEST + NUM_NOISE, num_values))
+        if has_weights:
+            draws |= {name: rng.normal(size=(*shape, *leaf)) for name, leaf in SHAPES.items()}
+        np.savez(path / f"chunk-{chunk:05d}.p0.npz", **draws)
+
+
+def make_diagnostics(rng, has_weights):
+    sizes = {"function_space": 2 * NUM_TEST * NUM_OUTPUTS} | ({"weight_space": 9} if has_weights else {})
+    ranges = {"rhat": (1, 1.3), "ess_bulk": (5, 900), "ess_tail": (5, 900)}
+    return {f"{space}/{name}": rng.uniform(*ends, sizes[space]) for space in sizes for name, ends in ranges.items()}
+
+
+def make_predictions(rng, task, has_map):
+    num_inputs = NUM_TEST + NUM_NOISE
+    arrays = {"num_test": np.asarray(NUM_TEST), "targets": rng.normal(size=(NUM_TEST, NUM_OUTPUTS))}
+    if task == "classification":
+        arrays["targets"] = rng.permutation(np.arange(NUM_TEST) % NUM_OUTPUTS)
+    for name in ("posterior", "ensemble", "map") if has_map else ("posterior",):
+        if task == "classification":
+            arrays[f"{name}/probability"] = rng.dirichlet(np.ones(NUM_OUTPUTS), num_inputs)
+            arrays[f"{name}/entropy_total"] = rng.uniform(0, 1, num_inputs)
+        else:
+            arrays[f"{name}/mean"] = rng.normal(size=(num_inputs, NUM_OUTPUTS))
+            arrays[f"{name}/aleatoric_scale"] = rng.uniform(0.1, 1, (num_inputs, NUM_OUTPUTS))
+            arrays[f"{name}/epistemic_scale"] = rng.uniform(0.1, 1, (num_inputs, NUM_OUTPUTS))
+    return arrays
+
+
+def make_test_scores(rng, task, has_map):
+    def scores():
+        return {metric: rng.uniform(0.1, 0.9) for metric in METRICS[task]}
+
+    if not has_map:
+        return {"map": None, "ensemble": None, "posterior": scores()}
+    members = {metric: rng.uniform(0.1, 0.9, 4).tolist() for metric in METRICS[task]}
+    return {name: scores() for name in ("map", "map_best", "ensemble", "posterior")} | {"map_by_seed": members}
+
+
+def summarise(diagnostics, space):
+    values = {name: diagnostics.get(f"{space}/{name}") for name in ("rhat", "ess_bulk", "ess_tail")}
+    if values["rhat"] is None:
+        return None
+    kinds = {"min": np.min, "max": np.max, "median": np.median}
+    return {f"{name}_{kind}": float(reduce(v)) for name, v in values.items() for kind, reduce in kinds.items()}
+
+
+def make_summary(rng, task, arch, diagnostics, has_map):
+    sampler = {"num_integration_steps": 45.25, "acceptance_rate": 0.875, "num_divergent": 7, "step_size": [0.01, 0.03]}
+    return {
+        "arch": arch,
+        "backbone": "mlp",
+        "dataset": "digits" if task == "classification" else "diabetes",
+        "task": task,
+        "num_trainable": int(rng.integers(1000, 9000)),
+        "num_fixed": int(rng.integers(100, 900)),
+        "fixed_to_free_ratio": {"dense_0/kernel": 0.5, "output/kernel": 8.0},
+        "num_rows": {"train": 120, "validation": 10, "test": NUM_TEST},
+        "function_space": summarise(diagnostics, "function_space"),
+        "weight_space": summarise(diagnostics, "weight_space"),
+        "sampler": sampler | {"num_grad_evals": 12345, "num_warmup_grad_evals": 6789},
+        "test": make_test_scores(rng, task, has_map),
+        "seconds": {name: rng.uniform(0, 99) for name in ("compile", "train", "warmup", "sample")},
+    }
+
+
+def write_run(
+    parent, task="classification", arch="standard", num_chains=4, has_weights=True, has_map=True, edit=None, **settings
+):
+    """Write a run directory and return its path.
+
+    ``settings`` are further fields of the model's configuration. ``edit(summary, diagnostics)`` may change both.
+    """
+    name = f"{task}-{arch}-{len(list(parent.iterdir()))}"
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    path = parent / name
+    path.mkdir()
+    write_draws(path / "draws", rng, task, num_chains, has_weights)
+    diagnostics = make_diagnostics(rng, has_weights)
+    summary = make_summary(rng, task, arch, diagnostics, has_map)
+    if edit:
+        edit(summary, diagnostics)
+    np.savez(path / "diagnostics.npz", **diagnostics)
+    np.savez(path / "predictions.npz", **make_predictions(rng, task, has_map))
+    config = {"model": {"arch": arch, "widths": [8], **settings}, "posterior": {"noise": "heteroscedastic"}}
+    provenance = {
+        "command": ["bnn_hmc.py", "--arch", arch],
+        "commit": "0123abcd",
+        "uncommitted_changes": False,
+        "device": {"kind": "cpu", "count": 2},
+    }
+    record = {"experiment": "bnn_hmc", "config": config, "provenance": provenance}
+    (path / "config.json").write_text(json.dumps(record))
+    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "DONE").touch()
+    return path
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Write a run directory below ``tmp_path``; arguments of ``write_run``."""
+    return partial(write_run, tmp_path)

@@ -1,0 +1,142 @@
+"""Run directories: what is read, and what is said of those that cannot be."""
+
+import json
+
+import numpy as np
+import pytest
+
+from asymjax import results
+from asymjax.errors import InputError
+from asymjax.report import read_run, read_runs
+from asymjax.report.read import labels
+from asymjax.report.traces import worst_and_median
+
+
+def draws(path, name):
+    return results.read_draws(path, name)[name]
+
+
+def test_worst_and_median():
+    assert worst_and_median(np.array([1.2, np.nan, np.inf, 1.0, 1.1])) == {"worst": 2, "median": 0}
+    assert worst_and_median(np.array([np.inf, 1.0, np.inf])) == {"worst": 2, "median": 0}
+    assert worst_and_median(np.array([np.nan, np.nan])) == {}
+    assert worst_and_median(np.array([])) == {}
+
+
+def test_traces_are_the_coordinates_they_name(make_run):
+    def edit(summary, diagnostics):
+        diagnostics["function_space/rhat"][90 + 3 * 17 + 2] = 1.75  # log probability, input 17, class 2
+        diagnostics["weight_space/rhat"][3 + 4] = np.inf  # kernel, entry 4
+
+    path = make_run(edit=edit)
+    traces = {trace.label: trace for trace in read_run(path).traces}
+    assert len(traces) == 5
+    np.testing.assert_array_equal(traces["log density (nats)"].values, draws(path, "logdensity"))
+    function = traces["worst R-hat in function space: log probability of class 2, test input 17"]
+    logits = draws(path, "outputs")[:, :, 17]
+    np.testing.assert_allclose(np.exp(function.values), np.exp(logits[..., 2]) / np.exp(logits).sum(axis=-1))
+    assert function.statistics["rhat"] == 1.75
+    weight = traces["worst R-hat in weight space: dense_0/kernel[1,1]"]
+    np.testing.assert_array_equal(weight.values, draws(path, "position/dense_0/kernel")[:, :, 1, 1])
+    assert weight.statistics["rhat"] == np.inf
+
+
+@pytest.mark.parametrize(("index", "output"), [(3 * 4 + 1, 1), (90 + 3 * 4 + 1, 4)])
+def test_traces_of_a_regression(make_run, index, output):
+    path = make_run("regression", edit=lambda summary, diagnostics: diagnostics["function_space/rhat"].put(index, 9))
+    (trace,) = [trace for trace in read_run(path).traces if trace.statistics.get("rhat") == 9]
+    assert "of target 1, test input 4" in trace.label
+    np.testing.assert_array_equal(trace.values, draws(path, "outputs")[:, :, 4, output])
+
+
+def test_regression_with_known_noise_has_no_noise_coordinates(make_run):
+    def edit(summary, diagnostics):
+        for name in ("rhat", "ess_bulk", "ess_tail"):
+            diagnostics[f"function_space/{name}"] = diagnostics[f"function_space/{name}"][:90]
+        diagnostics["function_space/rhat"][89] = 9
+
+    path = make_run("regression", edit=edit)
+    record = json.loads((path / "config.json").read_text())
+    record["config"]["posterior"]["noise"] = "fixed"
+    (path / "config.json").write_text(json.dumps(record))
+    assert read_run(path).traces[1].label.endswith("mean of target 2, test input 29")
+
+
+def test_chains_of_several_processes_are_joined(make_run):
+    path = make_run()
+    for process, chunk in ((10, 0), (2, 0), (10, 1), (2, 1)):
+        arrays = results.read_arrays(path / f"draws/chunk-0000{chunk}.p0.npz")
+        arrays["logdensity"] = arrays["logdensity"] + process
+        np.savez(path / f"draws/chunk-0000{chunk}.p{process}.npz", **arrays)
+    values = read_run(path).traces[0].values
+    assert values.shape == (12, 40)
+    np.testing.assert_array_equal(values[4:8], values[:4] + 2)
+    np.testing.assert_array_equal(values[8:], values[:4] + 10)
+
+
+def test_labels_tell_runs_apart_and_nothing_else(make_run):
+    alone, wide = make_run(), make_run(arch="w_asym", num_fixed=[8], mask_seed=1)
+    plain = make_run(num_fixed=[], mask_seed=0)
+    assert labels(read_runs([alone])) == ["standard"]
+    assert labels(read_runs([plain, wide])) == ["standard, mask_seed 0", "w_asym, num_fixed 8, mask_seed 1"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", "diagnostics.npz", "predictions.npz"])
+def test_missing_files_are_named(make_run, name):
+    path = make_run()
+    (path / name).unlink()
+    with pytest.raises(InputError) as caught:
+        read_run(path)
+    assert str(path) in str(caught.value) and name in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x81", b"{", b"PK\x03\x04 cut"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "summary.json", "diagnostics.npz", "predictions.npz", "draws/chunk-00001.p0.npz"]
+)
+def test_damaged_files_are_named(make_run, name, content):
+    path = make_run()
+    (path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{path / name} is damaged"):
+        read_run(path)
+
+
+@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("name", ["diagnostics.npz", "predictions.npz", "draws/chunk-00001.p0.npz"])
+def test_files_cut_short_are_named(make_run, name, keep):
+    path = make_run()
+    content = (path / name).read_bytes()
+    (path / name).write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(InputError, match=f"{name} is damaged"):
+        read_run(path)
+
+
+def test_draws_are_missing(make_run):
+    path = make_run()
+    for file in (path / "draws").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match="draws holds no draws"):
+        read_run(path)
+
+
+def test_files_of_something_else(make_run):
+    path = make_run(edit=lambda summary, diagnostics: summary.pop("sampler"))
+    with pytest.raises(InputError, match=r"summary.json lacks sampler; was it written by runs/bnn_hmc.py"):
+        read_run(path)
+    path = make_run(edit=lambda summary, diagnostics: diagnostics.pop("weight_space/ess_tail"))
+    with pytest.raises(InputError, match=r"diagnostics.npz lacks weight_space/ess_tail"):
+        read_run(path)
+
+
+def test_all_broken_runs_are_named(make_run, tmp_path):
+    good, unfinished, damaged = make_run(), make_run(arch="w_asym"), make_run(arch="syre")
+    (unfinished / "DONE").unlink()
+    (damaged / "summary.json").write_text("{")
+    with pytest.raises(InputError) as caught:
+        read_runs([good, unfinished, tmp_path / "nowhere", damaged])
+    message = str(caught.value)
+    assert str(good) not in message
+    assert f"{unfinished} is not finished (there is no DONE); run its command again" in message
+    assert "bnn_hmc.py --arch w_asym" in message
+    assert f"{tmp_path / 'nowhere'} is not a run directory" in message
+    assert f"{damaged / 'summary.json'} is damaged" in message

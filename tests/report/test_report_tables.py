@@ -1,0 +1,117 @@
+"""The table holds the numbers of the summaries."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from asymjax.report import comparison_tables, read_runs, to_markdown, to_rich
+
+PREDICTORS = {"MAP, mean": "map", "MAP, best": "map_best", "MAP ensemble": "ensemble", "posterior": "posterior"}
+METRICS = {
+    "classification": {"accuracy": "accuracy", "NLL (nats)": "nll", "ECE (15 bins)": "ece", "Brier score": "brier"},
+    "regression": {"RMSE": "rmse", "LPPD (nats)": "lppd", "coverage error": "coverage_error"},
+}
+
+
+def markdown_rows(paths):
+    """Rows of all Markdown tables as dictionaries from header to cell, by title of the table."""
+    found = {}
+    for table in comparison_tables(read_runs(paths)):
+        lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
+        header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        found[table.title] = [dict(zip(header, row, strict=True)) for row in rows]
+    return found
+
+
+def summaries(paths):
+    return [json.loads((path / "summary.json").read_text()) for path in paths]
+
+
+def value(cell):
+    return float(cell.replace(",", ""))
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_metrics_are_those_of_the_summaries(make_run, task):
+    paths = [make_run(task), make_run(task, "sigma_asym")]
+    rows = markdown_rows(paths)["Test metrics"]
+    assert [row["run"] for row in rows] == ["standard", "sigma_asym"] * len(METRICS[task])
+    for row, (metric, key), summary in zip(
+        rows,
+        [item for item in METRICS[task].items() for _ in paths],
+        summaries(paths) * len(METRICS[task]),
+        strict=True,
+    ):
+        assert row["metric"] == metric
+        for column, name in PREDICTORS.items():
+            assert value(row[column]) == pytest.approx(summary["test"][name][key], abs=5.1e-5)
+
+
+def test_convergence_is_that_of_the_summaries(make_run):
+    paths = [make_run(), make_run(arch="w_asym")]
+    for row, summary in zip(markdown_rows(paths)["Convergence"], summaries(paths), strict=True):
+        assert row.pop("run") == summary["arch"]
+        assert len(row) == 8
+        for column, cell in row.items():
+            name, kind, space = column.replace(",", "").replace("R-hat", "rhat").replace("ESS", "ess_bulk").split()
+            expected = summary[f"{space}_space"][f"{name}_{kind}"]
+            assert value(cell) == pytest.approx(expected, abs=5.1e-4 if name == "rhat" else 0.51)
+
+
+def test_model_sampling_and_cost_are_those_of_the_summaries(make_run):
+    path = make_run(num_chains=3)
+    (summary,), tables = summaries([path]), markdown_rows([path])
+    (model,), (sampling,), (cost,) = (tables[title] for title in ("Model", "Sampling", "Cost"))
+    assert (model["dataset"], model["backbone"]) == ("digits", "mlp")
+    assert (value(model["trainable"]), value(model["fixed"])) == (summary["num_trainable"], summary["num_fixed"])
+    assert model["fixed to free"] == "2.00 (0.50 to 8.00)"
+    assert (model["train rows"], model["test rows"]) == ("120", "30")
+    assert list(sampling.values()) == ["standard", "3 x 40", "0.875", "0.02", "45.2", "7"]
+    assert (cost["gradients, warmup"], cost["gradients, sampling"]) == ("6,789", "12,345")
+    seconds = {"compiling (s)": "compile", "MAP (s)": "train", "warmup (s)": "warmup", "sampling (s)": "sample"}
+    for column, name in seconds.items():
+        assert value(cost[column]) == pytest.approx(summary["seconds"][name], abs=0.051)
+
+
+def test_what_was_not_measured_is_a_dash(make_run):
+    tables = markdown_rows([make_run(has_weights=False, has_map=False)])
+    (row,) = tables["Convergence"]
+    assert [cell == "-" for column, cell in row.items() if column != "run"] == [False, True] * 4
+    for row in tables["Test metrics"]:
+        assert [row[column] == "-" for column in PREDICTORS] == [True, True, True, False]
+
+
+def test_infinite_and_undefined_numbers(make_run):
+    def edit(summary, diagnostics):
+        summary["function_space"]["rhat_max"] = np.inf
+        summary["weight_space"]["ess_bulk_min"] = np.nan
+        summary["fixed_to_free_ratio"] = {"a": 0.0, "b": np.inf}
+
+    tables = markdown_rows([make_run(edit=edit)])
+    assert tables["Convergence"][0]["R-hat max, function"] == "inf"
+    assert tables["Convergence"][0]["ESS min, weight"] == "nan"
+    assert tables["Model"][0]["fixed to free"] == "nan (0.00 to inf)"
+
+
+@pytest.mark.parametrize(
+    ("ratios", "cell"), [([0.0, 0.0], "0.00"), ([1.5], "1.50"), ([0.0, 4.0], "0.00 (0.00 to 4.00)")]
+)
+def test_fixed_to_free_ratio(make_run, ratios, cell):
+    def edit(summary, diagnostics):
+        summary["fixed_to_free_ratio"] = {str(place): ratio for place, ratio in enumerate(ratios)}
+
+    assert markdown_rows([make_run(edit=edit)])["Model"][0]["fixed to free"] == cell
+
+
+def test_the_terminal_shows_every_cell(make_run):
+    runs = read_runs([make_run(), make_run(arch="sigma_asym", num_fixed=[8, 8, 8], mask_kind="random_subsets")])
+    for table in comparison_tables(runs):
+        console = Console(width=120)
+        with console.capture() as capture:
+            console.print(to_rich(table))
+        text = capture.get()
+        for row in table.rows:
+            assert all(word in text for cell in row for word in cell.split())
+        assert all(word in text for header in table.columns for word in header.split())

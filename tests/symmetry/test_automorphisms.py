@@ -1,0 +1,124 @@
+"""Theorem 1 of Lim et al. (2024) by exhaustion, and how far permuted networks are from the set of the model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from asymjax import rng
+from asymjax.config import ModelConfig
+from asymjax.models import build_model, draw_frozen
+from asymjax.symmetry import (
+    all_permutations,
+    automorphisms,
+    distance_to_model,
+    permute,
+    permuted_distances,
+    unit_counts,
+)
+
+
+def test_distinct_nonzero_rows_leave_the_identity_alone():
+    generator = np.random.default_rng(0)
+    num_valid = 0
+    while num_valid < 200:
+        masks = [generator.integers(0, 2, shape) for shape in ((4, 4), (4, 3), (3, 4))]
+        units = [mask.T for mask in masks]
+        if all(len(np.unique(rows, axis=0)) == len(rows) and rows.any(axis=1).all() for rows in units):
+            num_valid += 1
+            (only,) = automorphisms(masks)
+            assert all(np.array_equal(permutation, np.arange(len(permutation))) for permutation in only)
+
+
+@pytest.mark.parametrize(
+    ("incoming", "outgoing", "expected"),
+    [
+        (np.ones((2, 3)), np.ones((3, 2)), 6),
+        # Two equal units with equal outgoing edges can be swapped; with other outgoing edges they cannot, so that
+        # distinctness is sufficient and not necessary.
+        (np.array([[1, 1, 0], [0, 0, 1]]), np.array([[1, 1], [1, 1], [1, 0]]), 2),
+        (np.array([[1, 1, 0], [0, 0, 1]]), np.array([[1, 1], [0, 1], [1, 0]]), 1),
+        (np.zeros((2, 2)), np.ones((2, 2)), 2),
+    ],
+)
+def test_without_distinct_nonzero_rows_automorphisms_can_be_there(incoming, outgoing, expected):
+    assert len(automorphisms([incoming, outgoing])) == expected
+
+
+def test_automorphisms_of_several_layers_are_found():
+    # Both hidden layers can turn together, and neither alone.
+    assert len(automorphisms([np.ones((2, 3)), np.eye(3), np.ones((3, 2))])) == 6
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = ModelConfig("w_asym", widths=(5,), norm="none", activation="relu", num_fixed=(2,), fixed_scale=(1.0,))
+    model = build_model(config, (4,), 3)
+    freeze = jax.jit(model.freeze)
+    return model, [freeze(rng.role_key(0, "mask"), scale) for scale in (0.0, 0.1, 1.0, 3.0)]
+
+
+def test_every_permutation_leaves_the_set_and_farther_with_larger_fixed_values(small):
+    model, sweep = small
+    keys = rng.member_keys(jax.random.key(0), 50)
+
+    @jax.jit
+    def distances(frozen):
+        return jax.vmap(lambda key: permuted_distances(model, model.init(key, frozen), frozen, "units_0"))(keys)
+
+    least = np.stack([distances(frozen) for frozen in sweep])
+    assert least.shape == (4, 50, 119)
+    assert least.min() > 0.01
+    growth = np.diff(least.min(axis=2).mean(axis=1))
+    assert np.all(growth > 0)
+
+
+def test_distance_is_that_of_the_fixed_entries(small):
+    model, sweep = small
+    position = jax.jit(model.init)(jax.random.key(0), sweep[2])
+    params = model.merge(position, sweep[2])
+    assert distance_to_model(model, params, sweep[2]) == 0
+    moved = jax.tree.map(lambda leaf: leaf + 1, params)
+    num_fixed = 2 * 5 + 2 * 3
+    np.testing.assert_allclose(distance_to_model(model, moved, sweep[2]), num_fixed**0.5, rtol=1e-6)
+
+
+def test_positive_rescaling_is_broken_by_fixed_values_and_kept_by_fixed_zeros(small):
+    model, sweep = small
+    # Powers of two, so that nothing is rounded.
+    factors = 2.0 ** jnp.array([[0, 1, -1, 2, 1]])
+    inputs = jax.random.normal(jax.random.key(1), (9, 4))
+    for frozen, scale in zip(sweep, (0.0, 0.1, 1.0, 3.0), strict=True):
+        params = model.merge(jax.jit(model.init)(jax.random.key(0), frozen), frozen)
+        first, last = params["dense_0"], params["output"]
+        rescaled = {
+            "dense_0": {"kernel": first["kernel"] * factors, "bias": first["bias"] * factors[0]},
+            "output": {"kernel": last["kernel"] / factors.T, "bias": last["bias"]},
+        }
+        outputs = jax.jit(model.forward)(params, frozen, inputs)
+        np.testing.assert_array_equal(jax.jit(model.forward)(rescaled, frozen, inputs), outputs)
+        assert (distance_to_model(model, rescaled, frozen) > 0) == (scale > 0)
+
+
+def test_permuting_there_and_back_is_nothing(small):
+    model, sweep = small
+    params = model.merge(jax.jit(model.init)(jax.random.key(0), sweep[1]), sweep[1])
+    assert unit_counts(params, model.permutation_spec) == {"units_0": 5}
+    there = np.array([2, 0, 1, 4, 3])
+    back = permute(
+        permute(params, model.permutation_spec, {"units_0": there}),
+        model.permutation_spec,
+        {"units_0": np.argsort(there)},
+    )
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+    np.testing.assert_array_equal(all_permutations(3)[[0, 5]], [[0, 1, 2], [2, 1, 0]])
+
+
+def test_what_cannot_be_listed_or_permuted_is_refused(small):
+    model, sweep = small
+    with pytest.raises(ValueError, match="9 units have too many permutations to list; give 8 at most"):
+        automorphisms([np.ones((2, 9)), np.ones((9, 2))])
+    with pytest.raises(ValueError, match="unknown permutation 'units_1', choose from units_0"):
+        permute(model.params_shape, model.permutation_spec, {"units_1": np.arange(5)})
+    with pytest.raises(ValueError, match="unknown permutation 'units_7', choose from units_0"):
+        permuted_distances(model, jax.jit(model.init)(jax.random.key(0), sweep[0]), sweep[0], "units_7")
