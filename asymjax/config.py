@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-
 OUTPUT_KERNEL = "output/kernel"
 
 
@@ -113,7 +112,7 @@ class PosteriorConfig:
 
         Parameters
         ----------
-        path : parameter path, for example ``"dense_0/kernel"``; ``output`` and ``norm_`` layers have scales of their own.
+        path : parameter path, for example ``"dense_0/kernel"``; the output kernel and norms have their own scales.
         shape : its shape in the backbone, from which kernels take their fan-in.
         """
         scale = self.prior_scale

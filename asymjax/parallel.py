@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from asymjax.errors import InputError
 from asymjax.types import PyTree
 
 HOST_DEVICES_FLAG = "--xla_force_host_platform_device_count"
@@ -21,7 +22,7 @@ def configure_host_devices() -> None:
     A count that the user set (``XLA_FLAGS`` or ``jax_num_cpu_devices``) is respected. When a backend exists already
     nothing is changed, and one printed line says so.
     """
-    if HOST_DEVICES_FLAG in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices > 0:
+    if HOST_DEVICES_FLAG in os.environ.get("XLA_FLAGS", "") or jax.config.values["jax_num_cpu_devices"] > 0:
         return
     try:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
@@ -34,12 +35,12 @@ class Placement(NamedTuple):
 
     Attributes
     ----------
-    count : members, the size of the leading axis.
-    num_devices : devices they are spread over; divides ``count``.
+    size : members, the length of the leading axis.
+    num_devices : devices they are spread over; divides ``size``.
     inside : ``"vectorized"`` (vmap) or ``"sequential"`` (lax.map) on each device.
     """
 
-    count: int
+    size: int
     num_devices: int
     inside: Literal["vectorized", "sequential"]
 
@@ -47,7 +48,7 @@ class Placement(NamedTuple):
         """Say in words what was chosen."""
         kind = jax.devices()[0].device_kind
         how = "one after the other" if self.inside == "sequential" else "vectorized"
-        return f"{self.count} on {self.num_devices} of {jax.device_count()} devices ({kind}), {how} on each"
+        return f"{self.size} on {self.num_devices} of {jax.device_count()} devices ({kind}), {how} on each"
 
 
 def place(
@@ -66,18 +67,18 @@ def place(
 
     Raises
     ------
-    ValueError
+    InputError
         If ``num_devices`` exceeds what there is or does not divide ``count``.
     """
     available = jax.device_count()
     if count < 1:
-        raise ValueError(f"{count} networks or chains asked for; give at least 1")
+        raise InputError(f"{count} networks or chains asked for; give at least 1")
     if num_devices is None:
         num_devices = max(n for n in range(1, available + 1) if count % n == 0)
     elif not 1 <= num_devices <= available:
-        raise ValueError(f"{num_devices} devices asked for, {available} available")
+        raise InputError(f"{num_devices} devices asked for, {available} available")
     elif count % num_devices:
-        raise ValueError(f"{num_devices} devices do not divide {count} networks or chains; choose a divisor")
+        raise InputError(f"{num_devices} devices do not divide {count} networks or chains; choose a divisor")
     if inside == "auto":
         inside = "sequential" if jax.default_backend() == "cpu" else "vectorized"
     return Placement(count, num_devices, inside)

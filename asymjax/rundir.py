@@ -82,8 +82,10 @@ def provenance() -> dict[str, Any]:
         "uncommitted_changes": bool(_git("status", "--porcelain")),
         "versions": {name: version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
-        "precision": {"x64": bool(jax.config.jax_enable_x64), "matmul": jax.config.jax_default_matmul_precision},
-        "prng": jax.config.jax_default_prng_impl,
+        "numerics": {
+            name: jax.config.values[name]
+            for name in ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
+        },
     }
 
 

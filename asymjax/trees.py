@@ -51,7 +51,7 @@ def checksum(tree: Mapping[str, Any]) -> str:
     for path, leaf in flatten(tree).items():
         array = np.ascontiguousarray(leaf)
         digest.update(f"{path}:{array.dtype.str}:{array.shape};".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
     return digest.hexdigest()
 
 

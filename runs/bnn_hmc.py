@@ -28,9 +28,7 @@ class Config:
 DEFAULT = Config()
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(
-        DEFAULT, hmc=HMCConfig(num_draws=40, num_warmup=40, map_steps=200, max_integration_steps=50)
-    ),
+    "smoke": replace(DEFAULT, hmc=HMCConfig(num_draws=40, num_warmup=40, map_steps=200, max_integration_steps=50)),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),

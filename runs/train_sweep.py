@@ -42,9 +42,7 @@ def main(config: Config) -> Path:
     """Run one sweep and return its run directory."""
     from asymjax.experiments import run_train_sweep
 
-    return run_train_sweep(
-        config.data, config.model, config.optimizer, config.seeds, config.num_seeds, config.run
-    )
+    return run_train_sweep(config.data, config.model, config.optimizer, config.seeds, config.num_seeds, config.run)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asymjax.data import cifar, embedded, idx, table, uci
+from asymjax.errors import InputError
 from asymjax.types import Dataset
 
 __all__ = ["DATASETS", "load"]
@@ -42,7 +43,7 @@ def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> D
 
     Raises
     ------
-    ValueError
+    InputError
         For an unknown name, and for content that is not what the format says; the message names file and place.
     FileNotFoundError
         For a file or folder that is missing; the message names what is there.
@@ -51,10 +52,10 @@ def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> D
     """
     family, slash, _ = name.partition("/")
     if family + slash not in DATASETS:
-        raise ValueError(
+        raise InputError(
             f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}; "
             "where a name ends in '/', go on with uci/NAME, uci/NAME/SPLIT or table/FILE"
         )
     if data_seed < 0:
-        raise ValueError(f"data_seed is {data_seed}, expected 0 or more")
+        raise InputError(f"data_seed is {data_seed}, expected 0 or more")
     return DATASETS[family + slash](name, data_dir, data_seed)

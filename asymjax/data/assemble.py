@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from asymjax import rng, trees
+from asymjax.errors import InputError
 from asymjax.types import Dataset, Split
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -37,13 +38,13 @@ def checked_rows(source: str | Path, inputs: np.ndarray, targets: np.ndarray, nu
 
     Raises
     ------
-    ValueError
+    InputError
         For no rows, unequal counts, a number that float32 cannot hold, or a label out of range.
     """
     if not inputs.size:
-        raise ValueError(f"{source}: no rows (inputs of shape {inputs.shape})")
+        raise InputError(f"{source}: no rows (inputs of shape {inputs.shape})")
     if len(inputs) != len(targets):
-        raise ValueError(f"{source}: {len(targets)} targets for {len(inputs)} inputs, expected one for each")
+        raise InputError(f"{source}: {len(targets)} targets for {len(inputs)} inputs, expected one for each")
     _check_finite(source, "inputs", inputs)
     if num_classes:
         _check_labels(source, targets, num_classes)
@@ -64,12 +65,12 @@ def split_at_random(name: str, rows: Rows, class_names: Sequence[str], data_seed
 
     Raises
     ------
-    ValueError
+    InputError
         For fewer than 3 rows.
     """
     num_rows = len(rows.inputs)
     if num_rows < 3:
-        raise ValueError(f"{name}: {num_rows} rows, expected at least 3 to split into training and test rows")
+        raise InputError(f"{name}: {num_rows} rows, expected at least 3 to split into training and test rows")
     num_validation, num_test = round(num_rows / 10), round(num_rows / 5)
     order = _shuffled(num_rows, data_seed)
     validation, test, train = np.split(order, [num_validation, num_validation + num_test])
@@ -88,12 +89,12 @@ def keep_test(name: str, train: Rows, test: Rows, class_names: Sequence[str], da
 
     Raises
     ------
-    ValueError
+    InputError
         For training and test inputs of different shapes.
     """
     train_shape, test_shape = train.inputs.shape[1:], test.inputs.shape[1:]
     if train_shape != test_shape:
-        raise ValueError(f"{name}: training inputs have shape {train_shape}, test inputs {test_shape}; expected equal")
+        raise InputError(f"{name}: training inputs have shape {train_shape}, test inputs {test_shape}; expected equal")
     order = _shuffled(len(train.inputs), data_seed)
     validation, rest = np.split(order, [round(len(order) / 10)])
     return _assemble(name, take(train, rest), take(train, validation), test, class_names)
@@ -108,7 +109,7 @@ def _check_finite(source: str | Path, what: str, values: np.ndarray) -> None:
     fits = np.abs(values) <= FLOAT32_MAX
     if not fits.all():
         row, *column = place = tuple(np.argwhere(~fits)[0].tolist())
-        raise ValueError(
+        raise InputError(
             f"{source}: {what} row {row}, column {', '.join(map(str, column))} (from 0) is {values[place]}, "
             "expected a finite float32 number"
         )
@@ -116,10 +117,10 @@ def _check_finite(source: str | Path, what: str, values: np.ndarray) -> None:
 
 def _check_labels(source: str | Path, labels: np.ndarray, num_classes: int) -> None:
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"{source}: labels are {labels.dtype} {labels.shape}, expected one integer a row")
+        raise InputError(f"{source}: labels are {labels.dtype} {labels.shape}, expected one integer a row")
     bad = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(bad):
-        raise ValueError(
+        raise InputError(
             f"{source}: label {labels[bad[0]]} in row {bad[0]} (from 0), expected a class from 0 to {num_classes - 1}"
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from asymjax.data.assemble import Rows, checked_rows, keep_test
 from asymjax.data.files import data_folder, existing_file, listing, read_text
 from asymjax.data.pickles import load_pickle
+from asymjax.errors import InputError
 from asymjax.types import Dataset
 
 NUM_PIXELS = 3 * 32 * 32
@@ -80,7 +81,7 @@ def _read_binary(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     content = np.fromfile(path, np.uint8)
     record = layout.num_label_bytes + NUM_PIXELS
     if len(content) % record:
-        raise ValueError(f"{path}: {len(content)} bytes, expected a multiple of {record}, the size of a record")
+        raise InputError(f"{path}: {len(content)} bytes, expected a multiple of {record}, the size of a record")
     records = content.reshape(-1, record)
     return records[:, layout.num_label_bytes :], records[:, layout.num_label_bytes - 1]
 
@@ -89,7 +90,7 @@ def _read_python(path: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray]:
     batch = _read_dictionary(path, "data", layout.labels_key)
     pixels = np.asarray(batch["data"])
     if pixels.dtype != np.uint8 or pixels.shape[1:] != (NUM_PIXELS,):
-        raise ValueError(f"{path}: 'data' is {pixels.dtype} {pixels.shape}, expected uint8 [rows, {NUM_PIXELS}]")
+        raise InputError(f"{path}: 'data' is {pixels.dtype} {pixels.shape}, expected uint8 [rows, {NUM_PIXELS}]")
     return pixels, np.asarray(batch[layout.labels_key])
 
 
@@ -99,17 +100,17 @@ def _class_names(folder: Path, layout: Layout, suffix: str) -> tuple[str, ...]:
         return tuple(map(str, range(layout.num_classes)))
     names = read_text(path).split() if suffix else _read_dictionary(path, layout.names_key)[layout.names_key]
     if len(names) != layout.num_classes:
-        raise ValueError(f"{path}: {len(names)} class names, expected {layout.num_classes}")
+        raise InputError(f"{path}: {len(names)} class names, expected {layout.num_classes}")
     return tuple(map(_text, names))
 
 
 def _read_dictionary(path: Path, *keys: str) -> dict[str, Any]:
     content = load_pickle(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}, expected a dictionary with {', '.join(keys)}")
+        raise InputError(f"{path}: holds a {type(content).__name__}, expected a dictionary with {', '.join(keys)}")
     content = {_text(key): value for key, value in content.items()}
     if missing := set(keys) - set(content):
-        raise ValueError(f"{path}: no {', '.join(sorted(missing))} among its keys {', '.join(content)}")
+        raise InputError(f"{path}: no {', '.join(sorted(missing))} among its keys {', '.join(content)}")
     return content
 
 

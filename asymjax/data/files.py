@@ -2,19 +2,21 @@
 
 from pathlib import Path
 
+from asymjax.errors import InputError
+
 
 def data_folder(name: str, data_dir: str | Path | None) -> Path:
     """Return the folder that holds the files of dataset ``name``.
 
     Raises
     ------
-    ValueError
+    InputError
         If no folder was given.
     FileNotFoundError
         If there is no such folder.
     """
     if data_dir is None:
-        raise ValueError(f"dataset {name!r} is read from files: pass --data-dir with the folder that holds them")
+        raise InputError(f"dataset {name!r} is read from files: pass --data-dir with the folder that holds them")
     return existing_folder(Path(data_dir))
 
 
@@ -50,13 +52,13 @@ def read_text(path: Path) -> str:
 
     Raises
     ------
-    ValueError
+    InputError
         If the bytes are not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file in UTF-8 ({error})") from error
+        raise InputError(f"{path}: not a text file in UTF-8 ({error})") from error
 
 
 def listing(folder: Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from asymjax.data.assemble import Rows, checked_rows, keep_test
 from asymjax.data.files import data_folder, existing_file
+from asymjax.errors import InputError
 from asymjax.types import Dataset
 
 CLASS_NAMES = tuple(map(str, range(10)))
@@ -43,22 +44,22 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    InputError
         For corrupt gzip, another magic number, a truncated file or trailing bytes.
     """
     content = _read_bytes(path)
     found = int.from_bytes(content[:4], "big")
     if found != magic:
-        raise ValueError(f"{path}: magic number {_magic_name(found)}, expected {_magic_name(magic)}")
+        raise InputError(f"{path}: magic number {_magic_name(found)}, expected {_magic_name(magic)}")
     num_axes = magic & 0xFF
     header = 4 + 4 * num_axes
     if len(content) < header:
-        raise ValueError(f"{path}: {len(content)} bytes, truncated within the header of {header}")
+        raise InputError(f"{path}: {len(content)} bytes, truncated within the header of {header}")
     shape = tuple(np.frombuffer(content, ">u4", num_axes, offset=4).tolist())
     expected = header + math.prod(shape)
     if len(content) != expected:
         fault = "truncated" if len(content) < expected else "trailing bytes"
-        raise ValueError(f"{path}: {fault}, {len(content)} bytes where the header's shape {shape} makes {expected}")
+        raise InputError(f"{path}: {fault}, {len(content)} bytes where the header's shape {shape} makes {expected}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
@@ -75,7 +76,7 @@ def _read_bytes(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: corrupt gzip ({error}); fetch the file again") from error
+        raise InputError(f"{path}: corrupt gzip ({error}); fetch the file again") from error
 
 
 def _magic_name(magic: int) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from asymjax.errors import InputError
+
 # NumPy keeps these two private, and moves them; an array's own pickle says where they are.
 _reconstruct = np.empty(0).__reduce__()[0]
 _frombuffer = np.empty(0).__reduce_ex__(5)[0]
@@ -57,14 +59,14 @@ def load_pickle(path: Path, extra_globals: Mapping[str, Any] | None = None) -> A
 
     Raises
     ------
-    ValueError
+    InputError
         For a global that is not admitted (named in the message), a damaged pickle or trailing bytes.
     """
     stream = io.BytesIO(path.read_bytes())
     try:
         content = _RestrictedUnpickler(stream, NUMPY_GLOBALS | dict(extra_globals or {})).load()
     except Exception as error:  # a damaged pickle can raise almost anything
-        raise ValueError(f"{path}: this pickle is refused or damaged: {error}") from error
+        raise InputError(f"{path}: this pickle is refused or damaged: {error}") from error
     if trailing := len(stream.read()):
-        raise ValueError(f"{path}: {trailing} trailing bytes after the pickle, expected none")
+        raise InputError(f"{path}: {trailing} trailing bytes after the pickle, expected none")
     return content

@@ -8,6 +8,7 @@ import numpy as np
 
 from asymjax.data.assemble import FLOAT32_MAX, checked_rows, split_at_random
 from asymjax.data.files import data_folder, existing_file, read_text
+from asymjax.errors import InputError
 from asymjax.types import Dataset
 
 
@@ -29,12 +30,12 @@ def load_table(name: str, path: Path, data_seed: int, dropped: Sequence[str] = (
 
     Raises
     ------
-    ValueError
+    InputError
         For what :func:`read_table` refuses, and for fewer than two columns.
     """
     table = read_table(path, dropped)
     if table.shape[1] < 2:
-        raise ValueError(f"{path}: {table.shape[1]} column, expected at least one feature and the target")
+        raise InputError(f"{path}: {table.shape[1]} column, expected at least one feature and the target")
     return split_at_random(name, checked_rows(path, table[:, :-1], table[:, -1:]), (), data_seed)
 
 
@@ -54,21 +55,21 @@ def read_table(path: Path, dropped: Sequence[str] = ()) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    InputError
         For no rows, a line with another number of fields than the first, or a field that is not a finite number, with
         its line and column (both from 1); for a name in ``dropped`` that the header lacks.
     """
     records = _read_records(path)
     header = records.pop(0)[1] if records and not any(map(_is_number, records[0][1])) else []
     if missing := set(dropped) - set(header):
-        raise ValueError(f"{path}: expected a header with {', '.join(sorted(missing))}, got {header or 'no header'}")
+        raise InputError(f"{path}: expected a header with {', '.join(sorted(missing))}, got {header or 'no header'}")
     if not records:
-        raise ValueError(f"{path}: no rows of numbers")
+        raise InputError(f"{path}: no rows of numbers")
     first = header or records[0][1]
     kept = [column for column, name in enumerate(first) if name not in dropped]
     for line, fields in records:
         if len(fields) != len(first):
-            raise ValueError(f"{path}, line {line}: {len(fields)} fields, expected {len(first)} as in the first line")
+            raise InputError(f"{path}, line {line}: {len(fields)} fields, expected {len(first)} as in the first line")
     return np.array([[_number(path, line, column, fields[column]) for column in kept] for line, fields in records])
 
 
@@ -90,5 +91,5 @@ def _is_number(field: str) -> bool:
 def _number(path: Path, line: int, column: int, field: str) -> float:
     number = float(field) if _is_number(field) else math.nan
     if not abs(number) <= FLOAT32_MAX:
-        raise ValueError(f"{path}, line {line}, column {column + 1}: expected a finite float32 number, got {field!r}")
+        raise InputError(f"{path}, line {line}, column {column + 1}: expected a finite float32 number, got {field!r}")
     return number

@@ -11,6 +11,7 @@ import numpy as np
 from asymjax.data.assemble import checked_rows, keep_test, take
 from asymjax.data.files import data_folder, existing_file, existing_folder, listing
 from asymjax.data.table import load_table, read_table
+from asymjax.errors import InputError
 from asymjax.types import Dataset
 
 # Row number, date, and the two counts whose sum is the target.
@@ -29,7 +30,7 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     if (folder / "data").is_dir():
         return _load_indexed(name, folder / "data", split or "0", data_seed)
     if split:
-        raise ValueError(f"{name}: {folder} has no data folder with index files, so no split {split}; use uci/{member}")
+        raise InputError(f"{name}: {folder} has no data folder with index files, so no split {split}; use uci/{member}")
     tables = [*folder.glob("*.dat"), *folder.glob("*.csv")]
     if len(tables) != 1:
         raise FileNotFoundError(
@@ -50,7 +51,7 @@ def _load_indexed(name: str, folder: Path, split: str, data_seed: int) -> Datase
     features, target = _read_disjoint(folder, "index_features.txt", "index_target.txt", num_columns)
     train, test = _read_disjoint(folder, f"index_train_{split}.txt", f"index_test_{split}.txt", num_rows)
     if left_out := num_rows - len(train) - len(test):
-        raise ValueError(f"{folder}: split {split} leaves out {left_out} of {num_rows} rows, expected each row once")
+        raise InputError(f"{folder}: split {split} leaves out {left_out} of {num_rows} rows, expected each row once")
     rows = checked_rows(path, table[:, features], table[:, target])
     return keep_test(name, take(rows, train), take(rows, test), (), data_seed)
 
@@ -58,7 +59,7 @@ def _load_indexed(name: str, folder: Path, split: str, data_seed: int) -> Datase
 def _read_disjoint(folder: Path, first: str, second: str, bound: int) -> tuple[np.ndarray, np.ndarray]:
     one, other = (_read_index(existing_file(folder, file), bound) for file in (first, second))
     if len(shared := np.intersect1d(one, other)):
-        raise ValueError(f"{folder}: {first} and {second} share {len(shared)} entries, the first {shared[0]}")
+        raise InputError(f"{folder}: {first} and {second} share {len(shared)} entries, the first {shared[0]}")
     return one, other
 
 
@@ -66,8 +67,8 @@ def _read_index(path: Path, bound: int) -> np.ndarray:
     index = read_table(path).ravel()
     bad = index[(index != np.floor(index)) | (index < 0) | (index >= bound)]
     if len(bad):
-        raise ValueError(f"{path}: index {bad[0]:g}, expected a whole number from 0 to {bound - 1} for data.txt")
+        raise InputError(f"{path}: index {bad[0]:g}, expected a whole number from 0 to {bound - 1} for data.txt")
     values, counts = np.unique(index, return_counts=True)
     if len(values) < len(index):
-        raise ValueError(f"{path}: index {values[counts > 1][0]:g} appears more than once")
+        raise InputError(f"{path}: index {values[counts > 1][0]:g} appears more than once")
     return index.astype(np.int64)

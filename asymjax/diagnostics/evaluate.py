@@ -55,6 +55,11 @@ def predictive_sums(task: str, outputs: np.ndarray, targets: np.ndarray) -> Clas
     return regression_sums(mean, np.exp(log_scale), targets)
 
 
+def mixture(sums: Iterable[ClassificationSums | RegressionSums]) -> ClassificationSums | RegressionSums:
+    """Combine the running sums of chunks, all of one task."""
+    return reduce(combine, sums)  # type: ignore[arg-type]
+
+
 def predictive_metrics(sums: ClassificationSums | RegressionSums, dataset: Dataset) -> dict[str, float]:
     """Score a mixture by the metrics of its task; regression in standardised and in raw units."""
     if isinstance(sums, ClassificationSums):
@@ -66,7 +71,7 @@ def score(dataset: Dataset, outputs: Iterable[np.ndarray]) -> dict[str, float]:
     """Score the mixture of all members in chunks of predictive parameters [..., test input, output]."""
     targets = np.asarray(dataset.test.targets)
     sums = (predictive_sums(dataset.task, chunk[..., : len(targets), :], targets) for chunk in outputs)
-    return predictive_metrics(reduce(combine, sums), dataset)
+    return predictive_metrics(mixture(sums), dataset)
 
 
 def score_members(dataset: Dataset, outputs: np.ndarray) -> dict[str, Any]:
@@ -102,7 +107,9 @@ def evaluate_draws(path: Path, dataset: Dataset, has_scale_head: bool) -> tuple[
     per-coordinate statistics ``<space>/<statistic>`` behind them.
     """
     num_probes = min(NUM_PROBES, len(dataset.test.targets))
-    probes = np.concatenate([chunk["outputs"][:, :, :num_probes] for chunk in results.read_chunks(path, "outputs")], axis=1)
+    probes = np.concatenate(
+        [chunk["outputs"][:, :, :num_probes] for chunk in results.read_chunks(path, "outputs")], axis=1
+    )
     values = {"function_space": per_coordinate(function_coordinates(dataset.task, probes, has_scale_head))}
     positions = results.read_draws(path, "position/")
     if positions:
@@ -127,7 +134,7 @@ def figure_arrays(task: str, outputs: Iterable[np.ndarray], targets: np.ndarray)
     Classification: ``probability`` [input, class], ``entropy_total`` and ``entropy_epistemic`` in nats. Regression:
     ``mean``, ``aleatoric_scale`` and ``epistemic_scale``, standard deviations [input, target].
     """
-    sums = reduce(combine, (predictive_sums(task, chunk, targets) for chunk in outputs))
+    sums = mixture(predictive_sums(task, chunk, targets) for chunk in outputs)
     if isinstance(sums, ClassificationSums):
         entropy = classification_uncertainty(sums)
         probability = sums.probability / sums.num_members

@@ -10,20 +10,13 @@ import numpy as np
 
 from asymjax import data, parallel, results, rng, trees
 from asymjax.config import DataConfig, HMCConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.evaluate import evaluate_draws, figure_arrays, score_members
 from asymjax.inference.posterior import num_network_outputs
-from asymjax.inference.sample import (
-    Problem,
-    find_map,
-    keeps_weights,
-    logdensity_and_gradient_norm,
-    make_problem,
-    prior_start,
-    sample_chains,
-    state_plan,
-    warm_up,
-)
+from asymjax.inference.problem import Problem, make_problem
+from asymjax.inference.sample import keeps_weights, num_gradients, sample_chains, state_plan, warm_up
 from asymjax.inference.samplers.hmc import Tuned
+from asymjax.inference.start import find_map, logdensity_and_gradient_norm, prior_start
 from asymjax.models import build_model
 from asymjax.rundir import RunDir, open_run
 from asymjax.types import Dataset, Position
@@ -69,8 +62,8 @@ def run_hmc(
     run = open_run("bnn_hmc", name, scientific, run_config)
     run.identify(dataset=dataset.checksum, frozen=trees.checksum(problem.frozen))
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
-    inputs = evaluation_inputs(dataset, data_config.data_seed)
-    print(f"{placement}; {state_plan(run, problem, config, len(inputs), keep_position)}", flush=True)
+    inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
+    print(f"{placement}; {state_plan(run, problem, config, inputs, keep_position)}", flush=True)
 
     keys = partial(_chain_keys, count=config.num_chains)
     if config.start == "map":
@@ -80,12 +73,14 @@ def run_hmc(
     else:
         start = prior_start(problem, keys(seeds.init_seed, "init"))
     position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, config)
-    sample_chains(
-        run, problem, keys(seeds.seed, "sample"), position, tuned, inputs, placement, config, keep_position
-    )
+    step_size = float(np.mean(tuned.step_size))
+    print(f"step size {step_size:.4f}: about {num_gradients(config, step_size):,.0f} gradients to go", flush=True)
+    sample_chains(run, problem, keys(seeds.seed, "sample"), position, tuned, inputs, placement, config, keep_position)
     summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior_config))
     run.write_arrays("diagnostics.npz", arrays)
     summary |= _describe(dataset, problem, model_config, data_config) | _sampler_summary(run.path, tuned)
+    costs = efficiency(summary["function_space"], 1.0, summary["sampler"]["num_grad_evals"])
+    summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
     summary["test"], predictions = _predictions(run, dataset, problem, start, inputs, config, summary.pop("posterior"))
     run.write_arrays("predictions.npz", predictions)
     summary["seconds"] = _seconds(run, summary)
@@ -115,9 +110,7 @@ def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
     return np.concatenate([np.asarray(dataset.test.inputs), noise])
 
 
-def _describe(
-    dataset: Dataset, problem: Problem, model_config: ModelConfig, data_config: DataConfig
-) -> dict[str, Any]:
+def _describe(dataset: Dataset, problem: Problem, model_config: ModelConfig, data_config: DataConfig) -> dict[str, Any]:
     num_network = trees.num_entries(problem.model.params_shape)
     num_trainable = trees.num_entries(problem.shape)
     free = jax.eval_shape(problem.model.init, jax.random.key(0), problem.frozen)
@@ -171,7 +164,7 @@ def _predictions(
     dataset: Dataset,
     problem: Problem,
     start: Position,
-    inputs: np.ndarray,
+    inputs: jax.Array,
     config: HMCConfig,
     posterior_scores: dict[str, float],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -184,7 +177,7 @@ def _predictions(
     test: dict[str, Any] = {"map": None, "ensemble": None}
     if config.start == "map":
         predict = jax.jit(jax.vmap(problem.predict, in_axes=(0, None, None)))
-        outputs = np.asarray(predict(start, problem.frozen, jnp.asarray(inputs)))
+        outputs = np.asarray(predict(start, problem.frozen, inputs))
         logdensity, gradient_norm = logdensity_and_gradient_norm(problem, start)
         test = score_members(dataset, outputs[:, :num_test])
         test["optimum"] = {"logdensity": logdensity, "gradient_norm": gradient_norm}
@@ -195,6 +188,7 @@ def _predictions(
 
 
 def _seconds(run: RunDir, summary: dict[str, Any]) -> dict[str, float]:
-    """Return the seconds of each kind of work, and what an effective draw costs."""
+    """Return the seconds of each kind of work, and effective draws a second of sampling."""
     seconds = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train", "warmup", "sample")}
-    return seconds
+    costs = efficiency(summary["function_space"], seconds["sample"], summary["sampler"]["num_grad_evals"])
+    return seconds | {name: value for name, value in costs.items() if name.endswith("_per_second")}

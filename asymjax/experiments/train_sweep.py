@@ -88,7 +88,16 @@ def run_train_sweep(
     keys = rng.member_keys(rng.role_key(seeds.seed, "train"), num_seeds)
     epochs_per_chunk = max(1, STEPS_PER_CHUNK // steps_per_epoch)
     state = run_sweep(
-        run, trainer, init_keys, keys, frozen, dataset.train, placement, config.num_epochs, epochs_per_chunk, may_fail=True
+        run,
+        trainer,
+        init_keys,
+        keys,
+        frozen,
+        dataset.train,
+        placement,
+        config.num_epochs,
+        epochs_per_chunk,
+        may_fail=True,
     )
     failed = failures(state)
     summary: dict[str, Any] = {
@@ -119,7 +128,7 @@ def evaluate_members(
     def one(position: Position, rows: Split) -> dict[str, jax.Array]:
         metrics = {"loss": loss(model.apply, position, frozen, rows)}
         if dataset.task == "classification":
-            predicted = jnp.argmax(model.apply(position, frozen, rows.inputs), axis=-1)
+            predicted = jnp.argmax(model.apply(position, frozen, jnp.asarray(rows.inputs)), axis=-1)
             metrics["accuracy"] = jnp.mean(predicted == rows.targets)
         return metrics
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from asymjax import rng, trees
 from asymjax.config import PosteriorConfig
 from asymjax.train.losses import categorical_loglikelihood, gaussian_loglikelihood
-from asymjax.types import Array, Frozen, Key, Model, Posterior, Position, PyTree, Split
+from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, PyTree, Split
 
 # A learned noise scale s has log s ~ N(-1, 1): median 0.37 and 95 % of mass in (0.05, 2.6), in standardised units.
 NOISE_PATH, NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE = "noise/log_scale", -1.0, 1.0

@@ -87,13 +87,15 @@ def make_warmup(target_acceptance_rate: float, jitter: float, max_steps: int) ->
         trajectory_length: Array,
     ) -> WarmupState:
         tuned = Tuned(jnp.asarray(INITIAL_STEP_SIZE), inverse_mass_matrix, trajectory_length)
-        return WarmupState(
+        state = WarmupState(
             sampler=make_hmc(logdensity, tuned).init(position),
             averaging=averaging_init(INITIAL_STEP_SIZE),
             moments=moments_init(inverse_mass_matrix.size),
             inverse_mass_matrix=inverse_mass_matrix,
             trajectory_length=jnp.asarray(trajectory_length),
         )
+        # BlackJAX begins with Python numbers, whose weak types would change in the first step.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
 
     def advance(
         key: Key, state: WarmupState, start: Array, logdensity: Callable[[Position], Array], num_steps: int

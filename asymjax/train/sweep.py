@@ -74,7 +74,7 @@ def run_sweep(
         state, losses = compiled(keys, put_seeds(state), frozen, data)
         losses = np.asarray(losses)
         failed = failures(state)
-        if failed and (not may_fail or len(failed) == placement.count):
+        if failed and (not may_fail or len(failed) == placement.size):
             raise DivergedError(_failure_message(failed))
         metrics = {"epoch": (index + 1) * epochs, "loss": losses[:, -1], "failed": sorted(failed)}
         return Chunk(state, metrics=metrics, note=f"loss {np.nanmean(losses[:, -1]):.4f}")

@@ -48,10 +48,10 @@ class Trainer(NamedTuple):
 
 def _map_position_like(fn: Callable[[PyTree], PyTree], state: PyTree, position: PyTree) -> PyTree:
     """Map ``fn`` over the subtrees of an optimizer state that have the structure of a position."""
-    structure = jax.tree.structure(position)
+    structure: Any = jax.tree.structure(position)
 
     def is_position_like(node: PyTree) -> bool:
-        return jax.tree.structure(node) == structure
+        return bool(structure == jax.tree.structure(node))
 
     return jax.tree.map(lambda node: fn(node) if is_position_like(node) else node, state, is_leaf=is_position_like)
 
@@ -109,7 +109,7 @@ def make_train(
         updates, opt_state = optimizer.update(grad, state.opt_state, state.position)
         updates = _mask(updates, mask) if effective else updates
         failed = jnp.where((state.failed_step < 0) & ~jnp.isfinite(value), state.step, state.failed_step)
-        return TrainState(optax.apply_updates(state.position, updates), opt_state, state.step + 1, failed), value  # type: ignore[arg-type]
+        return TrainState(optax.apply_updates(state.position, updates), opt_state, state.step + 1, failed), value
 
     def epoch(key: Key, state: TrainState, frozen: Frozen, data: Split, mask: PyTree) -> tuple[TrainState, Array]:
         if batch_size is None:
@@ -125,9 +125,7 @@ def make_train(
         state, values = lax.scan(one, state, order.reshape(num_batches, batch_size))
         return state, jnp.mean(values)
 
-    def advance(
-        key: Key, state: TrainState, frozen: Frozen, data: Split, num_epochs: int
-    ) -> tuple[TrainState, Array]:
+    def advance(key: Key, state: TrainState, frozen: Frozen, data: Split, num_epochs: int) -> tuple[TrainState, Array]:
         mask: Any = model.free_mask(frozen) if effective else None  # type: ignore[misc]
         state = enter(state, frozen) if effective else state
         order_key = rng.named_key(key, "order")

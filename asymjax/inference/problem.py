@@ -1,0 +1,56 @@
+"""What chains sample: a model, its constants, data and a posterior, gathered once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from asymjax.config import PosteriorConfig
+from asymjax.inference.posterior import make_init, make_posterior, make_predict, prior_moments
+from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, Split
+
+
+class Problem(NamedTuple):
+    """What chains sample: everything that a compiled chunk takes as an argument, and the functions in it.
+
+    Attributes
+    ----------
+    model, task, posterior, frozen, data : the target; ``data`` are the training rows.
+    init : (key, frozen) -> position.
+    predict : (position, frozen, inputs) -> predictive parameters [rows, ...].
+    prior_mean, prior_scale : trees of scalars, one a leaf.
+    """
+
+    model: Model
+    task: str
+    posterior: Posterior
+    frozen: Frozen
+    data: Split
+    init: Callable[[Key, Frozen], Position]
+    predict: Callable[[Position, Frozen, Array], Array]
+    prior_mean: Any
+    prior_scale: Any
+
+    @property
+    def shape(self) -> Position:
+        """Shape structs of one position."""
+        return jax.eval_shape(self.init, jax.random.key(0), self.frozen)
+
+
+def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Frozen, data: Split) -> Problem:
+    """Gather what chains sample."""
+    init = make_init(model, task, config)
+    like = jax.eval_shape(init, jax.random.key(0), frozen)
+    mean, scale = prior_moments(model, config, like)
+    return Problem(
+        model=model,
+        task=task,
+        posterior=make_posterior(model, task, config, like),
+        frozen=frozen,
+        data=Split(*map(jnp.asarray, data)),
+        init=init,
+        predict=make_predict(model, task, config),
+        prior_mean=mean,
+        prior_scale=scale,
+    )

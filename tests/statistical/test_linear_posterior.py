@@ -1,0 +1,157 @@
+"""HMC against the closed-form posterior of a linear model, in all its parts."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+from memory_run import MemoryRun
+from scipy.special import logsumexp
+from scipy.stats import norm
+
+from asymjax import parallel, rng
+from asymjax.config import HMCConfig, ModelConfig, PosteriorConfig
+from asymjax.diagnostics.convergence import per_coordinate
+from asymjax.inference import Tuned, make_hmc, sample
+from asymjax.inference.problem import make_problem
+from asymjax.inference.start import prior_start
+from asymjax.models import build_model, draw_frozen
+from asymjax.types import Split
+
+NUM_ROWS, NUM_TEST, NUM_INPUTS, NUM_FIXED = 40, 20, 5, 2
+NOISE_SCALE, PRIOR_SCALE = 0.6, 0.8
+MAX_STANDARD_ERRORS = 5
+# Two-sided normal tail at five standard errors (5.7e-7) times at most 28 comparisons in each of four cases.
+FALSE_ALARM_RATE = 6.5e-5
+MIN_ESS = 1000
+CASES = [
+    ("standard", 1.0, "prior"),
+    ("standard", 0.25, "adapted"),
+    ("w_asym", 0.25, "prior"),
+    ("w_asym", 1.0, "adapted"),
+]
+
+
+class Answer(NamedTuple):
+    mean: np.ndarray
+    covariance: np.ndarray
+    lppd: float
+
+
+def make_data():
+    numbers = np.random.default_rng(1)
+    inputs = numbers.normal(size=(NUM_ROWS + NUM_TEST, NUM_INPUTS)) @ numbers.normal(size=(NUM_INPUTS, NUM_INPUTS))
+    targets = inputs @ numbers.normal(size=(NUM_INPUTS, 1)) + 0.5 + numbers.normal(size=(len(inputs), 1))
+    rows = Split(inputs.astype(np.float32), targets.astype(np.float32))
+    return Split(*(leaf[:NUM_ROWS] for leaf in rows)), Split(*(leaf[NUM_ROWS:] for leaf in rows))
+
+
+TRAIN, TEST = make_data()
+
+
+def make_problem(arch, temperature):
+    model = build_model(ModelConfig(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)), (NUM_INPUTS,), 1)
+    config = PosteriorConfig(
+        prior="isotropic",
+        prior_scale=PRIOR_SCALE,
+        output_prior_scale=1.0,
+        noise="fixed",
+        noise_scale=NOISE_SCALE,
+        temperature=temperature,
+    )
+    return make_problem(model, "regression", config, draw_frozen(model, 0), TRAIN)
+
+
+def solve(frozen, temperature):
+    """Return posterior mean and covariance of (bias, free coefficients) and the log predictive density."""
+    constants = frozen.get("output", {}).get("kernel")
+    free = np.arange(NUM_INPUTS) if constants is None else np.asarray(constants["free_index"])
+    fixed = np.zeros((NUM_INPUTS, 1)) if constants is None else np.asarray(constants["fixed_value"], np.float64)
+
+    def affine(rows):
+        inputs = rows.inputs.astype(np.float64)
+        design = np.concatenate([np.ones((len(inputs), 1)), inputs[:, free]], axis=1)
+        return design, (rows.targets - inputs @ fixed)[:, 0]
+
+    design, residual = affine(TRAIN)
+    precision = design.T @ design / NOISE_SCALE**2 + np.eye(design.shape[1]) / PRIOR_SCALE**2
+    mean = np.linalg.solve(precision, design.T @ residual / NOISE_SCALE**2)
+    covariance = temperature * np.linalg.inv(precision)
+    design, residual = affine(TEST)
+    variance = np.einsum("ri,ij,rj->r", design, covariance, design) + NOISE_SCALE**2
+    return Answer(mean, covariance, norm.logpdf(residual, design @ mean, np.sqrt(variance)).sum())
+
+
+def draw(problem, mass_matrix):
+    """Return positions [chain, draw, coordinate], predicted means [chain, draw, row] and tuned values."""
+    config = HMCConfig(num_chains=4, num_draws=2000, num_warmup=200, mass_matrix=mass_matrix, max_integration_steps=50)
+    placement, run = parallel.place(config.num_chains, 1, "vectorized"), MemoryRun()
+    keys = {role: rng.member_keys(rng.role_key(0, role), config.num_chains) for role in ("init", "warmup", "sample")}
+    start = prior_start(problem, keys["init"])
+    position, tuned = sample.warm_up(run, problem, keys["warmup"], start, placement, config)
+    sample.sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, config, True)
+    draws = run.draws
+    flat = [draws[f"position/output/{name}"].reshape(4, config.num_draws, -1) for name in ("bias", "kernel")]
+    return np.concatenate(flat, axis=-1).astype(np.float64), draws["outputs"][..., 0].astype(np.float64), tuned
+
+
+def standard_errors(series, expected):
+    """Return how many standard errors the means of [chain, draw, ...] lie from what they should be."""
+    ess = per_coordinate(series)["ess_bulk"]
+    return (series.mean((0, 1)) - expected) / (series.std((0, 1)) / np.sqrt(ess))
+
+
+@pytest.mark.parametrize(("arch", "temperature", "mass_matrix"), CASES)
+def test_draws_have_the_closed_form_moments_and_predictive_density(arch, temperature, mass_matrix):
+    problem = make_problem(arch, temperature)
+    answer = solve(problem.frozen, temperature)
+    positions, means, tuned = draw(problem, mass_matrix)
+    assert positions.shape[-1] == 1 + NUM_INPUTS - (NUM_FIXED if arch == "w_asym" else 0)
+    assert per_coordinate(positions)["ess_bulk"].min() > MIN_ESS
+    assert np.all(np.abs(standard_errors(positions, answer.mean)) < MAX_STANDARD_ERRORS)
+
+    centred = positions - answer.mean
+    rows, columns = np.triu_indices(len(answer.mean))
+    products = centred[..., rows] * centred[..., columns]
+    assert np.all(np.abs(standard_errors(products, answer.covariance[rows, columns])) < MAX_STANDARD_ERRORS)
+
+    logs = norm.logpdf(TEST.targets[:, 0].astype(np.float64), means, NOISE_SCALE)
+    lppd = logsumexp(logs, axis=(0, 1)) - np.log(logs.shape[0] * logs.shape[1])
+    # To first order the error of the sum of log means is the error of the mean of this sum of ratios.
+    ratios = np.exp(logs - lppd).sum(-1, keepdims=True)
+    error = ratios.std() / np.sqrt(per_coordinate(ratios)["ess_bulk"][0])
+    assert abs(lppd.sum() - answer.lppd) < MAX_STANDARD_ERRORS * error
+
+    if mass_matrix == "prior":
+        np.testing.assert_allclose(tuned.inverse_mass_matrix, PRIOR_SCALE**2, rtol=1e-6)
+        np.testing.assert_allclose(tuned.trajectory_length, np.pi / 2, rtol=1e-6)
+    else:
+        assert np.all(np.asarray(tuned.inverse_mass_matrix) < PRIOR_SCALE**2)
+
+
+def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
+    problem = make_problem("w_asym", 1.0)
+    metric = sample.prior_metric(problem)
+
+    def logdensity(position):
+        return problem.posterior.logdensity(position, problem.frozen, problem.data)
+
+    def walk(tuned):
+        sampler = make_hmc(logdensity, tuned)
+
+        def step(state, key):
+            state, info = sampler.step(key, state)
+            return state, (ravel_pytree(state.position)[0], info)
+
+        state = sampler.init(problem.init(jax.random.key(0), problem.frozen))
+        return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), 10))[1]
+
+    length = jnp.asarray(sample.AUTO_TRAJECTORY_LENGTH)
+    scaled = Tuned(jnp.asarray(0.1), metric, length)
+    plain = Tuned(jnp.asarray(0.1 * PRIOR_SCALE), jnp.ones_like(metric), np.pi / 2 * PRIOR_SCALE)
+    (left, left_info), (right, right_info) = jax.jit(walk)(scaled), jax.jit(walk)(plain)
+    np.testing.assert_array_equal(left_info.num_integration_steps, right_info.num_integration_steps)
+    np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)
+    assert len(np.unique(np.asarray(left), axis=0)) > 5
