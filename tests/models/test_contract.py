@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -44,18 +45,23 @@ def make_model(arch, backbone):
     return build_model(config, INPUT_SHAPE, NUM_OUTPUTS)
 
 
-@pytest.fixture(scope="module", params=CASES, ids="-".join)
-def several(request):
-    model, generator = make_model(*request.param), np.random.default_rng(0)
+@cache
+def networks(arch, backbone):
+    model, generator = make_model(arch, backbone), np.random.default_rng(0)
     frozen = jax.jit(jax.vmap(model.freeze))(MASK_KEYS, np.float32([1, 1, 3]))
     shapes = jax.eval_shape(model.init, MASK_KEYS[0], member(frozen, 0))
     position = jax.tree.map(lambda leaf: generator.standard_normal((3, *leaf.shape), "float32"), shapes)
     jitted = {name: jax.jit(getattr(model, name)) for name in ("merge", "split", "forward", "apply")}
     inputs = generator.standard_normal((7, *INPUT_SHAPE), "float32")
-    return Case(*request.param, model._replace(**jitted), frozen, position, inputs)
+    return Case(arch, backbone, model._replace(**jitted), frozen, position, inputs)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(params=CASES, ids="-".join)
+def several(request):
+    return networks(*request.param)
+
+
+@pytest.fixture
 def case(several):
     return several._replace(frozen=member(several.frozen, 0), position=member(several.position, 0))
 
@@ -161,13 +167,9 @@ def other_process():
         yield process
 
 
-@pytest.fixture(scope="module")
-def checksums_elsewhere(other_process):
-    return dict(zip(CASES, other_process.communicate()[0].split(), strict=True))
-
-
-def test_frozen_is_the_same_in_every_process_under_x64_and_in_a_sweep(case, checksums_elsewhere):
-    assert trees.checksum(trees.to_host(case.frozen)) == checksums_elsewhere[case.arch, case.backbone]
+def test_frozen_is_the_same_in_every_process_under_x64_and_in_a_sweep(other_process):
+    checksums = [trees.checksum(member(networks(*case).frozen, 0)) for case in CASES]
+    assert other_process.communicate()[0].split() == checksums
 
 
 def help_of(config_type, capsys):

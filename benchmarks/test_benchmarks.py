@@ -1,0 +1,16 @@
+"""The benchmarks as pytest cases, at the size of the command line's defaults."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("script", ["bench_train_sweep.py", "bench_hmc.py"])
+def test_benchmark_runs_and_saves_its_rows(script: str) -> None:
+    """Every case prints a row, and the rows are saved."""
+    done = subprocess.run([sys.executable, Path(__file__).parent / script], capture_output=True, text=True, check=True)
+    results = Path(done.stdout.strip().splitlines()[-1])
+    assert results.exists()
+    assert len(done.stdout.strip().splitlines()) > 1
