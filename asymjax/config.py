@@ -137,7 +137,7 @@ class HMCConfig:
 
     num_chains: int = 4
     """Chains, each from its own init seed."""
-    num_draws: int = 500
+    num_draws: int = 300
     """Kept draws a chain."""
     thinning: int = 1
     """Keep one draw in this many."""

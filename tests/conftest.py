@@ -19,16 +19,18 @@ def python(tmp_path_factory):
     cache = tmp_path_factory.mktemp("xla")
 
     def run(*words, num_devices=2, check=True, env=None, **options):
-        env = os.environ | {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-            "JAX_PLATFORMS": "cpu",
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-        } | (env or {})
-        command = [sys.executable, *map(str, words)]
-        done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=300, check=False, **options
+        env = (
+            os.environ
+            | {
+                "JAX_COMPILATION_CACHE_DIR": str(cache),
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+                "JAX_PLATFORMS": "cpu",
+                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            }
+            | (env or {})
         )
+        command = [sys.executable, *map(str, words)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False, **options)
         assert done.returncode == 0 or not check, done.stderr
         return done
 

@@ -17,7 +17,7 @@ from asymjax.inference.problem import Problem, make_problem
 from asymjax.inference.sample import keeps_weights, num_gradients, sample_chains, state_plan, warm_up
 from asymjax.inference.samplers.hmc import Tuned
 from asymjax.inference.start import find_map, logdensity_and_gradient_norm, prior_start
-from asymjax.models import build_model
+from asymjax.models import build_model, draw_frozen
 from asymjax.rundir import RunDir, open_run
 from asymjax.types import Dataset, Position
 
@@ -91,7 +91,7 @@ def run_hmc(
 def _make_problem(dataset: Dataset, model_config: ModelConfig, posterior_config: PosteriorConfig) -> Problem:
     num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior_config.noise)
     model = build_model(model_config, dataset.input_shape, num_outputs, posterior_config)
-    frozen = jax.jit(model.freeze)(rng.role_key(model_config.mask_seed, "mask"))
+    frozen = draw_frozen(model, model_config.mask_seed)
     return make_problem(model, dataset.task, posterior_config, frozen, dataset.train)
 
 

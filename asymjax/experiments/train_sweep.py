@@ -12,7 +12,7 @@ from jax import lax
 from asymjax import data, parallel, rng, trees
 from asymjax.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
-from asymjax.models import build_model
+from asymjax.models import build_model, draw_frozen
 from asymjax.rundir import open_run, require_space
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES
@@ -50,7 +50,7 @@ def run_train_sweep(
     """
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
     model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
-    frozen = jax.jit(model.freeze)(rng.role_key(model_config.mask_seed, "mask"))
+    frozen = draw_frozen(model, model_config.mask_seed)
     placement = parallel.place(num_seeds, run_config.num_devices, run_config.placement)
     scientific = {
         "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},

@@ -9,12 +9,13 @@ from rich.table import Table
 from asymjax import trees
 from asymjax.config import ModelConfig
 from asymjax.models.asymmetry import METHODS
-from asymjax.models.build import anatomy, build_model, draw_frozen
+from asymjax.models.build import Anatomy, anatomy, build_model, draw_frozen
 from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, structure_of, unbroken
+from asymjax.types import Position
 
 
 def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> dict[str, Any]:
-    """Describe a model: parameters, constants, symmetries.
+    """Describe a model: parameters, constants, symmetries. Default scales of syre are those of the default prior.
 
     Parameters
     ----------
@@ -36,7 +37,8 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     """
     model = build_model(config, input_shape, num_outputs)
     frozen = draw_frozen(model, config.mask_seed)
-    layers = _layers(config, input_shape, num_outputs, jax.eval_shape(model.init, jax.random.key(0), frozen))
+    position = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    layers = _layers(anatomy(config, input_shape, num_outputs), position)
     structure = structure_of(model, frozen, config.activation)
     standard, remaining = count_symmetries(unbroken(structure)), count_symmetries(structure)
     return {
@@ -52,8 +54,7 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     }
 
 
-def _layers(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int, position: Any) -> list[dict[str, Any]]:
-    body = anatomy(config, input_shape, num_outputs)
+def _layers(body: Anatomy, position: Position) -> list[dict[str, Any]]:
     num_trainable = {path: trees.num_entries(leaf) for path, leaf in trees.flatten(position).items()}
     return [
         {

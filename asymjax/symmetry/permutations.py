@@ -59,8 +59,9 @@ def permute(
     InputError
         If the network has no permutation of a name.
     """
-    for name in unit_permutations:
-        choose(unit_counts(params, permutation_spec), name, "permutation")
+    known = unit_counts(params, permutation_spec)
+    for given in unit_permutations:
+        choose(known, given, "permutation")
     permuted = trees.flatten(params)
     for path in permuted:
         for axis, name in enumerate(permutation_spec[path]):

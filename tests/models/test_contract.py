@@ -120,6 +120,13 @@ def test_networks_map_over_positions_mask_keys_and_traced_scales(several):
         assert np.any(leaf[0] != leaf[1]) or (several.arch == "pruned" and path.endswith("value"))
 
 
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_pruned_networks_have_the_masks_of_w_asymmetric_ones_and_zeros(backbone):
+    pruned, w_asym = (trees.flatten(networks(arch, backbone).frozen) for arch in ("pruned", "w_asym"))
+    for path, leaf in pruned.items():
+        np.testing.assert_array_equal(leaf, 0 * w_asym[path] if path.endswith("value") else w_asym[path])
+
+
 def test_merge_has_the_right_gradient(case):
     flat, unravel = ravel_pytree(case.position)
 

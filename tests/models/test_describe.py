@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from asymjax import trees
+from asymjax import rng, trees
 from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.models import build_model, draw_frozen
 from asymjax.models.asymmetry import METHODS
@@ -78,14 +78,15 @@ def test_rescalings_that_survive_are_the_columns_that_the_masks_leave_free(bayes
 
 
 @cache
-def frozen_of(arch, backbone, num_fixed, input_shape):
-    return draw_frozen(build_model(ModelConfig(arch, backbone, (6, 5), num_fixed=num_fixed), input_shape, 3), 0)
+def freeze_of(arch, backbone, num_fixed, input_shape):
+    return jax.jit(build_model(ModelConfig(arch, backbone, (6, 5), num_fixed=num_fixed), input_shape, 3).freeze)
 
 
 def network(arch, backbone, num_fixed, input_shape, activation, norm):
-    """A small network; its constants depend on neither activation nor norm."""
+    """A small network; its constants depend on neither activation nor norm, and pruned is w_asym at scale zero."""
     config = ModelConfig(arch, backbone, (6, 5), norm, activation, num_fixed)
-    return build_model(config, input_shape, 3), frozen_of(arch, backbone, num_fixed, input_shape)
+    freeze = freeze_of("w_asym" if arch == "pruned" else arch, backbone, num_fixed, input_shape)
+    return build_model(config, input_shape, 3), freeze(rng.role_key(0, "mask"), 0.0 if arch == "pruned" else 1.0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Train sweeps and run chains of several sizes on the devices there are, and save everything they leave.
 
-    python drive.py FILE.npz
+python drive.py FILE.npz
 """
 
 import json
@@ -18,7 +18,7 @@ from asymjax.inference.problem import make_problem
 from asymjax.models import build_model, draw_frozen
 from asymjax.train import losses, make_optimizer, make_train, sweep
 
-COUNTS = (8, 3, 1)
+COUNTS = {1: (8, 1), 4: (8, 3)}  # by number of devices
 ARCHS = ("standard", "w_asym")
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 CONSTANT = re.compile(r"= [a-z]+(\d*)\w*\[([\d,]*)\]\S* constant\(")
@@ -46,7 +46,7 @@ def record_programs(compile_ahead, programs):
 
 
 def make_model(arch):
-    model = build_model(ModelConfig(arch, widths=(16, 16)), DATASET.input_shape, DATASET.num_outputs)
+    model = build_model(ModelConfig(arch, widths=(16,), activation="relu"), DATASET.input_shape, DATASET.num_outputs)
     return model, draw_frozen(model, 0)
 
 
@@ -65,15 +65,18 @@ def train(arch, count, inside="auto", num_epochs=2, batch_size=64):
     return trees.flatten(trees.to_host(state.position))
 
 
-def run_chains(arch, count, inside="auto", step_scale=1.0, **settings):
-    """Return the draws of ``count`` chains and what they were tuned to, by name."""
+def make_chain_problem(arch):
     model, frozen = make_model(arch)
-    config = HMCConfig(num_chains=count, **{"num_draws": 2, "num_warmup": 10, "max_integration_steps": 8} | settings)
-    problem = make_problem(model, DATASET.task, PosteriorConfig(), frozen, DATASET.train)
-    placement, run = parallel.place(count, inside=inside), MemoryRun()
-    start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), frozen)
+    return make_problem(model, DATASET.task, PosteriorConfig(), frozen, DATASET.train)
+
+
+def run_chains(arch, count):
+    """Return the draws of ``count`` chains and what they were tuned to, by name."""
+    config = HMCConfig(num_chains=count, num_draws=2, num_warmup=10, max_integration_steps=8)
+    problem = make_chain_problem(arch)
+    placement, run = parallel.place(count), MemoryRun()
+    start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), problem.frozen)
     position, tuned = sample.warm_up(run, problem, member_keys(count, "warmup"), start, placement, config)
-    tuned = tuned._replace(step_size=tuned.step_size * step_scale)
     inputs = DATASET.test.inputs[:10]
     sample.sample_chains(run, problem, member_keys(count, "sample"), position, tuned, inputs, placement, config, True)
     return run.draws | {f"tuned/{name}": np.asarray(value) for name, value in tuned._asdict().items()}
@@ -94,7 +97,7 @@ def main(path):
     programs = []
     sweep.compile_ahead = sample.compile_ahead = record_programs(sweep.compile_ahead, programs)
     left = {}
-    for count in COUNTS:
+    for count in COUNTS[jax.device_count()]:
         for arch in ARCHS:
             left |= {f"train/{arch}/{count}/{name}": value for name, value in train(arch, count).items()}
         left |= {f"chains/w_asym/{count}/{name}": value for name, value in run_chains("w_asym", count).items()}

@@ -51,7 +51,7 @@ def make_data():
 TRAIN, TEST = make_data()
 
 
-def make_problem(arch, temperature):
+def linear_problem(arch, temperature):
     model = build_model(ModelConfig(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)), (NUM_INPUTS,), 1)
     config = PosteriorConfig(
         prior="isotropic",
@@ -105,7 +105,7 @@ def standard_errors(series, expected):
 
 @pytest.mark.parametrize(("arch", "temperature", "mass_matrix"), CASES)
 def test_draws_have_the_closed_form_moments_and_predictive_density(arch, temperature, mass_matrix):
-    problem = make_problem(arch, temperature)
+    problem = linear_problem(arch, temperature)
     answer = solve(problem.frozen, temperature)
     positions, means, tuned = draw(problem, mass_matrix)
     assert positions.shape[-1] == 1 + NUM_INPUTS - (NUM_FIXED if arch == "w_asym" else 0)
@@ -132,7 +132,7 @@ def test_draws_have_the_closed_form_moments_and_predictive_density(arch, tempera
 
 
 def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
-    problem = make_problem("w_asym", 1.0)
+    problem = linear_problem("w_asym", 1.0)
     metric = sample.prior_metric(problem)
 
     def logdensity(position):

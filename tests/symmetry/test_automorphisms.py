@@ -7,7 +7,7 @@ import pytest
 
 from asymjax import rng
 from asymjax.config import ModelConfig
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import build_model
 from asymjax.symmetry import (
     all_permutations,
     automorphisms,

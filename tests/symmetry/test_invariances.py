@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from asymjax import trees
+from asymjax import rng, trees
 from asymjax.config import ModelConfig
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import build_model
 from asymjax.models.asymmetry import METHODS
 from asymjax.symmetry import distance_to_model
 
@@ -21,16 +21,16 @@ EXACT, CHANGED = 1e-6, 1e-2
 def model_of(arch, activation):
     config = ModelConfig(arch, widths=WIDTHS, norm="layer", activation=activation, num_fixed=(2, 5, 5))
     model = build_model(config, INPUTS.shape[1:], 3)
-    return model._replace(forward=jax.jit(model.forward))
+    return model._replace(forward=jax.jit(model.forward), freeze=jax.jit(model.freeze))
 
 
 @cache
 def network(arch):
-    """Constants and effective parameters; they do not depend on the activation."""
-    model = model_of(arch, "relu")
-    frozen = draw_frozen(model, 0)
-    # Positions are enlarged, so that the epsilon of norms is as nothing.
-    position = jax.tree.map(lambda leaf: 10 * leaf, jax.jit(model.init)(jax.random.key(0), frozen))
+    """Constants and effective parameters; they do not depend on the activation, and pruned is w_asym at scale zero."""
+    model, generator = model_of("w_asym" if arch == "pruned" else arch, "relu"), np.random.default_rng(0)
+    frozen = model.freeze(rng.role_key(0, "mask"), 0.0 if arch == "pruned" else 1.0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    position = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, "float32"), shapes)
     return frozen, trees.flatten(jax.tree.map(np.float64, model.merge(position, frozen)))
 
 

@@ -137,8 +137,8 @@ def is_fixed(key: Key, layer: Layer) -> Array:
     choices = num_choices(layer)
     if layer.mask_kind == "densest":
         mask = jnp.asarray(_densest(layer.num_units, choices))
-    elif layer.num_fixed == choices:
-        mask = jnp.ones((layer.num_units, choices), bool)
+    elif layer.num_fixed in (0, choices):
+        mask = jnp.full((layer.num_units, choices), layer.num_fixed > 0)
     else:
         mask = _random_subsets(key, layer.num_units, choices, layer.num_fixed)
     if layer.mask_kind == "filter_subsets":

@@ -1,0 +1,163 @@
+"""Training of one network, in its position and in effective weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+from memory_run import MemoryRun
+
+from asymjax import data, parallel, rng, trees
+from asymjax.config import ModelConfig, OptimizerConfig
+from asymjax.errors import DivergedError, InputError
+from asymjax.models import build_model, draw_frozen
+from asymjax.train import losses, make_optimizer, make_train, run_sweep
+from asymjax.train.optimizers import ELEMENTWISE, OPTIMIZERS, make_schedule
+from asymjax.types import Split
+
+NUM_STEPS = 200
+CLIP_NORM = 0.05
+KEY = rng.role_key(0, "train")
+
+
+@pytest.fixture(scope="module")
+def rows():
+    train = data.load("digits").train
+    return Split(train.inputs[:64], train.targets[:64])
+
+
+@pytest.fixture(scope="module")
+def network(rows):
+    model = build_model(ModelConfig("w_asym", widths=(8,), num_fixed=(4,)), rows.inputs.shape[1:], 10)
+    return model, draw_frozen(model, 0)
+
+
+def fit(network, rows, config, in_effective_weights, split=None):
+    model, frozen = network
+    optimizer = make_optimizer(config, NUM_STEPS)
+    model = model._replace(split=split or model.split)
+    trainer = make_train(model, losses.cross_entropy, optimizer, NUM_STEPS // 4, 16, in_effective_weights)
+    return jax.jit(trainer.train)(KEY, frozen, rows)[0]
+
+
+def relative_difference(left, right):
+    left, right = ravel_pytree(left)[0], ravel_pytree(right)[0]
+    return jnp.linalg.norm(left - right) / jnp.linalg.norm(left)
+
+
+def adamw(**settings):
+    return OptimizerConfig(weight_decay=0.05, learning_rate=3e-3, **settings)
+
+
+@pytest.mark.parametrize("clip_norm", [None, CLIP_NORM])
+def test_effective_weights_train_as_position_does(network, rows, clip_norm):
+    states = [fit(network, rows, adamw(clip_norm=clip_norm), effective) for effective in (False, True)]
+    shapes = [jax.tree.map(jnp.shape, state) for state in states]
+    assert shapes[0] == shapes[1]
+    assert states[1].step == NUM_STEPS
+    for left, right in zip(*((state.position, state.opt_state) for state in states), strict=True):
+        assert relative_difference(left, right) < 1e-5
+
+
+def test_the_clipped_norm_acts(network, rows):
+    free, clipped = (fit(network, rows, adamw(clip_norm=norm), True) for norm in (None, CLIP_NORM))
+    assert relative_difference(free.position, clipped.position) > 1e-3
+
+
+def test_fixed_entries_stay_equal_to_the_bit(network, rows):
+    model, frozen = network
+    params = fit(network, rows, adamw(), True, split=lambda params, frozen: params).position
+    start = model.merge(model.init(rng.named_key(KEY, "init"), frozen), frozen)
+    is_free = trees.flatten(model.free_mask(frozen))
+    for path, leaf in trees.flatten(params).items():
+        before, free = trees.flatten(start)[path], is_free[path]
+        np.testing.assert_array_equal(leaf[~free], before[~free])
+        assert np.mean(leaf[free] != before[free]) > 0.8
+    assert sum(int(jnp.sum(~free)) for free in is_free.values()) == 4 * 8 + 4 * 10
+
+
+def test_only_elementwise_optimizers_may_train_in_effective_weights(network, rows):
+    for name in OPTIMIZERS:
+        states = [fit(network, rows, OptimizerConfig(name), effective) for effective in (False, True)]
+        assert (relative_difference(*(state.position for state in states)) < 1e-5) == (name in ELEMENTWISE), name
+
+
+def test_models_without_coordinates_in_the_weights_train_in_position(rows):
+    model = build_model(ModelConfig("syre", widths=(8,)), rows.inputs.shape[1:], 10)
+    network = model, draw_frozen(model, 0)
+    states = [fit(network, rows, adamw(), effective) for effective in (False, True)]
+    jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+# Loss log(a) and plain gradient descent: a falls below zero, where the loss is not a number, at a known step.
+
+
+def falling(starts):
+    """Return a trainer whose ``a`` begins at one of ``starts``, picked by the key's last word."""
+
+    def init(key, frozen):
+        return {"a": starts[jax.random.key_data(key)[-1]]}
+
+    def loss(apply, position, frozen, batch):
+        return jnp.log(position["a"])
+
+    model = build_model(ModelConfig(widths=()), (1,), 1)._replace(init=init)
+    return make_train(model, loss, optax.sgd(0.3), 6, None)
+
+
+def sweep(starts, **settings):
+    trainer = falling(jnp.asarray(starts))
+    trainer = trainer._replace(init=lambda key, frozen: start_of(trainer, starts, key))
+    keys = jax.random.wrap_key_data(jnp.stack([jnp.zeros(len(starts)), jnp.arange(len(starts))], 1).astype("uint32"))
+    place = parallel.place(len(starts), 1)
+    rows = Split(np.zeros((2, 1), "float32"), np.zeros(2, "float32"))
+    return run_sweep(MemoryRun(), trainer, keys, keys, {}, rows, place, 6, 2, **settings)
+
+
+def start_of(trainer, starts, key):
+    position = {"a": jnp.asarray(starts)[jax.random.key_data(key)[-1]]}
+    return jax.tree.map(jnp.asarray, trainer.init(key, {}))._replace(position=position)
+
+
+def test_first_step_that_is_not_finite_is_recorded(capsys):
+    state = sweep([1.0, 100.0, 0.1], may_fail=True)
+    # 1, 0.7, 0.27, then -0.84; and 0.1, then -2.9.
+    np.testing.assert_array_equal(state.failed_step, [3, -1, 1])
+    assert state.position["a"][1] > 99
+    assert "seed 0 at step 3, seed 2 at step 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("starts", "may_fail"), [([1.0, 100.0], False), ([1.0, 1.0], True)])
+def test_a_sweep_ends_when_it_may_not_fail_or_nothing_is_left(starts, may_fail):
+    with pytest.raises(DivergedError, match="seed 0 at step 3.*lower the learning rate"):
+        sweep(starts, may_fail=may_fail)
+
+
+def rates(**settings):
+    schedule = make_schedule(OptimizerConfig(learning_rate=0.8, **settings), 20)
+    return [float(schedule(step)) for step in (0, 2, 4, 12, 20)]
+
+
+def test_schedules_have_their_values():
+    assert rates() == pytest.approx([0.8] * 5)
+    assert rates(warmup_steps=4) == pytest.approx([0, 0.4, 0.8, 0.8, 0.8])
+    assert rates(warmup_steps=4, schedule="cosine") == pytest.approx([0, 0.4, 0.8, 0.4, 0])
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_decay_of_an_optimizer_without_it_is_refused(name):
+    with pytest.raises(InputError, match=rf"{name} has no weight decay \(weight_decay = 0.1\); use adamw"):
+        make_optimizer(OptimizerConfig(name, weight_decay=0.1), 10)
+
+
+def test_every_epoch_has_an_order_of_its_own_whatever_the_chunks(network, rows):
+    model, frozen = network
+    trainer = make_train(model, losses.cross_entropy, make_optimizer(OptimizerConfig(), 16), 4, 16)
+    whole, values = jax.jit(trainer.train)(KEY, frozen, rows)
+    state = jax.jit(trainer.init)(KEY, frozen)
+    advance = jax.jit(trainer.advance, static_argnums=4)
+    for _ in range(2):
+        state, _ = advance(KEY, state, frozen, rows, 2)
+    jax.tree.map(np.testing.assert_array_equal, state, whole)
+    assert len(set(np.asarray(values).tolist())) == 4
