@@ -125,6 +125,7 @@ class RunDir:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            self._lock.close()
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise InputError(f"{path} is in use by another process; wait for it, or choose another --run-dir") from None
@@ -306,22 +307,32 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
     """
     path = run.run_dir or run.out / experiment / f"{name}-{config_hash(scientific)}"
     scientific = json.loads(json.dumps(to_json(scientific)))
-    if run.force and path.exists():
-        if any(path.iterdir()) and not (path / "config.json").exists():
-            raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
-        shutil.rmtree(path)
     record_path = path / "config.json"
-    if record_path.exists():
+    if record_path.exists() and not run.force:
         _check_same(path, scientific)
     try:
         path.mkdir(parents=True, exist_ok=True)
         opened = RunDir(path.absolute(), run.progress)
+        if run.force:
+            _clear(path)
         if not record_path.exists():
             record = {"experiment": experiment, "config": scientific, "provenance": provenance()}
             _replace_file(record_path, json.dumps(record, indent=1).encode())
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another --out or --run-dir") from error
     return opened
+
+
+def _clear(path: Path) -> None:
+    """Delete the content of a run directory, but for the lock that this process holds."""
+    entries = [entry for entry in path.iterdir() if entry.name != ".lock"]
+    if entries and not (path / "config.json").exists():
+        raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
+    for entry in entries:
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _check_same(path: Path, scientific: Mapping[str, Any]) -> None:

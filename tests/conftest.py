@@ -18,7 +18,7 @@ def python(tmp_path_factory):
     """Return a function that runs Python on words and returns the finished process."""
     cache = tmp_path_factory.mktemp("xla")
 
-    def run(*words, num_devices=2, check=True, env=None, **options):
+    def run(*words, num_devices=2, check=True, env=None, timeout=300, **options):
         env = (
             os.environ
             | {
@@ -30,7 +30,7 @@ def python(tmp_path_factory):
             | (env or {})
         )
         command = [sys.executable, *map(str, words)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False, **options)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False, **options)
         assert done.returncode == 0 or not check, done.stderr
         return done
 

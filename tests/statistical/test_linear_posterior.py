@@ -149,8 +149,8 @@ def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
         return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), 10))[1]
 
     length = jnp.asarray(sample.AUTO_TRAJECTORY_LENGTH)
-    scaled = Tuned(jnp.asarray(0.1), metric, length)
-    plain = Tuned(jnp.asarray(0.1 * PRIOR_SCALE), jnp.ones_like(metric), np.pi / 2 * PRIOR_SCALE)
+    scaled = Tuned(jnp.asarray(0.02), metric, length)
+    plain = Tuned(jnp.asarray(0.02 * PRIOR_SCALE), jnp.ones_like(metric), np.pi / 2 * PRIOR_SCALE)
     (left, left_info), (right, right_info) = jax.jit(walk)(scaled), jax.jit(walk)(plain)
     np.testing.assert_array_equal(left_info.num_integration_steps, right_info.num_integration_steps)
     np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)

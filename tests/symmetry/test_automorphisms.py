@@ -52,31 +52,34 @@ def test_automorphisms_of_several_layers_are_found():
 
 @pytest.fixture(scope="module")
 def small():
+    """A model with five hidden units, constants at four scales, and fifty positions."""
     config = ModelConfig("w_asym", widths=(5,), norm="none", activation="relu", num_fixed=(2,), fixed_scale=(1.0,))
-    model = build_model(config, (4,), 3)
+    model, generator = build_model(config, (4,), 3), np.random.default_rng(0)
     freeze = jax.jit(model.freeze)
-    return model, [freeze(rng.role_key(0, "mask"), scale) for scale in (0.0, 0.1, 1.0, 3.0)]
+    sweep = [freeze(rng.role_key(0, "mask"), scale) for scale in (0.0, 0.1, 1.0, 3.0)]
+    shapes = jax.eval_shape(model.init, jax.random.key(0), sweep[0])
+    return model, sweep, jax.tree.map(lambda leaf: generator.standard_normal((50, *leaf.shape), "float32"), shapes)
 
 
 def test_every_permutation_leaves_the_set_and_farther_with_larger_fixed_values(small):
-    model, sweep = small
-    keys = rng.member_keys(jax.random.key(0), 50)
-
-    @jax.jit
-    def distances(frozen):
-        return jax.vmap(lambda key: permuted_distances(model, model.init(key, frozen), frozen, "units_0"))(keys)
-
-    least = np.stack([distances(frozen) for frozen in sweep])
-    assert least.shape == (4, 50, 119)
-    assert least.min() > 0.01
-    growth = np.diff(least.min(axis=2).mean(axis=1))
+    model, sweep, positions = small
+    of_one = lambda position, frozen: permuted_distances(model, position, frozen, "units_0")  # noqa: E731
+    of_all = jax.jit(jax.vmap(of_one, (0, None)))
+    distances = np.stack([of_all(positions, frozen) for frozen in sweep])
+    assert distances.shape == (4, 50, 119)
+    assert distances.min() > 0.01
+    growth = np.diff(distances.min(axis=2).mean(axis=1))
     assert np.all(growth > 0)
 
 
+def params_of_first(small, frozen):
+    model, _, positions = small
+    return model.merge(jax.tree.map(lambda leaf: leaf[0], positions), frozen)
+
+
 def test_distance_is_that_of_the_fixed_entries(small):
-    model, sweep = small
-    position = jax.jit(model.init)(jax.random.key(0), sweep[2])
-    params = model.merge(position, sweep[2])
+    model, sweep, _ = small
+    params = params_of_first(small, sweep[2])
     assert distance_to_model(model, params, sweep[2]) == 0
     moved = jax.tree.map(lambda leaf: leaf + 1, params)
     num_fixed = 2 * 5 + 2 * 3
@@ -84,12 +87,12 @@ def test_distance_is_that_of_the_fixed_entries(small):
 
 
 def test_positive_rescaling_is_broken_by_fixed_values_and_kept_by_fixed_zeros(small):
-    model, sweep = small
+    model, sweep, _ = small
     # Powers of two, so that nothing is rounded.
     factors = 2.0 ** jnp.array([[0, 1, -1, 2, 1]])
-    inputs = jax.random.normal(jax.random.key(1), (9, 4))
+    inputs = np.random.default_rng(1).standard_normal((9, 4), "float32")
     for frozen, scale in zip(sweep, (0.0, 0.1, 1.0, 3.0), strict=True):
-        params = model.merge(jax.jit(model.init)(jax.random.key(0), frozen), frozen)
+        params = params_of_first(small, frozen)
         first, last = params["dense_0"], params["output"]
         rescaled = {
             "dense_0": {"kernel": first["kernel"] * factors, "bias": first["bias"] * factors[0]},
@@ -101,8 +104,8 @@ def test_positive_rescaling_is_broken_by_fixed_values_and_kept_by_fixed_zeros(sm
 
 
 def test_permuting_there_and_back_is_nothing(small):
-    model, sweep = small
-    params = model.merge(jax.jit(model.init)(jax.random.key(0), sweep[1]), sweep[1])
+    model, sweep, _ = small
+    params = params_of_first(small, sweep[1])
     assert unit_counts(params, model.permutation_spec) == {"units_0": 5}
     there = np.array([2, 0, 1, 4, 3])
     back = permute(
@@ -115,10 +118,10 @@ def test_permuting_there_and_back_is_nothing(small):
 
 
 def test_what_cannot_be_listed_or_permuted_is_refused(small):
-    model, sweep = small
+    model, sweep, positions = small
     with pytest.raises(ValueError, match="9 units have too many permutations to list; give 8 at most"):
         automorphisms([np.ones((2, 9)), np.ones((9, 2))])
     with pytest.raises(ValueError, match="unknown permutation 'units_1', choose from units_0"):
         permute(model.params_shape, model.permutation_spec, {"units_1": np.arange(5)})
     with pytest.raises(ValueError, match="unknown permutation 'units_7', choose from units_0"):
-        permuted_distances(model, jax.jit(model.init)(jax.random.key(0), sweep[0]), sweep[0], "units_7")
+        permuted_distances(model, jax.tree.map(lambda leaf: leaf[0], positions), sweep[0], "units_7")

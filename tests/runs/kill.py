@@ -1,0 +1,50 @@
+"""Run a script in a process that kills itself at a chosen place.
+
+    python kill.py PHASE CHUNK PLACE SCRIPT WORDS...
+
+PLACE is ``before`` (the chunk is computed, nothing of it written), ``half`` (half of its draws are written) or
+``between`` (draws and metrics are written, the checkpoint is not); ``sigterm`` asks to stop there instead.
+"""
+
+import os
+import runpy
+import signal
+import sys
+
+import numpy as np
+
+from asymjax.rundir import RunDir
+
+commit = RunDir.commit
+
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_half_way(file, **arrays):
+    file.write(b"PK half of it")
+    file.flush()
+    die()
+
+
+def main(phase, chunk, place, script, *words):
+    def commit_or_die(run, at, num_done, *args, **kwargs):
+        if (at, num_done) == (phase, int(chunk)):
+            if place == "before":
+                die()
+            if place == "half":
+                np.savez = die_half_way
+            if place == "between":
+                run._manager(at).save = die
+            if place == "sigterm":
+                os.kill(os.getpid(), signal.SIGTERM)
+        commit(run, at, num_done, *args, **kwargs)
+
+    RunDir.commit = commit_or_die
+    sys.argv = [script, *words]
+    runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

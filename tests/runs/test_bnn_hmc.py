@@ -1,0 +1,195 @@
+"""The script as a user runs it: to its end, and through every kind of interruption."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asymjax import results
+
+ROOT = Path(__file__).parents[2]
+SCRIPT, KILL = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "kill.py"
+TINY = "--widths 4 --num-draws 8 --num-warmup 5 --map-steps 10 --num-chains 2 --max-integration-steps 4 --no-progress"
+WORDS = [*TINY.split(), "--arch", "w_asym", "--widths", "6"]
+SPACES = ("rhat_max", "rhat_median", "ess_bulk_min", "ess_bulk_median")
+SCORES = {"classification": ("accuracy", "nll", "ece", "brier"), "regression": ("rmse", "lppd", "coverage_error")}
+FILE_LIMIT = 20_000  # bytes; a chunk of draws takes more, a checkpoint less
+SIGKILL, SIGTERM_EXIT, INPUT_EXIT = -signal.SIGKILL, 75, 2
+
+
+def outcome(path):
+    """Return what must not depend on interruptions: draws, metrics, summary without seconds."""
+    draws = {file.name: results.read_arrays(file) for file in sorted((path / "draws").iterdir())}
+    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in results.read_metrics(path)]
+    summary = results.read_json(path / "summary.json")
+    seconds = summary.pop("seconds")
+    return draws, metrics, summary, seconds
+
+
+def assert_same_outcome(path, expected_path):
+    (draws, metrics, summary, _), (expected, *rest, _) = outcome(path), outcome(expected_path)
+    assert draws.keys() == expected.keys()
+    for file, arrays in expected.items():
+        assert arrays.keys() == draws[file].keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(draws[file][name], array, err_msg=f"{file} {name}")
+    assert [metrics, summary] == rest
+
+
+@pytest.fixture(scope="module")
+def finished(python, tmp_path_factory):
+    done = python(SCRIPT, *WORDS, "--out", tmp_path_factory.mktemp("out"))
+    return Path(done.stdout.splitlines()[-1]), done
+
+
+def test_a_run_leaves_its_directory_and_says_where(finished):
+    path, done = finished
+    assert path.parent.name == "bnn_hmc" and path.name.startswith("mlp-w_asym-digits-hmc-")
+    assert done.stderr == ""
+    files = {file.name for file in path.iterdir()}
+    assert files >= {"config.json", "metrics.jsonl", "checkpoints", "draws", "summary.json", "DONE"}
+    phases = [line["phase"] for line in results.read_metrics(path)]
+    assert phases == ["train"] * phases.count("train") + ["warmup"] * phases.count("warmup") + ["sample"] * 8
+    assert results.read_draws(path, "logdensity")["logdensity"].shape == (2, 8)
+
+
+def test_a_finished_run_is_refused_and_so_is_another_configuration(finished, python):
+    path, _ = finished
+    words = [SCRIPT, *WORDS, "--run-dir", path]
+    before = (path / "summary.json").read_bytes()
+    done = python(*words, check=False)
+    assert done.returncode == INPUT_EXIT
+    assert f"{path} is finished; see summary.json there" in done.stderr
+    done = python(*words, "--num-draws", "9", "--temperature", "0.5", check=False)
+    assert done.returncode == INPUT_EXIT
+    assert "  hmc/num_draws: 8 -> 9\n  posterior/temperature: 1.0 -> 0.5\n" in done.stderr
+    assert (path / "summary.json").read_bytes() == before
+
+
+def assert_summary(summary, task):
+    assert {name: summary[name] for name in ("backbone", "task")} == {"backbone": "mlp", "task": task}
+    assert summary["num_trainable"] > 0
+    sampler = summary["sampler"]
+    assert sampler["name"] == "hmc" and len(sampler["step_size"]) == 2
+    assert 0 < sampler["acceptance_rate"] <= 1 and sampler["num_divergent"] >= 0
+    assert sampler["num_grad_evals"] == sampler["num_integration_steps"] * 16 > 0
+    for space in ("weight_space", "function_space"):
+        assert all(summary[space][name] > 0 for name in SPACES)
+    assert all(summary["seconds"][kind] > 0 for kind in ("compile", "warmup", "sample"))
+    members = [name for name in ("map", "ensemble", "posterior") if summary["test"][name] is not None]
+    assert all(np.isfinite(summary["test"][name][score]) for name in members for score in SCORES[task])
+    return members
+
+
+def test_summary_of_a_classifier(finished):
+    summary = results.read_json(finished[0] / "summary.json")
+    assert (summary["arch"], summary["dataset"]) == ("w_asym", "digits")
+    # dense_0 64 x 6 with 8 of 64 fixed, LayerNorm 2 x 6, output 6 x 10 with 3 of 6 fixed, biases 6 and 10.
+    assert (summary["num_trainable"], summary["num_fixed"]) == (64 * 6 + 12 + 60 + 16 - 78, 8 * 6 + 3 * 10)
+    assert assert_summary(summary, "classification") == ["map", "ensemble", "posterior"]
+    assert summary["seconds"]["train"] > 0
+
+
+@pytest.mark.parametrize(
+    ("noise", "words", "members"),
+    [
+        ("heteroscedastic", ["--mass-matrix", "adapted", "--num-warmup", "20"], 3),
+        ("learned", ["--start", "prior"], 1),
+        ("fixed", ["--noise-scale", "0.7"], 3),
+    ],
+)
+def test_regression(python, tmp_path, noise, words, members):
+    words = [*TINY.split(), "--dataset", "diabetes", "--noise", noise, *words]
+    path = Path(python(SCRIPT, *words, "--out", tmp_path).stdout.splitlines()[-1])
+    summary = results.read_json(path / "summary.json")
+    assert len(assert_summary(summary, "regression")) == members
+    num_network = 10 * 4 + 4 + 8 + (4 + 1) * (2 if noise == "heteroscedastic" else 1)
+    assert summary["num_trainable"] == num_network + (noise == "learned")
+
+
+def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, python, tmp_path):
+    path = tmp_path / "run"
+    words = [SCRIPT, *WORDS, "--run-dir", path]
+
+    def interrupted(*where):
+        return python(KILL, *where, *words, check=False)
+
+    def num_draws():
+        return len(list((path / "draws").glob("chunk-*.npz")))
+
+    assert interrupted("train", 5, "before").returncode == SIGKILL
+    assert interrupted("warmup", 3, "between").returncode == SIGKILL
+    assert interrupted("sample", 2, "between").returncode == SIGKILL
+    assert num_draws() == 2
+    assert interrupted("sample", 4, "half").returncode == SIGKILL
+    assert num_draws() == 3 and list((path / "draws").glob(".*.tmp"))
+    done = interrupted("sample", 5, "sigterm")
+    assert done.returncode == SIGTERM_EXIT
+    assert "sample chunk 5 of 8 is kept; run the same command to go on" in done.stderr
+    assert num_draws() == 5
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
+
+    done = python(*words, check=False, preexec_fn=limit)
+    assert done.returncode == INPUT_EXIT
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr
+    assert num_draws() == 5 and not list((path / "draws").glob(".*.tmp"))
+    assert not (path / "DONE").exists()
+    python(*words)
+    assert_same_outcome(path, finished[0])
+
+
+def test_a_run_that_is_killed_at_random_ends_as_if_it_never_was(finished, python, tmp_path):
+    words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
+    delay = random.uniform(2, 12)
+    print(f"killed after {delay:.2f} s")
+    with suppress(subprocess.TimeoutExpired):
+        python(*words, check=False, timeout=delay)  # ends in SIGKILL
+    if not (tmp_path / "run" / "DONE").exists():
+        python(*words)
+    assert_same_outcome(tmp_path / "run", finished[0])
+
+
+@pytest.fixture
+def resumable(python, tmp_path):
+    """Return the words of a run that was killed while it sampled, and its directory."""
+    path = tmp_path / "run"
+    words = [SCRIPT, *WORDS, "--run-dir", path]
+    python(KILL, "sample", 3, "before", *words, check=False)
+    return words, path
+
+
+def test_damage_is_refused_in_one_line_and_repaired_as_it_says(finished, resumable, python):
+    words, path = resumable
+
+    def refusal():
+        done = python(*words, check=False)
+        assert done.returncode == INPUT_EXIT and "Traceback" not in done.stderr
+        return done.stderr
+
+    record = path / "config.json"
+    sound = record.read_text()
+    known = json.loads(sound)["checksums"]["frozen"]
+    record.write_text(sound.replace(known, "0" * 64))
+    assert f"the checksum of frozen is {known[:12]}, the run began with 000000000000" in refusal()
+    record.write_text(sound[: len(sound) // 2])
+    assert "config.json is damaged" in refusal()
+    record.write_text(sound)
+
+    latest = path / "checkpoints" / "sample" / "2"
+    for file in [file for file in latest.rglob("*") if file.is_file()]:
+        os.truncate(file, file.stat().st_size // 2)
+    message = refusal()
+    assert str(latest) in message and "delete that folder to go on" in message
+    shutil.rmtree(latest)
+    python(*words)
+    assert_same_outcome(path, finished[0])

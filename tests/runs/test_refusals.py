@@ -1,0 +1,60 @@
+"""What the scripts refuse, in one line that says what to do."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from asymjax import cli
+from asymjax.models.asymmetry import METHODS
+from asymjax.models.backbones import BACKBONES
+
+SCRIPT = Path(__file__).parents[2] / "runs" / "bnn_hmc.py"
+
+
+@pytest.fixture
+def refuse(monkeypatch, capsys, tmp_path):
+    """Return a function that runs the script and returns its one line of refusal."""
+    spec = importlib.util.spec_from_file_location("bnn_hmc", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "bnn_hmc", script)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(cli, "start_jax", lambda: None)
+
+    def refuse(*words, out=("--out", tmp_path)):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--widths", "4", *map(str, (*out, *words))])
+        with pytest.raises(SystemExit) as ended:
+            cli.run(script.main, script.PRESETS, script.__doc__)
+        assert ended.value.code == cli.EXIT_INPUT
+        message = capsys.readouterr().err
+        assert message.startswith("error: ")
+        return message
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("flag", "known"),
+    [
+        ("--arch", METHODS),
+        ("--backbone", BACKBONES),
+        ("--dataset", ["digits", "mnist", "uci/"]),
+        ("--preset", ["default", "smoke"]),
+    ],
+)
+def test_unknown_names_are_refused_with_the_known_ones(refuse, flag, known):
+    message = refuse(flag, "nonsense")
+    assert f"unknown {flag[2:]} 'nonsense', choose from " in message
+    assert all(name in message for name in known)
+
+
+def test_devices_that_do_not_divide_are_refused_with_both_numbers(refuse, monkeypatch):
+    monkeypatch.setattr("jax.device_count", lambda: 4)
+    assert "3 devices do not divide 4 networks or chains" in refuse("--num-devices", 3)
+
+
+def test_a_place_that_cannot_be_written_is_refused(refuse, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert str(blocked) in refuse(out=("--out", blocked))

@@ -1,0 +1,36 @@
+import pytest
+from memory_run import MemoryRun
+
+from asymjax.chunks import Chunk, chunk_size, run_phase
+from asymjax.errors import DivergedError
+
+
+@pytest.mark.parametrize(
+    ("total", "target", "expected"), [(500, 25, 25), (500, 30, 25), (7, 3, 1), (7, 9, 7), (12, 0, 1)]
+)
+def test_chunks_are_equal_and_as_large_as_asked(total, target, expected):
+    assert chunk_size(total, target) == expected
+
+
+def test_a_phase_hands_the_state_from_chunk_to_chunk():
+    seen = []
+
+    def advance(index, state):
+        seen.append((index, state))
+        return Chunk(state + 10)
+
+    assert run_phase(MemoryRun(), "trial", 3, lambda: 1, advance) == 31
+    assert seen == [(0, 1), (1, 11), (2, 21)]
+
+
+def test_a_phase_that_fails_commits_no_more():
+    run = MemoryRun()
+
+    def advance(index, state):
+        if index == 1:
+            raise DivergedError("at chunk 1")
+        return Chunk(state, draws={"logdensity": index})
+
+    with pytest.raises(DivergedError):
+        run_phase(run, "trial", 3, lambda: 1, advance)
+    assert run.chunks == [{"logdensity": 0}]

@@ -1,0 +1,125 @@
+import errno
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from asymjax import rundir
+from asymjax.config import HMCConfig, RunConfig
+from asymjax.errors import InputError
+from asymjax.rundir import config_hash, differences, open_run, require_space, to_json
+
+SCIENTIFIC = {"hmc": HMCConfig(), "data": {"dataset": "digits", "data_seed": 0}}
+STATE = {"position": np.arange(3.0), "step": np.array(4)}
+
+
+@pytest.fixture
+def run_config(tmp_path):
+    return RunConfig(out=tmp_path, progress=False)
+
+
+@pytest.fixture
+def run(run_config):
+    opened = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    yield opened
+    opened._lock.close()
+
+
+def test_hash_ignores_order_and_sees_every_value():
+    assert config_hash(SCIENTIFIC) == config_hash(dict(reversed(SCIENTIFIC.items())))
+    assert config_hash(SCIENTIFIC) != config_hash(SCIENTIFIC | {"hmc": HMCConfig(num_draws=501)})
+
+
+def test_differences_name_the_fields():
+    old, new = (to_json({"hmc": HMCConfig(num_draws=n), "seed": 0}) for n in (5, 6))
+    assert differences(old, old) == []
+    assert differences(old, new | {"more": 1}) == ["hmc/num_draws: 5 -> 6", "more: None -> 1"]
+
+
+def test_directory_is_named_by_experiment_model_and_hash(run, tmp_path):
+    assert run.path == tmp_path / "trial" / f"mlp-{config_hash(SCIENTIFIC)}"
+    assert run.record["config"]["data"] == SCIENTIFIC["data"]
+    assert {"command", "commit", "versions", "device"} <= run.record["provenance"].keys()
+
+
+def test_a_directory_in_use_is_refused(run, run_config):
+    with pytest.raises(InputError, match="in use by another process"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+
+
+def test_another_configuration_is_refused_with_its_fields(run, run_config):
+    run._lock.close()
+    config = replace(run_config, run_dir=run.path)
+    other = SCIENTIFIC | {"hmc": HMCConfig(thinning=3)}
+    with pytest.raises(InputError, match=r"another configuration; it differs in\n  hmc/thinning: 1 -> 3\n"):
+        open_run("trial", "mlp", other, config)
+    forced = open_run("trial", "mlp", other, replace(config, force=True))
+    assert forced.record["config"]["hmc"]["thinning"] == 3
+    forced._lock.close()
+
+
+def test_a_finished_run_is_refused_and_forced_from_the_start(run, run_config):
+    run.commit("train", 1, STATE)
+    run.finish({"accuracy": np.float32(0.5)})
+    run._lock.close()
+    assert json.loads((run.path / "summary.json").read_text()) == {"accuracy": 0.5}
+    with pytest.raises(InputError, match="is finished"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+    again = open_run("trial", "mlp", SCIENTIFIC, replace(run_config, force=True))
+    assert again.restore("train", STATE) == (0, None)
+    again._lock.close()
+
+
+def test_force_deletes_nothing_but_runs(run_config, tmp_path):
+    keepsake = tmp_path / "precious" / "thesis.txt"
+    keepsake.parent.mkdir()
+    keepsake.write_text("")
+    with pytest.raises(InputError, match="is not a run directory"):
+        open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=keepsake.parent, force=True))
+    assert keepsake.exists()
+
+
+def test_what_was_committed_comes_back_and_what_lies_beyond_is_deleted(run, run_config):
+    run.commit("warmup", 1, STATE, metrics={"rate": 0.5})
+    for chunk in (1, 2):
+        run.commit("sample", chunk, STATE | {"step": np.array(chunk)}, {"logdensity": np.ones((2, 1))}, {"rate": 1.0})
+    run._write_draws(2, {"logdensity": np.ones((2, 1))})
+    (run.path / "draws" / ".chunk-00003.p0.npz.tmp").write_bytes(b"half")
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"phase": "sample", "chunk": 2}\n{"phase": "sam')
+    run._lock.close()
+    again = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    done, state = again.restore("sample", STATE)
+    assert (done, state["step"]) == (2, 2)
+    np.testing.assert_array_equal(state["position"], STATE["position"])
+    assert sorted(file.name for file in (run.path / "draws").iterdir()) == [f"chunk-0000{k}.p0.npz" for k in (0, 1)]
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["phase"], line["chunk"]) for line in lines] == [("warmup", 0), ("sample", 0), ("sample", 1)]
+    again._lock.close()
+
+
+def test_another_checksum_is_refused(run):
+    run.identify(frozen="a" * 64)
+    run.identify(frozen="a" * 64, dataset="b" * 64)
+    with pytest.raises(InputError, match="the checksum of dataset is cccccccccccc, the run began with bbbbbbbbbbbb"):
+        run.identify(frozen="a" * 64, dataset="c" * 64)
+
+
+def test_a_full_disk_loses_nothing(run, monkeypatch):
+    run.commit("sample", 1, STATE, {"logdensity": np.ones((2, 1))})
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rundir.np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.commit("sample", 2, STATE, {"logdensity": np.ones((2, 1))})
+    assert [file.name for file in (run.path / "draws").iterdir()] == ["chunk-00000.p0.npz"]
+    assert run.restore("sample", STATE)[0] == 1
+
+
+def test_what_the_disk_cannot_hold_is_refused(tmp_path):
+    require_space(tmp_path, 1)
+    with pytest.raises(InputError, match="MB free, this run needs about 1,000,000,000,000 MB"):
+        require_space(tmp_path, 10**18)
