@@ -43,10 +43,10 @@ class ModelConfig:
     """Fixed inputs of each unit (w_asym, pruned): a count (8) or a fraction of the fan-in (0.125), once for all
     layers or one a layer. Default: 1/8 of the fan-in, 1/2 in the last layer."""
     fixed_scale: tuple[float, ...] = ()
-    """Standard deviation of what is fixed, once or one a layer (gates of sigma_asym take the first). Default: 0.5
-    (w_asym), 1 (sigma_asym), the standard deviation of the prior (syre)."""
-    gate_scaling: Literal["none", "inv_sqrt"] = "none"
-    """Gate matrices of sigma_asym: entries of standard deviation fixed_scale (none) or fixed_scale / sqrt(width)."""
+    """Standard deviation of the fixed entries (w_asym) or of the offsets (syre), once or one a layer. Default: 0.5,
+    and the standard deviation of the prior."""
+    gate_scale: float | Literal["inv_sqrt"] = 1.0
+    """Standard deviation of the entries of sigma_asym's gate matrices; inv_sqrt is 1 / sqrt(width)."""
     mask_kind: Literal["random_subsets", "densest", "filter_subsets"] = "random_subsets"
     """Which inputs are fixed: a random subset for each unit, the densest distinct masks, or whole input channels of
     a convolution."""

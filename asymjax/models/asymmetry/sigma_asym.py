@@ -14,8 +14,6 @@ from asymjax.config import ModelConfig
 from asymjax.models.asymmetry.method import Activation, Constants, Method
 from asymjax.types import Array, Key
 
-DEFAULT_FIXED_SCALE = 1.0
-
 
 def freeze_gate(key: Key, config: ModelConfig, width: int, fixed_scale: Any) -> Constants:
     """Draw the gate matrix of one site.
@@ -23,11 +21,9 @@ def freeze_gate(key: Key, config: ModelConfig, width: int, fixed_scale: Any) -> 
     Returns
     -------
     ``{"gate": float32 [width, width]}``, indexed (input feature, output feature); entries have standard deviation
-    s = fixed_scale * ``config.fixed_scale[0]`` (1 unless given), or s / sqrt(width) with ``gate_scaling="inv_sqrt"``.
+    fixed_scale * ``config.gate_scale``, where "inv_sqrt" stands for 1 / sqrt(width).
     """
-    scale = config.fixed_scale[0] if config.fixed_scale else DEFAULT_FIXED_SCALE
-    if config.gate_scaling == "inv_sqrt":
-        scale = scale / width**0.5
+    scale = width**-0.5 if config.gate_scale == "inv_sqrt" else config.gate_scale
     return {"gate": fixed_scale * scale * rng.normal(key, (width, width))}
 
 
