@@ -79,11 +79,11 @@ def run_hmc(
     summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior_config))
     run.write_arrays("diagnostics.npz", arrays)
     summary |= _describe(dataset, problem, model_config, data_config) | _sampler_summary(run.path, tuned)
-    costs = efficiency(summary["function_space"], 1.0, summary["sampler"]["num_grad_evals"])
+    costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
     summary["test"], predictions = _predictions(run, dataset, problem, start, inputs, config, summary.pop("posterior"))
     run.write_arrays("predictions.npz", predictions)
-    summary["seconds"] = _seconds(run, summary)
+    summary["seconds"] = _seconds(run, costs)
     run.finish(summary)
     return run.path
 
@@ -187,8 +187,7 @@ def _predictions(
     return test | {"posterior": posterior_scores}, arrays
 
 
-def _seconds(run: RunDir, summary: dict[str, Any]) -> dict[str, float]:
+def _seconds(run: RunDir, efficiencies: dict[str, float]) -> dict[str, float]:
     """Return the seconds of each kind of work, and effective draws a second of sampling."""
     seconds = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train", "warmup", "sample")}
-    costs = efficiency(summary["function_space"], seconds["sample"], summary["sampler"]["num_grad_evals"])
-    return seconds | {name: value for name, value in costs.items() if name.endswith("_per_second")}
+    return seconds | {name: value for name, value in efficiencies.items() if name.endswith("_per_second")}
