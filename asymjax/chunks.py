@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from asymjax import trees
 from asymjax.errors import StopRequestedError
 from asymjax.rundir import RunDir
 from asymjax.types import PyTree
@@ -99,4 +100,5 @@ def run_phase(
             bar.update(task, advance=1, note=chunk.note)
             if asked():
                 raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
-    return state
+    # On the host, so that what follows computes the same bits after a phase that ran and one that was restored.
+    return trees.to_host(state)

@@ -308,7 +308,9 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
     path = run.run_dir or run.out / experiment / f"{name}-{config_hash(scientific)}"
     scientific = json.loads(json.dumps(to_json(scientific)))
     record_path = path / "config.json"
-    if record_path.exists() and not run.force:
+    if run.force:
+        _check_is_run(path)
+    elif record_path.exists():
         _check_same(path, scientific)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -323,12 +325,20 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
     return opened
 
 
+def _content(path: Path) -> list[Path]:
+    """Return what is in a run directory, config.json last, but for the lock."""
+    entries = path.iterdir() if path.is_dir() else ()
+    return sorted((entry for entry in entries if entry.name != ".lock"), key=lambda entry: entry.name == "config.json")
+
+
+def _check_is_run(path: Path) -> None:
+    if _content(path) and not (path / "config.json").exists():
+        raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
+
+
 def _clear(path: Path) -> None:
     """Delete the content of a run directory, but for the lock that this process holds."""
-    entries = [entry for entry in path.iterdir() if entry.name != ".lock"]
-    if entries and not (path / "config.json").exists():
-        raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
-    for entry in entries:
+    for entry in _content(path):
         if entry.is_dir():
             shutil.rmtree(entry)
         else:

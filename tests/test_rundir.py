@@ -77,7 +77,7 @@ def test_force_deletes_nothing_but_runs(run_config, tmp_path):
     keepsake.write_text("")
     with pytest.raises(InputError, match="is not a run directory"):
         open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=keepsake.parent, force=True))
-    assert keepsake.exists()
+    assert list(keepsake.parent.iterdir()) == [keepsake]
 
 
 def test_what_was_committed_comes_back_and_what_lies_beyond_is_deleted(run, run_config):
