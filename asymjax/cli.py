@@ -1,6 +1,7 @@
 """What every script in ``runs/`` does around its call: parse, start JAX, turn expected errors into one line."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -64,6 +65,7 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     Exit codes: 0 done; 2 the input cannot be used; 3 a loss or log density is not finite; 75 stopped on request after
     a checkpoint; 130 interrupted. What was committed stays, and the same command goes on from there.
     """
+    signal.signal(signal.SIGTERM, _stop)
     try:
         config = parse(presets, description)
         start_jax()
@@ -79,6 +81,10 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     else:
         if path is not None:
             print(path)
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise StopRequestedError("asked to stop between chunks; what was committed is kept")
 
 
 def _leave(message: str, code: int) -> None:

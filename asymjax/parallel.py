@@ -1,4 +1,9 @@
-"""One function over a leading axis of networks or chains: over devices, and inside a device at once or in turn."""
+"""One function over a leading axis of networks or chains: over devices, and inside a device at once or in turn.
+
+On CPU, members in turn (``lax.map``) are equal to the last bit whatever their count and the number of devices, as long
+as XLA's thread pool has one size: the larger of cores and host devices. With more host devices than cores, large sums
+are split otherwise and round otherwise.
+"""
 
 import os
 import sys

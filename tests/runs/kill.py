@@ -3,10 +3,12 @@
     python kill.py PHASE CHUNK PLACE SCRIPT WORDS...
 
 PLACE is ``before`` (the chunk is computed, nothing of it written), ``half`` (half of its draws are written) or
-``between`` (draws and metrics are written, the checkpoint is not); ``sigterm`` asks to stop there instead.
+``between`` (draws and metrics are written, the checkpoint is not); ``sigterm`` asks to stop there instead, and
+``full`` lets no file grow further, as on a full disk.
 """
 
 import os
+import resource
 import runpy
 import signal
 import sys
@@ -16,6 +18,7 @@ import numpy as np
 from asymjax.rundir import RunDir
 
 commit = RunDir.commit
+MAX_BYTES = 20_000  # a chunk of draws takes more
 
 
 def die(*args, **kwargs):
@@ -39,6 +42,8 @@ def main(phase, chunk, place, script, *words):
                 run._manager(at).save = die
             if place == "sigterm":
                 os.kill(os.getpid(), signal.SIGTERM)
+            if place == "full":
+                resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
         commit(run, at, num_done, *args, **kwargs)
 
     RunDir.commit = commit_or_die
