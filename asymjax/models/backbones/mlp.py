@@ -34,7 +34,7 @@ class MLP(nn.Module):
     widths : units of each hidden layer.
     num_outputs : outputs of the last, linear layer.
     norm : ``"none"``, or ``"layer"`` for a LayerNorm before each activation.
-    unit_first : lay activations out [units, rows]; faster where units are few and rows many.
+    unit_first : lay activations out [units, rows], for few units and many rows.
     activation : hook called at the sites ``act_0``, ``act_1``, ...
     """
 
@@ -59,7 +59,7 @@ class MLP(nn.Module):
         return x.T if self.unit_first else jnp.asarray(x)
 
 
-# Widths up to this are faster with units first on CPU, since a row is then shorter than a few vector registers.
+# Up to this width activations are laid out [units, rows]: few units make short rows, which fill no vector register.
 UNIT_FIRST_WIDTH = 64
 
 
