@@ -3,12 +3,11 @@
     python benchmarks/bench_hmc.py
 
 Two targets: the network of the default run on digits, and a 2x16 tanh regression network on diabetes. Chains take
-trajectories of a fixed number of leapfrog steps. The floor of a gradient is its matrix FLOPs at the rate of a large
-matrix product, plus the measured time of its activations alone (elementwise functions, forward and backward), both
-spread over all cores. Rounds are interleaved; compile time is apart.
+trajectories of a fixed number of leapfrog steps. The floor of a gradient is its matrix FLOPs at the rate of large
+matrix products, plus the measured time of its norms and activations alone, plus that of all which does not grow with
+the rows (a leapfrog step on one row), each with all devices at work. Rounds are interleaved; compile time is apart.
 """
 
-import statistics
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +34,7 @@ class Config:
 
 
 def make_problem(target: str, arch: str) -> Any:
-    """Return what the chains sample."""
+    """Return the model's configuration and what the chains sample."""
     import jax
 
     from asymjax import data, rng
@@ -51,7 +50,7 @@ def make_problem(target: str, arch: str) -> Any:
     num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
     model = build_model(config, dataset.input_shape, num_outputs, posterior)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
-    return make_problem(model, dataset.task, posterior, frozen, dataset.train)
+    return config, make_problem(model, dataset.task, posterior, frozen, dataset.train)
 
 
 def make_case(target: str, problem: Any, num_chains: int, num_devices: int, inside: str, num_steps: int) -> dict:
@@ -95,25 +94,47 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
     }
 
 
-def gradient_cost(problem: Any) -> dict[str, float]:
-    """Return FLOPs of a gradient's matrix products and seconds of its activations alone, one chain on one device."""
-    import jax
-    import jax.numpy as jnp
-    from measure import seconds
-
+def product_flops(problem: Any) -> int:
+    """Return the FLOPs of the matrix products of one gradient."""
     from asymjax import trees
 
-    num_rows = len(problem.data.targets)
     kernels = [k for path, k in trees.flatten(problem.model.params_shape).items() if path.endswith("/kernel")]
-    products = sum(6 * num_rows * k.shape[0] * k.shape[1] for k in kernels)
     gates = [g for path, g in trees.flatten(problem.frozen).items() if path.endswith("/gate")]
-    products += sum(4 * num_rows * g.shape[0] * g.shape[1] for g in gates)
-    products -= 2 * num_rows * kernels[0].shape[0] * kernels[0].shape[1]  # The inputs need no gradient.
-    widths = [k.shape[1] for k in kernels[:-1]]
-    activation = jnp.tanh if len(widths) and widths[0] == 16 else jax.nn.gelu
-    sites = [jnp.ones((width, num_rows)) for width in widths]
-    elementwise = jax.jit(jax.grad(lambda xs: sum(jnp.sum(activation(x)) for x in xs)))
-    return {"product_flops": float(products), "activation_seconds": seconds(lambda: elementwise(sites), 20)}
+    # Forward, and the gradients of kernel and input; the data and the gates need none.
+    products = 6 * sum(k.size for k in kernels) - 2 * kernels[0].size + 4 * sum(g.size for g in gates)
+    return products * len(problem.data.targets)
+
+
+def elementwise_seconds(config: Any, num_rows: int) -> float:
+    """Return the seconds of the gradient through norms and activations alone."""
+    import jax
+    import jax.numpy as jnp
+    from flax import linen as nn
+    from measure import seconds_each
+
+    from asymjax.models.backbones.backbone import ACTIVATIONS
+
+    activation = jax.nn.silu if config.arch == "sigma_asym" else ACTIVATIONS[config.activation]
+    norm = nn.LayerNorm(reduction_axes=0, feature_axes=0)
+
+    def total(xs: Any) -> Any:
+        if config.norm == "layer":
+            xs = [norm.apply({"params": {"scale": jnp.ones(len(x)), "bias": jnp.zeros(len(x))}}, x) for x in xs]
+        return sum(jnp.sum(activation(x)) for x in xs)
+
+    sites = [jax.random.normal(jax.random.key(i), (width, num_rows)) for i, width in enumerate(config.widths)]
+    return seconds_each(jax.grad(total), sites, 20)
+
+
+def one_row_seconds(target: str, problem: Any, num_steps: int) -> float:
+    """Return the seconds of one leapfrog step on one row: dispatch, prior and integrator."""
+    import jax
+    from measure import seconds
+
+    one_row = problem._replace(data=jax.tree.map(lambda rows: rows[:1], problem.data))
+    cores = jax.device_count()
+    case = make_case(target, one_row, cores, cores, "sequential", num_steps)
+    return seconds(case["call"]) / case["num_gradients"]
 
 
 def main(config: Config) -> list[dict[str, Any]]:
@@ -121,45 +142,38 @@ def main(config: Config) -> list[dict[str, Any]]:
     from asymjax import parallel
 
     parallel.configure_host_devices()
-    import jax
-    from measure import save, sgemm_peak
+    from measure import ceilings, interleaved, save
 
-    cores = jax.device_count()
-    ceilings = {"sgemm_flops_per_second": sgemm_peak()}
-    problems = {target: make_problem(target, config.arch) for target in config.targets}
-    costs = {target: gradient_cost(problem) for target, problem in problems.items()}
-    cases = [
-        make_case(target, problem, chains, devices, inside, config.num_steps)
-        for target, problem in problems.items()
-        for chains in config.num_chains
-        for devices in sorted({1, max(n for n in range(1, cores + 1) if chains % n == 0)})
-        for inside in ("sequential", "vectorized")
-    ]
-    times: list[list[float]] = [[] for _ in cases]
-    for _ in range(config.num_rounds):
-        for case, samples in zip(cases, times, strict=True):
-            begun = time.perf_counter()
-            jax.block_until_ready(case["call"]())
-            samples.append(time.perf_counter() - begun)
-    rows = []
-    for case, samples in zip(cases, times, strict=True):
-        row = {name: value for name, value in case.items() if name != "call"} | costs[case["target"]]
-        rate = row["num_gradients"] / statistics.median(samples)
-        floor = row["product_flops"] / ceilings["sgemm_flops_per_second"] + row["activation_seconds"] / cores
-        row |= {
-            "gradients_per_second": rate,
-            "share_of_sgemm_peak": rate * row["product_flops"] / ceilings["sgemm_flops_per_second"],
-            "share_of_floor": rate * floor,
+    machine = ceilings()
+    cases, costs = [], {}
+    for target in config.targets:
+        model_config, problem = make_problem(target, config.arch)
+        costs[target] = {
+            "product_seconds": product_flops(problem) / machine["sgemm_flops_per_second"],
+            "elementwise_seconds": elementwise_seconds(model_config, len(problem.data.targets)),
+            "one_row_seconds": one_row_seconds(target, problem, config.num_steps),
         }
-        rows.append(row)
+        print(f"{target}: " + ", ".join(f"{name} {1e6 * cost:.0f} us" for name, cost in costs[target].items()))
+        cases += [
+            make_case(target, problem, chains, devices, inside, config.num_steps)
+            for chains in config.num_chains
+            for devices in sorted({1, parallel.place(chains).num_devices})
+            for inside in ("sequential", "vectorized")
+        ]
+    times = interleaved([case.pop("call") for case in cases], config.num_rounds)
+    rows = []
+    for case, time_ in zip(cases, times, strict=True):
+        cost, rate = costs[case["target"]], case["num_gradients"] / time_
+        shares = {"share_of_sgemm_peak": rate * cost["product_seconds"], "share_of_floor": rate * sum(cost.values())}
+        rows.append(case | cost | shares | {"arch": config.arch, "gradients_per_second": rate})
         print(
-            f"{row['target']:9s} {row['num_chains']:3d} chains, {row['num_devices']} devices, {row['inside']:10s}: "
-            f"{rate:8.0f} gradients/s, {row['share_of_sgemm_peak']:.2f} of the sgemm peak, "
-            f"{row['share_of_floor']:.2f} of the floor; compile {row['compile_seconds']:.1f} s",
+            f"{case['target']:9s} {case['num_chains']:3d} chains, {case['num_devices']} devices, {case['inside']:10s}: "
+            f"{rate:8.0f} gradients/s, {shares['share_of_sgemm_peak']:.2f} of the sgemm peak, "
+            f"{shares['share_of_floor']:.2f} of the floor; compile {case['compile_seconds']:.1f} s",
             flush=True,
         )
     if config.save:
-        print(save("hmc", rows, ceilings))
+        print(save("hmc", rows, machine))
     return rows
 
 

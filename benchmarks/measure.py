@@ -1,54 +1,79 @@
-"""What both benchmarks share: the machine's ceilings, timing, and where results go."""
+"""What the benchmarks share: the machine's ceilings, timing, and where results go."""
 
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from asymjax import parallel
 from asymjax.rundir import provenance, to_json
+from asymjax.types import PyTree
 
 RESULTS = Path(__file__).parent / "results"
+Call = Callable[[], Any]
 
 
-def seconds(fn: Callable[[], Any], repeats: int = 3) -> float:
-    """Return the median wall-clock seconds of a call, after one call outside the clock."""
-    jax.block_until_ready(fn())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(fn())
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def interleaved(calls: Sequence[Call], num_rounds: int) -> list[float]:
+    """Return the median seconds of each call over rounds that visit all of them, after one round outside the clock.
+
+    Drift of the machine then falls on all alike.
+    """
+    times: list[list[float]] = [[] for _ in calls]
+    for _ in range(num_rounds + 1):
+        for call, samples in zip(calls, times, strict=True):
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            samples.append(time.perf_counter() - start)
+    return [statistics.median(samples[1:]) for samples in times]
 
 
-def sgemm_peak(size: int = 2048) -> float:
-    """Return the FLOP/s of one large float32 matrix product on the first device, which uses all its threads."""
-    a = jnp.ones((size, size), jnp.float32)
-    product = jax.jit(jnp.matmul)
-    return 2 * size**3 / seconds(lambda: product(a, a))
+def seconds(call: Call, num_rounds: int = 5) -> float:
+    """Return the median seconds of one call."""
+    return interleaved([call], num_rounds)[0]
 
 
-def copy_bandwidth(num_bytes: int = 2**28) -> float:
-    """Return the bytes/s read plus written by adding one to a large array on the first device."""
-    a = jnp.ones(num_bytes // 4, jnp.float32)
-    add = jax.jit(lambda a: a + 1)
-    return 2 * num_bytes / seconds(lambda: add(a))
+def seconds_each(fn: Callable[[PyTree], PyTree], argument: PyTree, repeats: int) -> float:
+    """Return the seconds of one call when every device applies ``fn`` to its own result again and again.
+
+    Divided by the number of devices, so that its inverse is the rate of the whole machine.
+    """
+    placement = parallel.place(jax.device_count())
+    arguments = jax.tree.map(lambda leaf: jnp.tile(leaf, (placement.size,) + (1,) * leaf.ndim), argument)
+    arguments = parallel.put(arguments, placement, is_mapped=True)
+    repeated = jax.jit(
+        parallel.map_leading(lambda a: lax.fori_loop(0, repeats, lambda _, a: fn(a), a), placement, [True])
+    )
+    return seconds(lambda: repeated(arguments)) / (repeats * placement.size)
 
 
-def flops(fn: Callable[..., Any], *args: Any) -> float:
-    """Return XLA's count of the floating-point operations of one call."""
-    analysis = jax.jit(fn).lower(*args).compile().cost_analysis()
-    return float(analysis["flops"])  # type: ignore[index]
+def sgemm_peak(size: int = 1024) -> float:
+    """Return the FLOP/s of large float32 matrix products, on every device at the same time."""
+    return 2 * size**3 / seconds_each(lambda a: a @ a, jnp.eye(size), 16)
 
 
-def save(name: str, rows: list[dict[str, Any]], ceilings: dict[str, float]) -> Path:
+def copy_bandwidth(num_bytes: int = 2**24) -> float:
+    """Return the bytes/s read plus written when every device adds one to an array of ``num_bytes``.
+
+    The default is about the size of one network of the training benchmark with its moments and gradient, and so as
+    near to the processor as those.
+    """
+    return 2 * num_bytes / seconds_each(lambda a: a + 1, jnp.ones(num_bytes // 4), 16)
+
+
+def ceilings() -> dict[str, float]:
+    """Return both ceilings of this machine."""
+    return {"sgemm_flops_per_second": sgemm_peak(), "copy_bytes_per_second": copy_bandwidth()}
+
+
+def save(name: str, rows: list[dict[str, Any]], machine: dict[str, float]) -> Path:
     """Write rows with ceilings and provenance to ``results/NAME.json``."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(to_json({"rows": rows, "ceilings": ceilings, "provenance": provenance()}), indent=1))
+    path.write_text(json.dumps(to_json({"rows": rows, "ceilings": machine, "provenance": provenance()}), indent=1))
     return path
