@@ -21,7 +21,7 @@ from dataclasses import asdict, is_dataclass
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -89,18 +89,29 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file whole or not at all: under a temporary name, to the disk, then renamed."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with _replacing(path) as file:
+        file.write(json.dumps(to_json(value), indent=1).encode())
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with _replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 # The directory ---------------------------------------------------------------------------------------------------
@@ -153,7 +164,7 @@ class RunDir:
                     f"{self.path}: the checksum of {name} is {value[:12]}, the run began with {known[name][:12]}; "
                     "restore what it began with, or begin anew with --force or another --run-dir"
                 )
-        _replace_file(self.path / "config.json", json.dumps(record, indent=1).encode())
+        _write_json(self.path / "config.json", record)
 
     @contextmanager
     def clock(self, kind: str) -> Iterator[None]:
@@ -224,32 +235,39 @@ class RunDir:
         state : what the next chunk starts from.
         draws : arrays to append to ``draws/``, if any.
         metrics : one line for ``metrics.jsonl``, if any.
-        """
-        if draws is not None:
-            self._write_draws(num_done - 1, draws)
-        if metrics is not None:
-            line = {"phase": phase, "chunk": num_done - 1, "seconds": sum(self.seconds.values())} | to_json(metrics)
-            with open(self.path / "metrics.jsonl", "a") as file:
-                file.write(json.dumps(line) + "\n")
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(trees.to_host(state)), meta=ocp.args.JsonSave({"seconds": self.seconds})
-        )
-        self._manager(phase).save(num_done, args=args, force=True)
 
-    def _write_draws(self, chunk: int, draws: Mapping[str, np.ndarray]) -> None:
-        folder = self.path / "draws"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"chunk-{chunk:05d}.p{jax.process_index()}.npz"
-        temporary = folder / f".{path.name}.tmp"
+        Raises
+        ------
+        InputError
+            If the disk is full or cannot be written.
+        """
+        with self._explaining(f"chunk {num_done} of {phase}"):
+            if draws is not None:
+                folder = self.path / "draws"
+                folder.mkdir(exist_ok=True)
+                _write_npz(folder / f"chunk-{num_done - 1:05d}.p{jax.process_index()}.npz", draws)
+            if metrics is not None:
+                line = {"phase": phase, "chunk": num_done - 1, "seconds": sum(self.seconds.values())} | to_json(metrics)
+                with open(self.path / "metrics.jsonl", "a") as file:
+                    file.write(json.dumps(line) + "\n")
+            args = ocp.args.Composite(
+                state=ocp.args.StandardSave(trees.to_host(state)), meta=ocp.args.JsonSave({"seconds": self.seconds})
+            )
+            self._manager(phase).save(num_done, args=args, force=True)
+
+    @contextmanager
+    def _explaining(self, what: str) -> Iterator[None]:
+        """Turn a failing disk into an error that says what to do."""
         try:
-            with open(temporary, "wb") as file:
-                np.savez(file, **draws)  # type: ignore[arg-type]
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+            yield
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) and "os_error_code" not in str(error):
+                raise  # TensorStore reports errors of the system as ValueError, but this is none.
+            reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1].split(" [")[0]
+            raise InputError(
+                f"{self.path}: {what} cannot be written ({reason}); what was committed before is kept, so free some "
+                "space and run the same command to go on"
+            ) from error
 
     def _truncate(self, phase: str, done: int) -> None:
         """Delete metrics of a phase, and draws if it is the sampling phase, that no checkpoint covers."""
@@ -258,7 +276,8 @@ class RunDir:
             lines = metrics.read_text().splitlines(keepends=True)
             kept = [line for line in lines if _is_covered(line, phase, done)]
             if kept != lines:
-                _replace_file(metrics, "".join(kept).encode())
+                with _replacing(metrics) as file:
+                    file.write("".join(kept).encode())
         if phase == "sample":
             for path in (self.path / "draws").glob("chunk-*.npz"):
                 if int(path.name.split("-")[1].split(".")[0]) >= done:
@@ -270,16 +289,14 @@ class RunDir:
 
     def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write ``name`` (an .npz file) for reports; rewritten whole when a run resumes."""
-        path = self.path / name
-        temporary = path.with_name(f".{name}.tmp")
-        with open(temporary, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        temporary.rename(path)
+        with self._explaining(name):
+            _write_npz(self.path / name, arrays)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, then DONE."""
-        _replace_file(self.path / "summary.json", json.dumps(to_json(summary), indent=1).encode())
-        _replace_file(self.path / "DONE", b"")
+        with self._explaining("summary.json"):
+            _write_json(self.path / "summary.json", summary)
+            (self.path / "DONE").touch()
 
 
 def _is_covered(line: str, phase: str, done: int) -> bool:
@@ -319,7 +336,7 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
             _clear(path)
         if not record_path.exists():
             record = {"experiment": experiment, "config": scientific, "provenance": provenance()}
-            _replace_file(record_path, json.dumps(record, indent=1).encode())
+            _write_json(record_path, record)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another --out or --run-dir") from error
     return opened

@@ -91,7 +91,7 @@ def step_flops(model: Any, frozen: Any, images: Any) -> float:
 
     batch = Split(images, jnp.zeros(len(images), jnp.int32))
     grad = jax.jit(jax.grad(lambda params: cross_entropy(model.forward, params, frozen, batch)))
-    return float(grad.lower(model.params_shape).compile().cost_analysis()["flops"])
+    return float(grad.lower(model.params_shape).compile().cost_analysis()["flops"])  # type: ignore[index]
 
 
 def main(config: Config) -> list[dict[str, Any]]:

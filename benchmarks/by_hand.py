@@ -50,7 +50,7 @@ def make_call(arch: str, num_seeds: int, num_devices: int, num_steps: int) -> Ca
         if arch == "w_asym":
             params = jax.tree.map(lambda p, mask, value: jnp.where(mask, p, value), params, *frozen)
         logits = network.apply({"params": params}, images)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()  # type: ignore[arg-type]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
     def train(state: Any, frozen: Any, images: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array]:
         def step(state: Any, batch: Any) -> tuple[Any, jax.Array]:

@@ -8,17 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import data, parallel, results, rng, trees
+from asymjax import results, rng, trees
 from asymjax.config import DataConfig, HMCConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
 from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.evaluate import evaluate_draws, figure_arrays, score_members
-from asymjax.inference.posterior import num_network_outputs
+from asymjax.experiments.opening import describe, open_experiment
 from asymjax.inference.problem import Problem, make_problem
 from asymjax.inference.sample import keeps_weights, num_gradients, sample_chains, state_plan, warm_up
 from asymjax.inference.samplers.hmc import Tuned
 from asymjax.inference.start import find_map, logdensity_and_gradient_norm, prior_start
-from asymjax.models import build_model, draw_frozen
-from asymjax.rundir import RunDir, open_run
+from asymjax.rundir import RunDir
 from asymjax.types import Dataset, Position
 
 NUM_NOISE_INPUTS = 100
@@ -47,20 +46,13 @@ def run_hmc(
     StopRequestedError
         If SIGTERM came.
     """
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    posterior_config = posterior_config.for_task(dataset.task)
-    problem = _make_problem(dataset, model_config, posterior_config)
-    placement = parallel.place(config.num_chains, run_config.num_devices, run_config.placement)
-    scientific = {
-        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
-        "model": model_config,
-        "posterior": posterior_config,
-        "hmc": config,
-        "seeds": seeds,
-    }
-    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-hmc"
-    run = open_run("bnn_hmc", name, scientific, run_config)
-    run.identify(dataset=dataset.checksum, frozen=trees.checksum(problem.frozen))
+    settings = {"hmc": config, "seeds": seeds}
+    opening = open_experiment(
+        "bnn_hmc", "hmc", data_config, model_config, settings, config.num_chains, run_config, posterior_config
+    )
+    dataset, model, frozen, posterior, placement, run = opening
+    assert posterior is not None
+    problem = make_problem(model, dataset.task, posterior, frozen, dataset.train)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
     print(f"{placement}; {state_plan(run, problem, config, inputs, keep_position)}", flush=True)
@@ -76,9 +68,11 @@ def run_hmc(
     step_size = float(np.mean(tuned.step_size))
     print(f"step size {step_size:.4f}: about {num_gradients(config, step_size):,.0f} gradients to go", flush=True)
     sample_chains(run, problem, keys(seeds.seed, "sample"), position, tuned, inputs, placement, config, keep_position)
-    summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior_config))
+    summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior))
     run.write_arrays("diagnostics.npz", arrays)
-    summary |= _describe(dataset, problem, model_config, data_config) | _sampler_summary(run.path, tuned)
+    summary |= describe(opening, data_config, model_config) | _sampler_summary(run.path, tuned)
+    summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
+    summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)
     costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
     summary["test"], predictions = _predictions(run, dataset, problem, start, inputs, config, summary.pop("posterior"))
@@ -86,13 +80,6 @@ def run_hmc(
     summary["seconds"] = _seconds(run, costs)
     run.finish(summary)
     return run.path
-
-
-def _make_problem(dataset: Dataset, model_config: ModelConfig, posterior_config: PosteriorConfig) -> Problem:
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior_config.noise)
-    model = build_model(model_config, dataset.input_shape, num_outputs, posterior_config)
-    frozen = draw_frozen(model, model_config.mask_seed)
-    return make_problem(model, dataset.task, posterior_config, frozen, dataset.train)
 
 
 def _has_scale_head(dataset: Dataset, config: PosteriorConfig) -> bool:
@@ -108,22 +95,6 @@ def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
     shape = (NUM_NOISE_INPUTS, *dataset.input_shape)
     noise = np.asarray(jax.random.normal(rng.role_key(data_seed, "noise inputs"), shape))
     return np.concatenate([np.asarray(dataset.test.inputs), noise])
-
-
-def _describe(dataset: Dataset, problem: Problem, model_config: ModelConfig, data_config: DataConfig) -> dict[str, Any]:
-    num_network = trees.num_entries(problem.model.params_shape)
-    num_trainable = trees.num_entries(problem.shape)
-    free = jax.eval_shape(problem.model.init, jax.random.key(0), problem.frozen)
-    return {
-        "arch": model_config.arch,
-        "backbone": model_config.backbone,
-        "dataset": data_config.dataset,
-        "task": dataset.task,
-        "num_trainable": num_trainable,
-        "num_fixed": num_network - trees.num_entries(free),
-        "fixed_to_free_ratio": fixed_to_free_ratio(problem),
-        "num_rows": {name: len(getattr(dataset, name).targets) for name in ("train", "validation", "test")},
-    }
 
 
 def fixed_to_free_ratio(problem: Problem) -> dict[str, float]:

@@ -2,18 +2,17 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from asymjax import data, parallel, rng, trees
+from asymjax import rng, trees
 from asymjax.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
-from asymjax.models import build_model, draw_frozen
-from asymjax.rundir import open_run, require_space
+from asymjax.experiments.opening import describe, open_experiment
+from asymjax.rundir import require_space
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES
 from asymjax.train.optimizers import ELEMENTWISE
@@ -48,29 +47,15 @@ def run_train_sweep(
     StopRequestedError
         If SIGTERM came.
     """
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
-    frozen = draw_frozen(model, model_config.mask_seed)
-    placement = parallel.place(num_seeds, run_config.num_devices, run_config.placement)
-    scientific = {
-        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
-        "model": model_config,
-        "optimizer": config,
-        "seeds": seeds,
-        "num_seeds": num_seeds,
-    }
-    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{config.optimizer}"
-    run = open_run("train_sweep", name, scientific, run_config)
-    run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
+    settings = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
+    opening = open_experiment(
+        "train_sweep", config.optimizer, data_config, model_config, settings, num_seeds, run_config
+    )
+    dataset, model, frozen, _, placement, run = opening
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
     require_space(run.path, 10 * num_seeds * trees.num_bytes(shape))
 
-    num_rows = len(dataset.train.targets)
-    steps_per_epoch = 1 if config.batch_size is None else num_rows // config.batch_size
-    if steps_per_epoch == 0:
-        raise InputError(
-            f"batch_size is {config.batch_size}, there are {num_rows} training rows; lower it, or give None"
-        )
+    steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
         f"{config.num_epochs} epochs of {steps_per_epoch} steps",
@@ -100,13 +85,7 @@ def run_train_sweep(
         may_fail=True,
     )
     failed = failures(state)
-    summary: dict[str, Any] = {
-        "arch": model_config.arch,
-        "backbone": model_config.backbone,
-        "dataset": data_config.dataset,
-        "task": dataset.task,
-        "num_trainable": trees.num_entries(shape),
-        "num_fixed": trees.num_entries(model.params_shape) - trees.num_entries(shape),
+    summary = describe(opening, data_config, model_config) | {
         "num_seeds": num_seeds,
         "status": [f"not finite at step {failed[seed]}" if seed in failed else "ok" for seed in range(num_seeds)],
     }
@@ -115,6 +94,23 @@ def run_train_sweep(
     summary["seconds"] = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}
     run.finish(summary)
     return run.path
+
+
+def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
+    """Return the optimizer steps of one pass.
+
+    Raises
+    ------
+    InputError
+        If there are fewer rows than a batch needs.
+    """
+    if config.batch_size is None:
+        return 1
+    if num_rows < config.batch_size:
+        raise InputError(
+            f"batch_size is {config.batch_size}, there are {num_rows} training rows; lower it, or give None"
+        )
+    return num_rows // config.batch_size
 
 
 def evaluate_members(

@@ -3,8 +3,8 @@
     python kill.py PHASE CHUNK PLACE SCRIPT WORDS...
 
 PLACE is ``before`` (the chunk is computed, nothing of it written), ``half`` (half of its draws are written) or
-``between`` (draws and metrics are written, the checkpoint is not); ``sigterm`` asks to stop there instead, and
-``full`` lets no file grow further, as on a full disk.
+``between`` (draws and metrics are written, the checkpoint is not); ``sigterm`` asks to stop there instead. ``full`` and
+``full_checkpoint`` let no file grow further, as on a full disk, before the draws and before the checkpoint.
 """
 
 import os
@@ -12,6 +12,7 @@ import resource
 import runpy
 import signal
 import sys
+from functools import partial
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from asymjax.rundir import RunDir
 
 commit = RunDir.commit
 MAX_BYTES = 20_000  # a chunk of draws takes more
+MAX_METADATA_BYTES = 1000  # a checkpoint begins with files smaller than this
 
 
 def die(*args, **kwargs):
@@ -29,6 +31,11 @@ def die_half_way(file, **arrays):
     file.write(b"PK half of it")
     file.flush()
     die()
+
+
+def fill_up_and_save(save, *args, **kwargs):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_METADATA_BYTES, MAX_METADATA_BYTES))
+    return save(*args, **kwargs)
 
 
 def main(phase, chunk, place, script, *words):
@@ -44,6 +51,9 @@ def main(phase, chunk, place, script, *words):
                 os.kill(os.getpid(), signal.SIGTERM)
             if place == "full":
                 resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
+            if place == "full_checkpoint":
+                manager = run._manager(at)
+                manager.save = partial(fill_up_and_save, manager.save)
         commit(run, at, num_done, *args, **kwargs)
 
     RunDir.commit = commit_or_die

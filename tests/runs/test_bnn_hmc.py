@@ -135,10 +135,13 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     assert "sample chunk 5 of 8 is kept; run the same command to go on" in done.stderr
     assert num_draws() == 5
 
-    done = interrupted("sample", 6, "full")
-    assert done.returncode == INPUT_EXIT
-    assert "File too large" in done.stderr and "Traceback" not in done.stderr
-    assert num_draws() == 5 and not list((path / "draws").glob(".*.tmp"))
+    for place, kept in (("full", 5), ("full_checkpoint", 6)):
+        done = interrupted("sample", 6, place)
+        assert done.returncode == INPUT_EXIT
+        (message,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert "chunk 6 of sample cannot be written (File too large)" in message
+        assert "run the same command to go on" in message
+        assert num_draws() == kept and not list((path / "draws").glob(".*.tmp"))
     assert not (path / "DONE").exists()
     python(*words)
     assert_same_outcome(path, finished[0])

@@ -49,7 +49,7 @@ class MLP(nn.Module):
         """Return outputs [rows, num_outputs] of x [rows, ...]."""
         x = x.reshape(x.shape[0], -1)
         axis, dense = (0, UnitFirstDense) if self.unit_first else (-1, nn.Dense)
-        # Without the barrier XLA folds the transpose into both products of the first layer, which are then 2 to 3 times slower.
+        # Without the barrier XLA folds the transpose into both products of the first layer and makes them slow.
         x = lax.optimization_barrier(x.T) if self.unit_first else x
         for i, width in enumerate(self.widths):
             x = dense(width, kernel_init=kernel_init, bias_init=bias_init(x.shape[axis]), name=f"dense_{i}")(x)

@@ -1,0 +1,92 @@
+"""How every experiment begins: data, model, placement and the run directory, all checked before any work."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from asymjax import data, parallel, trees
+from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
+from asymjax.inference.posterior import num_network_outputs
+from asymjax.models import build_model, draw_frozen
+from asymjax.parallel import Placement
+from asymjax.rundir import RunDir, open_run
+from asymjax.types import Dataset, Frozen, Model
+
+
+class Opening(NamedTuple):
+    """What an experiment works with.
+
+    Attributes
+    ----------
+    dataset, model, frozen : the data, the network, and the constants that belong to its mask seed.
+    posterior : prior and noise with the task's defaults filled in, or None.
+    placement : where the networks or chains run.
+    run : the run directory, new or to be resumed.
+    """
+
+    dataset: Dataset
+    model: Model
+    frozen: Frozen
+    posterior: PosteriorConfig | None
+    placement: Placement
+    run: RunDir
+
+
+def open_experiment(
+    experiment: str,
+    suffix: str,
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    settings: Mapping[str, Any],
+    count: int,
+    run_config: RunConfig,
+    posterior: PosteriorConfig | None = None,
+) -> Opening:
+    """Load the data, build the model, choose the placement, and open the run directory.
+
+    Parameters
+    ----------
+    experiment : name of the experiment, the folder below ``run_config.out``.
+    suffix : last word of the run directory's readable name.
+    data_config, model_config : data and model.
+    settings : the other fields that decide the result.
+    count : networks or chains.
+    run_config : where results go and where work runs.
+    posterior : prior and noise, where the network has a posterior.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
+    """
+    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    if posterior is None:
+        model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
+    else:
+        posterior = posterior.for_task(dataset.task)
+        num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
+        model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+        settings = {"posterior": posterior, **settings}
+    frozen = draw_frozen(model, model_config.mask_seed)
+    placement = parallel.place(count, run_config.num_devices, run_config.placement)
+    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
+    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{suffix}"
+    run = open_run(experiment, name, {"data": identity, "model": model_config, **settings}, run_config)
+    run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
+    return Opening(dataset, model, frozen, posterior, placement, run)
+
+
+def describe(opening: Opening, data_config: DataConfig, model_config: ModelConfig) -> dict[str, Any]:
+    """Return what every summary.json says of data and network."""
+    dataset, model = opening.dataset, opening.model
+    free = jax.eval_shape(model.init, jax.random.key(0), opening.frozen)
+    return {
+        "arch": model_config.arch,
+        "backbone": model_config.backbone,
+        "dataset": data_config.dataset,
+        "task": dataset.task,
+        "num_rows": {name: len(getattr(dataset, name).targets) for name in ("train", "validation", "test")},
+        "num_trainable": trees.num_entries(free),
+        "num_fixed": trees.num_entries(model.params_shape) - trees.num_entries(free),
+    }
