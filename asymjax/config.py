@@ -145,9 +145,9 @@ class HMCConfig:
     """Draws a chain that adapt and are dropped."""
     start: Literal["map", "prior"] = "map"
     """Start chains at the optimum of the same density (a MAP ensemble), or at draws from the prior."""
-    map_steps: int = 3000
+    map_steps: int = 10_000
     """Full-batch optimizer steps to the optimum."""
-    map_learning_rate: float = 0.005
+    map_learning_rate: float = 0.003
     """Peak learning rate on the way to the optimum (cosine schedule)."""
     target_acceptance_rate: float = 0.65
     """Acceptance rate that warmup's step sizes reach on average; 0.651 is the optimum of HMC in high dimension (Beskos

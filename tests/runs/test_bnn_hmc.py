@@ -97,6 +97,13 @@ def test_summary_of_a_classifier(finished):
     assert summary["seconds"]["train"] > 0
 
 
+def test_the_report_of_a_run(finished, python, tmp_path):
+    path, _ = finished
+    done = python(ROOT / "runs" / "report.py", path, "--out", tmp_path / "comparison")
+    assert "w_asym" in done.stdout and (tmp_path / "comparison" / "table.md").exists()
+    assert {"traces.png", "convergence.png", "reliability.png"} <= {file.name for file in (path / "figures").iterdir()}
+
+
 @pytest.mark.parametrize(
     ("noise", "words", "members"),
     [
