@@ -149,9 +149,9 @@ class HMCConfig:
     """Full-batch optimizer steps to the optimum."""
     map_learning_rate: float = 0.003
     """Peak learning rate on the way to the optimum (cosine schedule)."""
-    target_acceptance_rate: float = 0.65
-    """Acceptance rate that warmup's step sizes reach on average; 0.651 is the optimum of HMC in high dimension (Beskos
-    et al. 2013). The averaged step size that is kept accepts about 0.15 more."""
+    target_acceptance_rate: float = 0.8
+    """Acceptance rate that warmup's step sizes reach on average. The averaged step size that is kept accepts about 0.1
+    more."""
     mass_matrix: Literal["prior", "adapted"] = "prior"
     """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
     trajectory_length: Literal["auto"] | float = "auto"
