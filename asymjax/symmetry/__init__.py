@@ -4,6 +4,7 @@ In: a ``Model``, effective parameters, and permutations by name as in its ``perm
 permutations, distances. To add a question about symmetry: a module of pure functions here, and its names below.
 """
 
+from asymjax.symmetry.alignment import activation_matching, align, match_pairs, merge_many, weight_matching
 from asymjax.symmetry.automorphisms import automorphisms, distance_to_model, permuted_distances
 from asymjax.symmetry.permutations import (
     all_permutations,
@@ -16,8 +17,11 @@ from asymjax.symmetry.permutations import (
     random_permutations,
     unit_counts,
 )
+from asymjax.symmetry.sinkhorn import sinkhorn_matching
 
 __all__ = [
+    "activation_matching",
+    "align",
     "all_permutations",
     "automorphisms",
     "compose",
@@ -25,9 +29,13 @@ __all__ = [
     "identity",
     "invert",
     "log_group_order",
+    "match_pairs",
+    "merge_many",
     "permute",
     "permute_frozen",
     "permuted_distances",
     "random_permutations",
+    "sinkhorn_matching",
     "unit_counts",
+    "weight_matching",
 ]
