@@ -78,6 +78,7 @@ class Model(NamedTuple):
     split : (params, frozen) -> position; the inverse of ``merge`` on its image.
     forward : (params, frozen, x [rows, *input_shape]) -> outputs [rows, num_outputs]; also for params off the image.
     apply : (position, frozen, x) -> outputs; ``forward`` of ``merge``.
+    site_inputs : (params, frozen, x) -> activation site -> what enters it [rows, ..., features].
     free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
         None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
     params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.
@@ -91,6 +92,7 @@ class Model(NamedTuple):
     split: Callable[[Params, Frozen], Position]
     forward: Callable[[Params, Frozen, Array], Array]
     apply: Callable[[Position, Frozen, Array], Array]
+    site_inputs: Callable[[Params, Frozen, Array], dict[str, Array]]
     free_mask: Callable[[Frozen], Params] | None
     params_shape: Params
     permutation_spec: PermutationSpec

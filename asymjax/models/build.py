@@ -1,5 +1,6 @@
 """From a configuration and shapes to a :class:`~asymjax.types.Model`."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -174,14 +175,28 @@ def build_model(
         params = module.init(key, jnp.zeros((1, *input_shape)))["params"]
         return to_position(params, frozen, method.init_kernel)
 
-    def forward(params: Params, frozen: Frozen, x: Array) -> Array:
+    def run(params: Params, frozen: Frozen, x: Array, watch: Callable[[str, Array, int], Any]) -> Array:
         if x.shape[1:] != tuple(input_shape):
             raise InputError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
 
         def activate(site: str, x: Array, feature_axis: int) -> Array:
+            watch(site, x, feature_axis)
             return method.activate(activation, x, frozen.get(site), feature_axis)
 
         return backbone.make_module(config, num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
+
+    def forward(params: Params, frozen: Frozen, x: Array) -> Array:
+        return run(params, frozen, x, lambda site, x, feature_axis: None)
+
+    def site_inputs(params: Params, frozen: Frozen, x: Array) -> dict[str, Array]:
+        seen: dict[str, list[Array]] = {}
+
+        def watch(site: str, x: Array, feature_axis: int) -> None:
+            seen.setdefault(site, []).append(jnp.moveaxis(x, feature_axis, -1))
+
+        run(params, frozen, x, watch)
+        # A recurrent backbone comes to a site once a step.
+        return {site: jnp.concatenate(visits) for site, visits in seen.items()}
 
     def apply(position: Position, frozen: Frozen, x: Array) -> Array:
         return forward(merge(position, frozen), frozen, x)
@@ -193,6 +208,7 @@ def build_model(
         split=split,
         forward=forward,
         apply=apply,
+        site_inputs=site_inputs,
         free_mask=None if method.free_mask is None else free_mask,
         params_shape=trees.unflatten(body.params),
         permutation_spec=backbone.permutation_spec(config),

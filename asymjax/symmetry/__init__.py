@@ -1,10 +1,41 @@
-"""Symmetries at work: permuting units, automorphisms of masks, distances to the set of a model's parameters.
+"""Symmetries at work: permutation groups, automorphisms of masks, distances to a model's set, alignment of networks.
 
 In: a ``Model``, effective parameters, and permutations by name as in its ``permutation_spec``. Out: parameters,
 permutations, distances. To add a question about symmetry: a module of pure functions here, and its names below.
 """
 
+from asymjax.symmetry.alignment import activation_matching, align, match_pairs, merge_many, weight_matching
 from asymjax.symmetry.automorphisms import automorphisms, distance_to_model, permuted_distances
-from asymjax.symmetry.permutations import all_permutations, permute, unit_counts
+from asymjax.symmetry.permutations import (
+    all_permutations,
+    compose,
+    identity,
+    invert,
+    log_group_order,
+    permute,
+    permute_frozen,
+    random_permutations,
+    unit_counts,
+)
+from asymjax.symmetry.sinkhorn import sinkhorn_matching
 
-__all__ = ["all_permutations", "automorphisms", "distance_to_model", "permute", "permuted_distances", "unit_counts"]
+__all__ = [
+    "activation_matching",
+    "align",
+    "all_permutations",
+    "automorphisms",
+    "compose",
+    "distance_to_model",
+    "identity",
+    "invert",
+    "log_group_order",
+    "match_pairs",
+    "merge_many",
+    "permute",
+    "permute_frozen",
+    "permuted_distances",
+    "random_permutations",
+    "sinkhorn_matching",
+    "unit_counts",
+    "weight_matching",
+]

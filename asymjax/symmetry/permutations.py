@@ -1,17 +1,25 @@
-"""Permutations of units: every one of a few units, and their action on parameters."""
+"""Permutations of units: the group that a network's specification generates, and its action on parameters and gates.
 
+An element of the group is a dictionary, permutation name -> int [units], as in ``Model.permutation_spec``; a name that
+is left out stands for the identity.
+"""
+
+import math
 from collections.abc import Mapping
 from itertools import permutations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import trees
+from asymjax import rng, trees
 from asymjax.errors import InputError
 from asymjax.models.build import choose
-from asymjax.types import Array, Params, PermutationSpec
+from asymjax.types import Array, Frozen, Key, Params, PermutationSpec
 
 MAX_ENUMERATED_UNITS = 8
+
+Permutations = Mapping[str, np.ndarray | Array]
 
 
 def all_permutations(num_units: int) -> np.ndarray:
@@ -37,9 +45,33 @@ def unit_counts(params: Params, permutation_spec: PermutationSpec) -> dict[str, 
     }
 
 
-def permute(
-    params: Params, permutation_spec: PermutationSpec, unit_permutations: Mapping[str, np.ndarray | Array]
-) -> Params:
+def log_group_order(params: Params, permutation_spec: PermutationSpec) -> float:
+    """Return the log of the number of elements of the group, the product of units! over the permutations' names."""
+    return sum(math.lgamma(size + 1) for size in unit_counts(params, permutation_spec).values())
+
+
+def identity(params: Params, permutation_spec: PermutationSpec) -> dict[str, np.ndarray]:
+    """Return the identity, every name written out."""
+    return {name: np.arange(size) for name, size in unit_counts(params, permutation_spec).items()}
+
+
+def random_permutations(key: Key, params: Params, permutation_spec: PermutationSpec) -> dict[str, Array]:
+    """Draw an element of the group, uniformly."""
+    counts = unit_counts(params, permutation_spec)
+    return {name: jax.random.permutation(rng.named_key(key, name), size) for name, size in counts.items()}
+
+
+def compose(first: Permutations, second: Permutations) -> dict[str, np.ndarray | Array]:
+    """Return the element that permutes as ``first`` and then ``second`` do."""
+    return {**first, **{name: first[name][then] if name in first else then for name, then in second.items()}}
+
+
+def invert(unit_permutations: Permutations) -> dict[str, Array]:
+    """Return the element that undoes this one."""
+    return {name: jnp.argsort(permutation) for name, permutation in unit_permutations.items()}
+
+
+def permute(params: Params, permutation_spec: PermutationSpec, unit_permutations: Permutations) -> Params:
     """Permute the units of a network.
 
     Parameters
@@ -51,8 +83,8 @@ def permute(
 
     Returns
     -------
-    Effective parameters of the same function, unless gates tell the units apart (sigma_asym). They may lie outside the
-    set that the model's positions parametrise (w_asym, pruned).
+    Effective parameters of the same function, unless gates tell the units apart (sigma_asym); for these, see
+    :func:`permute_frozen`. They may lie outside the set that the model's positions parametrise (w_asym, pruned).
 
     Raises
     ------
@@ -67,4 +99,23 @@ def permute(
         for axis, name in enumerate(permutation_spec[path]):
             if name is not None and name in unit_permutations:
                 permuted[path] = jnp.take(permuted[path], unit_permutations[name], axis=axis)
+    return trees.unflatten(permuted)
+
+
+def permute_frozen(frozen: Frozen, permutation_spec: PermutationSpec, unit_permutations: Permutations) -> Frozen:
+    """Conjugate the gates of a network, F -> P F P^T, as its units are permuted.
+
+    Gates of Lim et al. (2024), section 4.2: sigmoid(F x) * x is equivariant to P on both sides when F is conjugated.
+
+    Returns
+    -------
+    Constants with which the permuted parameters are the same function. Everything but the gates stays as it is, since
+    ``forward`` reads nothing else: fixed entries and offsets remain those of the model that the parameters came from.
+    """
+    permuted = trees.flatten(frozen)
+    for path, gate in permuted.items():
+        site, _, constant = path.rpartition("/")
+        if constant == "gate" and permutation_spec[site][0] in unit_permutations:
+            permutation = unit_permutations[permutation_spec[site][0]]  # type: ignore[index]
+            permuted[path] = jnp.take(jnp.take(gate, permutation, axis=0), permutation, axis=1)
     return trees.unflatten(permuted)
