@@ -204,10 +204,16 @@ class RunDir:
         self._truncate(phase, done)
         if done == 0:
             return 0, None
+        folder = self.path / "checkpoints" / phase / str(done)
+        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
         try:
-            kept = _restore(self._manager(phase), done, like)
-        except InputError as error:
-            raise InputError(f"{error}; delete that folder to go on from the checkpoint before it") from error
+            kept = self._manager(phase).restore(done, args=args)
+        except Exception as error:  # Orbax raises many kinds for damaged files.
+            raise InputError(
+                f"{folder} cannot be read ({type(error).__name__}: {str(error)[:200]}); delete that folder to go on "
+                "from the checkpoint before it"
+            ) from error
         for kind, seconds in kept["meta"]["seconds"].items():
             self.seconds[kind] = max(seconds, self.seconds.get(kind, 0.0))
         return done, kept["state"]
@@ -293,17 +299,6 @@ class RunDir:
             (self.path / "DONE").touch()
 
 
-def _restore(manager: ocp.CheckpointManager, step: int, like: PyTree) -> dict[str, Any]:
-    """Return ``state``, with NumPy leaves and the structure of ``like``, and ``meta`` of a checkpoint."""
-    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
-    try:
-        return manager.restore(step, args=args)
-    except Exception as error:  # Orbax raises many kinds for damaged files.
-        folder = manager.directory / str(step)
-        raise InputError(f"{folder} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
-
-
 def read_state(path: Path, phase: str, like: PyTree) -> PyTree:
     """Return the state after the last chunk of a phase of another run, which is neither locked nor changed.
 
@@ -319,13 +314,16 @@ def read_state(path: Path, phase: str, like: PyTree) -> PyTree:
         If there is no such state, or it is damaged or has another structure.
     """
     folder = path.absolute() / "checkpoints" / phase
-    if not folder.is_dir():
-        raise InputError(f"{folder} does not exist; was {path} written by this version?")
-    with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise InputError(f"{folder} holds no checkpoint")
-        return _restore(manager, step, like)["state"]
+    steps = [int(step.name) for step in folder.glob("*") if step.name.isdecimal()]
+    if not steps:
+        raise InputError(f"{folder} holds no checkpoint; was {path} written by this version?")
+    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    latest = folder / str(max(steps))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(latest / "state", template)
+    except Exception as error:  # Orbax raises many kinds for damaged files.
+        raise InputError(f"{latest} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 def _is_covered(line: str, phase: str, done: int) -> bool:

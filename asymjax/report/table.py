@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,13 +171,13 @@ def to_rich(table: Table) -> rich.table.Table:
     return rendered
 
 
-def provenance(runs: Mapping[str, tuple[Path, Mapping[str, Any]]]) -> str:
-    """List as Markdown where each run lies and what made it, from its path and config.json by name."""
+def provenance(names: Sequence[str], runs: Sequence[Any]) -> str:
+    """List as Markdown where each run lies and what made it, from its ``path`` and ``record``."""
     lines = []
-    for name, (path, record) in runs.items():
-        origin = record["provenance"]
+    for name, run in zip(names, runs, strict=True):
+        origin = run.record["provenance"]
         state = " with uncommitted changes" if origin["uncommitted_changes"] else ""
         device = "{count} x {kind}".format(**origin["device"])
         command = shlex.join(origin["command"])
-        lines.append(f"- **{name}**: `{path}`; `{command}`; commit {origin['commit']}{state}; {device}")
+        lines.append(f"- **{name}**: `{run.path}`; `{command}`; commit {origin['commit']}{state}; {device}")
     return "\n".join(lines) + "\n"

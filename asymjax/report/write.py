@@ -118,9 +118,8 @@ def _print_tables(sections: Iterable[Section]) -> None:
 
 def _document(section: Section) -> str:
     """Write the Markdown of a section."""
-    origins = {name: (run.path, run.record) for name, run in zip(section.names, section.runs, strict=True)}
     tables = map(to_markdown, section.tables)
-    return "\n".join([f"## {section.heading}\n", *tables, "### Runs\n", provenance(origins)])
+    return "\n".join([f"## {section.heading}\n", *tables, "### Runs\n", provenance(section.names, section.runs)])
 
 
 def _plots(run: Any, figures: dict[str, Callable[[Any], Figure]]) -> list[Plot]:
