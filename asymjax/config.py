@@ -167,6 +167,16 @@ class HMCConfig:
 
 
 @dataclass(frozen=True)
+class ConnectivityConfig:
+    """Where loss and accuracy are measured on the paths between networks."""
+
+    num_points: int = 25
+    """Points on each path, both ends included; odd, so that the middle is one of them."""
+    num_train_rows: int = 10_000
+    """Training rows, the first ones, for barriers on training data."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Where results go and where work runs; none of it changes a result beyond rounding."""
 

@@ -299,6 +299,33 @@ class RunDir:
             (self.path / "DONE").touch()
 
 
+def read_state(path: Path, phase: str, like: PyTree) -> PyTree:
+    """Return the state after the last chunk of a phase of another run, which is neither locked nor changed.
+
+    Parameters
+    ----------
+    path : its run directory.
+    phase : name of the phase.
+    like : a state of the same structure and shapes (arrays or shape structs).
+
+    Raises
+    ------
+    InputError
+        If there is no such state, or it is damaged or has another structure.
+    """
+    folder = path.absolute() / "checkpoints" / phase
+    steps = [int(step.name) for step in folder.glob("*") if step.name.isdecimal()]
+    if not steps:
+        raise InputError(f"{folder} holds no checkpoint; was {path} written by this version?")
+    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    latest = folder / str(max(steps))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(latest / "state", template)
+    except Exception as error:  # Orbax raises many kinds for damaged files.
+        raise InputError(f"{latest} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
+
+
 def _is_covered(line: str, phase: str, done: int) -> bool:
     try:
         entry = json.loads(line)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+SCRIPTS = ["bench_train_sweep.py", "bench_hmc.py", "bench_alignment.py", "bench_lmc.py"]
 
-@pytest.mark.parametrize("script", ["bench_train_sweep.py", "bench_hmc.py", "bench_alignment.py"])
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_benchmark_runs_and_saves_its_rows(script: str) -> None:
     """Every case prints a row, and the rows are saved."""
     done = subprocess.run([sys.executable, Path(__file__).parent / script], capture_output=True, text=True, check=True)

@@ -4,7 +4,8 @@ In: the configuration groups of a script in ``runs/``. Out: the path of a run di
 one: a module here with one function, a script in ``runs/`` that calls it.
 """
 
+from asymjax.experiments.linear_connectivity import connect_sweeps, train_and_connect
 from asymjax.experiments.posterior_hmc import run_hmc
 from asymjax.experiments.train_sweep import run_train_sweep
 
-__all__ = ["run_hmc", "run_train_sweep"]
+__all__ = ["connect_sweeps", "run_hmc", "run_train_sweep", "train_and_connect"]

@@ -12,11 +12,13 @@ from asymjax import rng, trees
 from asymjax.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.opening import describe, open_experiment
-from asymjax.rundir import require_space
+from asymjax.parallel import Placement
+from asymjax.rundir import RunDir, require_space
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES
 from asymjax.train.optimizers import ELEMENTWISE
 from asymjax.train.sweep import failures
+from asymjax.train.trainer import Trainer, TrainState
 from asymjax.types import Dataset, Frozen, Model, Position, Split
 
 STEPS_PER_CHUNK = 500
@@ -52,38 +54,7 @@ def run_train_sweep(
         "train_sweep", config.optimizer, data_config, model_config, settings, num_seeds, run_config
     )
     dataset, model, frozen, _, placement, run = opening
-    shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    require_space(run.path, 10 * num_seeds * trees.num_bytes(shape))
-
-    steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
-    print(
-        f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
-        f"{config.num_epochs} epochs of {steps_per_epoch} steps",
-        flush=True,
-    )
-    trainer = make_train(
-        model,
-        TASK_LOSSES[dataset.task],
-        make_optimizer(config, config.num_epochs * steps_per_epoch),
-        config.num_epochs,
-        config.batch_size,
-        in_effective_weights=config.optimizer in ELEMENTWISE,
-    )
-    init_keys = rng.member_keys(rng.role_key(seeds.init_seed, "init"), num_seeds)
-    keys = rng.member_keys(rng.role_key(seeds.seed, "train"), num_seeds)
-    epochs_per_chunk = max(1, STEPS_PER_CHUNK // steps_per_epoch)
-    state = run_sweep(
-        run,
-        trainer,
-        init_keys,
-        keys,
-        frozen,
-        dataset.train,
-        placement,
-        config.num_epochs,
-        epochs_per_chunk,
-        may_fail=True,
-    )
+    state = train_networks(run, model, frozen, dataset, config, seeds, placement)
     failed = failures(state)
     summary = describe(opening, data_config, model_config) | {
         "num_seeds": num_seeds,
@@ -94,6 +65,70 @@ def run_train_sweep(
     summary["seconds"] = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}
     run.finish(summary)
     return run.path
+
+
+def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig) -> Trainer:
+    """Build the training of one network of a model on a dataset.
+
+    Raises
+    ------
+    InputError
+        If there are fewer rows than a batch needs.
+    """
+    return make_train(
+        model,
+        TASK_LOSSES[dataset.task],
+        make_optimizer(config, config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))),
+        config.num_epochs,
+        config.batch_size,
+        in_effective_weights=config.optimizer in ELEMENTWISE,
+    )
+
+
+def train_networks(
+    run: RunDir,
+    model: Model,
+    frozen: Frozen,
+    dataset: Dataset,
+    config: OptimizerConfig,
+    seeds: SeedConfig,
+    placement: Placement,
+    phase: str = "train",
+) -> TrainState:
+    """Train one network a seed, resuming what the run directory holds; some may fail.
+
+    Returns
+    -------
+    TrainState with a leading [seed] axis.
+
+    Raises
+    ------
+    InputError
+        If there are fewer rows than a batch needs, or the disk is too small.
+    DivergedError
+        If every seed's loss leaves the finite numbers.
+    """
+    num_seeds, steps_per_epoch = placement.size, _steps_per_epoch(config, len(dataset.train.targets))
+    shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    require_space(run.path, 10 * num_seeds * trees.num_bytes(shape))
+    print(
+        f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
+        f"{config.num_epochs} epochs of {steps_per_epoch} steps",
+        flush=True,
+    )
+    return run_sweep(
+        run,
+        make_trainer(model, dataset, config),
+        rng.member_keys(rng.role_key(seeds.init_seed, "init"), num_seeds),
+        rng.member_keys(rng.role_key(seeds.seed, "train"), num_seeds),
+        frozen,
+        dataset.train,
+        placement,
+        config.num_epochs,
+        max(1, STEPS_PER_CHUNK // steps_per_epoch),
+        may_fail=True,
+        phase=phase,
+    )
 
 
 def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:

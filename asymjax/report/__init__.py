@@ -1,14 +1,17 @@
 """Tables and figures.
 
-In: finished run directories, as ``runs/bnn_hmc.py`` leaves them; nothing else, and no JAX.
-Out: figures (PNG and PDF), a comparison table (Markdown and terminal).
-To add a figure: a function ``Run -> Figure`` in the module of its subject, and one line in ``FIGURES`` (figures.py).
-To add a number to the table: one line in the column dictionaries of ``table.py``.
+In: finished run directories, as the scripts in ``runs/`` leave them; nothing else, and no JAX.
+Out: figures (PNG and PDF), comparison tables (Markdown and terminal).
+To add a figure: a function ``Run -> Figure`` in the module of its subject, and one line in figures.py. To add a number
+to a table: one line in its column dictionary (``table.py``, ``connectivity_table.py``). To add an experiment: a reader,
+a function that makes sections of its runs, and one line in ``EXPERIMENTS`` (write.py).
 """
 
 from asymjax.report.comparison import plot_comparison
+from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves, read_connectivity
+from asymjax.report.connectivity_table import connectivity_tables
 from asymjax.report.convergence import plot_convergence, plot_traces
-from asymjax.report.figures import FIGURES, save_figure
+from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, save_figure
 from asymjax.report.predictive import (
     plot_confusion,
     plot_coverage,
@@ -18,22 +21,29 @@ from asymjax.report.predictive import (
 )
 from asymjax.report.read import Run, Trace, read_run, read_runs
 from asymjax.report.table import Table, comparison_tables, to_markdown, to_rich
-from asymjax.report.write import write_report
+from asymjax.report.write import print_tables, write_report
 
 __all__ = [
+    "CONNECTIVITY_FIGURES",
     "FIGURES",
+    "ConnectivityRun",
     "Run",
     "Table",
     "Trace",
     "comparison_tables",
+    "connectivity_tables",
+    "plot_barriers",
     "plot_comparison",
     "plot_confusion",
     "plot_convergence",
     "plot_coverage",
+    "plot_curves",
     "plot_noise",
     "plot_predictions",
     "plot_reliability",
     "plot_traces",
+    "print_tables",
+    "read_connectivity",
     "read_run",
     "read_runs",
     "save_figure",

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from asymjax.report import style
+from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves
 from asymjax.report.convergence import plot_convergence, plot_traces
 from asymjax.report.predictive import (
     plot_confusion,
@@ -32,7 +33,13 @@ FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
         "noise": plot_noise,
     },
 }
-"""Figures of a run, by task and by name of file."""
+"""Figures of a sampled posterior, by task and by name of file."""
+
+CONNECTIVITY_FIGURES: dict[str, Callable[[ConnectivityRun], Figure]] = {
+    "curves": plot_curves,
+    "barriers": plot_barriers,
+}
+"""Figures of linear connectivity, by name of file."""
 
 
 @style.styled

@@ -72,8 +72,8 @@ class Run(NamedTuple):
         return {key: name for key, name in PREDICTORS.items() if self.summary["test"][key] is not None}
 
 
-def read_runs(paths: Iterable[Path]) -> list[Run]:
-    """Read finished run directories.
+def read_each(paths: Iterable[Path], read: Callable[[Path], Any]) -> list[Any]:
+    """Read run directories.
 
     Raises
     ------
@@ -83,12 +83,34 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
     runs, errors = [], []
     for path in paths:
         try:
-            runs.append(read_run(path))
+            runs.append(read(path))
         except InputError as error:
             errors.append(str(error))
     if errors:
         raise InputError("\n  ".join(errors))
     return runs
+
+
+def read_runs(paths: Iterable[Path]) -> list[Run]:
+    """Read finished runs of ``bnn_hmc``; see :func:`read_each`."""
+    return read_each(paths, read_run)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read config.json of a finished run.
+
+    Raises
+    ------
+    InputError
+        If it is not a run directory, or its run is not finished.
+    """
+    if not (path / "config.json").is_file():
+        raise InputError(f"{path} is not a run directory: there is no config.json in it")
+    record = read_required(results.read_json, path / "config.json", "experiment", "config", "provenance")
+    if not (path / "DONE").exists():
+        command = shlex.join(record["provenance"]["command"])
+        raise InputError(f"{path} is not finished (there is no DONE); run its command again to go on: {command}")
+    return record
 
 
 def read_run(path: Path) -> Run:
@@ -99,29 +121,24 @@ def read_run(path: Path) -> Run:
     InputError
         If it is not a run directory, its run is not finished, or a file is missing, damaged or another's.
     """
-    if not (path / "config.json").is_file():
-        raise InputError(f"{path} is not a run directory: there is no config.json in it")
-    record = _read(results.read_json, path / "config.json", "config", "provenance")
-    if not (path / "DONE").exists():
-        command = shlex.join(record["provenance"]["command"])
-        raise InputError(f"{path} is not finished (there is no DONE); run its command again to go on: {command}")
-    summary = _read(results.read_json, path / "summary.json", *SUMMARY)
+    record = read_record(path)
+    summary = read_required(results.read_json, path / "summary.json", *SUMMARY)
     task = summary["task"]
     names = [f"{space}/{name}" for space in SPACES if summary[space] is not None for name in DIAGNOSTICS]
-    diagnostics = _read(results.read_arrays, path / "diagnostics.npz", *names)
+    diagnostics = read_required(results.read_arrays, path / "diagnostics.npz", *names)
     known = [predictor for predictor in PREDICTORS if summary["test"][predictor] is not None]
     names = [f"{predictor}/{name}" for predictor in known for name in PREDICTIONS[task]]
-    predictions = _read(results.read_arrays, path / "predictions.npz", "targets", "num_test", *names)
+    predictions = read_required(results.read_arrays, path / "predictions.npz", "targets", "num_test", *names)
     num_outputs = predictions[names[0]].shape[-1]
     traces = read_traces(path, diagnostics, _function_quantities(task, record["config"]), num_outputs)
     return Run(path, record, summary, diagnostics, predictions, traces)
 
 
-def _read(read: Callable[[Path], dict[str, Any]], path: Path, *names: str) -> dict[str, Any]:
+def read_required(read: Callable[[Path], dict[str, Any]], path: Path, *names: str) -> dict[str, Any]:
     """Read a file, and require what must be in it."""
     content = read(path)
     if missing := [name for name in names if name not in content]:
-        raise InputError(f"{path} lacks {', '.join(missing)}; was it written by runs/bnn_hmc.py of this version?")
+        raise InputError(f"{path} lacks {', '.join(missing)}; was it written by this version?")
     return content
 
 

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import rich.box
@@ -162,7 +162,7 @@ def to_rich(table: Table) -> rich.table.Table:
     )
     for column, header in enumerate(table.columns):
         cells = [row[column] for row in table.rows]
-        if header in ("run", "metric"):
+        if header in ("run", "metric", "kind"):
             rendered.add_column(header, min_width=max(map(len, " ".join(cells).split())))
         else:
             rendered.add_column(header, justify="right", width=max(map(len, [*header.split(), *cells])))
@@ -171,10 +171,10 @@ def to_rich(table: Table) -> rich.table.Table:
     return rendered
 
 
-def provenance(runs: Sequence[Run]) -> str:
-    """List as Markdown where each run lies and what made it."""
+def provenance(names: Sequence[str], runs: Sequence[Any]) -> str:
+    """List as Markdown where each run lies and what made it, from its ``path`` and ``record``."""
     lines = []
-    for name, run in zip(labels(runs), runs, strict=True):
+    for name, run in zip(names, runs, strict=True):
         origin = run.record["provenance"]
         state = " with uncommitted changes" if origin["uncommitted_changes"] else ""
         device = "{count} x {kind}".format(**origin["device"])

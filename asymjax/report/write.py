@@ -1,8 +1,9 @@
 """From run directories to files: the figures of each run, and what compares them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -10,9 +11,51 @@ from rich.progress import track
 
 from asymjax.errors import InputError
 from asymjax.report.comparison import plot_comparison
-from asymjax.report.figures import FIGURES, save_figure
-from asymjax.report.read import Run, read_runs
-from asymjax.report.table import comparison_tables, provenance, to_markdown, to_rich
+from asymjax.report.connectivity import ConnectivityRun, read_connectivity
+from asymjax.report.connectivity_table import connectivity_tables
+from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, save_figure
+from asymjax.report.read import Run, labels, read_each, read_record, read_run
+from asymjax.report.table import Table, comparison_tables, provenance, to_markdown, to_rich
+
+
+class Plot(NamedTuple):
+    """A figure still to be drawn."""
+
+    folder: Path
+    name: str
+    draw: Callable[[], Figure]
+
+
+class Section(NamedTuple):
+    """What is said of runs that are compared.
+
+    Attributes
+    ----------
+    heading : of the Markdown.
+    tables : in order.
+    plots : figures of each run, and of their comparison.
+    names : how the runs are called.
+    runs : of one experiment.
+    """
+
+    heading: str
+    tables: Sequence[Table]
+    plots: Sequence[Plot]
+    names: Sequence[str]
+    runs: Sequence[Any]
+
+
+class Experiment(NamedTuple):
+    """How the runs of an experiment are reported.
+
+    Attributes
+    ----------
+    read : (run directory) -> run, with ``path`` and ``record``.
+    sections : (runs, folder of comparisons) -> Sections.
+    """
+
+    read: Callable[[Path], Any]
+    sections: Callable[[Sequence[Any], Path], list[Section]]
 
 
 def write_report(paths: Sequence[Path], out: Path | None = None) -> None:
@@ -32,33 +75,80 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> None:
     if not paths:
         raise InputError("give one run directory or more")
     bar = partial(track, console=Console(stderr=True), transient=True)
-    runs = read_runs(bar(paths, "reading"))
+    runs = read_each(bar(paths, "reading"), _read)
     out = out or (runs[0].path / "figures" if len(runs) == 1 else Path("comparison"))
-    groups = [group for task in FIGURES if (group := [run for run in runs if run.summary["task"] == task])]
-    for folder, name, plot in bar(_plots(groups, out), "drawing"):
-        save_figure(plot(), folder, name)
+    sections = _sections(runs, out)
+    for folder, name, draw in bar([plot for section in sections for plot in section.plots], "drawing"):
+        save_figure(draw(), folder, name)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text("\n".join(map(_document, groups)))
-    console = Console(width=max(120, Console().width))  # In a narrower one rich drops columns.
-    for group in groups:
-        console.print(*map(to_rich, comparison_tables(group)), sep="\n")
+    (out / "table.md").write_text("\n".join(map(_document, sections)))
+    _print_tables(sections)
     for folder in dict.fromkeys([*(run.path / "figures" for run in runs), out]):
         print(folder)
 
 
-def _plots(groups: Sequence[Sequence[Run]], out: Path) -> list[tuple[Path, str, Callable[[], Figure]]]:
-    """List folder, name and plot of every figure, undrawn."""
-    plots: list[tuple[Path, str, Callable[[], Figure]]] = []
-    for group in groups:
-        task = group[0].summary["task"]
-        for run in group:
-            plots += [(run.path / "figures", name, partial(plot, run)) for name, plot in FIGURES[task].items()]
+def print_tables(path: Path) -> None:
+    """Print the tables of one finished run.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    _print_tables(_sections([_read(path)], path))
+
+
+def _read(path: Path) -> Any:
+    name = read_record(path)["experiment"]
+    if name not in EXPERIMENTS:
+        raise InputError(f"{path} holds a run of {name}; there are reports of {', '.join(EXPERIMENTS)}")
+    return EXPERIMENTS[name].read(path)
+
+
+def _sections(runs: Sequence[Any], out: Path) -> list[Section]:
+    by_name = {name: [run for run in runs if run.record["experiment"] == name] for name in EXPERIMENTS}
+    return [section for name, found in by_name.items() if found for section in EXPERIMENTS[name].sections(found, out)]
+
+
+def _print_tables(sections: Iterable[Section]) -> None:
+    console = Console(width=max(120, Console().width))  # In a narrower one rich drops columns.
+    for section in sections:
+        console.print(*map(to_rich, section.tables), sep="\n")
+
+
+def _document(section: Section) -> str:
+    """Write the Markdown of a section."""
+    tables = map(to_markdown, section.tables)
+    return "\n".join([f"## {section.heading}\n", *tables, "### Runs\n", provenance(section.names, section.runs)])
+
+
+def _plots(run: Any, figures: dict[str, Callable[[Any], Figure]]) -> list[Plot]:
+    return [Plot(run.path / "figures", name, partial(plot, run)) for name, plot in figures.items()]
+
+
+def posterior_sections(runs: Sequence[Run], out: Path) -> list[Section]:
+    """Compare sampled posteriors, task by task."""
+    sections = []
+    for task, figures in FIGURES.items():
+        group = [run for run in runs if run.summary["task"] == task]
+        plots = [plot for run in group for plot in _plots(run, figures)]
         if len(group) > 1:
-            plots.append((out, f"comparison-{task}", partial(plot_comparison, group)))
-    return plots
+            plots.append(Plot(out, f"comparison-{task}", partial(plot_comparison, group)))
+        if group:
+            sections.append(Section(task.capitalize(), comparison_tables(group), plots, labels(group), group))
+    return sections
 
 
-def _document(group: Sequence[Run]) -> str:
-    """Write the Markdown of the runs of one task."""
-    sections = [f"## {group[0].summary['task'].capitalize()}\n", *map(to_markdown, comparison_tables(group))]
-    return "\n".join([*sections, "### Runs\n", provenance(group)])
+def connectivity_sections(runs: Sequence[ConnectivityRun], out: Path) -> list[Section]:
+    """Report runs one by one: each compares kinds of networks."""
+    return [
+        Section(run.title.capitalize(), connectivity_tables(run), _plots(run, CONNECTIVITY_FIGURES), [run.title], [run])
+        for run in runs
+    ]
+
+
+EXPERIMENTS: dict[str, Experiment] = {
+    "bnn_hmc": Experiment(read_run, posterior_sections),
+    "lmc": Experiment(read_connectivity, connectivity_sections),
+}
+"""Reports by the name of the experiment in config.json."""

