@@ -179,7 +179,7 @@ def build_model(
             raise InputError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
 
         def activate(site: str, x: Array, feature_axis: int) -> Array:
-            return method.activate(activation, x, frozen.get(site), feature_axis)
+            return method.activate(activation, x, constants_of(frozen, site), feature_axis)
 
         return backbone.make_module(config, num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
 
@@ -196,6 +196,7 @@ def build_model(
         free_mask=None if method.free_mask is None else free_mask,
         params_shape=trees.unflatten(body.params),
         permutation_spec=backbone.permutation_spec(config),
+        feeds=backbone.feeds(config),
     )
 
 

@@ -84,7 +84,7 @@ def freeze_of(arch, backbone, num_fixed, input_shape):
 
 def network(arch, backbone, num_fixed, input_shape, activation, norm):
     """A small network; its constants depend on neither activation nor norm, and pruned is w_asym at scale zero."""
-    config = ModelConfig(arch, backbone, (6, 5), norm, activation, num_fixed)
+    config = ModelConfig(arch, backbone, (6, 5), norm=norm, activation=activation, num_fixed=num_fixed)
     freeze = freeze_of("w_asym" if arch == "pruned" else arch, backbone, num_fixed, input_shape)
     return build_model(config, input_shape, 3), freeze(rng.role_key(0, "mask"), 0.0 if arch == "pruned" else 1.0)
 
@@ -173,7 +173,7 @@ def test_permutations_are_the_automorphisms_of_what_is_fixed():
             for path, shape, share in zip(spec, [(3, 4), (4, 4), (4, 2)], shares, strict=True)
         }
         labels = [np.nan_to_num(values, nan=np.inf) for values in fixed.values()]
-        log_order = sum(count_symmetries(Structure("relu", spec, fixed, {}))["permutations"].values())
+        log_order = sum(count_symmetries(Structure("relu", spec, {}, fixed, {}))["permutations"].values())
         orders.append(len(automorphisms(labels)))
         assert math.exp(log_order) == pytest.approx(orders[-1])
     assert {1, 2, 24, 576} <= set(orders)
