@@ -40,7 +40,7 @@ class ModelConfig:
     width_multiplier: float = 1.0
     """Multiple of the 16, 32 and 64 channels of a resnet's three stages."""
     norm: Literal["none", "layer"] = "layer"
-    """Normalisation before each activation: none, or layer (GroupNorm with one group on images)."""
+    """Normalisation before each activation: none, or layer (GroupNorm with one group in cnn, resnet)."""
     activation: str = "gelu"
     """Activation: relu, gelu, silu, tanh, identity; in the rnn that of the candidate state, where tanh is usual.
     sigma_asym replaces it by its gate."""
@@ -222,5 +222,6 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
 convolutions of stage 1; two convolutions, projection and four convolutions of stages 2 and 3 each; output. Three times
 the stem's 12 exceed its fan-in of 27 at width 8, so all of it is fixed there; so are the 3 input channels of ResNet8,
 where ``num_fixed`` counts channels. ResNet20 at width 1 has 230,026 trainable entries, where the paper prints 230,024.
-``fixed_scale`` of the ResNets is that of the paper's text.
+The paper's table also has a projection of stage 1, where none is needed. ``fixed_scale`` of the ResNets is 2 as in the
+paper; its released script takes 3 unless told otherwise.
 """

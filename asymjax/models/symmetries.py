@@ -2,8 +2,8 @@
 
 A symmetry of the plain network remains if it maps all weights with these fixed entries to weights with the same fixed
 entries, and commutes with the gates. Seven families are counted, each on its own (``FAMILIES``); not counted are
-products of a permutation with a scaling, what single parameter points or a data set add, and, where the activation is
-the identity, all but the diagonal part of the general linear groups.
+products of a permutation with a scaling, what single parameter points or a data set add, what kernels that cover a
+whole image add, and, where the activation is the identity, all but the diagonal part of the general linear groups.
 
 Sources: Lim et al. (2024), arXiv 2405.20231, section 2 and theorem 1, for permutations and scalings without a norm. The
 rest follows from a norm undoing every common shift and scale of its inputs (up to its epsilon), and from sums.
@@ -127,11 +127,12 @@ def _permutations(structure: Structure) -> Counts:
     product of symmetric groups. Permutations beyond it exist only by coincidence of fixed values: where kernels fix
     zeros and the layer before fixes nothing (theorem 1), or in recurrent kernels; they are not counted.
     """
-    rows, squares = defaultdict(list), defaultdict(list)
+    rows: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+    squares: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     for path, values in structure.fixed.items():
         *_, reads, writes = structure.spec[path]
         if reads is not None and reads == writes:
-            squares[reads].append(values)
+            squares[reads] += list(values.reshape(-1, *values.shape[-2:]))
             continue
         for axis, name in enumerate(structure.spec[path]):
             if name is not None:

@@ -1,5 +1,4 @@
-"""Architectures: each module exports ``BACKBONE``, a Linen module maker, its permutation spec and
-what feeds what.
+"""Architectures: each module exports ``BACKBONE``, a Linen module maker, its permutation spec, what feeds what.
 
 In: a ``ModelConfig``, the number of outputs, an activation hook. Out: a network on effective parameters that knows no
 symmetry-breaking method. To add one: a module here, a line in ``BACKBONES``.
