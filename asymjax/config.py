@@ -32,13 +32,18 @@ class ModelConfig:
     arch: str = "standard"
     """Symmetry-breaking method: standard, w_asym, pruned, sigma_asym, syre."""
     backbone: str = "mlp"
-    """Network family: mlp, cnn."""
+    """Network family: mlp, cnn, resnet, rnn (gated recurrent units over the rows of an image)."""
     widths: tuple[int, ...] = (32, 32)
-    """Units of each hidden layer (mlp) or channels of each convolution (cnn)."""
+    """Units of each hidden layer (mlp, rnn) or channels of each convolution (cnn)."""
+    depth: int = 20
+    """Layers of a resnet, 6 n + 2: 8, 14, 20, ..., 110."""
+    width_multiplier: float = 1.0
+    """Multiple of the 16, 32 and 64 channels of a resnet's three stages."""
     norm: Literal["none", "layer"] = "layer"
-    """Normalisation after each hidden linear map: none, or layer (GroupNorm with one group in the cnn)."""
+    """Normalisation before each activation: none, or layer (GroupNorm with one group in cnn, resnet)."""
     activation: str = "gelu"
-    """Activation: relu, gelu, silu, tanh, identity. sigma_asym replaces it by its gate."""
+    """Activation: relu, gelu, silu, tanh, identity; in the rnn that of the candidate state, where tanh is usual.
+    sigma_asym replaces it by its gate."""
     num_fixed: tuple[int | float, ...] = ()
     """Fixed inputs of each unit (w_asym, pruned): a count (8) or a fraction of the fan-in (0.125), once for all
     layers or one a layer. Default: 1/8 of the fan-in, 1/2 in the last layer."""
@@ -116,7 +121,7 @@ class PosteriorConfig:
         shape : its shape in the backbone, from which kernels take their fan-in.
         """
         scale = self.prior_scale
-        if path.startswith("norm_"):
+        if path.split("/")[-2].startswith("norm"):
             scale *= self.norm_prior_scale
         if path == OUTPUT_KERNEL:
             scale *= 1.0 if self.output_prior_scale is None else self.output_prior_scale
@@ -174,6 +179,8 @@ class ConnectivityConfig:
     """Points on each path, both ends included; odd, so that the middle is one of them."""
     num_train_rows: int = 10_000
     """Training rows, the first ones, for barriers on training data."""
+    align: bool = True
+    """Measure all paths a second time, the weights of the second network permuted to match the first."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,10 @@ class RunConfig:
     """Show a progress bar."""
 
 
+PAPER_RESNET = ModelConfig(
+    backbone="resnet", norm="layer", activation="relu", fixed_scale=(2.0,), gate_scale="inv_sqrt"
+)
+
 MODEL_PRESETS: dict[str, ModelConfig] = {
     "paper_mlp_mnist": ModelConfig(
         widths=(512, 512, 512), norm="layer", num_fixed=(64, 64, 64, 256), fixed_scale=(1.0, 1.0, 0.5, 0.25)
@@ -207,5 +218,23 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
     "paper_bnn_mlp16": ModelConfig(
         widths=(256,) * 16, norm="layer", activation="relu", num_fixed=(8,), fixed_scale=(0.5,)
     ),
+    "paper_resnet20_w1": replace(
+        PAPER_RESNET, num_fixed=(12, *(36,) * 6, 54, 54, 6, *(54,) * 4, 72, 72, 8, *(72,) * 4, 8)
+    ),
+    "paper_resnet20_w8": replace(
+        PAPER_RESNET,
+        width_multiplier=8.0,
+        num_fixed=(27, *(108,) * 6, 162, 162, 18, *(162,) * 4, 216, 216, 24, *(216,) * 4, 24),
+    ),
+    "paper_resnet8_metanet": replace(PAPER_RESNET, depth=8, mask_kind="filter_subsets", num_fixed=(3, *(8,) * 8, 8)),
 }
-"""Models of Lim et al. (2024), tables of section 5 and appendix, at 784 inputs and 10 classes."""
+"""Models of Lim et al. (2024), tables of section 5 and appendix, with 10 classes: MLPs at 784 inputs, ResNets at
+32 x 32 x 3.
+
+``num_fixed`` follows the forward pass, where the two convolutions of a block come before its projection: stem, six
+convolutions of stage 1; two convolutions, projection and four convolutions of stages 2 and 3 each; output. Three times
+the stem's 12 exceed its fan-in of 27 at width 8, so all of it is fixed there; so are the 3 input channels of ResNet8,
+where ``num_fixed`` counts channels. ResNet20 at width 1 has 230,026 trainable entries, where the paper prints 230,024.
+The paper's table also has a projection of stage 1, where none is needed. ``fixed_scale`` of the ResNets is 2 as in the
+paper; its released script takes 3 unless told otherwise.
+"""

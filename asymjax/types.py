@@ -65,6 +65,9 @@ class Dataset(NamedTuple):
 # Parameter path -> for every axis the name of the unit permutation that acts on it, or None; and activation site ->
 # the name of the permutation of its features.
 PermutationSpec = Mapping[str, tuple[str | None, ...]]
+# Layer (the path of its parameters) -> the norm, or the activation site, that its output is the input of; where several
+# layers name the same, it is their sum. Layers that feed neither, as the last one, are left out.
+Feeds = Mapping[str, str]
 
 
 class Model(NamedTuple):
@@ -78,12 +81,14 @@ class Model(NamedTuple):
     split : (params, frozen) -> position; the inverse of ``merge`` on its image.
     forward : (params, frozen, x [rows, *input_shape]) -> outputs [rows, num_outputs]; also for params off the image.
     apply : (position, frozen, x) -> outputs; ``forward`` of ``merge``.
-    site_inputs : (params, frozen, x) -> activation site -> what enters it [rows, ..., features].
+    site_inputs : (params, frozen, x) -> activation site -> what enters it [rows, ..., features]. InputError for a
+        backbone whose activations stand in a scan (rnn).
     free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
         None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
     params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.
     permutation_spec : parameter path -> names of the unit permutations acting on its axes; activation site -> name
         of the permutation of its features.
+    feeds : layer -> the norm or activation site that it feeds.
     """
 
     init: Callable[..., Position]
@@ -96,6 +101,7 @@ class Model(NamedTuple):
     free_mask: Callable[[Frozen], Params] | None
     params_shape: Params
     permutation_spec: PermutationSpec
+    feeds: Feeds
 
 
 class Posterior(NamedTuple):

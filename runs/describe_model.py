@@ -37,7 +37,8 @@ class Config:
 
 
 PRESETS = {"default": Config()} | {
-    name: Config(model, ShowConfig(input_shape=(28, 28, 1))) for name, model in MODEL_PRESETS.items()
+    name: Config(model, ShowConfig(input_shape=(32, 32, 3) if model.backbone == "resnet" else (28, 28, 1)))
+    for name, model in MODEL_PRESETS.items()
 }
 
 

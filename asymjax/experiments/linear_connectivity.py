@@ -18,6 +18,7 @@ from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_dat
 from asymjax.experiments.opening import Opening, describe
 from asymjax.parallel import Placement, map_leading
 from asymjax.rundir import RunDir, open_run
+from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
     Measure,
     Rows,
@@ -30,7 +31,8 @@ from asymjax.symmetry.connectivity import (
     over_pairs,
     running_averages,
 )
-from asymjax.types import Dataset, Frozen, Params, PyTree
+from asymjax.symmetry.permutations import permute
+from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
@@ -158,7 +160,7 @@ def _connect_kinds(
     for arch, kind in kinds.items():
         task = Task(make_measure(kind.model, dataset.task), points, splits)
         opening = Opening(dataset, kind.model, kind.frozen, None, Placement(1, 1, "sequential"), run)
-        entry, curves = connect_kind(run, arch, kind, task, run_config)
+        entry, curves = connect_kind(run, arch, kind, task, config.align, run_config)
         entries[arch] = describe(opening, data_config, kind.config) | entry
         arrays |= {f"{arch}/{name}": values for name, values in curves.items()}
     run.write_arrays("curves.npz", arrays)
@@ -174,16 +176,21 @@ def _seconds(run: RunDir) -> dict[str, float]:
     def total(prefix: str) -> float:
         return sum(seconds for phase, seconds in run.seconds.items() if phase.startswith(prefix))
 
-    return {"compile": total("compile"), "train": total("train-"), "paths": total("paths-")}
+    return {
+        "compile": total("compile"),
+        "train": total("train-"),
+        "paths": total("paths-"),
+        "aligned": total("aligned-"),
+    }
 
 
 # One kind --------------------------------------------------------------------------------------------------------
 
 
 def connect_kind(
-    run: RunDir, arch: str, kind: Kind, task: Task, run_config: RunConfig
+    run: RunDir, arch: str, kind: Kind, task: Task, align: bool, run_config: RunConfig
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Measure the networks of a kind, their averages, and the paths between all pairs.
+    """Measure the networks of a kind, their averages, and the paths between all pairs, as they are and aligned.
 
     Returns
     -------
@@ -204,14 +211,42 @@ def connect_kind(
         start, end = (jax.tree.map(lambda leaf, i=index: leaf[i], params) for index in pairs.T)
         return start, end
 
-    entry |= measure_paths(run, f"paths-{arch}", ends, all_pairs(count), kind.frozen, task, run_config)
+    pairs = all_pairs(count)
+    entry |= measure_paths(run, f"paths-{arch}", ends, pairs, kind.frozen, task, run_config)
     arrays = entry.pop("arrays")
-    # Alignment comes here: the same measurement of paths, in a phase of its own, with ends whose second network is
-    # permuted to match the first; its entry in the place of None, its arrays below "aligned/".
     entry["aligned"] = None
+    if align and can_align(kind):
+        matched = matched_ends(ends, kind.model.permutation_spec)
+        aligned = measure_paths(run, f"aligned-{arch}", matched, pairs, kind.frozen, task, run_config)
+        arrays |= {f"aligned/{name}": values for name, values in aligned.pop("arrays").items()}
+        entry["aligned"] = aligned
     test = entry["barrier"]["test"]["loss"]["midpoint"]
     print(f"{arch}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)
     return entry, arrays
+
+
+def can_align(kind: Kind) -> bool:
+    """Say whether a permuted network is the same function with the constants that the path has; not with gates."""
+    return not any(path.endswith("/gate") for path in trees.flatten(kind.frozen))
+
+
+def matched_ends(ends: Ends, spec: PermutationSpec) -> Ends:
+    """Permute the second network of each pair to match the weights of the first.
+
+    A permuted network with fixed weights is outside its asymmetric set: paths to it are paths of effective weights.
+    """
+
+    def matched(pairs: np.ndarray) -> tuple[Params, Params]:
+        starts, stops = map(trees.to_host, ends(pairs))
+        couples = [
+            tuple(jax.tree.map(lambda leaf, i=i: leaf[i], networks) for networks in (starts, stops))
+            for i in range(len(pairs))
+        ]
+        found = match_pairs(spec, couples)
+        permuted = [permute(stop, spec, match.permutations) for (_, stop), match in zip(couples, found, strict=True)]
+        return starts, jax.tree.map(lambda *leaves: jnp.stack(leaves), *permuted)
+
+    return matched
 
 
 def measure_each(task: Task, params: Params, frozen: Frozen, run_config: RunConfig) -> PyTree:

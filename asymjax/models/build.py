@@ -181,7 +181,7 @@ def build_model(
 
         def activate(site: str, x: Array, feature_axis: int) -> Array:
             watch(site, x, feature_axis)
-            return method.activate(activation, x, frozen.get(site), feature_axis)
+            return method.activate(activation, x, constants_of(frozen, site), feature_axis)
 
         return backbone.make_module(config, num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
 
@@ -195,8 +195,10 @@ def build_model(
             seen.setdefault(site, []).append(jnp.moveaxis(x, feature_axis, -1))
 
         run(params, frozen, x, watch)
-        # A recurrent backbone comes to a site once a step.
-        return {site: jnp.concatenate(visits) for site, visits in seen.items()}
+        try:
+            return {site: jnp.concatenate(visits) for site, visits in seen.items()}
+        except jax.errors.UnexpectedTracerError:
+            raise InputError(f"{config.backbone} has its activations in a scan, where they cannot be read") from None
 
     def apply(position: Position, frozen: Frozen, x: Array) -> Array:
         return forward(merge(position, frozen), frozen, x)
@@ -212,6 +214,7 @@ def build_model(
         free_mask=None if method.free_mask is None else free_mask,
         params_shape=trees.unflatten(body.params),
         permutation_spec=backbone.permutation_spec(config),
+        feeds=backbone.feeds(config),
     )
 
 

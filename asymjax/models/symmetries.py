@@ -2,11 +2,11 @@
 
 A symmetry of the plain network remains if it maps all weights with these fixed entries to weights with the same fixed
 entries, and commutes with the gates. Seven families are counted, each on its own (``FAMILIES``); not counted are
-products of a permutation with a scaling, what single parameter points or a data set add, and, where the activation is
-the identity, all but the diagonal part of the general linear groups.
+products of a permutation with a scaling, what single parameter points or a data set add, what kernels that cover a
+whole image add, and, where the activation is the identity, all but the diagonal part of the general linear groups.
 
 Sources: Lim et al. (2024), arXiv 2405.20231, section 2 and theorem 1, for permutations and scalings without a norm. The
-rest follows from a norm undoing every common shift and scale of its inputs (up to its epsilon).
+rest follows from a norm undoing every common shift and scale of its inputs (up to its epsilon), and from sums.
 """
 
 import math
@@ -18,23 +18,23 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from asymjax import trees
-from asymjax.types import Frozen, Model, PermutationSpec
+from asymjax.types import Feeds, Frozen, Model, PermutationSpec
 
 POSITIVELY_HOMOGENEOUS = frozenset({"relu", "identity"})
 ODD = frozenset({"tanh", "identity"})
 
 FAMILIES: dict[str, str] = {
-    "permutations": "log of the order of the group that permutes units within their layers",
+    "permutations": "log of the order of the group that swaps of two units of a layer generate",
     "unit_rescalings": "units scaled by a > 0 on their way in and by 1/a on their way out",
     "layer_rescalings": "inputs of a norm scaled together by a > 0, alone or along with units before it",
     "unit_sign_flips": "units negated on their way in and on their way out",
     "layer_sign_flips": "inputs of a norm and its scale negated, alone or along with units before it",
     "row_shifts": "inputs whose weights to all units of a layer shift together, since a LayerNorm follows",
-    "bias_shifts": "layers whose biases shift together, since a norm follows",
+    "bias_shifts": "shifts of biases that a norm undoes, or another bias that is added to them",
 }
 """What is counted: dimensions of rescalings and shifts, factors of two of sign flips."""
 
-# Where (name of a unit permutation, or kernel path) -> amount.
+# Where (name of a unit permutation, kernel path, norm or activation site) -> amount.
 Counts = dict[str, float]
 
 
@@ -45,22 +45,28 @@ class Structure(NamedTuple):
     ----------
     activation : name of the activation.
     spec : see ``Model.permutation_spec``.
+    feeds : see ``Model.feeds``.
     fixed : kernel path -> fixed values, kernel shape, NaN where an entry is free.
-    gates : permutation name -> gate [width, width] in place of the activation, indexed (input, output).
+    gates : activation site -> gate [width, width] in place of the activation, indexed (input, output).
     """
 
     activation: str
     spec: PermutationSpec
+    feeds: Feeds
     fixed: dict[str, np.ndarray]
     gates: dict[str, np.ndarray]
 
-    def has_norm(self, path: str) -> bool:
-        """Say whether a norm follows this kernel."""
-        return any(name.endswith("/scale") and axes[0] == self.spec[path][-1] for name, axes in self.spec.items())
+    def is_norm(self, layer: str) -> bool:
+        """Say whether a layer, as named in ``feeds``, is a norm."""
+        return f"{layer}/scale" in self.spec
+
+    def fed_by(self, path: str) -> str:
+        """Return the norm or activation site that a kernel feeds, empty where it feeds neither."""
+        return self.feeds.get(path.removesuffix("/kernel"), "")
 
     def has_layer_norm(self, path: str) -> bool:
-        """Say whether that norm acts on the units alone, as after a dense kernel, and not over pixels too."""
-        return self.has_norm(path) and len(self.spec[path]) == 2
+        """Say whether a norm over the units alone follows this dense kernel; after a convolution it has pixels too."""
+        return self.is_norm(self.fed_by(path)) and len(self.spec[path]) == 2
 
 
 def structure_of(model: Model, frozen: Frozen, activation: str) -> Structure:
@@ -72,9 +78,9 @@ def structure_of(model: Model, frozen: Frozen, activation: str) -> Structure:
         is_free = trees.flatten(model.free_mask(frozen))
         # Adding zero turns -0 into 0.
         fixed = {path: np.where(is_free[path], np.nan, np.asarray(values[path]) + 0.0) for path in fixed}
-    spec = model.permutation_spec
-    gates = {axes[0]: np.asarray(frozen[site]["gate"]) for site, axes in spec.items() if "gate" in frozen.get(site, {})}
-    return Structure(activation, spec, fixed, gates)  # type: ignore[arg-type]
+    constants = trees.flatten(frozen)
+    gates = {path.removesuffix("/gate"): np.asarray(constants[path]) for path in constants if path.endswith("/gate")}
+    return Structure(activation, model.permutation_spec, model.feeds, fixed, gates)
 
 
 def unbroken(structure: Structure) -> Structure:
@@ -87,7 +93,6 @@ def count_symmetries(structure: Structure) -> dict[str, Counts]:
     fixed = structure.fixed
     unit_rescalings, layer_rescalings = _scalings(structure, structure.activation in POSITIVELY_HOMOGENEOUS)
     unit_sign_flips, layer_sign_flips = _scalings(structure, structure.activation in ODD)
-    with_bias = [path for path in fixed if path.removesuffix("kernel") + "bias" in structure.spec]
     return {
         "permutations": _permutations(structure),
         "unit_rescalings": unit_rescalings,
@@ -99,37 +104,88 @@ def count_symmetries(structure: Structure) -> dict[str, Counts]:
             for path, values in fixed.items()
             if structure.has_layer_norm(path)
         },
-        "bias_shifts": {path: 1 for path in filter(structure.has_norm, with_bias)},
+        "bias_shifts": _bias_shifts(structure),
     }
+
+
+def _bias_shifts(structure: Structure) -> Counts:
+    """Count shifts of the biases that enter a place: a norm undoes one; of biases in a sum all but one can be any."""
+    widths: dict[str | None, int] = {}
+    for path, values in structure.fixed.items():
+        widths |= zip(structure.spec[path], values.shape, strict=True)
+    biases = defaultdict(list)
+    for layer, place in structure.feeds.items():
+        if f"{layer}/bias" in structure.spec:
+            biases[place].append(structure.spec[f"{layer}/bias"][0])
+    return {place: (len(names) - 1) * widths[names[0]] + structure.is_norm(place) for place, names in biases.items()}
 
 
 def _permutations(structure: Structure) -> Counts:
-    """Return the log of the number of permutations of each layer's units that leave what is fixed as it is.
+    """Return the log of the number of permutations of each layer's units that swaps of two units generate.
 
-    Two units can be swapped iff their fixed entries agree, on the way in and on the way out, so the group is a product
-    of symmetric groups. Permutations of several layers at once beyond it exist only where a layer fixes zeros and the
-    layer before fixes nothing (theorem 1); they are not counted.
+    Two units can be swapped iff this leaves what is fixed as it is, on the way in and on the way out, so the group is a
+    product of symmetric groups. Permutations beyond it exist only by coincidence of fixed values: where kernels fix
+    zeros and the layer before fixes nothing (theorem 1), or in recurrent kernels; they are not counted.
     """
-    blocks = defaultdict(list)
+    rows: defaultdict[str, list[np.ndarray]] = defaultdict(list)
+    squares: defaultdict[str, list[np.ndarray]] = defaultdict(list)
     for path, values in structure.fixed.items():
+        *_, reads, writes = structure.spec[path]
+        if reads is not None and reads == writes:
+            squares[reads] += list(values.reshape(-1, *values.shape[-2:]))
+            continue
         for axis, name in enumerate(structure.spec[path]):
             if name is not None:
-                blocks[name].append(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1))
-    for name, gate in structure.gates.items():
-        # What permuting the other units leaves of a unit's row and column; it tells units of a Gaussian gate apart.
-        blocks[name] += [np.diag(gate)[:, None], np.sort(gate, axis=1), np.sort(gate.T, axis=1)]
-    classes = {
-        name: Counter(unit.tobytes() for unit in np.concatenate(arrays, axis=1)) for name, arrays in blocks.items()
+                rows[name].append(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1))
+    for site, gate in structure.gates.items():
+        squares[structure.spec[site][0] or ""].append(gate)
+    return {
+        name: sum(math.lgamma(len(units) + 1) for units in _interchangeable(np.concatenate(arrays, 1), squares[name]))
+        for name, arrays in rows.items()
     }
-    return {name: sum(math.lgamma(size + 1) for size in sizes.values()) for name, sizes in classes.items()}
+
+
+def _interchangeable(rows: np.ndarray, squares: list[np.ndarray]) -> list[list[int]]:
+    """Group units any two of which can be swapped.
+
+    Parameters
+    ----------
+    rows : what is fixed of each unit [units, entries], whatever the order of the others.
+    squares : what is fixed between units [units, units].
+    """
+    # Comparing every two units is slow, so only those are that agree in what swaps of others cannot change.
+    marks = [rows, *(np.diag(s)[:, None] for s in squares), *(np.sort(s, 1) for s in squares)]
+    alike = defaultdict(list)
+    for unit, mark in enumerate(np.concatenate(marks, axis=1)):
+        alike[mark.tobytes()].append(unit)
+    groups: list[list[int]] = []
+    for candidates in alike.values():
+        found: list[list[int]] = []
+        for unit in candidates:
+            for group in found:
+                if all(_is_swappable(square, unit, group[0]) for square in squares):
+                    group.append(unit)
+                    break
+            else:
+                found.append([unit])
+        groups += found
+    return groups
+
+
+def _is_swappable(square: np.ndarray, one: int, other: int) -> bool:
+    """Say whether swapping two units leaves a matrix [units, units] as it is."""
+    swap = np.arange(len(square))
+    swap[[one, other]] = other, one
+    return all(np.array_equal(side[one, swap], side[other], equal_nan=True) for side in (square, square.T))
 
 
 def _scalings(structure: Structure, units_scale: bool) -> tuple[Counts, Counts]:
     """Count independent scalings of units, and of inputs of norms.
 
-    Every unit whose activation commutes with scaling has a factor, and so has every kernel before a norm. A fixed
-    entry ties the factor of what it reads to that of what it writes; inputs and outputs have the factor 1. What remains
-    is one scaling for each connected component that is not tied to 1.
+    Every unit whose activation commutes with scaling has a factor, which the units of a residual stream or a recurrent
+    layer keep throughout, and so have the inputs of every norm. A fixed entry ties the factor of what it reads to that
+    of what it feeds; inputs, outputs and what enters a sigmoid have the factor 1. What remains is one scaling for each
+    connected component that is not tied to 1.
 
     Parameters
     ----------
@@ -137,12 +193,12 @@ def _scalings(structure: Structure, units_scale: bool) -> tuple[Counts, Counts]:
 
     Returns
     -------
-    The components that are one unit, by permutation name; the others, by kernel path (permutation name without norm).
+    The components that are one unit, by permutation name; the others, by norm (permutation name without norm).
     """
     owner, nodes = _nodes(structure, units_scale)
     ties = [_ties(structure, path, nodes) for path in structure.fixed]
-    for name, gate in structure.gates.items():
-        pinned = nodes[name][gate.any(axis=1)]
+    for site, gate in structure.gates.items():
+        pinned = nodes[structure.spec[site][0] or ""][gate.any(axis=1)]
         ties.append(np.stack([pinned, np.zeros_like(pinned)]))
     ends = np.concatenate(ties, axis=1)
     graph = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(len(owner), len(owner)))
@@ -151,24 +207,25 @@ def _scalings(structure: Structure, units_scale: bool) -> tuple[Counts, Counts]:
     for label, name in zip(component, owner, strict=True):
         members[label].append(name)
     del members[component[0]]
-    # Kernels come after units, so the last member names the kernel where there is one.
-    is_unit = {label: len(names) == 1 and names[0] not in structure.fixed for label, names in members.items()}
+    # Norms come after units, so the last member names the norm where there is one.
+    is_unit = {label: len(names) == 1 and not structure.is_norm(names[0]) for label, names in members.items()}
     units = Counter(names[-1] for label, names in members.items() if is_unit[label])
     others = Counter(names[-1] for label, names in members.items() if not is_unit[label])
     return dict(units), dict(others)
 
 
 def _nodes(structure: Structure, units_scale: bool) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Return the name or path that each factor belongs to, the factor 1 first, and the numbers that belong to each."""
+    """Return the name or norm that each factor belongs to, the factor 1 first, and the numbers that belong to each."""
     owner, nodes = ["1"], {}
+    gated = {structure.spec[site][0] for site in structure.gates}
     for path, values in structure.fixed.items():
         for name, size in zip(structure.spec[path], values.shape, strict=True):
-            if name is not None and name not in nodes and (units_scale or name in structure.gates):
+            if name is not None and name not in nodes and (units_scale or name in gated):
                 nodes[name] = len(owner) + np.arange(size)
                 owner += [name] * size
-    for path in filter(structure.has_norm, structure.fixed):
-        nodes[path] = np.array([len(owner)])
-        owner.append(path)
+    for norm in filter(structure.is_norm, dict.fromkeys(map(structure.fed_by, structure.fixed))):
+        nodes[norm] = np.array([len(owner)])
+        owner.append(norm)
     return owner, nodes
 
 
@@ -177,9 +234,10 @@ def _ties(structure: Structure, path: str, nodes: dict[str, np.ndarray]) -> np.n
     values = structure.fixed[path]
     num_inputs, num_units = values.shape[-2:]
     reads, writes = structure.spec[path][-2:]
+    place = structure.fed_by(path)
     inputs = nodes.get(reads or "", np.zeros(num_inputs, int))
-    if not structure.has_norm(path):
-        outputs = nodes.get(writes or "", np.zeros(num_units, int))
+    if not structure.is_norm(place):
+        outputs = nodes.get((place and writes) or "", np.zeros(num_units, int))
         read, written = np.nonzero(np.nan_to_num(values).any(axis=tuple(range(values.ndim - 2))))
         return np.stack([inputs[read], outputs[written]])
     by_input = np.moveaxis(values, -2, 0).reshape(num_inputs, -1)
@@ -188,4 +246,4 @@ def _ties(structure: Structure, path: str, nodes: dict[str, np.ndarray]) -> np.n
     # A LayerNorm undoes a common shift of an input's weights, which restores one fixed value, but not two, after a
     # scaling. Without such shifts the value that stays put is zero, here as the padding.
     pinned = np.fmax.reduce(by_input, axis=1) > np.fmin.reduce(by_input, axis=1)
-    return np.stack([inputs[pinned], np.broadcast_to(nodes[path], pinned.sum())])
+    return np.stack([inputs[pinned], np.broadcast_to(nodes[place], pinned.sum())])

@@ -77,14 +77,17 @@ def test_rescalings_that_survive_are_the_columns_that_the_masks_leave_free(bayes
     assert bayesian_network["symmetries"]["bias_shifts"]["remaining"] == 8
 
 
+SIZES = {"widths": (6, 5), "depth": 8, "width_multiplier": 1 / 16}
+
+
 @cache
 def freeze_of(arch, backbone, num_fixed, input_shape):
-    return jax.jit(build_model(ModelConfig(arch, backbone, (6, 5), num_fixed=num_fixed), input_shape, 3).freeze)
+    return jax.jit(build_model(ModelConfig(arch, backbone, **SIZES, num_fixed=num_fixed), input_shape, 3).freeze)
 
 
 def network(arch, backbone, num_fixed, input_shape, activation, norm):
     """A small network; its constants depend on neither activation nor norm, and pruned is w_asym at scale zero."""
-    config = ModelConfig(arch, backbone, (6, 5), norm, activation, num_fixed)
+    config = ModelConfig(arch, backbone, **SIZES, norm=norm, activation=activation, num_fixed=num_fixed)
     freeze = freeze_of("w_asym" if arch == "pruned" else arch, backbone, num_fixed, input_shape)
     return build_model(config, input_shape, 3), freeze(rng.role_key(0, "mask"), 0.0 if arch == "pruned" else 1.0)
 
@@ -115,18 +118,21 @@ def num_flat_directions(model, frozen, input_shape):
     """
     generator = np.random.default_rng(0)
     shapes = trees.flatten(jax.eval_shape(model.init, jax.random.key(0), frozen))
+    has_norm = any(path.endswith("/scale") for path in shapes)
 
     def draw(path, shape):
-        # Large inputs of norms, so that their epsilon is as nothing, and small shifts after them, so that units live.
-        layer, leaf = path.split("/")
-        scale = {"kernel": 30, "scale": 1, "bias": 0.1 if layer.startswith("norm") else 10}[leaf]
+        # Large inputs of norms, so that their epsilon is as nothing, and small shifts after them, so that units live;
+        # small inputs of sigmoids, which saturate, and of recurrent units without a norm, which explode.
+        layer, leaf = path.split("/")[-2:]
+        size = 1 if layer.startswith(("reset", "update") if has_norm else ("reset", "update", "candidate")) else 30
+        scale = {"kernel": size, "scale": 1, "bias": 0.1 if layer.startswith("norm") else size / 3}[leaf]
         return scale * generator.standard_normal(shape)
 
     with jax.enable_x64(True):
         inputs = generator.standard_normal((150, *input_shape))
         jacobian_at = jax.jit(jax.jacrev(lambda position: model.apply(position, frozen, inputs).reshape(-1)))
         num_flat = []
-        for _ in range(4):
+        for _ in range(3):
             position = trees.unflatten({path: draw(path, leaf.shape) for path, leaf in shapes.items()})
             blocks = [np.asarray(block) for block in jax.tree.leaves(jacobian_at(position))]
             jacobian = np.concatenate([block.reshape(len(block), -1) for block in blocks], axis=1)
@@ -151,6 +157,13 @@ def num_flat_directions(model, frozen, input_shape):
         ("w_asym", "mlp", (2, 1, 2), (4,), "gelu", "layer", (0, 1, 1, 2)),
         ("w_asym", "mlp", (2, 2, 2), (4,), "relu", "layer", (4, 1, 1, 2)),
         ("w_asym", "cnn", (3, 9, 2), (4, 4, 1), "relu", "layer", (1, 1, 0, 2)),
+        # The streams of stages are 1, 2 and 4 channels wide, and so are the blocks. Projections add biases to biases.
+        ("standard", "resnet", (), (9, 9, 1), "relu", "layer", (14, 9, 0, 2 + 4)),
+        ("sigma_asym", "resnet", (), (9, 9, 1), "relu", "layer", (0, 9, 0, 2 + 4)),
+        ("w_asym", "resnet", (3, 2, 0, 2, 0, 0, 3, 3, 0, 2), (9, 9, 1), "relu", "layer", (4, 7, 0, 2 + 4)),
+        # The norm of a candidate has two kernels; reset and update gates have none.
+        ("standard", "rnn", (), (5, 3), "relu", "layer", (11, 2, 3 + 6 + 6 + 5, 2)),
+        ("standard", "rnn", (), (5, 3), "relu", "none", (11, 0, 0, 0)),
     ],
 )
 def test_continuous_symmetries_are_the_flat_directions(
@@ -173,10 +186,31 @@ def test_permutations_are_the_automorphisms_of_what_is_fixed():
             for path, shape, share in zip(spec, [(3, 4), (4, 4), (4, 2)], shares, strict=True)
         }
         labels = [np.nan_to_num(values, nan=np.inf) for values in fixed.values()]
-        log_order = sum(count_symmetries(Structure("relu", spec, fixed, {}))["permutations"].values())
+        log_order = sum(count_symmetries(Structure("relu", spec, {}, fixed, {}))["permutations"].values())
         orders.append(len(automorphisms(labels)))
         assert math.exp(log_order) == pytest.approx(orders[-1])
     assert {1, 2, 24, 576} <= set(orders)
+
+
+@pytest.mark.parametrize(
+    ("between", "order"),
+    [
+        (np.zeros((4, 4)), 24),
+        (0.5 * np.eye(4), 24),
+        (np.outer(np.eye(4)[0], np.ones(4)), 6),
+        # Swapping the two pairs is a symmetry too, but no swap of two units.
+        (np.kron(np.eye(2), 1 - np.eye(2)), 4),
+        (np.random.default_rng(0).standard_normal((4, 4)), 1),
+    ],
+    ids=["nothing", "diagonal", "one row", "pairs", "everything"],
+)
+def test_recurrent_kernels_and_gates_leave_the_swaps_that_leave_them(between, order):
+    spec = {"input/kernel": (None, "a"), "recurrent/kernel": ("a", "a"), "output/kernel": ("a", None), "act": ("a",)}
+    free = {"input/kernel": np.full((3, 4), np.nan), "output/kernel": np.full((4, 2), np.nan)}
+    nothing, something = np.full((4, 4), np.nan), np.where(between == 0, np.nan, between)
+    for recurrent, gates in ((something, {}), (nothing, {"act": between})):
+        structure = Structure("relu", spec, {}, free | {"recurrent/kernel": recurrent}, gates)
+        assert math.exp(sum(count_symmetries(structure)["permutations"].values())) == pytest.approx(order)
 
 
 def describe_by_script(*words):

@@ -35,7 +35,7 @@ class PlainCNN(nn.Module):
 
 
 def model_of(arch, backbone, num_fixed=()):
-    config = ModelConfig(arch, backbone, widths=WIDTHS, norm="layer", num_fixed=num_fixed)
+    config = ModelConfig(arch, backbone, widths=WIDTHS, depth=8, norm="layer", num_fixed=num_fixed)
     return build_model(config, INPUTS.shape[1:], 3)
 
 

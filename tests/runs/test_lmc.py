@@ -74,7 +74,8 @@ def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
     for word in ("standard", "w_asym", "recalibrated", "midpoint", "±"):
         assert word in done.stdout
     phases = [line["phase"] for line in results.read_metrics(path)]
-    assert phases == ["train-standard", *2 * ["paths-standard"], "train-w_asym", *2 * ["paths-w_asym"]]
+    measured = [[f"train-{arch}", *2 * [f"paths-{arch}"], *2 * [f"aligned-{arch}"]] for arch in ARCHS]
+    assert phases == sum(measured, [])
 
 
 def test_summary_says_what_was_compared(finished, kinds):
@@ -85,7 +86,7 @@ def test_summary_says_what_was_compared(finished, kinds):
     assert list(kinds) == list(ARCHS)
     for arch, kind in kinds.items():
         assert (kind["arch"], kind["networks"], kind["excluded"]) == (arch, ["0", "1", "2", "3"], {})
-        assert (kind["num_pairs"], kind["aligned"]) == (6, None)
+        assert (kind["num_pairs"], kind["aligned"]["num_pairs"]) == (6, 6)
     # dense_0 64 x 6 with 8 of 64 fixed, output 6 x 10 with 3 of 6 fixed.
     assert kinds["w_asym"]["num_fixed"] == 8 * 6 + 3 * 10
 

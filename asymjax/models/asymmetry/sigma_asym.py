@@ -1,6 +1,7 @@
 """Sigma-asymmetric networks: a gate through a frozen matrix replaces the activation.
 
 FiGLU, sigma(x) = sigmoid(F x) * x with F Gaussian and frozen, one F an activation site (Lim et al. 2024, section 4.2).
+On images F acts on the channels of each pixel, a 1x1 convolution; in a recurrent layer it is the same F in every step.
 """
 
 from typing import Any

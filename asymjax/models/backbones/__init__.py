@@ -1,12 +1,17 @@
-"""Architectures: each module exports ``BACKBONE``, a Linen module maker and its permutation spec.
+"""Architectures: each module exports ``BACKBONE``, a Linen module maker, its permutation spec, what feeds what.
 
 In: a ``ModelConfig``, the number of outputs, an activation hook. Out: a network on effective parameters that knows no
 symmetry-breaking method. To add one: a module here, a line in ``BACKBONES``.
 """
 
-from asymjax.models.backbones import cnn, mlp
+from asymjax.models.backbones import cnn, mlp, resnet, rnn
 from asymjax.models.backbones.backbone import Backbone
 
-BACKBONES: dict[str, Backbone] = {"mlp": mlp.BACKBONE, "cnn": cnn.BACKBONE}
+BACKBONES: dict[str, Backbone] = {
+    "mlp": mlp.BACKBONE,
+    "cnn": cnn.BACKBONE,
+    "resnet": resnet.BACKBONE,
+    "rnn": rnn.BACKBONE,
+}
 
 __all__ = ["BACKBONES", "Backbone"]

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from asymjax import rng
 from asymjax.config import ModelConfig
-from asymjax.types import Array, Key, PermutationSpec
+from asymjax.types import Array, Feeds, Key, PermutationSpec
 
 # (site name, x, feature axis) -> activations; how a method reaches the activations of a backbone.
 ActivationHook = Callable[[str, Array, int], Array]
@@ -31,10 +31,17 @@ class Backbone(NamedTuple):
     ----------
     make_module : (config, num_outputs, activation hook) -> Linen module on inputs [rows, *input_shape].
     permutation_spec : (config) -> PermutationSpec of its parameters.
+    feeds : (config) -> Feeds of its layers.
     """
 
     make_module: Callable[[ModelConfig, int, ActivationHook], nn.Module]
     permutation_spec: Callable[[ModelConfig], PermutationSpec]
+    feeds: Callable[[ModelConfig], Feeds]
+
+
+def feed(config: ModelConfig, layer: str, norm: str, site: str) -> dict[str, str]:
+    """Return what a layer feeds: its norm, which feeds an activation site, or that site where there are no norms."""
+    return {layer: site} if config.norm == "none" else {layer: norm, norm: site}
 
 
 def kernel_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

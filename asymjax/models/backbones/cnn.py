@@ -4,8 +4,8 @@ from flax import linen as nn
 
 from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, kernel_init
-from asymjax.types import Array, PermutationSpec
+from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, feed, kernel_init
+from asymjax.types import Array, Feeds, PermutationSpec
 
 KERNEL_SIZE = (3, 3)
 
@@ -63,4 +63,12 @@ def permutation_spec(config: ModelConfig) -> PermutationSpec:
     return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
 
 
-BACKBONE = Backbone(make_module, permutation_spec)
+def feeds(config: ModelConfig) -> Feeds:
+    """Return a chain: each layer feeds its norm, and that its activation."""
+    places: dict[str, str] = {}
+    for i in range(len(config.widths)):
+        places |= feed(config, f"conv_{i}", f"norm_{i}", f"act_{i}")
+    return places
+
+
+BACKBONE = Backbone(make_module, permutation_spec, feeds)
