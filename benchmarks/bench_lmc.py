@@ -83,11 +83,11 @@ def make_calls(problem: dict[str, Any], num_points: int) -> dict[str, tuple[Call
     pairs = [jax.tree.map(lambda leaf, i=index: leaf[i], ends) for index in range(len(jax.tree.leaves(ends)[0]))]
     begun = time.perf_counter()
     one = (
-        jax.jit(lambda ends, t, frozen, rows: measure(interpolate(*ends, t), frozen, rows))
+        jax.jit(lambda ends, t, frozen, rows: measure(interpolate(ends[0], ends[1], t), frozen, rows))
         .lower(pairs[0], points[0], frozen, whole)
         .compile()
     )
-    seconds, memory = time.perf_counter() - begun, one.memory_analysis().temp_size_in_bytes
+    seconds, memory = time.perf_counter() - begun, _temporary_bytes(one)
 
     def loop() -> Any:
         return [jax.device_get(one(pair, t, frozen, whole)) for pair in pairs for t in points]
@@ -111,8 +111,12 @@ def _all_pairs(path: Any, ends: Any, frozen: Any, rows: Any) -> tuple[Callable[[
     begun = time.perf_counter()
     mapped = jax.jit(parallel.map_leading(path, placement, [True, True, False, False]))
     compiled = mapped.lower(*ends, *shared).compile()
-    seconds, memory = time.perf_counter() - begun, compiled.memory_analysis().temp_size_in_bytes  # type: ignore[union-attr]
+    seconds, memory = time.perf_counter() - begun, _temporary_bytes(compiled)
     return (lambda: jax.device_get(compiled(*ends, *shared))), seconds, memory
+
+
+def _temporary_bytes(compiled: Any) -> int:
+    return compiled.memory_analysis().temp_size_in_bytes
 
 
 def product_flops(problem: dict[str, Any]) -> int:
@@ -144,7 +148,8 @@ def elementwise_seconds(problem: dict[str, Any]) -> float:
     def through(xs: Any) -> Any:
         ones = [jnp.ones(x.shape[axis]) for x in xs]
         return [
-            activation(norm.apply({"params": {"scale": one, "bias": one}}, x)) for one, x in zip(ones, xs, strict=True)
+            activation(norm.apply({"params": {"scale": one, "bias": one}}, x))  # type: ignore[arg-type]
+            for one, x in zip(ones, xs, strict=True)
         ]
 
     shapes = [(width, size) if axis == 0 else (size, width) for width in config.widths]

@@ -15,8 +15,8 @@ from asymjax.chunks import Chunk, compile_ahead, run_phase
 from asymjax.config import ConnectivityConfig, DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_data, trained_kinds
-from asymjax.experiments.opening import Opening, describe
-from asymjax.parallel import Placement, map_leading
+from asymjax.experiments.opening import describe_network
+from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
@@ -85,7 +85,7 @@ def train_and_connect(
         "num_seeds": num_seeds,
         "connectivity": config,
     }
-    return _connect_kinds(dataset, data_config, kinds, settings, config, run_config)
+    return _connect_kinds(dataset, kinds, settings, config, run_config)
 
 
 def connect_sweeps(
@@ -114,7 +114,6 @@ def connect_sweeps(
     sweeps = read_sweeps(paths)
     first = next(iter(sweeps.values()))[0]
     dataset = sweep_data(first, data_dir)
-    data_config = DataConfig(first.config["data"]["dataset"], data_dir, first.config["data"]["data_seed"])
     kinds = loaded_kinds(dataset, sweeps)
     settings = {
         "data": first.config["data"],
@@ -125,14 +124,21 @@ def connect_sweeps(
         },
         "connectivity": config,
     }
-    return _connect_kinds(dataset, data_config, kinds, settings, config, run_config)
+    return _connect_kinds(dataset, kinds, settings, config, run_config)
 
 
 # All kinds -------------------------------------------------------------------------------------------------------
 
 
 class Task(NamedTuple):
-    """What is measured, and on which rows."""
+    """What is measured.
+
+    Attributes
+    ----------
+    measure : the measurement of one network.
+    points : [point] places on each path.
+    splits : name -> the rows.
+    """
 
     measure: Measure
     points: np.ndarray
@@ -141,7 +147,6 @@ class Task(NamedTuple):
 
 def _connect_kinds(
     dataset: Dataset,
-    data_config: DataConfig,
     kinds: Mapping[str, Kind],
     settings: Mapping[str, Any],
     config: ConnectivityConfig,
@@ -150,18 +155,16 @@ def _connect_kinds(
     points = grid(config.num_points)
     if config.num_train_rows < 1:
         raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
-    backbone = next(iter(kinds.values())).config.backbone
-    name = f"{backbone}-{data_config.dataset.replace('/', '_')}"
-    run = open_run(EXPERIMENT, name, settings, run_config)
+    backbone, dataset_name = next(iter(kinds.values())).config.backbone, settings["data"]["dataset"]
+    run = open_run(EXPERIMENT, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
     checksums = {f"frozen_{arch}": trees.checksum(kind.frozen) for arch, kind in kinds.items()}
     run.identify(dataset=dataset.checksum, **checksums)
     splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
     entries, arrays = {}, {"points": points}
     for arch, kind in kinds.items():
         task = Task(make_measure(kind.model, dataset.task), points, splits)
-        opening = Opening(dataset, kind.model, kind.frozen, None, Placement(1, 1, "sequential"), run)
         entry, curves = connect_kind(run, arch, kind, task, config.align, run_config)
-        entries[arch] = describe(opening, data_config, kind.config) | entry
+        entries[arch] = describe_network(dataset, dataset_name, kind.model, kind.frozen, kind.config) | entry
         arrays |= {f"{arch}/{name}": values for name, values in curves.items()}
     run.write_arrays("curves.npz", arrays)
     shared = ("backbone", "dataset", "task", "num_rows")

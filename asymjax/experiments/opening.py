@@ -79,12 +79,18 @@ def open_experiment(
 
 def describe(opening: Opening, data_config: DataConfig, model_config: ModelConfig) -> dict[str, Any]:
     """Return what every summary.json says of data and network."""
-    dataset, model = opening.dataset, opening.model
-    free = jax.eval_shape(model.init, jax.random.key(0), opening.frozen)
+    return describe_network(opening.dataset, data_config.dataset, opening.model, opening.frozen, model_config)
+
+
+def describe_network(
+    dataset: Dataset, dataset_name: str, model: Model, frozen: Frozen, model_config: ModelConfig
+) -> dict[str, Any]:
+    """Return what a summary says of data and of one network."""
+    free = jax.eval_shape(model.init, jax.random.key(0), frozen)
     return {
         "arch": model_config.arch,
         "backbone": model_config.backbone,
-        "dataset": data_config.dataset,
+        "dataset": dataset_name,
         "task": dataset.task,
         "num_rows": {name: len(getattr(dataset, name).targets) for name in ("train", "validation", "test")},
         "num_trainable": trees.num_entries(free),

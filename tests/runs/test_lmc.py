@@ -74,8 +74,8 @@ def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
     for word in ("standard", "w_asym", "recalibrated", "midpoint", "±"):
         assert word in done.stdout
     phases = [line["phase"] for line in results.read_metrics(path)]
-    measured = [[f"train-{arch}", *2 * [f"paths-{arch}"], *2 * [f"aligned-{arch}"]] for arch in ARCHS]
-    assert phases == sum(measured, [])
+    steps = ("train", "paths", "paths", "aligned", "aligned")
+    assert phases == [f"{step}-{arch}" for arch in ARCHS for step in steps]
 
 
 def test_summary_says_what_was_compared(finished, kinds):

@@ -26,8 +26,7 @@ from asymjax.symmetry import (
 # Backbone, norm, widths, input shape. The first has its units first in memory.
 NETWORKS = [
     ("mlp", "none", (16, 17), (12,)),
-    ("mlp", "none", (70, 71, 72), (12,)),
-    ("mlp", "layer", (70, 71, 72), (12,)),
+    ("mlp", "layer", (70, 71), (12,)),
     ("cnn", "none", (12, 13), (8, 8, 3)),
     ("cnn", "layer", (12, 13), (8, 8, 3)),
     ("resnet", "layer", (), (8, 8, 3)),
@@ -180,7 +179,7 @@ def test_copies_of_one_network_merge_into_it():
 
 
 def test_merging_never_moves_networks_apart():
-    model, _, members, _ = networks(*NETWORKS[2])
+    model, _, members, _ = networks(*NETWORKS[1])
     spec = model.permutation_spec
     merged = merge_many(spec, members)
     assert np.all(np.diff(merged.distances) < 1e-6 * merged.distances[0])
@@ -222,7 +221,7 @@ def test_sinkhorn_returns_its_start_rather_than_a_worse_matching():
 
 
 def test_what_enters_an_activation_has_its_features_last():
-    for case in NETWORKS:
+    for case in (case for case in NETWORKS if case[0] in ("mlp", "cnn")):
         model, frozen, (params, *_), x = networks(*case)
         if case[:2] == ("mlp", "none"):
             sites = model.site_inputs(params, frozen, x)

@@ -1,5 +1,7 @@
 """Linear paths: known curves, exact ends, barriers, recalibration, and statistics that know pairs share networks."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from asymjax import parallel, rng, trees
 from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models import build_model
+from asymjax.models import build_model, draw_frozen
 from asymjax.models.asymmetry import METHODS
 from asymjax.symmetry import connectivity
 from asymjax.symmetry.connectivity import (
@@ -30,11 +32,12 @@ from asymjax.types import Split
 RNG = np.random.default_rng(0)
 
 
+@cache
 def networks(arch="standard", count=3, widths=(6, 5), shape=(4,), num_outputs=3):
     model = build_model(ModelConfig(arch=arch, widths=widths), shape, num_outputs)
-    frozen = model.freeze(rng.role_key(0, "mask"))
-    positions = jax.vmap(model.init, (0, None))(rng.member_keys(jax.random.key(0), count), frozen)
-    return model, frozen, positions
+    frozen = draw_frozen(model, 0)
+    positions = jax.jit(jax.vmap(model.init, (0, None)))(rng.member_keys(jax.random.key(0), count), frozen)
+    return model, frozen, trees.to_host(positions)
 
 
 def pick(tree, index):
@@ -67,12 +70,13 @@ def test_ends_are_met_to_the_bit(arch):
 def test_paths_in_effective_weights_are_paths_in_position(arch, t):
     model, frozen, positions = networks(arch)
     start, end = pick(positions, 0), pick(positions, 1)
-    between = interpolate(model.merge(start, frozen), model.merge(end, frozen), t)
-    expected = model.merge(interpolate(start, end, t), frozen)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), between, expected)
+    merge, between = jax.jit(model.merge), jax.jit(interpolate)
+    found = between(merge(start, frozen), merge(end, frozen), t)
+    expected = merge(between(start, end, t), frozen)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
     if model.free_mask is not None:
         mask = model.free_mask(frozen)
-        jax.tree.map(lambda a, b, free: np.testing.assert_array_equal(a[~free], b[~free]), between, expected, mask)
+        jax.tree.map(lambda a, b, free: np.testing.assert_array_equal(a[~free], b[~free]), found, expected, mask)
 
 
 def test_interpolation_is_the_formula():
@@ -103,10 +107,9 @@ def test_a_linear_model_has_its_parabola():
     model, frozen, positions = networks(count=2, widths=(), num_outputs=1)
     split = Split(RNG.normal(size=(30, 4)).astype("float32"), RNG.normal(size=(30, 1)).astype("float32"))
     points = grid(9)
-    path = make_path(make_measure(model, "regression"), points)
+    path = jax.jit(make_path(make_measure(model, "regression"), points))
     start, end = pick(positions, 0), pick(positions, 1)
     curve = path(start, end, frozen, {"test": in_batches(split)})["curves"]["test"]["loss"]
-    start, end = trees.to_host(start), trees.to_host(end)
     begin = split.inputs @ start["output"]["kernel"] + start["output"]["bias"] - split.targets
     change = split.inputs @ (end["output"]["kernel"] - start["output"]["kernel"])
     change = change + end["output"]["bias"] - start["output"]["bias"]
@@ -136,7 +139,7 @@ def test_ends_of_curves_are_the_networks(num_devices_and_inside):
     model, frozen, positions = networks(count=4)
     params = jax.vmap(model.merge, (0, None))(positions, frozen)
     pairs, splits = all_pairs(4), {"test": in_batches(rows())}
-    measure = make_measure(model, "classification")
+    measure = jax.jit(make_measure(model, "classification"))
     placement = parallel.place(len(pairs), *num_devices_and_inside)
     mapped = jax.jit(parallel.map_leading(make_path(measure, grid(3)), placement, [True, True, False, False]))
     measured = mapped(pick(params, pairs[:, 0]), pick(params, pairs[:, 1]), frozen, splits)
@@ -152,13 +155,14 @@ def test_ends_of_curves_are_the_networks(num_devices_and_inside):
 def test_batches_are_the_rows(monkeypatch, rows_per_batch):
     monkeypatch.setattr(connectivity, "ROWS_PER_BATCH", rows_per_batch)
     model, frozen, positions = networks()
-    split, params = rows(), model.merge(pick(positions, 0), frozen)
+    split, params, forward = rows(), model.merge(pick(positions, 0), frozen), jax.jit(model.forward)
     for count in (20, 13):
         first = Split(split.inputs[:count], split.targets[:count])
-        measured = make_measure(model, "classification")(params, frozen, {"test": in_batches(split, count)})["test"]
-        expected = cross_entropy(model.forward, params, frozen, first)
+        measure = jax.jit(make_measure(model, "classification"))
+        measured = measure(params, frozen, {"test": in_batches(split, count)})["test"]
+        expected = cross_entropy(forward, params, frozen, first)
         np.testing.assert_allclose(measured["loss"], expected, rtol=1e-5)
-        right = np.argmax(model.forward(params, frozen, first.inputs), axis=-1) == first.targets
+        right = np.argmax(forward(params, frozen, first.inputs), axis=-1) == first.targets
         np.testing.assert_allclose(measured["accuracy"], right.mean(), rtol=1e-6)
 
 
@@ -176,7 +180,7 @@ def test_best_temperature_of_two_classes():
 def test_recalibrated_loss_is_the_smallest_and_ignores_the_scale():
     logits, labels = jnp.asarray(RNG.normal(size=(50, 4)), "float32"), jnp.asarray(RNG.integers(0, 4, 50))
     logits = logits + 2 * jax.nn.one_hot(labels, 4)
-    score = connectivity.SCORES["classification"]
+    score = jax.jit(connectivity.SCORES["classification"])
     small, large = score(logits, labels), score(30 * logits, labels)
     np.testing.assert_allclose(small["recalibrated_loss"], large["recalibrated_loss"], rtol=1e-5)
     assert small["accuracy"] == large["accuracy"]
