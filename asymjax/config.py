@@ -20,7 +20,8 @@ class DataConfig:
     """Embedded: digits, diabetes, breast_cancer, wine, mnist5k. From files: mnist, cifar10, cifar100,
     uci/NAME or uci/NAME/SPLIT, table/FILE."""
     data_dir: Path | None = None
-    """Folder with the files of a dataset that is not embedded."""
+    """Folder with the files of a dataset that is not embedded, or with a folder of its usual name (mnist,
+    cifar-10-batches-bin, uci)."""
     data_seed: int = 0
     """Seed of the split and the order of the rows."""
 

@@ -28,6 +28,7 @@ class Layout(NamedTuple):
     labels_key : key of the labels in a pickled batch.
     binary_names : text file with one class name a line.
     python_names, names_key : pickled file with the class names, and their key.
+    folders : as which the archives unpack.
     """
 
     train: str
@@ -38,11 +39,32 @@ class Layout(NamedTuple):
     binary_names: str
     python_names: str
     names_key: str
+    folders: tuple[str, ...]
 
 
 LAYOUTS = {
-    "cifar10": Layout("data_batch_*", "test_batch", 10, 1, "labels", "batches.meta.txt", "batches.meta", "label_names"),
-    "cifar100": Layout("train", "test", 100, 2, "fine_labels", "fine_label_names.txt", "meta", "fine_label_names"),
+    "cifar10": Layout(
+        "data_batch_*",
+        "test_batch",
+        10,
+        1,
+        "labels",
+        "batches.meta.txt",
+        "batches.meta",
+        "label_names",
+        ("cifar-10-batches-bin", "cifar-10-batches-py"),
+    ),
+    "cifar100": Layout(
+        "train",
+        "test",
+        100,
+        2,
+        "fine_labels",
+        "fine_label_names.txt",
+        "meta",
+        "fine_label_names",
+        ("cifar-100-binary", "cifar-100-python"),
+    ),
 }
 
 
@@ -54,7 +76,7 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     the file of class names, the classes are named by their numbers.
     """
     layout = LAYOUTS[name]
-    folder = data_folder(name, data_dir)
+    folder = data_folder(name, data_dir, *layout.folders)
     paths = _train_files(folder, layout)
     suffix = paths[0].suffix
     parts = [_read_batch(path, layout) for path in paths]

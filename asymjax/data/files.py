@@ -5,8 +5,14 @@ from pathlib import Path
 from asymjax.errors import InputError
 
 
-def data_folder(name: str, data_dir: str | Path | None) -> Path:
+def data_folder(name: str, data_dir: str | Path | None, *below: str) -> Path:
     """Return the folder that holds the files of dataset ``name``.
+
+    Parameters
+    ----------
+    name : dataset, for the message.
+    data_dir : that folder, or one that holds it under one of the names ``below``.
+    below : usual names of the folder.
 
     Raises
     ------
@@ -17,7 +23,8 @@ def data_folder(name: str, data_dir: str | Path | None) -> Path:
     """
     if data_dir is None:
         raise InputError(f"dataset {name!r} is read from files: pass --data-dir with the folder that holds them")
-    return existing_folder(Path(data_dir))
+    folder = existing_folder(Path(data_dir))
+    return next((folder / usual for usual in below if (folder / usual).is_dir()), folder)
 
 
 def existing_folder(folder: Path) -> Path:

@@ -26,7 +26,7 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     Ten classes, grey images [height, width, 1] of any size and number. The official test set is kept; 10 % of the
     training rows, chosen by ``data_seed``, are the validation set. Where a file is there twice, the plain one is read.
     """
-    folder = data_folder(name, data_dir)
+    folder = data_folder(name, data_dir, name)
     return keep_test(name, _read_part(folder, "train"), _read_part(folder, "t10k"), CLASS_NAMES, data_seed)
 
 

@@ -26,7 +26,7 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     split at random, its last column the target.
     """
     member, _, split = name.removeprefix("uci/").partition("/")
-    folder = existing_folder(data_folder(name, data_dir) / member)
+    folder = existing_folder(data_folder(name, data_dir, "uci") / member)
     if (folder / "data").is_dir():
         return _load_indexed(name, folder / "data", split or "0", data_seed)
     if split:

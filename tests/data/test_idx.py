@@ -33,6 +33,12 @@ def folder(tmp_path, arrays):
     return tmp_path
 
 
+def test_the_folder_may_hold_that_of_the_dataset(folder, tmp_path_factory):
+    above = tmp_path_factory.mktemp("data")
+    (above / "mnist").symlink_to(folder)
+    assert load("mnist", above).checksum == load("mnist", folder).checksum
+
+
 def test_images_need_not_be_square(folder, arrays):
     dataset = load("mnist", folder)
     assert dataset.input_shape == (6, 9, 1)
