@@ -31,7 +31,7 @@ class ModelConfig:
     """A backbone, and the method that breaks its symmetries."""
 
     arch: str = "standard"
-    """Symmetry-breaking method: standard, w_asym, pruned, sigma_asym, syre."""
+    """Symmetry-breaking method: standard, w_asym, pruned, sigma_asym, syre, fixed_bias."""
     backbone: str = "mlp"
     """Network family: mlp, cnn, resnet, rnn (gated recurrent units over the rows of an image)."""
     widths: tuple[int, ...] = (32, 32)
@@ -49,8 +49,8 @@ class ModelConfig:
     """Fixed inputs of each unit (w_asym, pruned): a count (8) or a fraction of the fan-in (0.125), once for all
     layers or one a layer. Default: 1/8 of the fan-in, 1/2 in the last layer."""
     fixed_scale: tuple[float, ...] = ()
-    """Standard deviation of the fixed entries (w_asym) or of the offsets (syre), once or one a layer. Default: 0.5,
-    and the standard deviation of the prior."""
+    """Standard deviation of the fixed entries (w_asym) or of the offsets (syre), or bound of the fixed biases
+    (fixed_bias), once or one a layer. Default: 0.5, the standard deviation of the prior, and 1."""
     gate_scale: float | Literal["inv_sqrt"] = 1.0
     """Standard deviation of the entries of sigma_asym's gate matrices; inv_sqrt is 1 / sqrt(width)."""
     mask_kind: Literal["random_subsets", "densest", "filter_subsets"] = "random_subsets"
@@ -80,6 +80,8 @@ class OptimizerConfig:
     """Passes over the training rows."""
     batch_size: int | None = 64
     """Rows a step; None takes all rows in every step."""
+    trained: Literal["all", "output"] = "all"
+    """What is trained: all that the method leaves free, or the output layer alone, on random features."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,37 @@ class HMCConfig:
     take less than 2 GB."""
 
 
+Varied = Literal[
+    "none",
+    "fixed_scale",
+    "num_fixed",
+    "gate_scale",
+    "mask_seed",
+    "width",
+    "learning_rate",
+    "warmup_steps",
+    "weight_decay",
+    "num_epochs",
+]
+
+
+@dataclass(frozen=True)
+class KindsConfig:
+    """Which kinds of networks are compared."""
+
+    archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
+    """Methods to compare, a kind each, out of: standard, w_asym, pruned, sigma_asym, syre, fixed_bias."""
+    controls: tuple[str, ...] = ()
+    """Further kinds: different_masks (w_asym, each network with a mask of its own), w_asym_start (standard networks
+    that start at the effective weights of w_asym ones), small_standard (standard, as narrow as w_asym has trainable
+    entries), random_features (w_asym, only the output layer trained)."""
+    vary: Varied = "none"
+    """A setting that takes each of --values in turn, a kind each, for the methods that it matters to. The other
+    methods stay as they are; width is the units of every hidden layer, or a resnet's width multiplier."""
+    values: tuple[float, ...] = ()
+    """The values of the setting that varies."""
+
+
 @dataclass(frozen=True)
 class ConnectivityConfig:
     """Where loss and accuracy are measured on the paths between networks."""
@@ -182,6 +215,8 @@ class ConnectivityConfig:
     """Training rows, the first ones, for barriers on training data."""
     align: bool = True
     """Measure all paths a second time, the weights of the second network permuted to match the first."""
+    corruptions: tuple[str, ...] = ()
+    """Measure on corrupted test rows too: noise, blur, contrast, rotation, occlusion (images, but for noise)."""
 
 
 @dataclass(frozen=True)

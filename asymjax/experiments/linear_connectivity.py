@@ -1,7 +1,6 @@
 """Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, kind by kind."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +11,20 @@ import numpy as np
 
 from asymjax import data, parallel, trees
 from asymjax.chunks import Chunk, compile_ahead, run_phase
-from asymjax.config import ConnectivityConfig, DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.config import (
+    ConnectivityConfig,
+    DataConfig,
+    KindsConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    SeedConfig,
+)
+from asymjax.data.corruptions import corrupt
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_data, trained_kinds
 from asymjax.experiments.opening import describe_network
+from asymjax.experiments.variants import make_variants
 from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
@@ -44,19 +53,19 @@ Ends = Callable[[np.ndarray], tuple[Params, Params]]
 def train_and_connect(
     data_config: DataConfig,
     model_config: ModelConfig,
-    archs: Sequence[str],
+    kinds_config: KindsConfig,
     optimizer: OptimizerConfig,
     seeds: SeedConfig,
     num_seeds: int,
     config: ConnectivityConfig,
     run_config: RunConfig,
 ) -> Path:
-    """Train networks of several methods, then measure all paths of each; resumes a run that is not finished.
+    """Train networks of several kinds, then measure all paths of each; resumes a run that is not finished.
 
     Parameters
     ----------
-    model_config : the model; ``archs`` takes the place of its method.
-    archs : the methods, a kind each.
+    model_config, optimizer : what all kinds have in common; the method aside.
+    kinds_config : the kinds.
 
     Returns
     -------
@@ -74,13 +83,11 @@ def train_and_connect(
     if num_seeds < 2:
         raise InputError(f"num_seeds is {num_seeds}; a pair needs two networks of a kind")
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    configs = {arch: replace(model_config, arch=arch) for arch in archs}
-    kinds = trained_kinds(dataset, configs, optimizer, seeds, num_seeds, run_config)
-    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
+    variants = make_variants(kinds_config, model_config, optimizer, (dataset.input_shape, dataset.num_outputs))
+    kinds = trained_kinds(dataset, variants, seeds, num_seeds, run_config)
     settings = {
-        "data": identity,
-        "models": configs,
-        "optimizer": optimizer,
+        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
+        "kinds": variants,
         "seeds": seeds,
         "num_seeds": num_seeds,
         "connectivity": config,
@@ -117,7 +124,7 @@ def connect_sweeps(
     kinds = loaded_kinds(dataset, sweeps)
     settings = {
         "data": first.config["data"],
-        "models": {arch: kind.config for arch, kind in kinds.items()},
+        "kinds": {arch: kind.variant for arch, kind in kinds.items()},
         "sweeps": {
             arch: {str(number): sweep.config for number, sweep in enumerate(members)}
             for arch, members in sweeps.items()
@@ -155,22 +162,24 @@ def _connect_kinds(
     points = grid(config.num_points)
     if config.num_train_rows < 1:
         raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
-    backbone, dataset_name = next(iter(kinds.values())).config.backbone, settings["data"]["dataset"]
-    run = open_run(EXPERIMENT, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
-    checksums = {f"frozen_{arch}": trees.checksum(kind.frozen) for arch, kind in kinds.items()}
-    run.identify(dataset=dataset.checksum, **checksums)
     splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
+    splits |= {name: in_batches(corrupt(dataset.test, name)) for name in config.corruptions}
+    backbone, dataset_name = next(iter(kinds.values())).variant.model.backbone, settings["data"]["dataset"]
+    run = open_run(EXPERIMENT, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
+    checksums = {f"frozen_{name}": trees.checksum(kind.frozen) for name, kind in kinds.items()}
+    run.identify(dataset=dataset.checksum, **checksums)
     entries, arrays = {}, {"points": points}
-    for arch, kind in kinds.items():
+    for name, kind in kinds.items():
         task = Task(make_measure(kind.model, dataset.task), points, splits)
-        entry, curves = connect_kind(run, arch, kind, task, config.align, run_config)
-        entries[arch] = describe_network(dataset, dataset_name, kind.model, kind.frozen, kind.config) | entry
-        arrays |= {f"{arch}/{name}": values for name, values in curves.items()}
+        entry, curves = connect_kind(run, name, kind, task, config.align, run_config)
+        description = describe_network(dataset, dataset_name, kind.model, kind.frozen, kind.variant.model)
+        entries[name] = description | {"varied": kind.variant.varied} | entry
+        arrays |= {f"{name}/{array}": values for array, values in curves.items()}
     run.write_arrays("curves.npz", arrays)
     shared = ("backbone", "dataset", "task", "num_rows")
     summary = {name: next(iter(entries.values()))[name] for name in shared}
     summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}
-    summary["kinds"] = {arch: {n: v for n, v in entry.items() if n not in shared} for arch, entry in entries.items()}
+    summary["kinds"] = {name: {n: v for n, v in entry.items() if n not in shared} for name, entry in entries.items()}
     run.finish(summary | {"seconds": _seconds(run)})
     return run.path
 
@@ -191,7 +200,7 @@ def _seconds(run: RunDir) -> dict[str, float]:
 
 
 def connect_kind(
-    run: RunDir, arch: str, kind: Kind, task: Task, align: bool, run_config: RunConfig
+    run: RunDir, name: str, kind: Kind, task: Task, align: bool, run_config: RunConfig
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Measure the networks of a kind, their averages, and the paths between all pairs, as they are and aligned.
 
@@ -215,16 +224,16 @@ def connect_kind(
         return start, end
 
     pairs = all_pairs(count)
-    entry |= measure_paths(run, f"paths-{arch}", ends, pairs, kind.frozen, task, run_config)
+    entry |= measure_paths(run, f"paths-{name}", ends, pairs, kind.frozen, task, run_config)
     arrays = entry.pop("arrays")
     entry["aligned"] = None
     if align and can_align(kind):
         matched = matched_ends(ends, kind.model.permutation_spec)
-        aligned = measure_paths(run, f"aligned-{arch}", matched, pairs, kind.frozen, task, run_config)
-        arrays |= {f"aligned/{name}": values for name, values in aligned.pop("arrays").items()}
+        aligned = measure_paths(run, f"aligned-{name}", matched, pairs, kind.frozen, task, run_config)
+        arrays |= {f"aligned/{array}": values for array, values in aligned.pop("arrays").items()}
         entry["aligned"] = aligned
     test = entry["barrier"]["test"]["loss"]["midpoint"]
-    print(f"{arch}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)
+    print(f"{name}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)
     return entry, arrays
 
 

@@ -94,8 +94,13 @@ def train_networks(
     seeds: SeedConfig,
     placement: Placement,
     phase: str = "train",
+    has_own_masks: bool = False,
 ) -> TrainState:
     """Train one network a seed, resuming what the run directory holds; some may fail.
+
+    Parameters
+    ----------
+    frozen : constants, the same for all networks; with ``has_own_masks`` leaves [seed, ...].
 
     Returns
     -------
@@ -109,7 +114,8 @@ def train_networks(
         If every seed's loss leaves the finite numbers.
     """
     num_seeds, steps_per_epoch = placement.size, _steps_per_epoch(config, len(dataset.train.targets))
-    shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    one = jax.tree.map(lambda leaf: leaf[0], frozen) if has_own_masks else frozen
+    shape = jax.eval_shape(model.init, jax.random.key(0), one)
     require_space(run.path, 10 * num_seeds * trees.num_bytes(shape))
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
@@ -128,6 +134,7 @@ def train_networks(
         max(1, STEPS_PER_CHUNK // steps_per_epoch),
         may_fail=True,
         phase=phase,
+        has_own_masks=has_own_masks,
     )
 
 

@@ -1,6 +1,6 @@
 """From a configuration and shapes to a :class:`~asymjax.types.Model`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from asymjax.models.asymmetry import METHODS
 from asymjax.models.asymmetry.method import Layer, Method
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
-from asymjax.types import Array, Frozen, Key, Model, Params, Position
+from asymjax.types import Array, Feeds, Frozen, Key, Model, Params, Position
 
 DEFAULT_PRIOR = PosteriorConfig()
 
@@ -45,6 +45,12 @@ def choose(registry: dict[str, Any], name: str, what: str) -> Any:
     if name not in registry:
         raise InputError(f"unknown {what} {name!r}, choose from {', '.join(registry)}")
     return registry[name]
+
+
+def _bias_of(kernel: str, params: Mapping[str, Any], feeds: Feeds) -> str:
+    """Return the path of the bias beside a kernel, else of that of the norm after it, or nothing."""
+    layer = kernel.removesuffix("/kernel")
+    return next((path for path in (f"{layer}/bias", f"{feeds.get(layer)}/bias") if path in params), "")
 
 
 def _in_order(tree: dict[str, Any], prefix: str = "") -> list[str]:
@@ -101,7 +107,13 @@ def anatomy(
     params = {path: shapes[path] for path in order}
     kernels = [path for path in order if path.endswith("/kernel")]
     layers = [
-        Layer(path, params[path].shape, path == kernels[-1], prior.scale_of(path, params[path].shape))
+        Layer(
+            path,
+            params[path].shape,
+            path == kernels[-1],
+            prior.scale_of(path, params[path].shape),
+            _bias_of(path, params, backbone.feeds(config)),
+        )
         for path in kernels
     ]
     return Anatomy(params, {layer.path: layer for layer in method.settle(config, layers)}, sites)
@@ -130,13 +142,21 @@ def build_model(
     activation = ACTIVATIONS[config.activation]
 
     def freeze(mask_key: Key, fixed_scale: Any = 1.0) -> Frozen:
-        frozen = {
-            path: method.freeze_kernel(rng.named_key(mask_key, path), layer, fixed_scale)
-            for path, layer in body.layers.items()
-        } | {
-            site: method.freeze_gate(rng.named_key(mask_key, site), config, width, fixed_scale)
-            for site, width in body.sites.items()
-        }
+        frozen = (
+            {
+                path: method.freeze_kernel(rng.named_key(mask_key, path), layer, fixed_scale)
+                for path, layer in body.layers.items()
+            }
+            | {
+                layer.bias: method.freeze_bias(rng.named_key(mask_key, layer.bias), layer, fixed_scale)
+                for layer in body.layers.values()
+                if layer.bias
+            }
+            | {
+                site: method.freeze_gate(rng.named_key(mask_key, site), config, width, fixed_scale)
+                for site, width in body.sites.items()
+            }
+        )
         return trees.unflatten({path: constants for path, constants in frozen.items() if constants is not None})
 
     def constants_of(frozen: Frozen, path: str) -> dict[str, Array] | None:

@@ -47,6 +47,7 @@ class Structure(NamedTuple):
     spec : see ``Model.permutation_spec``.
     feeds : see ``Model.feeds``.
     fixed : kernel path -> fixed values, kernel shape, NaN where an entry is free.
+    biases : path of a bias that is fixed -> its values [units].
     gates : activation site -> gate [width, width] in place of the activation, indexed (input, output).
     """
 
@@ -54,6 +55,7 @@ class Structure(NamedTuple):
     spec: PermutationSpec
     feeds: Feeds
     fixed: dict[str, np.ndarray]
+    biases: dict[str, np.ndarray]
     gates: dict[str, np.ndarray]
 
     def is_norm(self, layer: str) -> bool:
@@ -61,8 +63,8 @@ class Structure(NamedTuple):
         return f"{layer}/scale" in self.spec
 
     def fed_by(self, path: str) -> str:
-        """Return the norm or activation site that a kernel feeds, empty where it feeds neither."""
-        return self.feeds.get(path.removesuffix("/kernel"), "")
+        """Return the norm or activation site that a kernel or bias feeds, empty where it feeds neither."""
+        return self.feeds.get(path.rpartition("/")[0], "")
 
     def has_layer_norm(self, path: str) -> bool:
         """Say whether a norm over the units alone follows this dense kernel; after a convolution it has pixels too."""
@@ -73,19 +75,22 @@ def structure_of(model: Model, frozen: Frozen, activation: str) -> Structure:
     """Gather what decides on symmetries; where entries are no coordinates (syre), nothing of them is fixed."""
     zero = {path: np.zeros(param.shape, np.float32) for path, param in trees.flatten(model.params_shape).items()}
     fixed = {path: np.full(array.shape, np.nan) for path, array in zero.items() if path.endswith("/kernel")}
+    biases = {}
     if model.free_mask is not None:
         values = trees.flatten(model.merge(model.split(trees.unflatten(zero), frozen), frozen))
         is_free = trees.flatten(model.free_mask(frozen))
         # Adding zero turns -0 into 0.
         fixed = {path: np.where(is_free[path], np.nan, np.asarray(values[path]) + 0.0) for path in fixed}
+        biases = {path: np.asarray(values[path]) for path in values if path not in fixed and not is_free[path].any()}
     constants = trees.flatten(frozen)
     gates = {path.removesuffix("/gate"): np.asarray(constants[path]) for path in constants if path.endswith("/gate")}
-    return Structure(activation, model.permutation_spec, model.feeds, fixed, gates)
+    return Structure(activation, model.permutation_spec, model.feeds, fixed, biases, gates)
 
 
 def unbroken(structure: Structure) -> Structure:
     """Return the structure of the same network with nothing fixed and no gates."""
-    return structure._replace(fixed={path: np.full_like(v, np.nan) for path, v in structure.fixed.items()}, gates={})
+    free = {path: np.full_like(values, np.nan) for path, values in structure.fixed.items()}
+    return structure._replace(fixed=free, biases={}, gates={})
 
 
 def count_symmetries(structure: Structure) -> dict[str, Counts]:
@@ -115,7 +120,7 @@ def _bias_shifts(structure: Structure) -> Counts:
         widths |= zip(structure.spec[path], values.shape, strict=True)
     biases = defaultdict(list)
     for layer, place in structure.feeds.items():
-        if f"{layer}/bias" in structure.spec:
+        if f"{layer}/bias" in structure.spec.keys() - structure.biases.keys():
             biases[place].append(structure.spec[f"{layer}/bias"][0])
     return {place: (len(names) - 1) * widths[names[0]] + structure.is_norm(place) for place, names in biases.items()}
 
@@ -137,11 +142,14 @@ def _permutations(structure: Structure) -> Counts:
         for axis, name in enumerate(structure.spec[path]):
             if name is not None:
                 rows[name].append(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1))
+    for path, values in structure.biases.items():
+        rows[structure.spec[path][0] or ""].append(values[:, None])
     for site, gate in structure.gates.items():
         squares[structure.spec[site][0] or ""].append(gate)
     return {
         name: sum(math.lgamma(len(units) + 1) for units in _interchangeable(np.concatenate(arrays, 1), squares[name]))
         for name, arrays in rows.items()
+        if name
     }
 
 
@@ -197,6 +205,7 @@ def _scalings(structure: Structure, units_scale: bool) -> tuple[Counts, Counts]:
     """
     owner, nodes = _nodes(structure, units_scale)
     ties = [_ties(structure, path, nodes) for path in structure.fixed]
+    ties += [_bias_ties(structure, path, nodes) for path in structure.biases]
     for site, gate in structure.gates.items():
         pinned = nodes[structure.spec[site][0] or ""][gate.any(axis=1)]
         ties.append(np.stack([pinned, np.zeros_like(pinned)]))
@@ -247,3 +256,14 @@ def _ties(structure: Structure, path: str, nodes: dict[str, np.ndarray]) -> np.n
     # scaling. Without such shifts the value that stays put is zero, here as the padding.
     pinned = np.fmax.reduce(by_input, axis=1) > np.fmin.reduce(by_input, axis=1)
     return np.stack([inputs[pinned], np.broadcast_to(nodes[place], pinned.sum())])
+
+
+def _bias_ties(structure: Structure, path: str, nodes: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the ties [2, ties] that a fixed bias makes to the factor 1; a norm undoes a common shift of biases."""
+    values, place = structure.biases[path], structure.fed_by(path)
+    if structure.is_norm(place):
+        pinned = nodes[place][: int(values.max() > values.min())]
+    else:
+        units = nodes.get((place and structure.spec[path][0]) or "", np.zeros(len(values), int))
+        pinned = units[values != 0]
+    return np.stack([pinned, np.zeros_like(pinned)])

@@ -51,7 +51,7 @@ class ConnectivityRun(NamedTuple):
 
     @property
     def kinds(self) -> dict[str, dict[str, Any]]:
-        """Entry of each kind of networks in the summary, by its method."""
+        """Entry of each kind of networks in the summary, by its name."""
         return self.summary["kinds"]
 
     @property
@@ -90,20 +90,20 @@ def plot_curves(run: ConnectivityRun) -> Figure:
     rows = figure.subplots(len(SPLITS), len(run.metrics), sharex=True, sharey="col", squeeze=False)
     for (split, split_name), row in zip(SPLITS.items(), rows, strict=True):
         for (metric, metric_name), axes in zip(run.metrics.items(), row, strict=True):
-            for arch in run.kinds:
-                _draw_curve(axes, run, arch, f"{split}/{metric}")
+            for arch, color in style.kind_colors(run.kinds).items():
+                _draw_curve(axes, run, arch, f"{split}/{metric}", color)
             unit = "" if metric == "accuracy" else UNITS[run.summary["task"]]
             axes.set_title(f"{split_name} {metric_name}{unit}")
     for axes in rows[-1]:
         axes.set_xlabel("place on the path")
         axes.set_xlim(0, 1)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "1/4", "1/2", "3/4", "1"])
-    figure.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(run.kinds))
+    figure.legend(*rows[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(run.kinds), 5))
     return figure
 
 
-def _draw_curve(axes: Axes, run: ConnectivityRun, arch: str, name: str) -> None:
-    points, color = run.arrays["points"], style.ARCH_COLORS[arch]
+def _draw_curve(axes: Axes, run: ConnectivityRun, arch: str, name: str, color: str) -> None:
+    points = run.arrays["points"]
     mean, low, high = (run.arrays[f"{arch}/{name}/curve_{kind}"] for kind in ("mean", "low", "high"))
     axes.fill_between(points, low, high, color=color, alpha=0.15, linewidth=0)
     axes.plot(points, mean, color=color, label=arch)

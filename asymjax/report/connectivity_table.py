@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from asymjax.report.connectivity import ConnectivityRun
+from asymjax.report.controls import variance_table
 from asymjax.report.published import BARRIERS, SOURCE, Published, is_published_model, what_differs
 from asymjax.report.table import Table, number
 
@@ -18,6 +19,7 @@ BARRIER_NOTE = (
     "between the ends. Recalibrated: each network on the path with its best softmax temperature."
 )
 ALIGNED_NOTE = " Aligned: after permuting the units of one network of each pair to match the other."
+CORRUPTION_NOTE = "Test: as they are. Each corruption has one fixed strength, see asymjax/data/corruptions.py."
 ACCURACY_NOTE = "As above; how far accuracy falls below the straight line between the ends."
 NETWORK_NOTE = (
     "Means over networks. Distance: Euclidean, of the weights of a pair, plus or minus as above. Average: one network "
@@ -83,12 +85,15 @@ NETWORKS: dict[str, Cell] = {
 
 def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     """Compare the kinds of a run, and where the paper has the same model, each with its published number."""
-    rows = run.summary["num_measured_rows"]
+    rows = rows_measured(run)
     note = BARRIER_NOTE + (ALIGNED_NOTE if any(kind["aligned"] for kind in run.kinds.values()) else "")
     note += f" Rows: {rows['test']:,} to test, {rows['train']:,} of training."
     tables = [Table("Barriers of the loss", note, *_by_kind(run, LOSS))]
     if "accuracy" in run.metrics:
         tables.append(Table("Fall of accuracy", ACCURACY_NOTE, *_by_kind(run, ACCURACY)))
+    tables += _robustness_tables(run)
+    if variance := variance_table(run):
+        tables.append(variance)
     excluded = [
         f"{arch} seed {name}, {why}" for arch, kind in run.kinds.items() for name, why in kind["excluded"].items()
     ]
@@ -97,6 +102,26 @@ def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     if is_published_model(run.record["config"]):
         tables.append(_published_table(run))
     return tables
+
+
+def _robustness_tables(run: ConnectivityRun) -> list[Table]:
+    corruptions = [split for split in rows_measured(run) if split not in ("train", "test")]
+    if not corruptions:
+        return []
+    cells: dict[str, dict[str, Cell]] = {"barrier": {}, "accuracy": {}}
+    for split in ["test", *corruptions]:
+        cells["barrier"][split] = _barrier(split, "loss", "midpoint")
+        cells["accuracy"][split] = _mean(split, "accuracy")
+    tables = [Table("Midpoint barriers on corrupted test rows", CORRUPTION_NOTE, *_by_kind(run, cells["barrier"]))]
+    if "accuracy" in run.metrics:
+        note = f"Means over networks. {CORRUPTION_NOTE}"
+        tables.append(Table("Accuracy on corrupted test rows", note, *_by_kind(run, cells["accuracy"])))
+    return tables
+
+
+def rows_measured(run: ConnectivityRun) -> dict[str, int]:
+    """Return how many rows of each split were measured."""
+    return run.summary["num_measured_rows"]
 
 
 def _by_kind(run: ConnectivityRun, columns: Mapping[str, Cell]) -> tuple[list[str], list[list[str]]]:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from asymjax.report import style
 from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves
+from asymjax.report.controls import plot_varied, varied_setting
 from asymjax.report.convergence import plot_convergence, plot_traces
 from asymjax.report.predictive import (
     plot_confusion,
@@ -39,7 +40,12 @@ CONNECTIVITY_FIGURES: dict[str, Callable[[ConnectivityRun], Figure]] = {
     "curves": plot_curves,
     "barriers": plot_barriers,
 }
-"""Figures of linear connectivity, by name of file."""
+"""Figures of every run of linear connectivity, by name of file."""
+
+
+def connectivity_figures(run: ConnectivityRun) -> dict[str, Callable[[ConnectivityRun], Figure]]:
+    """Return the figures that a run of linear connectivity has, by name of file."""
+    return CONNECTIVITY_FIGURES | ({"varied": plot_varied} if varied_setting(run) else {})
 
 
 @style.styled

@@ -39,10 +39,10 @@ BARRIERS = (
 
 
 def is_published_model(config: Mapping[str, Any]) -> bool:
-    """Say whether a run's configuration (of config.json) has the paper's data set and model."""
+    """Say whether a run's configuration (of config.json) has the paper's data set, and its model in plain kinds."""
     expected = _as_json(MODEL)
-    models = [{**model, "arch": MODEL.arch, "mask_seed": MODEL.mask_seed} for model in config["models"].values()]
-    return config["data"]["dataset"] == "mnist" and all(model == expected for model in models)
+    models = [{**kind["model"], "arch": MODEL.arch, "mask_seed": MODEL.mask_seed} for kind in _plain_kinds(config)]
+    return bool(models) and config["data"]["dataset"] == "mnist" and all(model == expected for model in models)
 
 
 def what_differs(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list[str]:
@@ -56,7 +56,7 @@ def what_differs(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list
     expected = _as_json(OPTIMIZER)
     found = [
         f"{name} {recipe[name]} instead of {expected[name]}"
-        for recipe in _recipes(config)
+        for recipe in (kind["optimizer"] for kind in _plain_kinds(config))
         for name in expected
         if recipe[name] != expected[name]
     ]
@@ -70,11 +70,9 @@ def what_differs(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list
     ]
 
 
-def _recipes(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return how the networks were trained, here or in the sweeps that they were read from."""
-    if "sweeps" not in config:
-        return [config["optimizer"]]
-    return [sweep["optimizer"] for members in config["sweeps"].values() for sweep in members.values()]
+def _plain_kinds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how networks were made of the kinds that are a published method, with nothing varied."""
+    return [config["kinds"][name] for name in dict.fromkeys(row.arch for row in BARRIERS) if name in config["kinds"]]
 
 
 def _as_json(config: Any) -> dict[str, Any]:

@@ -1,8 +1,12 @@
 """One look for all figures: sizes, type, colours, and the axes and marks that recur."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -17,7 +21,20 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
 
 CHAINS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 SPACE_COLORS = {"function_space": BLUE, "weight_space": VERMILLION}
-ARCH_COLORS = {"standard": BLACK, "w_asym": BLUE, "sigma_asym": VERMILLION, "pruned": ORANGE, "syre": GREEN}
+ARCH_COLORS = {
+    "standard": BLACK,
+    "w_asym": BLUE,
+    "sigma_asym": VERMILLION,
+    "pruned": ORANGE,
+    "syre": GREEN,
+    "fixed_bias": SKY,
+}
+CONTROL_COLORS = {
+    "different_masks": PURPLE,
+    "w_asym_start": "#117733",
+    "small_standard": "#999999",
+    "random_features": "#332288",
+}
 PREDICTOR_COLORS = {"posterior": BLUE, "ensemble": GREEN, "map": ORANGE}
 
 styled = matplotlib.rc_context(
@@ -79,6 +96,22 @@ def mark(axes: Axes, *places: float) -> None:
     """Draw thin vertical lines at thresholds."""
     for place in places:
         axes.axvline(place, color=GREY, linewidth=0.7, linestyle=DASHES, zorder=0)
+
+
+def kind_colors(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return a colour a kind of networks: its method's, the lighter the earlier where a setting varies.
+
+    Parameters
+    ----------
+    kinds : name -> entry of summary.json, with ``arch`` and ``varied``.
+    """
+    colors = {}
+    for name, kind in kinds.items():
+        siblings = [other for other, entry in kinds.items() if entry.get("varied") and entry["arch"] == kind["arch"]]
+        strength = (siblings.index(name) + 1) / len(siblings) if name in siblings else 1.0
+        color = np.array(to_rgb(CONTROL_COLORS.get(name) or ARCH_COLORS[kind["arch"]]))
+        colors[name] = to_hex(1 - (0.3 + 0.7 * strength) * (1 - color))
+    return colors
 
 
 def new_figure(width: float, height: float, *title: str) -> Figure:

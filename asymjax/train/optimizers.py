@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 
+import jax
 import optax
 
 from asymjax.config import OptimizerConfig
 from asymjax.errors import InputError
+from asymjax.types import Position, PyTree
+
+OUTPUT = "output"
 
 OPTIMIZERS: dict[str, Callable[[optax.Schedule, float], optax.GradientTransformation]] = {
     "adamw": lambda rate, decay: optax.adamw(rate, weight_decay=decay),
@@ -41,6 +45,15 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     if config.weight_decay and config.optimizer not in ("adamw", "lamb"):
         raise InputError(f"{config.optimizer} has no weight decay (weight_decay = {config.weight_decay}); use adamw")
     optimizer = OPTIMIZERS[config.optimizer](make_schedule(config, num_steps), config.weight_decay)
-    if config.clip_norm is None:
+    if config.clip_norm is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+    if config.trained == "all":
         return optimizer
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optimizer)
+    # Before the optimizer, so that clipping does not see what rests; after it, because of weight decay.
+    rest = optax.masked(optax.set_to_zero(), _is_hidden)
+    return optax.chain(rest, optimizer, rest)
+
+
+def _is_hidden(position: Position) -> PyTree:
+    """Return which leaves do not belong to the output layer."""
+    return {name: jax.tree.map(lambda _, name=name: name != OUTPUT, layer) for name, layer in position.items()}

@@ -35,6 +35,7 @@ def run_sweep(
     epochs_per_chunk: int,
     may_fail: bool = False,
     phase: str = "train",
+    has_own_masks: bool = False,
 ) -> TrainState:
     """Train one network a seed, resuming what the run directory holds.
 
@@ -43,7 +44,7 @@ def run_sweep(
     run : the run directory.
     trainer : training of one network.
     init_keys, keys : [seed] keys of the initial positions and of the order of the rows.
-    frozen : constants, the same for all seeds.
+    frozen : constants, the same for all seeds; with ``has_own_masks`` leaves [seed, ...].
     data : training rows.
     placement : where the networks run.
     num_epochs : passes over the rows.
@@ -61,11 +62,12 @@ def run_sweep(
         If a loss leaves the finite numbers (any seed's, or with ``may_fail`` every seed's); names seeds and steps.
     """
     epochs = chunk_size(num_epochs, epochs_per_chunk)
-    init = jax.jit(map_leading(trainer.init, placement, [True, False], AXIS))
-    advance = map_leading(partial(_advance, trainer, epochs), placement, [True, True, False, False], AXIS)
+    init = jax.jit(map_leading(trainer.init, placement, [True, has_own_masks], AXIS))
+    advance = map_leading(partial(_advance, trainer, epochs), placement, [True, True, has_own_masks, False], AXIS)
     put_shared = partial(parallel.put, placement=placement, is_mapped=False, axis=AXIS)
     put_seeds = partial(parallel.put, placement=placement, is_mapped=True, axis=AXIS)
-    init_keys, keys, frozen = put_seeds(init_keys), put_seeds(keys), put_shared(frozen)
+    init_keys, keys = put_seeds(init_keys), put_seeds(keys)
+    frozen = put_seeds(frozen) if has_own_masks else put_shared(frozen)
     data = put_shared(Split(*map(jnp.asarray, data)))
     shapes = parallel.abstract(jax.eval_shape(init, init_keys, frozen), placement, is_mapped=True, axis=AXIS)
     compiled = compile_ahead(run, advance, keys, shapes, frozen, data, donate=(1,))

@@ -164,7 +164,7 @@ def test_permuting_units_keeps_standard_networks_and_changes_asymmetric_ones(cas
     else:
         assert_close(moved, outputs)
     is_changed = np.abs(projected - outputs).max() > CHANGED_BY_PERMUTING
-    assert is_changed == (case.arch in ("w_asym", "pruned", "sigma_asym"))
+    assert is_changed == (case.arch in ("w_asym", "pruned", "sigma_asym", "fixed_bias"))
 
 
 CHECKSUMS_OF_ALL = """

@@ -102,6 +102,7 @@ def network(arch, backbone, num_fixed, input_shape, activation, norm):
         ("w_asym", "tanh", {"permutations", "unit_sign_flips", "layer_rescalings", "layer_sign_flips", "row_shifts"}),
         ("sigma_asym", "relu", {"permutations", "unit_rescalings"}),
         ("sigma_asym", "tanh", {"permutations", "unit_sign_flips"}),
+        ("fixed_bias", "relu", {"permutations", "layer_rescalings", "layer_sign_flips", "bias_shifts"}),
     ],
 )
 def test_methods_remove_what_they_are_said_to(arch, activation, removed):
@@ -150,6 +151,8 @@ def num_flat_directions(model, frozen, input_shape):
         ("sigma_asym", "mlp", (), (4,), "relu", "layer", (0, 2, 4 + 6, 2)),
         ("pruned", "mlp", (2, 1, 2), (4,), "relu", "layer", (11, 2, 1, 2)),
         ("w_asym", "mlp", (2, 1, 2), (4,), "relu", "none", (0, 0, 0, 0)),
+        ("fixed_bias", "mlp", (), (4,), "relu", "none", (0, 0, 0, 0)),
+        ("fixed_bias", "mlp", (), (4,), "relu", "layer", (11, 0, 4 + 6, 0)),
         # With nothing fixed before and after, units that fixed weights tie together scale together.
         ("w_asym", "mlp", (0, 2, 0), (4,), "relu", "none", (1, 1, 0, 0)),
         # One fixed weight an input pins nothing before a LayerNorm; two tie the unit to the whole layer.
@@ -186,7 +189,7 @@ def test_permutations_are_the_automorphisms_of_what_is_fixed():
             for path, shape, share in zip(spec, [(3, 4), (4, 4), (4, 2)], shares, strict=True)
         }
         labels = [np.nan_to_num(values, nan=np.inf) for values in fixed.values()]
-        log_order = sum(count_symmetries(Structure("relu", spec, {}, fixed, {}))["permutations"].values())
+        log_order = sum(count_symmetries(Structure("relu", spec, {}, fixed, {}, {}))["permutations"].values())
         orders.append(len(automorphisms(labels)))
         assert math.exp(log_order) == pytest.approx(orders[-1])
     assert {1, 2, 24, 576} <= set(orders)
@@ -209,7 +212,7 @@ def test_recurrent_kernels_and_gates_leave_the_swaps_that_leave_them(between, or
     free = {"input/kernel": np.full((3, 4), np.nan), "output/kernel": np.full((4, 2), np.nan)}
     nothing, something = np.full((4, 4), np.nan), np.where(between == 0, np.nan, between)
     for recurrent, gates in ((something, {}), (nothing, {"act": between})):
-        structure = Structure("relu", spec, {}, free | {"recurrent/kernel": recurrent}, gates)
+        structure = Structure("relu", spec, {}, free | {"recurrent/kernel": recurrent}, {}, gates)
         assert math.exp(sum(count_symmetries(structure)["permutations"].values())) == pytest.approx(order)
 
 

@@ -194,8 +194,13 @@ def write_connectivity(
     }
     config = {
         "data": {"dataset": dataset, "data_seed": 0},
-        "models": {arch: asdict(model or ModelConfig()) | {"arch": arch} for arch in archs},
-        "optimizer": asdict(OptimizerConfig(weight_decay=0.03)),
+        "kinds": {
+            arch: {
+                "model": asdict(model or ModelConfig()) | {"arch": arch},
+                "optimizer": asdict(OptimizerConfig(weight_decay=0.03)),
+            }
+            for arch in archs
+        },
     }
     if edit:
         edit(summary, config)

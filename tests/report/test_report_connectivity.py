@@ -141,7 +141,7 @@ def test_published_numbers_stand_beside_the_same_model_alone(make_connectivity):
         for arch, (mean, low, high) in midpoints.items():
             statistics = {"mean": mean, "std": 0.03, "low": low, "high": high}
             summary["kinds"][arch]["barrier"]["test"]["loss"]["midpoint"] = statistics
-        config["optimizer"]["num_epochs"] = 5
+        config["kinds"]["standard"]["optimizer"]["num_epochs"] = 5
 
     path = make_connectivity(dataset="mnist", model=PAPER_MODEL, edit=settle)
     rows = [list(row.values()) for row in tables_of(path)["Beside the paper"]]
@@ -153,14 +153,6 @@ def test_published_numbers_stand_beside_the_same_model_alone(make_connectivity):
     ]
     note = connectivity_tables(read_connectivity(path))[-1].note
     assert "What was different here: num_epochs 5 instead of 25; " in note and "weight_decay" not in note
-
-
-def test_recipes_of_sweeps_are_compared_with_the_papers(make_connectivity):
-    def edit(summary, config):
-        config["sweeps"] = {"w_asym": {"0": {"optimizer": config.pop("optimizer") | {"batch_size": 128}}}}
-
-    path = make_connectivity(dataset="mnist", model=PAPER_MODEL, edit=edit)
-    assert "batch_size 128 instead of 64" in connectivity_tables(read_connectivity(path))[-1].note
 
 
 def test_the_terminal_shows_every_cell(make_connectivity):

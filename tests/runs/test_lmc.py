@@ -150,7 +150,7 @@ def test_a_run_that_is_killed_at_random_ends_as_if_it_never_was(finished, python
 def test_another_configuration_is_refused(finished, python):
     done = python(SCRIPT, *WORDS, "--run-dir", finished[0], "--num-points", "7", "--mask-seed", "1", check=False)
     assert done.returncode == INPUT_EXIT
-    assert "  connectivity/num_points: 5 -> 7\n  models/standard/mask_seed: 0 -> 1\n" in done.stderr
+    assert "  connectivity/num_points: 5 -> 7\n  kinds/standard/model/mask_seed: 0 -> 1\n" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ class Layer(NamedTuple):
     shape : kernel shape; the last axis counts the units, the others are the fan-in.
     is_last : whether its units are the network's outputs.
     prior_scale : standard deviation that the prior gives to its entries.
+    bias : parameter path of the bias of its units, its own or that of the norm after it; empty if there is none.
     num_fixed : fixed inputs of each unit (fixed input channels for ``filter_subsets``).
     fixed_scale : standard deviation of what is fixed, before the multiplier that ``freeze`` takes.
     mask_kind : see ``ModelConfig.mask_kind``.
@@ -31,6 +32,7 @@ class Layer(NamedTuple):
     shape: tuple[int, ...]
     is_last: bool
     prior_scale: float
+    bias: str
     num_fixed: int = 0
     fixed_scale: float = 0.0
     mask_kind: str = "random_subsets"
@@ -74,6 +76,7 @@ class Method(NamedTuple):
     settle : (config, layers) -> layers with ``num_fixed`` and ``fixed_scale`` filled in; raises InputError on
         settings that cannot be met.
     freeze_kernel : (key, layer, fixed_scale) -> constants of one kernel, or None to leave that kernel plain.
+    freeze_bias : the same of the bias of the layer's units; what follows then takes biases, too.
     merge_kernel : (leaf, constants) -> kernel; affine in the leaf, which is None where nothing is free.
     split_kernel : (kernel, constants) -> leaf, or None where nothing is free.
     init_kernel : (kernel, constants) -> leaf of a fresh network whose plain initialisation is ``kernel``.
@@ -86,6 +89,7 @@ class Method(NamedTuple):
 
     settle: Callable[[ModelConfig, list[Layer]], list[Layer]] = _settle
     freeze_kernel: Callable[[Key, Layer, Any], Constants | None] = _leave_kernel
+    freeze_bias: Callable[[Key, Layer, Any], Constants | None] = _leave_kernel
     merge_kernel: Callable[[Any, Constants], Array] = _same  # type: ignore[assignment]
     split_kernel: Callable[[Array, Constants], Array | None] = _same
     init_kernel: Callable[[Array, Constants], Array | None] = _same
