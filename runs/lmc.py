@@ -67,6 +67,13 @@ PAPER = Config(
     optimizer=OptimizerConfig(weight_decay=0.03, num_epochs=25),
     num_seeds=8,
 )
+RESNET = Config(
+    data=DataConfig("cifar10"),
+    model=PlainModelConfig(**vars(MODEL_PRESETS["paper_resnet20_w1"])),
+    # The paper's learning rate grows by 1.259 an epoch for 20 epochs of 351 steps; here it grows by the same step each.
+    optimizer=OptimizerConfig("adam", learning_rate=1e-2, warmup_steps=7020, num_epochs=100, batch_size=128),
+    num_seeds=4,
+)
 PRESETS = {
     "default": DEFAULT,
     "smoke": replace(
@@ -78,6 +85,12 @@ PRESETS = {
     ),
     "mnist_mlp": PAPER,
     "mnist_mlp_short": replace(PAPER, optimizer=replace(PAPER.optimizer, num_epochs=5)),
+    "resnet20_w1": RESNET,
+    "resnet20_w8": replace(
+        RESNET,
+        model=PlainModelConfig(**vars(MODEL_PRESETS["paper_resnet20_w8"])),
+        optimizer=replace(RESNET.optimizer, num_epochs=50),
+    ),
 }
 
 

@@ -160,6 +160,8 @@ def test_another_configuration_is_refused(finished, python):
         (["--num-seeds", "1"], "num_seeds is 1; a pair needs two networks"),
         (["--num-train-rows", "0"], "num_train_rows is 0; give at least 1"),
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),
+        (["--corruptions", "fog"], "unknown corruption 'fog', choose from noise"),
+        (["--vary", "width"], "vary is width and values are (); give both or neither"),
         (["--sweeps", "nowhere"], "nowhere/config.json does not exist"),
     ],
 )
@@ -175,6 +177,31 @@ def test_regression_has_losses_alone(python, tmp_path):
     assert kind["barrier"]["test"].keys() == {"loss"}
     assert np.isnan(kind["barrier"]["test"]["loss"]["midpoint"]["low"])  # One pair has no interval.
     assert "accuracy" not in done.stdout and "nan" not in done.stdout
+
+
+def test_residual_networks_connect_and_align(python, tmp_path):
+    """A tiny version of the presets for CIFAR: residual streams are permuted together in every stage."""
+    network = ["--backbone", "resnet", "--depth", "8", "--width-multiplier", "0.125", "--activation", "relu"]
+    words = [*WORDS, *network, "--num-seeds", "3", "--num-epochs", "1", "--archs", "standard", "--num-points", "3"]
+    path = run_directory(python(SCRIPT, *words, "--controls", "small_standard", "--out", tmp_path))
+    kinds = results.read_json(path / "summary.json")["kinds"]
+    assert kinds["small_standard"]["num_trainable"] < kinds["standard"]["num_trainable"]
+    distances = {name: (kind["distance"]["mean"], kind["aligned"]["distance"]["mean"]) for name, kind in kinds.items()}
+    assert all(aligned < apart for apart, aligned in distances.values())
+
+
+def test_controls_and_settings_that_vary_are_kinds(python, tmp_path):
+    words = [*WORDS, "--num-seeds", "3", "--num-epochs", "1", "--archs", "w_asym", "--corruptions", "noise"]
+    kinds = ["--controls", "different_masks", "--vary", "mask_seed", "--values", "0", "1"]
+    done = python(SCRIPT, *words, *kinds, "--out", tmp_path)
+    summary = results.read_json(run_directory(done) / "summary.json")
+    assert list(summary["kinds"]) == ["w_asym-mask_seed-0", "w_asym-mask_seed-1", "different_masks"]
+    assert [kind["varied"] for kind in summary["kinds"].values()] == [["mask_seed", 0], ["mask_seed", 1], None]
+    assert summary["num_measured_rows"]["noise"] == summary["num_rows"]["test"]
+    for words in ("Variance of the barrier", "Accuracy on corrupted test rows"):
+        assert words in done.stdout
+    report = python(ROOT / "runs" / "report.py", run_directory(done))
+    assert (run_directory(report) / "varied.png").exists()
 
 
 # Finished sweeps
