@@ -92,8 +92,6 @@ def corrupt(split: Split, name: str, seed: int = 0) -> Split:
         raise InputError(f"unknown corruption {name!r}, choose from {', '.join(CORRUPTIONS)}")
     inputs = np.asarray(split.inputs)
     if inputs.ndim != 4 and name not in NEED_NO_IMAGE:
-        raise InputError(
-            f"{name} corrupts images, and these inputs have shape {inputs.shape[1:]}; give noise alone"
-        )
+        raise InputError(f"{name} corrupts images, and these inputs have shape {inputs.shape[1:]}; give noise alone")
     rows = (CORRUPTIONS[name](row, np.random.default_rng((seed, i))) for i, row in enumerate(inputs))
     return Split(np.stack([row.astype(np.float32) for row in rows]), split.targets)

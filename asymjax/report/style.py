@@ -110,7 +110,7 @@ def kind_colors(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
         siblings = [other for other, entry in kinds.items() if entry.get("varied") and entry["arch"] == kind["arch"]]
         strength = (siblings.index(name) + 1) / len(siblings) if name in siblings else 1.0
         color = np.array(to_rgb(CONTROL_COLORS.get(name) or ARCH_COLORS[kind["arch"]]))
-        colors[name] = to_hex(1 - (0.3 + 0.7 * strength) * (1 - color))
+        colors[name] = to_hex(tuple((1 - (0.3 + 0.7 * strength) * (1 - color)).tolist()))
     return colors
 
 
