@@ -17,7 +17,14 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY = (
 
 CHAINS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 SPACE_COLORS = {"function_space": BLUE, "weight_space": VERMILLION}
-ARCH_COLORS = {"standard": BLACK, "w_asym": BLUE, "sigma_asym": VERMILLION, "pruned": ORANGE, "syre": GREEN}
+ARCH_COLORS = {
+    "standard": BLACK,
+    "w_asym": BLUE,
+    "sigma_asym": VERMILLION,
+    "w_sigma_asym": PURPLE,
+    "pruned": ORANGE,
+    "syre": GREEN,
+}
 PREDICTOR_COLORS = {"posterior": BLUE, "ensemble": GREEN, "map": ORANGE}
 
 styled = matplotlib.rc_context(
