@@ -17,11 +17,11 @@ class DataConfig:
     """Which data, and how it is split."""
 
     dataset: str = "digits"
-    """Embedded: digits, diabetes, breast_cancer, wine, mnist5k. From files: mnist, cifar10, cifar100,
-    uci/NAME or uci/NAME/SPLIT, table/FILE."""
+    """Embedded: digits, diabetes, breast_cancer, wine, mnist5k, digits_graph. From files: mnist, cifar10, cifar100,
+    planetoid/NAME, uci/NAME or uci/NAME/SPLIT, table/FILE. Graphs: digits_graph, planetoid/."""
     data_dir: Path | None = None
     """Folder with the files of a dataset that is not embedded, or with a folder of its usual name (mnist,
-    cifar-10-batches-bin, uci)."""
+    cifar-10-batches-bin, planetoid, uci)."""
     data_seed: int = 0
     """Seed of the split and the order of the rows."""
 
@@ -31,20 +31,22 @@ class ModelConfig:
     """A backbone, and the method that breaks its symmetries."""
 
     arch: str = "standard"
-    """Symmetry-breaking method: standard, w_asym, pruned, sigma_asym, syre, fixed_bias."""
+    """Symmetry-breaking method: standard, w_asym, pruned, sigma_asym, w_sigma_asym (w_asym with the gates of
+    sigma_asym), syre, fixed_bias."""
     backbone: str = "mlp"
-    """Network family: mlp, cnn, resnet, rnn (gated recurrent units over the rows of an image)."""
+    """Network family: mlp, cnn, resnet, rnn (gated recurrent units over the rows of an image), gcn (for graphs)."""
     widths: tuple[int, ...] = (32, 32)
-    """Units of each hidden layer (mlp, rnn) or channels of each convolution (cnn)."""
+    """Units of each hidden layer (mlp, rnn, gcn) or channels of each convolution (cnn)."""
     depth: int = 20
     """Layers of a resnet, 6 n + 2: 8, 14, 20, ..., 110."""
     width_multiplier: float = 1.0
     """Multiple of the 16, 32 and 64 channels of a resnet's three stages."""
-    norm: Literal["none", "layer"] = "layer"
-    """Normalisation before each activation: none, or layer (GroupNorm with one group in cnn, resnet)."""
+    norm: Literal["none", "layer", "batch"] = "layer"
+    """Normalisation before each activation: none, layer (GroupNorm with one group in cnn, resnet), or batch (over all
+    nodes; gcn)."""
     activation: str = "gelu"
-    """Activation: relu, gelu, silu, tanh, identity; in the rnn that of the candidate state, where tanh is usual.
-    sigma_asym replaces it by its gate."""
+    """Activation: relu, gelu, silu, tanh, identity, half (x / 2); in the rnn that of the candidate state, where tanh is
+    usual. sigma_asym replaces it by its gate."""
     num_fixed: tuple[int | float, ...] = ()
     """Fixed inputs of each unit (w_asym, pruned): a count (8) or a fraction of the fan-in (0.125), once for all
     layers or one a layer. Default: 1/8 of the fan-in, 1/2 in the last layer."""
@@ -79,7 +81,7 @@ class OptimizerConfig:
     num_epochs: int = 25
     """Passes over the training rows."""
     batch_size: int | None = 64
-    """Rows a step; None takes all rows in every step."""
+    """Rows a step; None takes all rows in every step, as graphs need."""
     trained: Literal["all", "output"] = "all"
     """What is trained: all that the method leaves free, or the output layer alone, on random features."""
 
@@ -193,7 +195,8 @@ class KindsConfig:
     """Which kinds of networks are compared."""
 
     archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
-    """Methods to compare, a kind each, out of: standard, w_asym, pruned, sigma_asym, syre, fixed_bias."""
+    """Methods to compare, a kind each, out of: standard, w_asym, pruned, sigma_asym, w_sigma_asym, syre,
+    fixed_bias."""
     controls: tuple[str, ...] = ()
     """Further kinds: different_masks (w_asym, each network with a mask of its own), w_asym_start (standard networks
     that start at the effective weights of w_asym ones), small_standard (standard, as narrow as w_asym has trainable
@@ -240,6 +243,9 @@ class RunConfig:
     """Show a progress bar."""
 
 
+PAPER_GNN = ModelConfig(
+    backbone="gcn", widths=(256, 256, 256), norm="batch", num_fixed=(6,), fixed_scale=(0.5,), gate_scale=0.000625
+)
 PAPER_RESNET = ModelConfig(
     backbone="resnet", norm="layer", activation="relu", fixed_scale=(2.0,), gate_scale="inv_sqrt"
 )
@@ -262,10 +268,11 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
         width_multiplier=8.0,
         num_fixed=(27, *(108,) * 6, 162, 162, 18, *(162,) * 4, 216, 216, 24, *(216,) * 4, 24),
     ),
+    "paper_gnn_arxiv": PAPER_GNN,
     "paper_resnet8_metanet": replace(PAPER_RESNET, depth=8, mask_kind="filter_subsets", num_fixed=(3, *(8,) * 8, 8)),
 }
 """Models of Lim et al. (2024), tables of section 5 and appendix, with 10 classes: MLPs at 784 inputs, ResNets at
-32 x 32 x 3.
+32 x 32 x 3; the graph network at 128 features and 40 classes, with gates of standard deviation 0.01 / sqrt(256).
 
 ``num_fixed`` follows the forward pass, where the two convolutions of a block come before its projection: stem, six
 convolutions of stage 1; two convolutions, projection and four convolutions of stages 2 and 3 each; output. Three times

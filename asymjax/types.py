@@ -18,17 +18,44 @@ Params = dict[str, Any]
 Frozen = dict[str, Any]
 
 
+class Graph(NamedTuple):
+    """A graph, and the nodes whose outputs are asked for; what graph networks take in place of an array of inputs.
+
+    Attributes
+    ----------
+    features : float32 [nodes, features].
+    senders, receivers : int32 [edges]; each edge in both directions, once, no self loops; receivers ascend.
+    rows : int32 [rows] the nodes whose outputs are asked for, in that order.
+    """
+
+    features: np.ndarray | Array
+    senders: np.ndarray | Array
+    receivers: np.ndarray | Array
+    rows: np.ndarray | Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the features; as with arrays, all but the first axis is the shape of one input."""
+        return tuple(self.features.shape)
+
+
 class Split(NamedTuple):
     """Rows of a dataset.
 
     Attributes
     ----------
-    inputs : float32 [rows, *input_shape], standardised with the training rows.
+    inputs : float32 [rows, *input_shape], standardised with the training rows; or a graph with as many rows.
     targets : int32 [rows] class indices, or float32 [rows, num_outputs] standardised with the training rows.
     """
 
-    inputs: np.ndarray | Array
+    inputs: np.ndarray | Array | Graph
     targets: np.ndarray | Array
+
+    def take(self, index: slice | np.ndarray) -> "Split":
+        """Return the rows of an index; a graph keeps its nodes and edges."""
+        if isinstance(self.inputs, Graph):
+            return Split(self.inputs._replace(rows=self.inputs.rows[index]), self.targets[index])
+        return Split(self.inputs[index], self.targets[index])
 
 
 class Dataset(NamedTuple):
@@ -38,7 +65,7 @@ class Dataset(NamedTuple):
     ----------
     name : the name that ``asymjax.data.load`` was given.
     task : ``"classification"`` or ``"regression"``.
-    train, validation, test : the splits; ``validation`` may have no rows.
+    train, validation, test : the splits; ``validation`` may have no rows. Splits of a graph share nodes and edges.
     num_outputs : number of classes, or of regression targets.
     class_names : one name a class; empty for regression.
     target_mean, target_scale : float64 [num_outputs]; raw target = standardised * scale + mean (0 and 1 for classes).
@@ -79,10 +106,11 @@ class Model(NamedTuple):
     freeze : (mask_key, fixed_scale=1.0) -> frozen; ``fixed_scale`` multiplies the configured scales and may be traced.
     merge : (position, frozen) -> params; the only place where effective weights are formed. Affine in ``position``.
     split : (params, frozen) -> position; the inverse of ``merge`` on its image.
-    forward : (params, frozen, x [rows, *input_shape]) -> outputs [rows, num_outputs]; also for params off the image.
+    forward : (params, frozen, x [rows, *input_shape], or a ``Graph`` for graph networks) -> outputs [rows,
+        num_outputs]; also for params off the image.
     apply : (position, frozen, x) -> outputs; ``forward`` of ``merge``.
-    site_inputs : (params, frozen, x) -> activation site -> what enters it [rows, ..., features]. InputError for a
-        backbone whose activations stand in a scan (rnn).
+    site_inputs : (params, frozen, x) -> activation site -> what enters it [rows, ..., features], of a graph at all
+        nodes. InputError for a backbone whose activations stand in a scan (rnn).
     free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
         None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
     params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.
@@ -95,9 +123,9 @@ class Model(NamedTuple):
     freeze: Callable[..., Frozen]
     merge: Callable[[Position, Frozen], Params]
     split: Callable[[Params, Frozen], Position]
-    forward: Callable[[Params, Frozen, Array], Array]
-    apply: Callable[[Position, Frozen, Array], Array]
-    site_inputs: Callable[[Params, Frozen, Array], dict[str, Array]]
+    forward: Callable[[Params, Frozen, Any], Array]
+    apply: Callable[[Position, Frozen, Any], Array]
+    site_inputs: Callable[[Params, Frozen, Any], dict[str, Array]]
     free_mask: Callable[[Frozen], Params] | None
     params_shape: Params
     permutation_spec: PermutationSpec

@@ -21,7 +21,7 @@ class ShowConfig:
     preset: str = "default"
     """Named settings to start from; flags given beside it win."""
     input_shape: tuple[int, ...] = (8, 8, 1)
-    """Shape of one input: 8 8 1 (digits), 28 28 1 (MNIST, and the presets), 32 32 3 (CIFAR), 13."""
+    """Shape of one input: 8 8 1 (digits), 28 28 1 (MNIST, and the presets), 32 32 3 (CIFAR), 13, 1433 (Cora)."""
     num_outputs: int = 10
     """Outputs of the network."""
     json: bool = False
@@ -36,10 +36,12 @@ class Config:
     run: ShowConfig = field(default_factory=ShowConfig)
 
 
-PRESETS = {"default": Config()} | {
-    name: Config(model, ShowConfig(input_shape=(32, 32, 3) if model.backbone == "resnet" else (28, 28, 1)))
-    for name, model in MODEL_PRESETS.items()
+STANDS = {
+    "resnet": ShowConfig(input_shape=(32, 32, 3)),
+    "mlp": ShowConfig(input_shape=(28, 28, 1)),
+    "gcn": ShowConfig(input_shape=(128,), num_outputs=40),
 }
+PRESETS = {"default": Config()} | {name: Config(model, STANDS[model.backbone]) for name, model in MODEL_PRESETS.items()}
 
 
 def main(config: Config) -> None:

@@ -9,7 +9,7 @@ To add one: a module whose ``load(name, data_dir, data_seed)`` makes ``checked_r
 from collections.abc import Callable
 from pathlib import Path
 
-from asymjax.data import cifar, embedded, idx, table, uci
+from asymjax.data import cifar, embedded, graphs, idx, planetoid, table, uci
 from asymjax.errors import InputError
 from asymjax.types import Dataset
 
@@ -21,9 +21,11 @@ DATASETS: dict[str, Callable[[str, str | Path | None, int], Dataset]] = {
     "breast_cancer": embedded.load,
     "wine": embedded.load,
     "mnist5k": embedded.load,
+    "digits_graph": graphs.load,
     "mnist": idx.load,
     "cifar10": cifar.load,
     "cifar100": cifar.load,
+    "planetoid/": planetoid.load,
     "uci/": uci.load,
     "table/": table.load,
 }
@@ -33,7 +35,8 @@ def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> D
     """Load a dataset.
 
     Sets without an official test set are shuffled and split 70/10/20 into training, validation and test rows. A set
-    with one keeps it exactly; its validation rows are a random 10 % of its training rows.
+    with one keeps it exactly; its validation rows are a random 10 % of its training rows. The inputs of a graph are a
+    ``Graph`` in every split, with all nodes and edges and the rows of the split.
 
     Parameters
     ----------
@@ -54,7 +57,7 @@ def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> D
     if family + slash not in DATASETS:
         raise InputError(
             f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}; "
-            "where a name ends in '/', go on with uci/NAME, uci/NAME/SPLIT or table/FILE"
+            "where a name ends in '/', go on with planetoid/NAME, uci/NAME, uci/NAME/SPLIT or table/FILE"
         )
     if data_seed < 0:
         raise InputError(f"data_seed is {data_seed}, expected 0 or more")

@@ -68,13 +68,24 @@ def split_at_random(name: str, rows: Rows, class_names: Sequence[str], data_seed
     InputError
         For fewer than 3 rows.
     """
-    num_rows = len(rows.inputs)
+    train, validation, test = random_rows(name, len(rows.inputs), data_seed)
+    return _assemble(name, take(rows, train), take(rows, validation), take(rows, test), class_names)
+
+
+def random_rows(name: str, num_rows: int, data_seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return shuffled row numbers: 70 % training, 10 % validation, 20 % test, rounded to whole rows.
+
+    Raises
+    ------
+    InputError
+        For fewer than 3 rows.
+    """
     if num_rows < 3:
         raise InputError(f"{name}: {num_rows} rows, expected at least 3 to split into training and test rows")
     num_validation, num_test = round(num_rows / 10), round(num_rows / 5)
     order = _shuffled(num_rows, data_seed)
     validation, test, train = np.split(order, [num_validation, num_validation + num_test])
-    return _assemble(name, take(rows, train), take(rows, validation), take(rows, test), class_names)
+    return train, validation, test
 
 
 def keep_test(name: str, train: Rows, test: Rows, class_names: Sequence[str], data_seed: int) -> Dataset:
@@ -130,17 +141,17 @@ def _shuffled(num_rows: int, data_seed: int) -> np.ndarray:
 
 
 def _assemble(name: str, train: Rows, validation: Rows, test: Rows, class_names: Sequence[str]) -> Dataset:
-    input_mean, input_scale = _moments(train.inputs)
+    input_mean, input_scale = moments(train.inputs)
     if class_names:
         target_mean, target_scale = np.zeros(len(class_names)), np.ones(len(class_names))
     else:
-        target_mean, target_scale = _moments(train.targets)
+        target_mean, target_scale = moments(train.targets)
 
     def finish(rows: Rows) -> Split:
-        inputs = _standardised(rows.inputs, input_mean, input_scale)
+        inputs = standardised(rows.inputs, input_mean, input_scale)
         if class_names:
             return Split(inputs, rows.targets.astype(np.int32))
-        return Split(inputs, _standardised(rows.targets, target_mean, target_scale))
+        return Split(inputs, standardised(rows.targets, target_mean, target_scale))
 
     splits = {"train": finish(train), "validation": finish(validation), "test": finish(test)}
     return Dataset(
@@ -155,7 +166,7 @@ def _assemble(name: str, train: Rows, validation: Rows, test: Rows, class_names:
     )
 
 
-def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and scale over all axes but the last (features or channels), in float64."""
     axes = tuple(range(values.ndim - 1))
     mean, scale = values.mean(axes, dtype=np.float64), values.std(axes, dtype=np.float64)
@@ -163,7 +174,8 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(values.min(axes) == values.max(axes), 1.0, scale)
 
 
-def _standardised(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def standardised(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return (values - mean) / scale in float32."""
     # Writing into float32 keeps the arithmetic in float64 without a float64 copy of all images.
     result = np.empty(values.shape, np.float32)
     np.subtract(values, mean, out=result, casting="same_kind")

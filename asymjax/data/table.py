@@ -93,3 +93,21 @@ def _number(path: Path, line: int, column: int, field: str) -> float:
     if not abs(number) <= FLOAT32_MAX:
         raise InputError(f"{path}, line {line}, column {column + 1}: expected a finite float32 number, got {field!r}")
     return number
+
+
+def read_index(path: Path, first: int, bound: int) -> np.ndarray:
+    """Read a file of row or column numbers, int64 [numbers], from ``first`` up to but not including ``bound``.
+
+    Raises
+    ------
+    InputError
+        For a number that is out of range, not whole, or repeated.
+    """
+    index = read_table(path).ravel()
+    bad = index[(index != np.floor(index)) | (index < first) | (index >= bound)]
+    if len(bad):
+        raise InputError(f"{path}: index {bad[0]:g}, expected a whole number from {first} to {bound - 1}")
+    values, counts = np.unique(index, return_counts=True)
+    if len(values) < len(index):
+        raise InputError(f"{path}: index {values[counts > 1][0]:g} appears more than once")
+    return index.astype(np.int64)

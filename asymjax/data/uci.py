@@ -10,7 +10,7 @@ import numpy as np
 
 from asymjax.data.assemble import checked_rows, keep_test, take
 from asymjax.data.files import data_folder, existing_file, existing_folder, listing
-from asymjax.data.table import load_table, read_table
+from asymjax.data.table import load_table, read_index, read_table
 from asymjax.errors import InputError
 from asymjax.types import Dataset
 
@@ -57,18 +57,7 @@ def _load_indexed(name: str, folder: Path, split: str, data_seed: int) -> Datase
 
 
 def _read_disjoint(folder: Path, first: str, second: str, bound: int) -> tuple[np.ndarray, np.ndarray]:
-    one, other = (_read_index(existing_file(folder, file), bound) for file in (first, second))
+    one, other = (read_index(existing_file(folder, file), 0, bound) for file in (first, second))
     if len(shared := np.intersect1d(one, other)):
         raise InputError(f"{folder}: {first} and {second} share {len(shared)} entries, the first {shared[0]}")
     return one, other
-
-
-def _read_index(path: Path, bound: int) -> np.ndarray:
-    index = read_table(path).ravel()
-    bad = index[(index != np.floor(index)) | (index < 0) | (index >= bound)]
-    if len(bad):
-        raise InputError(f"{path}: index {bad[0]:g}, expected a whole number from 0 to {bound - 1} for data.txt")
-    values, counts = np.unique(index, return_counts=True)
-    if len(values) < len(index):
-        raise InputError(f"{path}: index {values[counts > 1][0]:g} appears more than once")
-    return index.astype(np.int64)

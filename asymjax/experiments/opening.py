@@ -7,11 +7,12 @@ import jax
 
 from asymjax import data, parallel, trees
 from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
+from asymjax.errors import InputError
 from asymjax.inference.posterior import num_network_outputs
 from asymjax.models import build_model, draw_frozen
 from asymjax.parallel import Placement
 from asymjax.rundir import RunDir, open_run
-from asymjax.types import Dataset, Frozen, Model
+from asymjax.types import Dataset, Frozen, Graph, Model
 
 
 class Opening(NamedTuple):
@@ -64,6 +65,8 @@ def open_experiment(
     if posterior is None:
         model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
     else:
+        if isinstance(dataset.train.inputs, Graph):
+            raise InputError(f"{data_config.dataset} is a graph, which has no noise inputs to evaluate a posterior on")
         posterior = posterior.for_task(dataset.task)
         num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
         model = build_model(model_config, dataset.input_shape, num_outputs, posterior)

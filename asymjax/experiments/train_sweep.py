@@ -19,9 +19,10 @@ from asymjax.train.losses import TASK_LOSSES
 from asymjax.train.optimizers import ELEMENTWISE
 from asymjax.train.sweep import failures
 from asymjax.train.trainer import Trainer, TrainState
-from asymjax.types import Dataset, Frozen, Model, Position, Split
+from asymjax.types import Dataset, Frozen, Graph, Model, Position, Split
 
 STEPS_PER_CHUNK = 500
+NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
 ROWS_PER_BATCH = 1000
 
 
@@ -131,7 +132,7 @@ def train_networks(
         dataset.train,
         placement,
         config.num_epochs,
-        max(1, STEPS_PER_CHUNK // steps_per_epoch),
+        _epochs_per_chunk(dataset.train, steps_per_epoch),
         may_fail=True,
         phase=phase,
         has_own_masks=has_own_masks,
@@ -155,6 +156,12 @@ def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
     return num_rows // config.batch_size
 
 
+def _epochs_per_chunk(data: Split, steps_per_epoch: int) -> int:
+    if isinstance(data.inputs, Graph):
+        return max(1, NODES_PER_CHUNK // len(data.inputs.features))
+    return max(1, STEPS_PER_CHUNK // steps_per_epoch)
+
+
 def evaluate_members(
     model: Model, frozen: Frozen, positions: Position, dataset: Dataset, split: Split
 ) -> dict[str, list[float]] | None:
@@ -166,14 +173,14 @@ def evaluate_members(
     def one(position: Position, rows: Split) -> dict[str, jax.Array]:
         metrics = {"loss": loss(model.apply, position, frozen, rows)}
         if dataset.task == "classification":
-            predicted = jnp.argmax(model.apply(position, frozen, jnp.asarray(rows.inputs)), axis=-1)
+            predicted = jnp.argmax(model.apply(position, frozen, rows.inputs), axis=-1)
             metrics["accuracy"] = jnp.mean(predicted == rows.targets)
         return metrics
 
     evaluate = jax.jit(lambda positions, rows: lax.map(partial(one, rows=rows), positions))
     totals: dict[str, np.ndarray] = {}
     for start in range(0, len(split.targets), ROWS_PER_BATCH):
-        rows = Split(*(jnp.asarray(part[start : start + ROWS_PER_BATCH]) for part in split))
+        rows = jax.tree.map(jnp.asarray, split.take(slice(start, start + ROWS_PER_BATCH)))
         for name, values in evaluate(positions, rows).items():
             weight = rows.targets.shape[0] / len(split.targets)
             totals[name] = totals.get(name, 0.0) + weight * np.asarray(values, np.float64)

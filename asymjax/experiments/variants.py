@@ -130,11 +130,14 @@ def _with_width(variant: Variant, value: float) -> Variant:
     return _in_model(variant, widths=(_whole(value),) * len(variant.model.widths))
 
 
-MASKED = frozenset({"w_asym", "pruned"})
+SCALED = frozenset({"w_asym", "w_sigma_asym", "syre", "fixed_bias"})
+MASKED, GATED = frozenset({"w_asym", "pruned", "w_sigma_asym"}), frozenset({"sigma_asym", "w_sigma_asym"})
 SETTINGS: dict[str, Setting] = {
-    "fixed_scale": Setting(frozenset({"w_asym", "syre", "fixed_bias"}), lambda v, x: _in_model(v, fixed_scale=(x,))),
+    "fixed_scale": Setting(
+        frozenset({"w_asym", "w_sigma_asym", "syre", "fixed_bias"}), lambda v, x: _in_model(v, fixed_scale=(x,))
+    ),
     "num_fixed": Setting(MASKED, lambda v, x: _in_model(v, num_fixed=(x if 0 < x < 1 else _whole(x),))),
-    "gate_scale": Setting(frozenset({"sigma_asym"}), lambda v, x: _in_model(v, gate_scale=x)),
+    "gate_scale": Setting(GATED, lambda v, x: _in_model(v, gate_scale=x)),
     "mask_seed": Setting(frozenset(METHODS) - {"standard"}, lambda v, x: _in_model(v, mask_seed=_whole(x))),
     "width": Setting(None, _with_width),
     "learning_rate": Setting(None, lambda v, x: _in_training(v, learning_rate=x)),

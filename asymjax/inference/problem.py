@@ -48,7 +48,7 @@ def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Froze
         task=task,
         posterior=make_posterior(model, task, config, like),
         frozen=frozen,
-        data=Split(*map(jnp.asarray, data)),
+        data=jax.tree.map(jnp.asarray, data),
         init=init,
         predict=make_predict(model, task, config),
         prior_mean=mean,

@@ -14,7 +14,7 @@ from asymjax.models.asymmetry import METHODS
 from asymjax.models.asymmetry.method import Layer, Method
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
-from asymjax.types import Array, Feeds, Frozen, Key, Model, Params, Position
+from asymjax.types import Array, Feeds, Frozen, Graph, Key, Model, Params, Position
 
 DEFAULT_PRIOR = PosteriorConfig()
 
@@ -91,6 +91,8 @@ def anatomy(
     method: Method = choose(METHODS, config.arch, "arch")
     choose(ACTIVATIONS, config.activation, "activation")
     _check_sizes(config, input_shape, num_outputs)
+    if config.norm not in backbone.norms:
+        raise InputError(f"norm is {config.norm}; the {config.backbone} backbone has {', '.join(backbone.norms)}")
     sites: dict[str, int] = {}
     order: list[str] = []
 
@@ -98,12 +100,12 @@ def anatomy(
         sites[site] = x.shape[feature_axis]
         return x
 
-    def init(key: Key, x: Array) -> Params:
-        params = backbone.make_module(config, num_outputs, record).init(key, x)["params"]
+    def init(key: Key) -> Params:
+        params = backbone.make_module(config, num_outputs, record).init(key, backbone.example(input_shape))["params"]
         order.extend(_in_order(params))
         return params
 
-    shapes = trees.flatten(jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *input_shape))))
+    shapes = trees.flatten(jax.eval_shape(init, jax.random.key(0)))
     params = {path: shapes[path] for path in order}
     kernels = [path for path in order if path.endswith("/kernel")]
     layers = [
@@ -192,10 +194,15 @@ def build_model(
 
     def init(key: Key, frozen: Frozen) -> Position:
         module = backbone.make_module(config, num_outputs, lambda site, x, axis: x)
-        params = module.init(key, jnp.zeros((1, *input_shape)))["params"]
+        params = module.init(key, backbone.example(input_shape))["params"]
         return to_position(params, frozen, method.init_kernel)
 
-    def run(params: Params, frozen: Frozen, x: Array, watch: Callable[[str, Array, int], Any]) -> Array:
+    takes_graphs = isinstance(jax.eval_shape(lambda: backbone.example(input_shape)), Graph)
+
+    def run(params: Params, frozen: Frozen, x: Array | Graph, watch: Callable[[str, Array, int], Any]) -> Array:
+        if isinstance(x, Graph) != takes_graphs:
+            kinds = ("a graph", "an array of rows") if takes_graphs else ("an array of rows", "a graph")
+            raise InputError("the {} backbone takes {}, but the data are {}".format(config.backbone, *kinds))
         if x.shape[1:] != tuple(input_shape):
             raise InputError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
 
@@ -205,10 +212,10 @@ def build_model(
 
         return backbone.make_module(config, num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
 
-    def forward(params: Params, frozen: Frozen, x: Array) -> Array:
+    def forward(params: Params, frozen: Frozen, x: Array | Graph) -> Array:
         return run(params, frozen, x, lambda site, x, feature_axis: None)
 
-    def site_inputs(params: Params, frozen: Frozen, x: Array) -> dict[str, Array]:
+    def site_inputs(params: Params, frozen: Frozen, x: Array | Graph) -> dict[str, Array]:
         seen: dict[str, list[Array]] = {}
 
         def watch(site: str, x: Array, feature_axis: int) -> None:
@@ -220,7 +227,7 @@ def build_model(
         except jax.errors.UnexpectedTracerError:
             raise InputError(f"{config.backbone} has its activations in a scan, where they cannot be read") from None
 
-    def apply(position: Position, frozen: Frozen, x: Array) -> Array:
+    def apply(position: Position, frozen: Frozen, x: Array | Graph) -> Array:
         return forward(merge(position, frozen), frozen, x)
 
     return Model(

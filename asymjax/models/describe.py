@@ -39,7 +39,7 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     frozen = draw_frozen(model, config.mask_seed)
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
     layers = _layers(anatomy(config, input_shape, num_outputs), position)
-    structure = structure_of(model, frozen, config.activation)
+    structure = structure_of(model, frozen, config.activation, config.norm)
     standard, remaining = count_symmetries(unbroken(structure)), count_symmetries(structure)
     return {
         "backbone": config.backbone,

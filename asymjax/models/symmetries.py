@@ -3,10 +3,11 @@
 A symmetry of the plain network remains if it maps all weights with these fixed entries to weights with the same fixed
 entries, and commutes with the gates. Seven families are counted, each on its own (``FAMILIES``); not counted are
 products of a permutation with a scaling, what single parameter points or a data set add, what kernels that cover a
-whole image add, and, where the activation is the identity, all but the diagonal part of the general linear groups.
+whole image add, and, where the activation is linear, all but the diagonal part of the general linear groups.
 
 Sources: Lim et al. (2024), arXiv 2405.20231, section 2 and theorem 1, for permutations and scalings without a norm. The
-rest follows from a norm undoing every common shift and scale of its inputs (up to its epsilon), and from sums.
+rest follows from a norm undoing every common shift and scale of its inputs (up to its epsilon), and from sums. A norm
+over nodes (``norm="batch"``) undoes a shift and a scale of each unit on its own.
 """
 
 import math
@@ -20,15 +21,15 @@ from scipy.sparse.csgraph import connected_components
 from asymjax import trees
 from asymjax.types import Feeds, Frozen, Model, PermutationSpec
 
-POSITIVELY_HOMOGENEOUS = frozenset({"relu", "identity"})
-ODD = frozenset({"tanh", "identity"})
+POSITIVELY_HOMOGENEOUS = frozenset({"relu", "identity", "half"})
+ODD = frozenset({"tanh", "identity", "half"})
 
 FAMILIES: dict[str, str] = {
     "permutations": "log of the order of the group that swaps of two units of a layer generate",
     "unit_rescalings": "units scaled by a > 0 on their way in and by 1/a on their way out",
-    "layer_rescalings": "inputs of a norm scaled together by a > 0, alone or along with units before it",
+    "layer_rescalings": "inputs that a norm scales together scaled by a > 0, alone or along with units before it",
     "unit_sign_flips": "units negated on their way in and on their way out",
-    "layer_sign_flips": "inputs of a norm and its scale negated, alone or along with units before it",
+    "layer_sign_flips": "inputs that a norm scales together and its scale negated, alone or along with units before it",
     "row_shifts": "inputs whose weights to all units of a layer shift together, since a LayerNorm follows",
     "bias_shifts": "shifts of biases that a norm undoes, or another bias that is added to them",
 }
@@ -49,6 +50,7 @@ class Structure(NamedTuple):
     fixed : kernel path -> fixed values, kernel shape, NaN where an entry is free.
     biases : path of a bias that is fixed -> its values [units].
     gates : activation site -> gate [width, width] in place of the activation, indexed (input, output).
+    norm : see ``ModelConfig.norm``.
     """
 
     activation: str
@@ -57,6 +59,7 @@ class Structure(NamedTuple):
     fixed: dict[str, np.ndarray]
     biases: dict[str, np.ndarray]
     gates: dict[str, np.ndarray]
+    norm: str = "layer"
 
     def is_norm(self, layer: str) -> bool:
         """Say whether a layer, as named in ``feeds``, is a norm."""
@@ -68,10 +71,18 @@ class Structure(NamedTuple):
 
     def has_layer_norm(self, path: str) -> bool:
         """Say whether a norm over the units alone follows this dense kernel; after a convolution it has pixels too."""
-        return self.is_norm(self.fed_by(path)) and len(self.spec[path]) == 2
+        return self.norm == "layer" and self.is_norm(self.fed_by(path)) and len(self.spec[path]) == 2
+
+    def has_node_norm(self, path: str) -> bool:
+        """Say whether a norm of each unit over the nodes follows, to which biases are as nothing."""
+        return self.norm == "batch" and self.is_norm(self.fed_by(path))
+
+    def num_groups(self, path: str) -> int:
+        """Return how many groups of units the norm after a kernel normalises, each on its own."""
+        return self.fixed[path].shape[-1] if self.norm == "batch" else 1
 
 
-def structure_of(model: Model, frozen: Frozen, activation: str) -> Structure:
+def structure_of(model: Model, frozen: Frozen, activation: str, norm: str = "layer") -> Structure:
     """Gather what decides on symmetries; where entries are no coordinates (syre), nothing of them is fixed."""
     zero = {path: np.zeros(param.shape, np.float32) for path, param in trees.flatten(model.params_shape).items()}
     fixed = {path: np.full(array.shape, np.nan) for path, array in zero.items() if path.endswith("/kernel")}
@@ -84,7 +95,7 @@ def structure_of(model: Model, frozen: Frozen, activation: str) -> Structure:
         biases = {path: np.asarray(values[path]) for path in values if path not in fixed and not is_free[path].any()}
     constants = trees.flatten(frozen)
     gates = {path.removesuffix("/gate"): np.asarray(constants[path]) for path in constants if path.endswith("/gate")}
-    return Structure(activation, model.permutation_spec, model.feeds, fixed, biases, gates)
+    return Structure(activation, model.permutation_spec, model.feeds, fixed, biases, gates, norm)
 
 
 def unbroken(structure: Structure) -> Structure:
@@ -114,15 +125,18 @@ def count_symmetries(structure: Structure) -> dict[str, Counts]:
 
 
 def _bias_shifts(structure: Structure) -> Counts:
-    """Count shifts of the biases that enter a place: a norm undoes one; of biases in a sum all but one can be any."""
+    """Count shifts of biases: a norm undoes one for each group of units; of biases in a sum all but one can be any."""
     widths: dict[str | None, int] = {}
+    undone: defaultdict[str, int] = defaultdict(int)
     for path, values in structure.fixed.items():
         widths |= zip(structure.spec[path], values.shape, strict=True)
+        if structure.is_norm(place := structure.fed_by(path)):
+            undone[place] = structure.num_groups(path)
     biases = defaultdict(list)
     for layer, place in structure.feeds.items():
         if f"{layer}/bias" in structure.spec.keys() - structure.biases.keys():
             biases[place].append(structure.spec[f"{layer}/bias"][0])
-    return {place: (len(names) - 1) * widths[names[0]] + structure.is_norm(place) for place, names in biases.items()}
+    return {place: (len(names) - 1) * widths[names[0]] + undone[place] for place, names in biases.items()}
 
 
 def _permutations(structure: Structure) -> Counts:
@@ -143,7 +157,8 @@ def _permutations(structure: Structure) -> Counts:
             if name is not None:
                 rows[name].append(np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1))
     for path, values in structure.biases.items():
-        rows[structure.spec[path][0] or ""].append(values[:, None])
+        if not structure.has_node_norm(path):
+            rows[structure.spec[path][0] or ""].append(values[:, None])
     for site, gate in structure.gates.items():
         squares[structure.spec[site][0] or ""].append(gate)
     return {
@@ -191,9 +206,9 @@ def _scalings(structure: Structure, units_scale: bool) -> tuple[Counts, Counts]:
     """Count independent scalings of units, and of inputs of norms.
 
     Every unit whose activation commutes with scaling has a factor, which the units of a residual stream or a recurrent
-    layer keep throughout, and so have the inputs of every norm. A fixed entry ties the factor of what it reads to that
-    of what it feeds; inputs, outputs and what enters a sigmoid have the factor 1. What remains is one scaling for each
-    connected component that is not tied to 1.
+    layer keep throughout, and so have the inputs of every norm, or each of them where it is over nodes. A fixed entry
+    ties the factor of what it reads to that of what it feeds; inputs, outputs and what enters a sigmoid have the factor
+    1. What remains is one scaling for each connected component that is not tied to 1.
 
     Parameters
     ----------
@@ -232,9 +247,10 @@ def _nodes(structure: Structure, units_scale: bool) -> tuple[list[str], dict[str
             if name is not None and name not in nodes and (units_scale or name in gated):
                 nodes[name] = len(owner) + np.arange(size)
                 owner += [name] * size
-    for norm in filter(structure.is_norm, dict.fromkeys(map(structure.fed_by, structure.fixed))):
-        nodes[norm] = np.array([len(owner)])
-        owner.append(norm)
+    for path in structure.fixed:
+        if structure.is_norm(norm := structure.fed_by(path)) and norm not in nodes:
+            nodes[norm] = len(owner) + np.arange(structure.num_groups(path))
+            owner += [norm] * len(nodes[norm])
     return owner, nodes
 
 
@@ -245,8 +261,8 @@ def _ties(structure: Structure, path: str, nodes: dict[str, np.ndarray]) -> np.n
     reads, writes = structure.spec[path][-2:]
     place = structure.fed_by(path)
     inputs = nodes.get(reads or "", np.zeros(num_inputs, int))
-    if not structure.is_norm(place):
-        outputs = nodes.get((place and writes) or "", np.zeros(num_units, int))
+    if not structure.is_norm(place) or structure.norm == "batch":
+        outputs = nodes.get(place if place in nodes else (place and writes) or "", np.zeros(num_units, int))
         read, written = np.nonzero(np.nan_to_num(values).any(axis=tuple(range(values.ndim - 2))))
         return np.stack([inputs[read], outputs[written]])
     by_input = np.moveaxis(values, -2, 0).reshape(num_inputs, -1)
@@ -262,7 +278,7 @@ def _bias_ties(structure: Structure, path: str, nodes: dict[str, np.ndarray]) ->
     """Return the ties [2, ties] that a fixed bias makes to the factor 1; a norm undoes a common shift of biases."""
     values, place = structure.biases[path], structure.fed_by(path)
     if structure.is_norm(place):
-        pinned = nodes[place][: int(values.max() > values.min())]
+        pinned = nodes[place][: int(values.max() > values.min() and not structure.has_node_norm(path))]
     else:
         units = nodes.get((place and structure.spec[path][0]) or "", np.zeros(len(values), int))
         pinned = units[values != 0]

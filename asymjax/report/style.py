@@ -25,12 +25,13 @@ ARCH_COLORS = {
     "standard": BLACK,
     "w_asym": BLUE,
     "sigma_asym": VERMILLION,
+    "w_sigma_asym": PURPLE,
     "pruned": ORANGE,
     "syre": GREEN,
     "fixed_bias": SKY,
 }
 CONTROL_COLORS = {
-    "different_masks": PURPLE,
+    "different_masks": "#882255",
     "w_asym_start": "#117733",
     "small_standard": "#999999",
     "random_features": "#332288",

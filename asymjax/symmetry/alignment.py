@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.symmetry.permutations import Permutations, compose, identity, permute, permute_frozen, unit_counts
-from asymjax.types import Array, Frozen, Model, Params, PermutationSpec
+from asymjax.types import Array, Frozen, Graph, Model, Params, PermutationSpec
 
 # A gain below this share of the objective is rounding in float32.
 MIN_GAIN = 1e-7
@@ -237,7 +237,7 @@ def match_pairs(spec: PermutationSpec, pairs: Sequence[tuple[Params, Params]], s
 
 @partial(jax.jit, static_argnums=0)
 def _site_products(
-    site_inputs: Callable, reference: Params, params: Params, frozen: Frozen, x: Array
+    site_inputs: Callable, reference: Params, params: Params, frozen: Frozen, x: Array | Graph
 ) -> dict[str, Array]:
     """Return the inner products of all pairs of features of two networks, by activation site."""
     ours, theirs = (site_inputs(network, frozen, x) for network in (reference, params))
@@ -245,7 +245,7 @@ def _site_products(
 
 
 def activation_matching(
-    model: Model, reference: Params, params: Params, frozen: Frozen, x: Array | np.ndarray
+    model: Model, reference: Params, params: Params, frozen: Frozen, x: Array | np.ndarray | Graph
 ) -> Matching:
     """Match what enters the activations of two networks on the same inputs.
 
@@ -259,7 +259,7 @@ def activation_matching(
     reference : effective parameters that stay as they are.
     params : effective parameters of the network to permute.
     frozen : the model's constants.
-    x : inputs [rows, *input_shape].
+    x : inputs [rows, *input_shape]; of a graph, features at all nodes are matched.
 
     Returns
     -------

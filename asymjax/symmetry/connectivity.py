@@ -17,7 +17,7 @@ from scipy.stats import t as student_t
 from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.train.losses import categorical_loglikelihood
-from asymjax.types import Array, Frozen, Model, Params, Split
+from asymjax.types import Array, Frozen, Graph, Model, Params, Split
 
 ROWS_PER_BATCH = 1000  # On CPU their activations still fit the caches, and the products are large.
 MAX_LOG_TEMPERATURE = 6.0
@@ -82,16 +82,19 @@ class Rows(NamedTuple):
 
     Attributes
     ----------
-    inputs : [batch, row, *input_shape]; the last batch is filled up with zeros.
+    inputs : [batch, row, *input_shape]; the last batch is filled up with zeros. A graph, leaves [1, ...], is one batch.
     targets : [rows, ...], as many as there are.
     """
 
-    inputs: Array
+    inputs: Array | Graph
     targets: Array
 
 
 def in_batches(split: Split, max_rows: int | None = None) -> Rows:
     """Divide a split, or its first ``max_rows`` rows, into equal batches of at most ``ROWS_PER_BATCH``."""
+    if isinstance(split.inputs, Graph):
+        graph, targets = jax.tree.map(jnp.asarray, split.take(slice(max_rows)))
+        return Rows(jax.tree.map(lambda leaf: leaf[None], graph), targets)
     inputs, targets = (np.asarray(part)[:max_rows] for part in split)
     num_batches = -(-len(inputs) // ROWS_PER_BATCH)
     size = -(-len(inputs) // num_batches)

@@ -68,7 +68,7 @@ def run_sweep(
     put_seeds = partial(parallel.put, placement=placement, is_mapped=True, axis=AXIS)
     init_keys, keys = put_seeds(init_keys), put_seeds(keys)
     frozen = put_seeds(frozen) if has_own_masks else put_shared(frozen)
-    data = put_shared(Split(*map(jnp.asarray, data)))
+    data = put_shared(jax.tree.map(jnp.asarray, data))
     shapes = parallel.abstract(jax.eval_shape(init, init_keys, frozen), placement, is_mapped=True, axis=AXIS)
     compiled = compile_ahead(run, advance, keys, shapes, frozen, data, donate=(1,))
 

@@ -9,8 +9,9 @@ import optax
 from jax import lax
 
 from asymjax import rng
+from asymjax.errors import InputError
 from asymjax.train.losses import Loss
-from asymjax.types import Array, Frozen, Key, Model, Position, PyTree, Split
+from asymjax.types import Array, Frozen, Graph, Key, Model, Position, PyTree, Split
 
 
 class TrainState(NamedTuple):
@@ -77,7 +78,8 @@ def make_train(
     optimizer : acts on ``position``.
     num_epochs : passes over the training rows in ``train``.
     batch_size : rows a step; an epoch visits ``rows // batch_size`` batches in an order of its own, so the few rows
-        that fill no batch differ from epoch to epoch. None takes all rows in every step.
+        that fill no batch differ from epoch to epoch. None takes all rows in every step, as a graph
+        needs.
     in_effective_weights : inside a chunk, train the effective weights and mask gradient and update instead of
         forming them anew in every step. The same numbers up to rounding, for elementwise optimizers on models with
         a ``free_mask``; a scatter in every step is dear. Ignored where the model has no ``free_mask``.
@@ -114,6 +116,8 @@ def make_train(
     def epoch(key: Key, state: TrainState, frozen: Frozen, data: Split, mask: PyTree) -> tuple[TrainState, Array]:
         if batch_size is None:
             return step(state, data, frozen, mask)
+        if isinstance(data.inputs, Graph):
+            raise InputError(f"batch_size is {batch_size}, but a graph is trained as a whole; give None")
         num_rows = data.targets.shape[0]
         num_batches = num_rows // batch_size
         order_key = jax.random.fold_in(key, state.step // num_batches)

@@ -13,6 +13,7 @@ import pytest
 import tyro
 from jax.flatten_util import ravel_pytree
 from jax.test_util import check_grads
+from random_graphs import random_graph
 
 from asymjax import rng, trees
 from asymjax.config import DataConfig, ModelConfig
@@ -21,12 +22,13 @@ from asymjax.models import build_model
 from asymjax.models.asymmetry import METHODS, Method
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
-from asymjax.symmetry import permute, unit_counts
+from asymjax.symmetry import permute, permute_frozen, unit_counts
 
-INPUT_SHAPE, NUM_OUTPUTS = (4, 4, 1), 3
+INPUT_SHAPE, NUM_FEATURES, NUM_OUTPUTS = (4, 4, 1), 6, 3
 CASES = [(arch, backbone) for arch in METHODS for backbone in BACKBONES]
 # Each kernel with a mask takes a second to compile, so of many kernels of a kind some have none.
 NUM_FIXED = {"resnet": (2, 2, 0, 0, 0, 2, 0, 0, 0, 2), "rnn": (2, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 2)}
+MASKED, GATED = ("w_asym", "pruned", "w_sigma_asym"), ("sigma_asym", "w_sigma_asym")
 CHANGED_BY_PERMUTING = 0.1
 MASK_KEYS = jnp.stack([rng.role_key(seed, "mask") for seed in (0, 1, 1)])
 
@@ -43,10 +45,11 @@ class Case(NamedTuple):
 
 
 def make_model(arch, backbone):
-    num_fixed = NUM_FIXED.get(backbone, (2,)) if arch in ("w_asym", "pruned") else ()
+    num_fixed = NUM_FIXED.get(backbone, (2,)) if arch in MASKED else ()
     sizes = {"widths": (6, 5), "depth": 8, "width_multiplier": 0.5}
-    config = ModelConfig(arch, backbone, **sizes, norm="layer", activation="relu", num_fixed=num_fixed)
-    return build_model(config, INPUT_SHAPE, NUM_OUTPUTS)
+    norm, input_shape = ("batch", (NUM_FEATURES,)) if backbone == "gcn" else ("layer", INPUT_SHAPE)
+    config = ModelConfig(arch, backbone, **sizes, norm=norm, activation="relu", num_fixed=num_fixed)
+    return build_model(config, input_shape, NUM_OUTPUTS)
 
 
 @cache
@@ -57,6 +60,7 @@ def networks(arch, backbone):
     position = jax.tree.map(lambda leaf: generator.standard_normal((3, *leaf.shape), "float32"), shapes)
     jitted = {name: jax.jit(getattr(model, name)) for name in ("merge", "split", "forward", "apply")}
     inputs = generator.standard_normal((7, *INPUT_SHAPE), "float32")
+    inputs = random_graph(9, NUM_FEATURES, num_rows=7) if backbone == "gcn" else inputs
     return Case(arch, backbone, model._replace(**jitted), frozen, position, inputs)
 
 
@@ -144,8 +148,13 @@ def test_merge_has_the_right_gradient(arch):
 
 
 def test_wrong_inputs_are_refused(case):
-    with pytest.raises(ValueError, match=r"inputs have shape \(7, 3, 4, 1\); this model expects \[rows, 4, 4, 1\]"):
-        case.model.apply(case.position, case.frozen, case.inputs[:, :3])
+    if case.backbone == "gcn":
+        inputs = case.inputs._replace(features=case.inputs.features[:, :3])
+        message = r"inputs have shape \(9, 3\); this model expects \[rows, 6,\]"
+    else:
+        inputs, message = case.inputs[:, :3], r"shape \(7, 3, 4, 1\); this model expects \[rows, 4, 4, 1\]"
+    with pytest.raises(ValueError, match=message):
+        case.model.apply(case.position, case.frozen, inputs)
 
 
 def test_permuting_units_keeps_standard_networks_and_changes_asymmetric_ones(case):
@@ -156,15 +165,14 @@ def test_permuting_units_keeps_standard_networks_and_changes_asymmetric_ones(cas
     permuted = jax.jit(lambda params: permute(params, spec, turn))(params)
     inside = case.model.merge(case.model.split(permuted, case.frozen), case.frozen)
     outputs, moved, projected = (case.model.forward(p, case.frozen, case.inputs) for p in (params, permuted, inside))
-    if case.arch == "sigma_asym":
+    if case.arch in GATED:
         assert np.abs(moved - outputs).max() > CHANGED_BY_PERMUTING
-        gates_spec = {path: 2 * spec[path.removesuffix("/gate")] for path in trees.flatten(case.frozen)}
-        conjugated = permute(case.frozen, gates_spec, turn)
+        conjugated = permute_frozen(case.frozen, spec, turn)
         assert_close(case.model.forward(permuted, conjugated, case.inputs), outputs)
     else:
         assert_close(moved, outputs)
     is_changed = np.abs(projected - outputs).max() > CHANGED_BY_PERMUTING
-    assert is_changed == (case.arch in ("w_asym", "pruned", "sigma_asym", "fixed_bias"))
+    assert is_changed == (case.arch in (*MASKED, *GATED, "fixed_bias"))
 
 
 CHECKSUMS_OF_ALL = """
@@ -178,7 +186,7 @@ for case in CASES:
 
 @pytest.fixture(scope="module", autouse=True)
 def other_process():
-    env = {"PYTHONHASHSEED": "1", "PYTHONPATH": os.path.dirname(__file__), "JAX_ENABLE_X64": "1"}
+    env = {"PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path), "JAX_ENABLE_X64": "1"}
     words = [sys.executable, "-c", CHECKSUMS_OF_ALL]
     with subprocess.Popen(words, env=os.environ | env, stdout=subprocess.PIPE, text=True) as process:
         yield process

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_graphs import random_graph
 
 from asymjax import rng, trees
 from asymjax.config import ModelConfig
@@ -31,6 +32,7 @@ NETWORKS = [
     ("cnn", "layer", (12, 13), (8, 8, 3)),
     ("resnet", "layer", (), (8, 8, 3)),
     ("rnn", "layer", (12, 13), (6, 5)),
+    ("gcn", "batch", (16, 17), (12,)),
 ]
 
 
@@ -46,7 +48,7 @@ def networks(backbone, norm, widths, shape, arch="standard"):
         generator = np.random.default_rng(1)
         position[name] = {k: v + generator.standard_normal(v.shape, "float32") / 3 for k, v in position[name].items()}
     members = [model.merge(jax.tree.map(lambda leaf, i=i: leaf[i], position), frozen) for i in range(3)]
-    x = jax.random.normal(jax.random.key(6), (50, *shape))
+    x = random_graph(50, *shape) if backbone == "gcn" else jax.random.normal(jax.random.key(6), (50, *shape))
     return model, frozen, members, x
 
 
@@ -158,13 +160,13 @@ def test_pairs_at_once_are_as_pairs_alone():
         np.testing.assert_array_equal(found.objectives, alone.objectives)
 
 
-@pytest.mark.parametrize("arch", ["standard", "w_asym", "pruned", "sigma_asym", "syre"])
+@pytest.mark.parametrize("arch", ["standard", "w_asym", "pruned", "sigma_asym", "w_sigma_asym", "syre"])
 def test_aligning_a_w_asymmetric_network_leaves_its_set_and_a_gated_one_takes_its_gates_along(arch):
     case = ("mlp", "layer", (16, 17), (12,))
     model, frozen, (params, *_), x = networks(*case, arch)
     assert align(model, params, frozen, identity(params, model.permutation_spec)).departure < 1e-6
     aligned = align(model, params, frozen, planted((*case, arch), 0)[0])
-    assert (aligned.departure > 0.01) == (arch in ("w_asym", "pruned"))
+    assert (aligned.departure > 0.01) == (arch in ("w_asym", "pruned", "w_sigma_asym"))
     outputs = model.forward(params, frozen, x)
     np.testing.assert_allclose(model.forward(aligned.params, aligned.frozen, x), outputs, rtol=1e-4, atol=1e-5)
 

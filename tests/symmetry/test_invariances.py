@@ -64,8 +64,8 @@ def test_a_common_shift_of_an_inputs_weights_is_broken_where_one_of_them_is_fixe
     shift = np.arange(1.0, 19)[:, None]
     outputs, left = change(arch, {"dense_1/kernel": lambda kernel: kernel + shift})
     assert outputs < EXACT
-    assert (left > CHANGED) == (arch in ("w_asym", "pruned"))
-    if arch in ("w_asym", "pruned"):
+    assert (left > CHANGED) == (arch in ("w_asym", "pruned", "w_sigma_asym"))
+    if arch in ("w_asym", "pruned", "w_sigma_asym"):
         free = ~fixed_in(arch, "dense_0/kernel").any(axis=1)
         assert free.any() and not free.all()
         assert_kept(change(arch, {"dense_0/kernel": lambda kernel: kernel + 2.0 * free[:, None]}))
@@ -78,7 +78,7 @@ def test_a_common_scale_of_what_enters_a_norm_is_broken_by_fixed_values_only(arc
     edits["norm_1/scale"] = lambda scale: np.sign(factor) * scale
     outputs, left = change(arch, edits)
     assert outputs < EXACT
-    assert (left > CHANGED) == (arch == "w_asym")
+    assert (left > CHANGED) == (arch in ("w_asym", "w_sigma_asym"))
 
 
 def test_with_relu_fixed_values_leave_a_common_scale_of_norm_and_next_bias():

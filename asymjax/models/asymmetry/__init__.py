@@ -4,7 +4,7 @@ In: kernels and activation sites of any backbone. Out: constants (``frozen``), e
 one: a module here that fills in the fields of ``Method`` in which it differs from the baseline, a line in ``METHODS``.
 """
 
-from asymjax.models.asymmetry import fixed_bias, pruned, sigma_asym, standard, syre, w_asym
+from asymjax.models.asymmetry import fixed_bias, pruned, sigma_asym, standard, syre, w_asym, w_sigma_asym
 from asymjax.models.asymmetry.method import Layer, Method
 
 METHODS: dict[str, Method] = {
@@ -12,6 +12,7 @@ METHODS: dict[str, Method] = {
     "w_asym": w_asym.METHOD,
     "pruned": pruned.METHOD,
     "sigma_asym": sigma_asym.METHOD,
+    "w_sigma_asym": w_sigma_asym.METHOD,
     "syre": syre.METHOD,
     "fixed_bias": fixed_bias.METHOD,
 }

@@ -4,7 +4,7 @@ In: a ``ModelConfig``, the number of outputs, an activation hook. Out: a network
 symmetry-breaking method. To add one: a module here, a line in ``BACKBONES``.
 """
 
-from asymjax.models.backbones import cnn, mlp, resnet, rnn
+from asymjax.models.backbones import cnn, gcn, mlp, resnet, rnn
 from asymjax.models.backbones.backbone import Backbone
 
 BACKBONES: dict[str, Backbone] = {
@@ -12,6 +12,7 @@ BACKBONES: dict[str, Backbone] = {
     "cnn": cnn.BACKBONE,
     "resnet": resnet.BACKBONE,
     "rnn": rnn.BACKBONE,
+    "gcn": gcn.BACKBONE,
 }
 
 __all__ = ["BACKBONES", "Backbone"]

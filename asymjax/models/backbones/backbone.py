@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from asymjax import rng
 from asymjax.config import ModelConfig
-from asymjax.types import Array, Feeds, Key, PermutationSpec
+from asymjax.types import Array, Feeds, Graph, Key, PermutationSpec
 
 # (site name, x, feature axis) -> activations; how a method reaches the activations of a backbone.
 ActivationHook = Callable[[str, Array, int], Array]
@@ -21,7 +21,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
     "identity": lambda x: x,
+    "half": lambda x: 0.5 * x,
 }
+
+
+def one_row(input_shape: tuple[int, ...]) -> Array:
+    """Return zeros [1, *input_shape]."""
+    return jnp.zeros((1, *input_shape))
 
 
 class Backbone(NamedTuple):
@@ -29,14 +35,18 @@ class Backbone(NamedTuple):
 
     Attributes
     ----------
-    make_module : (config, num_outputs, activation hook) -> Linen module on inputs [rows, *input_shape].
+    make_module : (config, num_outputs, activation hook) -> Linen module on inputs [rows, *input_shape], or on a graph.
     permutation_spec : (config) -> PermutationSpec of its parameters.
     feeds : (config) -> Feeds of its layers.
+    example : (input_shape) -> inputs of one row; says whether the module takes an array or a graph.
+    norms : what it knows of ``ModelConfig.norm``.
     """
 
     make_module: Callable[[ModelConfig, int, ActivationHook], nn.Module]
     permutation_spec: Callable[[ModelConfig], PermutationSpec]
     feeds: Callable[[ModelConfig], Feeds]
+    example: Callable[[tuple[int, ...]], Array | Graph] = one_row
+    norms: tuple[str, ...] = ("none", "layer")
 
 
 def feed(config: ModelConfig, layer: str, norm: str, site: str) -> dict[str, str]:

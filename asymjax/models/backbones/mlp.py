@@ -77,7 +77,7 @@ def permutation_spec(config: ModelConfig) -> PermutationSpec:
     for i in range(len(config.widths)):
         outgoing = f"units_{i}"
         spec |= {f"dense_{i}/kernel": (incoming, outgoing), f"dense_{i}/bias": (outgoing,), f"act_{i}": (outgoing,)}
-        if config.norm == "layer":
+        if config.norm != "none":
             spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
         incoming = outgoing
     return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
