@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from asymjax.report import style
 from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves
 from asymjax.report.convergence import plot_convergence, plot_traces
+from asymjax.report.interpolation import InterpolationRun, plot_paths, plot_statistics
 from asymjax.report.predictive import (
     plot_confusion,
     plot_coverage,
@@ -40,6 +41,12 @@ CONNECTIVITY_FIGURES: dict[str, Callable[[ConnectivityRun], Figure]] = {
     "barriers": plot_barriers,
 }
 """Figures of linear connectivity, by name of file."""
+
+INTERPOLATION_FIGURES: dict[str, Callable[[InterpolationRun], Figure]] = {
+    "paths": plot_paths,
+    "statistics": plot_statistics,
+}
+"""Figures of monotonic linear interpolation, by name of file."""
 
 
 @style.styled
