@@ -18,7 +18,6 @@ from asymjax.experiments.train_sweep import drawn_recipes, initial_positions
 from asymjax.rundir import RunDir
 from asymjax.symmetry.interpolation import (
     PATH_SCORES,
-    is_finite_path,
     over_networks,
     path_statistics,
     smooth_losses,
@@ -116,7 +115,7 @@ def interpolate_kind(
     entry = {
         "networks": [names[index] for index in kept],
         "excluded": excluded | failed,
-        "recipes": {name: values for name, values in recipes.items()},
+        "recipes": dict(recipes),
         "distance": over_networks(arrays["distance"]),
         **entry,
     }
@@ -132,12 +131,15 @@ def initial_networks(kind: Kind, seeds: SeedConfig, num_seeds: int, names: Seque
     return jax.tree.map(lambda leaf: leaf[list(map(int, names))], params)
 
 
-def not_finite(points: np.ndarray, curves: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]) -> dict:
+def not_finite(
+    points: np.ndarray, curves: Mapping[str, Mapping[str, np.ndarray]], names: Sequence[str]
+) -> dict[str, str]:
     """Return name -> where, of networks with a loss that is not finite somewhere on their path."""
-    losses = np.stack([metrics["loss"] for metrics in curves.values()], axis=1).mean(axis=1)
+    is_finite = np.all([np.isfinite(metrics["loss"]) for metrics in curves.values()], axis=0)
     return {
-        names[index]: f"loss not finite at {points[np.argmin(np.isfinite(losses[index]))]:.3g} of the path"
-        for index in np.flatnonzero(~is_finite_path(losses))
+        name: f"loss not finite at {points[np.argmin(along)]:.3g} of the path"
+        for name, along in zip(names, is_finite, strict=True)
+        if not along.all()
     }
 
 

@@ -6,58 +6,34 @@ from typing import Any
 import numpy as np
 
 from asymjax.report.connectivity_table import interval
-from asymjax.report.interpolation import InterpolationRun
+from asymjax.report.interpolation import SPLITS, InterpolationRun
 from asymjax.report.published import PATHS, PATHS_SOURCE, PublishedPaths, what_differs_on_paths
 from asymjax.report.table import Table
 
 Kind = Mapping[str, Any]
 Cell = Callable[[Kind], str]
 
+STATISTIC_NAMES = {
+    "delta": "delta",
+    "is_monotonic": "share monotonic",
+    "local_convexity": "local convexity",
+    "global_convexity": "global convexity",
+    "global_convexity_released": "global, released rule",
+}
 PATH_NOTE = (
     "Delta: largest change of the loss from one point to the next; monotonic: delta is zero or less. Local convexity: "
     "share of inner points with a second difference of zero or more; global: share at or below the chord between both "
     "ends; released rule: the same with the second point's loss at the chord's end, as in the paper's code, by which "
-    "every falling path has 1. Mean ± standard deviation over networks [95 % interval of the mean, Student's t; of the "
-    "share monotonic, Wilson's]."
+    "every falling path has 1. Mean and standard deviation over networks, 95 % interval of the mean (Student's t; of "
+    "the share monotonic, Wilson's)."
 )
 NETWORK_NOTE = (
     "Means over networks. Distance: Euclidean, of the weights from start to end, plus or minus half its 95 % interval."
 )
 
 
-def spread(statistics: Mapping[str, float]) -> str:
-    """Write mean, standard deviation and interval: ``".079 ± .109 [.058, .100]"``."""
-    if np.isnan(statistics["std"]):
-        return f"{statistics['mean']:.3f}"
-    return "{mean:.3f} ± {std:.3f} [{low:.3f}, {high:.3f}]".format(**statistics)
-
-
-def share(statistics: Mapping[str, float]) -> str:
-    """Write a share and its interval in percent."""
-    return "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * statistics[name] for name in ("mean", "low", "high")))
-
-
-def _spread(split: str, name: str) -> Cell:
-    return lambda kind: spread(kind["statistics"][split][name])
-
-
-def _share(split: str) -> Cell:
-    return lambda kind: share(kind["statistics"][split]["is_monotonic"])
-
-
 def _mean(end: str, split: str, metric: str, form: str = ".4f") -> Cell:
     return lambda kind: f"{np.mean(kind[end][split][metric]):{form}}" if metric in kind[end][split] else "-"
-
-
-def _paths(split: str) -> dict[str, Cell]:
-    return {
-        "networks": lambda kind: str(len(kind["networks"])),
-        "delta": _spread(split, "delta"),
-        "monotonic (%)": _share(split),
-        "local convexity": _spread(split, "local_convexity"),
-        "global convexity": _spread(split, "global_convexity"),
-        "global, released rule": _spread(split, "global_convexity_released"),
-    }
 
 
 NETWORKS: dict[str, Cell] = {
@@ -68,7 +44,6 @@ NETWORKS: dict[str, Cell] = {
     "training loss: start": _mean("initial", "train", "loss"),
     "training loss: end": _mean("trained", "train", "loss"),
     "test loss: end": _mean("trained", "test", "loss"),
-    "training accuracy": _mean("trained", "train", "accuracy"),
     "test accuracy": _mean("trained", "test", "accuracy"),
     "distance": lambda kind: interval(kind["distance"], ".2f"),
 }
@@ -76,18 +51,33 @@ NETWORKS: dict[str, Cell] = {
 
 def interpolation_tables(run: InterpolationRun) -> list[Table]:
     """Compare the kinds of a run, and put each beside its published numbers."""
-    rows = run.summary["num_measured_rows"]
-    tables = [
-        Table(
-            "Training loss from start to end", f"{PATH_NOTE} Rows: {rows['train']:,}.", *_by_kind(run, _paths("train"))
-        ),
-        Table("Test loss from start to end", f"As above. Rows: {rows['test']:,}.", *_by_kind(run, _paths("test"))),
-    ]
     excluded = [
         f"{arch} seed {name}, {why}" for arch, kind in run.kinds.items() for name, why in kind["excluded"].items()
     ]
     note = f"{NETWORK_NOTE} Excluded: {'; '.join(excluded)}." if excluded else NETWORK_NOTE
-    return [*tables, Table("Networks", note, *_by_kind(run, NETWORKS)), _published_table(run)]
+    return [_paths_table(run), Table("Networks", note, *_by_kind(run, NETWORKS)), _published_table(run)]
+
+
+def _paths_table(run: InterpolationRun) -> Table:
+    rows = run.summary["num_measured_rows"]
+    note = f"{PATH_NOTE} Rows: {rows['train']:,} of training, {rows['test']:,} to test."
+    columns = [f"{split}: {name}" for split in SPLITS.values() for name in ("mean", "std", "95 % interval")]
+    cells = [
+        [label, arch, *(cell for split in SPLITS for cell in spread(kind["statistics"][split][name]))]
+        for name, label in STATISTIC_NAMES.items()
+        for arch, kind in run.kinds.items()
+    ]
+    return Table("Loss from start to end", note, ["metric", "kind", *columns], cells)
+
+
+def spread(statistics: Mapping[str, float]) -> list[str]:
+    """Write mean, standard deviation and interval; a dash for what is not known."""
+    interval = [statistics[name] for name in ("low", "high")]
+    return [
+        f"{statistics['mean']:.3f}",
+        "-" if np.isnan(statistics.get("std", np.nan)) else f"{statistics['std']:.3f}",
+        "-" if np.isnan(interval).any() else "{:.3f} to {:.3f}".format(*interval),
+    ]
 
 
 def _by_kind(run: InterpolationRun, columns: Mapping[str, Cell]) -> tuple[list[str], list[list[str]]]:

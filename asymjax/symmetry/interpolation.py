@@ -81,7 +81,8 @@ def path_statistics(points: np.ndarray, curves: np.ndarray) -> dict[str, np.ndar
     if len(points) < 3:
         raise InputError(f"{len(points)} points; give 3 or more, so that one lies between the ends")
     if not np.isfinite(curves).all():
-        raise InputError(f"losses of {sum(~is_finite_path(curves))} paths are not finite; leave them out by name")
+        count = int(np.sum(~np.isfinite(curves).all(axis=1)))
+        raise InputError(f"losses of {count} paths are not finite; leave these networks out, by name")
     slack = ROUNDING * np.abs(curves).max(axis=1, keepdims=True)
     steps = np.diff(curves, axis=1)
     delta = steps.max(axis=1)
@@ -97,11 +98,6 @@ def path_statistics(points: np.ndarray, curves: np.ndarray) -> dict[str, np.ndar
         "global_convexity": share_below(-1),
         "global_convexity_released": share_below(1),
     }
-
-
-def is_finite_path(curves: np.ndarray) -> np.ndarray:
-    """Return which curves [network, point] are finite at all points, bool [network]."""
-    return np.isfinite(curves).all(axis=1)
 
 
 def over_networks(values: np.ndarray) -> dict[str, float]:
