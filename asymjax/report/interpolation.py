@@ -15,8 +15,8 @@ SUMMARY = ("backbone", "dataset", "task", "num_rows", "num_measured_rows", "kind
 STATISTICS = ("delta", "is_monotonic", "local_convexity", "global_convexity", "global_convexity_released")
 SPLITS = {"train": "training", "test": "test"}
 NUM_SINGLE = 8
-PANELS_PER_ROW = 3
-LIMITS = (-0.1, 1.6)
+LIMITS = (-0.2, 2.0)
+"""Where normalised curves are cut off, so that a single one does not flatten all others."""
 
 
 class InterpolationRun(NamedTuple):
@@ -77,56 +77,54 @@ def normalised(curves: np.ndarray) -> np.ndarray:
 
 @style.styled
 def plot_paths(run: InterpolationRun) -> Figure:
-    """Draw the training loss along the paths, 1 at the start and 0 at the end of each; a panel a kind.
+    """Draw the training loss along the paths, a column a kind: as it is, and from 1 at the start to 0 at the end.
 
     Dark the median over networks, shaded between the quartiles, thin some single networks, dashed the chord that global
     convexity is measured by.
     """
-    num_rows = -(-len(run.kinds) // PANELS_PER_ROW)
-    columns = min(len(run.kinds), PANELS_PER_ROW)
-    title = f"Training loss on {run.title}"
-    figure = style.new_figure(style.PAGE_WIDTH, 0.7 + 2.0 * num_rows, title)
-    panels = figure.subplots(num_rows, columns, sharex=True, sharey=True, squeeze=False)
-    for (arch, kind), axes in zip(run.kinds.items(), panels.flat, strict=False):
-        _draw_paths(axes, run.arrays["points"], run.arrays[f"{arch}/train/loss/curves"], style.ARCH_COLORS[arch])
-        statistics = kind["statistics"]["train"]
-        axes.set_title(
-            f"{arch}: {statistics['is_monotonic']['mean']:.0%} monotonic,\n"
-            f"{statistics['global_convexity']['mean']:.2f} below the chord"
-        )
-    for axes in panels.flat[len(run.kinds) :]:
-        axes.set_axis_off()
-    panels[0, 0].set_ylim(*LIMITS)
-    panels[0, 0].set_xlim(0, 1)
-    panels[0, 0].set_xticks([0, 0.5, 1], ["start", "1/2", "trained"])
-    for axes in panels.flat[max(0, len(run.kinds) - columns) : len(run.kinds)]:
-        axes.tick_params(labelbottom=True)
-    for axes in panels[:, 0]:
-        axes.set_ylabel("loss, from 1 to 0")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure = style.new_figure(style.PAGE_WIDTH, 4.0, f"Training loss on {run.title}")
+    panels = figure.subplots(2, len(run.kinds), sharex=True, sharey="row", squeeze=False)
+    for (arch, kind), (loss, shape) in zip(run.kinds.items(), panels.T, strict=True):
+        curves = run.arrays[f"{arch}/train/loss/curves"]
+        shapes = normalised(curves)
+        _draw_curves(loss, run.arrays["points"], curves, style.ARCH_COLORS[arch])
+        _draw_curves(shape, run.arrays["points"], shapes, style.ARCH_COLORS[arch])
+        shape.plot([0, 1], [1, 0], color=style.GREY, linewidth=0.7, linestyle=style.DASHES, label="chord", zorder=0)
+        loss.set_title(f"{arch}:\n{kind['statistics']['train']['is_monotonic']['mean']:.0%} monotonic")
+        shape.set_title(f"{kind['statistics']['train']['global_convexity']['mean']:.0%} below chord")
+        if len(shapes) < len(curves):
+            missing = f"{len(curves) - len(shapes)} without a fall"
+            shape.text(0.98, 0.96, missing, size=6, ha="right", va="top", transform=shape.transAxes)
+    panels[0, 0].set_yscale("log")
+    panels[0, 0].set_ylabel("loss")
+    panels[1, 0].set_ylabel("loss, from 1 to 0")
+    low, high = panels[1, 0].get_ylim()
+    panels[1, 0].set_ylim(max(low, LIMITS[0]), min(high, LIMITS[1]))
+    panels[1, 0].set_xlim(0, 1)
+    panels[1, 0].set_xticks([0, 0.5, 1], ["start", "", "end"])
+    figure.legend(*panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
-def _draw_paths(axes: Axes, points: np.ndarray, curves: np.ndarray, color: str) -> None:
-    shown = normalised(curves)
-    if len(shown):
-        low, median, high = np.quantile(shown, [0.25, 0.5, 0.75], axis=0)
-        for number, curve in enumerate(shown[:NUM_SINGLE]):
-            label = "single networks" if number == 0 else None
-            axes.plot(points, curve, color=color, alpha=0.35, linewidth=0.5, label=label)
-        axes.fill_between(points, low, high, color=color, alpha=0.2, linewidth=0, label="quartiles")
-        axes.plot(points, median, color=color, label="median")
-    axes.plot([0, 1], [1, 0], color=style.GREY, linewidth=0.7, linestyle=style.DASHES, label="chord", zorder=0)
-    if len(shown) < len(curves):
-        missing = f"{len(curves) - len(shown)} that do not fall are not shown"
-        axes.text(0.98, 0.96, missing, size=6, ha="right", va="top", transform=axes.transAxes)
+def _draw_curves(axes: Axes, points: np.ndarray, curves: np.ndarray, color: str) -> None:
+    """Draw median, quartiles and some single curves [network, point]; nothing of none."""
+    if len(curves) == 0:
+        return
+    low, median, high = np.quantile(curves, [0.25, 0.5, 0.75], axis=0)
+    for number, curve in enumerate(curves[:NUM_SINGLE]):
+        axes.plot(points, curve, color=color, alpha=0.35, linewidth=0.5, label="" if number else "single networks")
+    axes.fill_between(points, low, high, color=color, alpha=0.2, linewidth=0, label="quartiles")
+    axes.plot(points, median, color=color, label="median")
 
 
 @style.styled
 def plot_statistics(run: InterpolationRun) -> Figure:
     """Draw the statistics of all networks of the training loss, a row a kind: networks, and mean with its interval."""
-    names = {"delta": "largest rise of a step", "local_convexity": "local convexity", "global_convexity": "global"}
+    names = {
+        "delta": "largest rise of a step",
+        "local_convexity": "local convexity",
+        "global_convexity": "global convexity",
+    }
     figure = style.new_figure(style.PAGE_WIDTH, 0.9 + 0.4 * len(run.kinds), f"Statistics on {run.title}")
     panels = figure.subplots(1, len(names), sharey=True)
     rng = np.random.default_rng(0)
@@ -138,7 +136,9 @@ def plot_statistics(run: InterpolationRun) -> Figure:
             axes.plot([statistics["low"], statistics["high"]], [row, row], color=color, linewidth=2.5)
             axes.plot(statistics["mean"], row, "o", color=color, markeredgecolor="white")
         axes.set_xlabel(label)
-    panels[0].set_xscale("symlog", linthresh=1e-2, linscale=0.7)
+        axes.locator_params(axis="x", nbins=4)
+        if name != "delta":
+            axes.set_xlim(min(0.9, axes.get_xlim()[0]), 1.03)
     style.mark(panels[0], 0)
     panels[0].set_yticks(range(len(run.kinds)), list(run.kinds))
     panels[0].set_ylim(len(run.kinds) - 0.5, -0.5)

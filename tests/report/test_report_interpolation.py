@@ -53,12 +53,14 @@ def test_paths_are_medians_of_the_networks(make_interpolation):
 
     run = read_interpolation(make_interpolation(edit=rise))
     figure = plot_paths(run)
-    for arch, axes in zip(run.kinds, figure.axes, strict=True):
-        lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-        expected = np.median(normalised(run.arrays[f"{arch}/train/loss/curves"]), axis=0)
-        np.testing.assert_allclose(lines["median"], expected)
-        assert axes.get_title("left").startswith(f"{arch}: 25% monotonic")
-    assert [text.get_text() for text in figure.axes[1].texts] == ["1 that do not fall are not shown"]
+    losses, shapes = figure.axes[:2], figure.axes[2:]
+    for arch, loss, shape in zip(run.kinds, losses, shapes, strict=True):
+        curves = run.arrays[f"{arch}/train/loss/curves"]
+        for axes, shown in ((loss, curves), (shape, normalised(curves))):
+            lines = {line.get_label(): line.get_ydata() for line in axes.lines}
+            np.testing.assert_allclose(lines["median"], np.median(shown, axis=0))
+        assert loss.get_title("left") == f"{arch}:\n25% monotonic"
+    assert [text.get_text() for text in shapes[1].texts] == ["1 without a fall"]
 
 
 def test_statistics_are_those_of_the_networks(make_interpolation):
