@@ -72,8 +72,13 @@ class OptimizerConfig:
     """Peak learning rate."""
     weight_decay: float = 0.0
     """Decoupled weight decay of kernels, biases and norms (adamw, lamb)."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Learning rate over the steps after warmup."""
+    label_smoothing: float = 0.0
+    """Share of each label that training spreads evenly over all classes (classification)."""
+    recipe: Literal["shared", "drawn"] = "shared"
+    """One recipe for all networks of a sweep, or one drawn for each: learning_rate x 10^-U(0, 2), weight_decay x
+    10^-U(0, 4), label_smoothing x U(0, 1)."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """Learning rate over the steps after warmup: constant, or a cosine or a line down to zero."""
     warmup_steps: int = 0
     """Steps of linear learning-rate warmup."""
     clip_norm: float | None = None
@@ -209,17 +214,23 @@ class KindsConfig:
 
 
 @dataclass(frozen=True)
-class ConnectivityConfig:
-    """Where loss and accuracy are measured on the paths between networks."""
+class PathConfig:
+    """Where loss and accuracy are measured on straight paths."""
 
     num_points: int = 25
     """Points on each path, both ends included; odd, so that the middle is one of them."""
     num_train_rows: int = 10_000
-    """Training rows, the first ones, for barriers on training data."""
-    align: bool = True
-    """Measure all paths a second time, the weights of the second network permuted to match the first."""
+    """Training rows that are measured, the first ones."""
     corruptions: tuple[str, ...] = ()
     """Measure on corrupted test rows too: noise, blur, contrast, rotation, occlusion (images, but for noise)."""
+
+
+@dataclass(frozen=True)
+class ConnectivityConfig(PathConfig):
+    """Where loss and accuracy are measured on the paths between networks."""
+
+    align: bool = True
+    """Measure all paths a second time, the weights of the second network permuted to match the first."""
 
 
 @dataclass(frozen=True)

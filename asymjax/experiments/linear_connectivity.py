@@ -17,6 +17,7 @@ from asymjax.config import (
     KindsConfig,
     ModelConfig,
     OptimizerConfig,
+    PathConfig,
     RunConfig,
     SeedConfig,
 )
@@ -29,8 +30,10 @@ from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
+    SCORES,
     Measure,
     Rows,
+    Score,
     all_pairs,
     barriers,
     grid,
@@ -90,9 +93,8 @@ def train_and_connect(
         "kinds": variants,
         "seeds": seeds,
         "num_seeds": num_seeds,
-        "connectivity": config,
     }
-    return _connect_kinds(dataset, kinds, settings, config, run_config)
+    return _connect(dataset, kinds, settings, config, run_config)
 
 
 def connect_sweeps(
@@ -129,9 +131,20 @@ def connect_sweeps(
             arch: {str(number): sweep.config for number, sweep in enumerate(members)}
             for arch, members in sweeps.items()
         },
-        "connectivity": config,
     }
-    return _connect_kinds(dataset, kinds, settings, config, run_config)
+    return _connect(dataset, kinds, settings, config, run_config)
+
+
+def _connect(
+    dataset: Dataset,
+    kinds: Mapping[str, Kind],
+    settings: Mapping[str, Any],
+    config: ConnectivityConfig,
+    run_config: RunConfig,
+) -> Path:
+    measure_kind = partial(connect_kind, align=config.align, run_config=run_config)
+    settings = {**settings, "connectivity": config}
+    return compare_kinds(EXPERIMENT, dataset, kinds, settings, config, run_config, measure_kind)
 
 
 # All kinds -------------------------------------------------------------------------------------------------------
@@ -152,26 +165,45 @@ class Task(NamedTuple):
     splits: dict[str, Rows]
 
 
-def _connect_kinds(
+# (run, name, kind, task) -> the kind's entry in summary.json, and its arrays.
+MeasureKind = Callable[[RunDir, str, Kind, Task], tuple[dict[str, Any], dict[str, np.ndarray]]]
+
+
+def compare_kinds(
+    experiment: str,
     dataset: Dataset,
     kinds: Mapping[str, Kind],
     settings: Mapping[str, Any],
-    config: ConnectivityConfig,
+    config: PathConfig,
     run_config: RunConfig,
+    measure_kind: MeasureKind,
+    scores: Mapping[str, Score] = SCORES,
 ) -> Path:
+    """Open the run directory of an experiment on paths, measure kind after kind, and write what was found.
+
+    Parameters
+    ----------
+    experiment : name of the experiment.
+    dataset, kinds : data and networks.
+    settings : the fields that decide the result.
+    config : where on the paths, and on how many rows.
+    run_config : where results go and where work runs.
+    measure_kind : the measurement of one kind.
+    scores : what is measured of a network, by task.
+    """
     points = grid(config.num_points)
     if config.num_train_rows < 1:
         raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
     splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
     splits |= {name: in_batches(corrupt(dataset.test, name)) for name in config.corruptions}
     backbone, dataset_name = next(iter(kinds.values())).variant.model.backbone, settings["data"]["dataset"]
-    run = open_run(EXPERIMENT, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
+    run = open_run(experiment, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
     checksums = {f"frozen_{name}": trees.checksum(kind.frozen) for name, kind in kinds.items()}
     run.identify(dataset=dataset.checksum, **checksums)
     entries, arrays = {}, {"points": points}
     for name, kind in kinds.items():
-        task = Task(make_measure(kind.model, dataset.task), points, splits)
-        entry, curves = connect_kind(run, name, kind, task, config.align, run_config)
+        task = Task(make_measure(kind.model, dataset.task, scores), points, splits)
+        entry, curves = measure_kind(run, name, kind, task)
         description = describe_network(dataset, dataset_name, kind.model, kind.frozen, kind.variant.model)
         entries[name] = description | {"varied": kind.variant.varied} | entry
         arrays |= {f"{name}/{array}": values for array, values in curves.items()}
@@ -185,15 +217,12 @@ def _connect_kinds(
 
 
 def _seconds(run: RunDir) -> dict[str, float]:
-    def total(prefix: str) -> float:
-        return sum(seconds for phase, seconds in run.seconds.items() if phase.startswith(prefix))
-
-    return {
-        "compile": total("compile"),
-        "train": total("train-"),
-        "paths": total("paths-"),
-        "aligned": total("aligned-"),
-    }
+    """Sum the clocks over kinds: those of "train-standard" and "train-w_asym" are "train"."""
+    seconds: dict[str, float] = {}
+    for phase, spent in run.seconds.items():
+        name = phase.partition("-")[0]
+        seconds[name] = seconds.get(name, 0.0) + spent
+    return seconds
 
 
 # One kind --------------------------------------------------------------------------------------------------------
@@ -276,17 +305,35 @@ def measure_paths(
 
     Parameters
     ----------
+    pairs : int [pair, 2], all pairs of some networks.
+    run, phase, ends, frozen, task, run_config : see :func:`run_paths`.
+
+    Returns
+    -------
+    ``num_pairs``, ``barrier`` (split -> metric -> midpoint or maximum -> mean, std, low, high; of accuracy, how far it
+    falls), ``distance``, and ``arrays``: ``pairs``, each pair's barriers, curves and distance, and the mean curves.
+    """
+    measured = run_paths(run, phase, ends, pairs, frozen, task, run_config)
+    return summarise_paths(task.points, pairs, measured["curves"], measured["distance"])
+
+
+def run_paths(
+    run: RunDir, phase: str, ends: Ends, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
+) -> PyTree:
+    """Measure paths in resumable chunks.
+
+    Parameters
+    ----------
     run, phase : where chunks are committed.
     ends : networks at both ends of given pairs.
-    pairs : int [pair, 2], all pairs of some networks.
+    pairs : int [pair, 2], a path each.
     frozen : constants of all networks on the paths.
     task : what is measured.
     run_config : where work runs.
 
     Returns
     -------
-    ``num_pairs``, ``barrier`` (split -> metric -> midpoint or maximum -> mean, std, low, high; of accuracy, how far it
-    falls), ``distance``, and ``arrays``: ``pairs``, each pair's barriers, curves and distance, and the mean curves.
+    ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
     """
     num_devices = run_config.num_devices or min(jax.device_count(), len(pairs))
     size = num_devices * -(-MIN_PAIRS_PER_CHUNK // num_devices)
@@ -316,8 +363,7 @@ def measure_paths(
         num_done = min((index + 1) * size, len(pairs))
         return Chunk(state, metrics={"num_pairs": num_done}, note=f"{num_done} of {len(pairs)} pairs")
 
-    state = run_phase(run, phase, num_chunks, init, advance)
-    return summarise_paths(task.points, pairs, state["curves"], state["distance"])
+    return run_phase(run, phase, num_chunks, init, advance)
 
 
 def _with_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:

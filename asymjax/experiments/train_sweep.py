@@ -15,11 +15,11 @@ from asymjax.experiments.opening import describe, open_experiment
 from asymjax.parallel import Placement
 from asymjax.rundir import RunDir, require_space
 from asymjax.train import make_optimizer, make_train, run_sweep
-from asymjax.train.losses import TASK_LOSSES
-from asymjax.train.optimizers import ELEMENTWISE
+from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
+from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_recipe
 from asymjax.train.sweep import failures
-from asymjax.train.trainer import Trainer, TrainState
-from asymjax.types import Dataset, Frozen, Graph, Model, Position, Split
+from asymjax.train.trainer import Trainer, TrainState, initial_position, make_varied
+from asymjax.types import Dataset, Frozen, Graph, Key, Model, Position, Split
 
 STEPS_PER_CHUNK = 500
 NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
@@ -63,6 +63,8 @@ def run_train_sweep(
     }
     for split in ("train", "validation", "test"):
         summary[split] = evaluate_members(model, frozen, state.position, dataset, getattr(dataset, split))
+    if recipes := drawn_recipes(config, seeds, num_seeds):
+        summary["recipes"] = recipes
     summary["seconds"] = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}
     run.finish(summary)
     return run.path
@@ -74,16 +76,52 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig) -> Tra
     Raises
     ------
     InputError
-        If there are fewer rows than a batch needs.
+        If there are fewer rows than a batch needs, or labels of a regression are to be smoothed.
     """
-    return make_train(
-        model,
-        TASK_LOSSES[dataset.task],
-        make_optimizer(config, config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))),
-        config.num_epochs,
-        config.batch_size,
-        in_effective_weights=config.optimizer in ELEMENTWISE,
-    )
+    is_smoothed = config.label_smoothing != 0
+    if is_smoothed and dataset.task != "classification":
+        raise InputError(f"label_smoothing is {config.label_smoothing}, but {dataset.name} has no classes; give 0")
+    num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
+
+    def make(config: OptimizerConfig) -> Trainer:
+        return make_train(
+            model,
+            smoothed_cross_entropy(config.label_smoothing) if is_smoothed else TASK_LOSSES[dataset.task],
+            make_optimizer(config, num_steps),
+            config.num_epochs,
+            config.batch_size,
+            in_effective_weights=config.optimizer in ELEMENTWISE,
+        )
+
+    trainer = make(config)  # Even where it is not the one: it refuses what does not fit before anything is traced.
+    if config.recipe == "shared":
+        return trainer
+    return make_varied(lambda key: make(with_recipe(config, draw_recipe(config, _recipe_key(key)))))
+
+
+def _recipe_key(key: Key) -> Key:
+    return rng.named_key(key, "recipe")
+
+
+def _init_keys(seeds: SeedConfig, num_seeds: int) -> Key:
+    return rng.member_keys(rng.role_key(seeds.init_seed, "init"), num_seeds)
+
+
+def _train_keys(seeds: SeedConfig, num_seeds: int) -> Key:
+    return rng.member_keys(rng.role_key(seeds.seed, "train"), num_seeds)
+
+
+def initial_positions(model: Model, frozen: Frozen, seeds: SeedConfig, num_seeds: int) -> Position:
+    """Return where the training of each network of a sweep begins, leaves [seed, ...]."""
+    return jax.jit(jax.vmap(partial(initial_position, model), (0, None)))(_init_keys(seeds, num_seeds), frozen)
+
+
+def drawn_recipes(config: OptimizerConfig, seeds: SeedConfig, num_seeds: int) -> dict[str, np.ndarray]:
+    """Return what was drawn for each network of a sweep, float32 [seed] by name; nothing of a shared recipe."""
+    if config.recipe == "shared":
+        return {}
+    keys = _train_keys(seeds, num_seeds)
+    return trees.to_host(jax.jit(jax.vmap(lambda key: draw_recipe(config, _recipe_key(key))))(keys))
 
 
 def train_networks(
@@ -126,8 +164,8 @@ def train_networks(
     return run_sweep(
         run,
         make_trainer(model, dataset, config),
-        rng.member_keys(rng.role_key(seeds.init_seed, "init"), num_seeds),
-        rng.member_keys(rng.role_key(seeds.seed, "train"), num_seeds),
+        _init_keys(seeds, num_seeds),
+        _train_keys(seeds, num_seeds),
         frozen,
         dataset.train,
         placement,

@@ -11,7 +11,9 @@ from asymjax.report.comparison import plot_comparison
 from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves, read_connectivity
 from asymjax.report.connectivity_table import connectivity_tables
 from asymjax.report.convergence import plot_convergence, plot_traces
-from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, save_figure
+from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, INTERPOLATION_FIGURES, save_figure
+from asymjax.report.interpolation import InterpolationRun, plot_paths, plot_statistics, read_interpolation
+from asymjax.report.interpolation_table import interpolation_tables
 from asymjax.report.predictive import (
     plot_confusion,
     plot_coverage,
@@ -26,12 +28,15 @@ from asymjax.report.write import print_tables, write_report
 __all__ = [
     "CONNECTIVITY_FIGURES",
     "FIGURES",
+    "INTERPOLATION_FIGURES",
     "ConnectivityRun",
+    "InterpolationRun",
     "Run",
     "Table",
     "Trace",
     "comparison_tables",
     "connectivity_tables",
+    "interpolation_tables",
     "plot_barriers",
     "plot_comparison",
     "plot_confusion",
@@ -39,11 +44,14 @@ __all__ = [
     "plot_coverage",
     "plot_curves",
     "plot_noise",
+    "plot_paths",
     "plot_predictions",
     "plot_reliability",
+    "plot_statistics",
     "plot_traces",
     "print_tables",
     "read_connectivity",
+    "read_interpolation",
     "read_run",
     "read_runs",
     "save_figure",

@@ -9,6 +9,7 @@ from asymjax.report import style
 from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves
 from asymjax.report.controls import plot_varied, varied_setting
 from asymjax.report.convergence import plot_convergence, plot_traces
+from asymjax.report.interpolation import InterpolationRun, plot_paths, plot_statistics
 from asymjax.report.predictive import (
     plot_confusion,
     plot_coverage,
@@ -46,6 +47,13 @@ CONNECTIVITY_FIGURES: dict[str, Callable[[ConnectivityRun], Figure]] = {
 def connectivity_figures(run: ConnectivityRun) -> dict[str, Callable[[ConnectivityRun], Figure]]:
     """Return the figures that a run of linear connectivity has, by name of file."""
     return CONNECTIVITY_FIGURES | ({"varied": plot_varied} if varied_setting(run) else {})
+
+
+INTERPOLATION_FIGURES: dict[str, Callable[[InterpolationRun], Figure]] = {
+    "paths": plot_paths,
+    "statistics": plot_statistics,
+}
+"""Figures of monotonic linear interpolation, by name of file."""
 
 
 @style.styled

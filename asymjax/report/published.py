@@ -58,7 +58,7 @@ def what_differs(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list
         f"{name} {recipe[name]} instead of {expected[name]}"
         for recipe in (kind["optimizer"] for kind in _plain_kinds(config))
         for name in expected
-        if recipe[name] != expected[name]
+        if recipe.get(name, expected[name]) != expected[name]  # Older runs lack newer options, then at their default.
     ]
     if num_rows["train"] != NUM_TRAIN_ROWS:
         found.append(f"{num_rows['train']:,} training rows instead of {NUM_TRAIN_ROWS:,}")
@@ -77,3 +77,72 @@ def _plain_kinds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _as_json(config: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
+
+
+# Monotonic linear interpolation ----------------------------------------------------------------------------------
+
+PATHS_SOURCE = "Lim et al. (2024), arXiv 2405.20231, monotonic linear interpolation of 300 ResNet8 networks on CIFAR-10"
+PATHS_MODEL = MODEL_PRESETS["paper_resnet8_metanet"]
+PATHS_OPTIMIZER = OptimizerConfig(
+    learning_rate=0.5, weight_decay=0.1, label_smoothing=0.2, recipe="drawn", schedule="linear", batch_size=512
+)
+PATHS_ROWS = 50_000
+
+
+class PublishedPaths(NamedTuple):
+    """Statistics of the training loss on the paths from start to end, over networks.
+
+    Attributes
+    ----------
+    name : what the paper calls it.
+    arch : our method.
+    delta, local_convexity, global_convexity : mean and standard deviation; the last one as the released code has it.
+    share_monotonic : from 0 to 1.
+    num_networks : that were finite.
+    """
+
+    name: str
+    arch: str
+    delta: tuple[float, float]
+    share_monotonic: float
+    local_convexity: tuple[float, float]
+    global_convexity: tuple[float, float]
+    num_networks: int
+
+
+PATHS = (
+    PublishedPaths("standard", "standard", (0.079, 0.109), 0.263, (0.548, 0.139), (0.823, 0.229), 300),
+    PublishedPaths("sigma-Asym", "sigma_asym", (0.004, 0.047), 0.873, (0.675, 0.143), (0.976, 0.098), 276),
+    PublishedPaths("W-Asym", "w_asym", (-0.027, 0.026), 1.0, (0.769, 0.165), (1.0, 0.0), 300),
+)
+
+
+def what_differs_on_paths(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list[str]:
+    """Say what was done otherwise than for the published statistics of paths.
+
+    Parameters
+    ----------
+    config : of config.json.
+    num_rows : split -> rows.
+    """
+    found = []
+    if config["data"]["dataset"] != "cifar10":
+        found.append(f"{config['data']['dataset']} instead of CIFAR-10")
+    expected = {name: value for name, value in _as_json(PATHS_MODEL).items() if name not in ("arch", "mask_seed")}
+    models = [kind["model"] for kind in config["kinds"].values()]
+    if any({name: model.get(name) for name in expected} != expected for model in models):
+        found.append(f"another network ({models[0]['backbone']})")
+    expected, optimizer = _as_json(PATHS_OPTIMIZER), next(iter(config["kinds"].values()))["optimizer"]
+    found += [
+        f"{name} {optimizer[name]} instead of {expected[name]}"
+        for name in ("recipe", "learning_rate", "weight_decay", "label_smoothing", "schedule", "batch_size")
+        if optimizer[name] != expected[name]
+    ]
+    found.append(f"{optimizer['num_epochs']} epochs for all, where the paper draws 10 to 40")
+    if num_rows["train"] != PATHS_ROWS:
+        found.append(f"{num_rows['train']:,} training rows instead of {PATHS_ROWS:,}")
+    return [
+        *found,
+        "images as they are, where the paper flips, shifts and cuts them, in training and on the path",
+        "float32, where the paper measures in half precision",
+    ]

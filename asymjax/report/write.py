@@ -13,7 +13,9 @@ from asymjax.errors import InputError
 from asymjax.report.comparison import plot_comparison
 from asymjax.report.connectivity import ConnectivityRun, read_connectivity
 from asymjax.report.connectivity_table import connectivity_tables
-from asymjax.report.figures import FIGURES, connectivity_figures, save_figure
+from asymjax.report.figures import FIGURES, INTERPOLATION_FIGURES, connectivity_figures, save_figure
+from asymjax.report.interpolation import InterpolationRun, read_interpolation
+from asymjax.report.interpolation_table import interpolation_tables
 from asymjax.report.read import Run, labels, read_each, read_record, read_run
 from asymjax.report.table import Table, comparison_tables, provenance, to_markdown, to_rich
 
@@ -149,8 +151,19 @@ def connectivity_sections(runs: Sequence[ConnectivityRun], out: Path) -> list[Se
     ]
 
 
+def interpolation_sections(runs: Sequence[InterpolationRun], out: Path) -> list[Section]:
+    """Report runs one by one: each compares kinds of networks."""
+    return [
+        Section(
+            run.title.capitalize(), interpolation_tables(run), _plots(run, INTERPOLATION_FIGURES), [run.title], [run]
+        )
+        for run in runs
+    ]
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "bnn_hmc": Experiment(read_run, posterior_sections),
     "lmc": Experiment(read_connectivity, connectivity_sections),
+    "mli": Experiment(read_interpolation, interpolation_sections),
 }
 """Reports by the name of the experiment in config.json."""

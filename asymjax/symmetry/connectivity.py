@@ -25,6 +25,7 @@ CONFIDENCE = 0.95
 
 Metrics = dict[str, dict[str, Array]]
 Measure = Callable[[Params, Frozen, Mapping[str, "Rows"]], Metrics]
+Score = Callable[[Array, Array], dict[str, Array]]  # outputs [rows, ...], targets [rows, ...] -> metric -> []
 
 
 # Networks on a path ----------------------------------------------------------------------------------------------
@@ -141,23 +142,25 @@ def _score_regressor(outputs: Array, targets: Array) -> dict[str, Array]:
     return {"loss": jnp.mean(jnp.square(outputs - targets))}
 
 
-SCORES = {"classification": _score_classifier, "regression": _score_regressor}
+SCORES: dict[str, Score] = {"classification": _score_classifier, "regression": _score_regressor}
 
 
-def make_measure(model: Model, task: str) -> Measure:
+def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) -> Measure:
     """Build the measurement of one network.
 
     Parameters
     ----------
     model : the network.
     task : ``"classification"`` or ``"regression"``.
+    scores : what is measured, by task.
 
     Returns
     -------
-    (params, frozen, splits: name -> Rows) -> name -> metric -> []. ``loss`` is the mean cross-entropy or squared error;
-    classifiers also have ``accuracy`` and ``recalibrated_loss``, the smallest loss that a softmax temperature gives on
-    these very rows: averages of networks have smaller outputs than the networks, which raises their loss but changes
-    no decision (Ito et al. 2025, arXiv 2510.08023). One number fitted to n rows flatters by about 1 / (2 n) nats.
+    (params, frozen, splits: name -> Rows) -> name -> metric -> []. By ``SCORES``, ``loss`` is the mean cross-entropy or
+    squared error; classifiers also have ``accuracy`` and ``recalibrated_loss``, the smallest loss that a softmax
+    temperature gives on these very rows: averages of networks have smaller outputs than the networks, which raises
+    their loss but changes no decision (Ito et al. 2025, arXiv 2510.08023). One number fitted to n rows flatters by
+    about 1 / (2 n) nats.
     """
 
     def measure(params: Params, frozen: Frozen, splits: Mapping[str, Rows]) -> Metrics:
@@ -165,7 +168,7 @@ def make_measure(model: Model, task: str) -> Measure:
         for name, rows in splits.items():
             outputs = lax.map(lambda inputs: model.forward(params, frozen, inputs), rows.inputs)
             outputs = outputs.reshape(-1, outputs.shape[-1])[: rows.targets.shape[0]]
-            metrics[name] = SCORES[task](outputs, rows.targets)
+            metrics[name] = scores[task](outputs, rows.targets)
         return metrics
 
     return measure

@@ -29,6 +29,27 @@ def cross_entropy(apply: Callable[..., Array], position: Position, frozen: Froze
     return -jnp.mean(categorical_loglikelihood(apply(position, frozen, batch.inputs), jnp.asarray(batch.targets)))
 
 
+def smoothed_cross_entropy(label_smoothing: Array | float) -> Loss:
+    """Return the cross-entropy against labels of which a share is spread evenly over all classes (Szegedy et al. 2016).
+
+    Parameters
+    ----------
+    label_smoothing : [] from 0 (the labels as they are) to 1; may be traced.
+    """
+
+    def loss(apply: Callable[..., Array], position: Position, frozen: Frozen, batch: Split) -> Array:
+        logits = apply(position, frozen, batch.inputs)
+        of_labels = -jnp.mean(categorical_loglikelihood(logits, jnp.asarray(batch.targets)))
+        return of_labels + label_smoothing * (uniform_cross_entropy(logits) - of_labels)
+
+    return loss
+
+
+def uniform_cross_entropy(logits: Array) -> Array:
+    """Return the mean cross-entropy of logits [rows, classes] against a target that is even over the classes []."""
+    return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - jnp.mean(logits, axis=-1))
+
+
 def squared_error(apply: Callable[..., Array], position: Position, frozen: Frozen, batch: Split) -> Array:
     """Return the mean squared error of a regressor over rows and targets []."""
     return jnp.mean(jnp.square(apply(position, frozen, batch.inputs) - batch.targets))

@@ -1,13 +1,15 @@
 """Optax optimizers and schedules from a configuration."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import jax
 import optax
 
 from asymjax.config import OptimizerConfig
 from asymjax.errors import InputError
-from asymjax.types import Position, PyTree
+from asymjax.types import Array, Key, Position, PyTree
 
 OUTPUT = "output"
 
@@ -22,11 +24,12 @@ ELEMENTWISE = frozenset({"adamw", "adam", "sgd"})
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Return the learning rate over ``num_steps`` steps: linear warmup, then constant or cosine to zero."""
+    """Return the learning rate over ``num_steps`` steps: linear warmup, then constant, or a cosine or line to zero."""
     after = max(1, num_steps - config.warmup_steps)
     main = {
         "constant": optax.constant_schedule(config.learning_rate),
         "cosine": optax.cosine_decay_schedule(config.learning_rate, after),
+        "linear": optax.linear_schedule(config.learning_rate, 0.0, after),
     }[config.schedule]
     if config.warmup_steps == 0:
         return main
@@ -42,7 +45,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     InputError
         If weight decay is asked of an optimizer that has none.
     """
-    if config.weight_decay and config.optimizer not in ("adamw", "lamb"):
+    if config.optimizer not in ("adamw", "lamb") and config.weight_decay:
         raise InputError(f"{config.optimizer} has no weight decay (weight_decay = {config.weight_decay}); use adamw")
     optimizer = OPTIMIZERS[config.optimizer](make_schedule(config, num_steps), config.weight_decay)
     if config.clip_norm is not None:
@@ -57,3 +60,26 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
 def _is_hidden(position: Position) -> PyTree:
     """Return which leaves do not belong to the output layer."""
     return {name: jax.tree.map(lambda _, name=name: name != OUTPUT, layer) for name, layer in position.items()}
+
+
+def draw_recipe(config: OptimizerConfig, key: Key) -> dict[str, Array]:
+    """Draw what differs between networks whose recipe is "drawn" (Lim et al. 2024, the networks of their metanetworks).
+
+    Returns
+    -------
+    ``learning_rate``, the configured one times 10^-U(0, 2); ``weight_decay``, times 10^-U(0, 4); ``label_smoothing``,
+    times U(0, 1); each []. What is configured as 0 stays 0 and is left out.
+    """
+    share = jax.random.uniform(key, (3,), "float32")
+    drawn = {
+        "learning_rate": config.learning_rate * 10 ** (-2 * share[0]),
+        "weight_decay": config.weight_decay * 10 ** (-4 * share[1]),
+        "label_smoothing": config.label_smoothing * share[2],
+    }
+    return {name: value for name, value in drawn.items() if getattr(config, name)}
+
+
+def with_recipe(config: OptimizerConfig, drawn: dict[str, Array]) -> OptimizerConfig:
+    """Return the configuration of one network, with what was drawn for it, which may be traced."""
+    traced: dict[str, Any] = dict(drawn)
+    return replace(config, **traced)

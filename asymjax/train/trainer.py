@@ -47,6 +47,11 @@ class Trainer(NamedTuple):
     train: Callable[[Key, Frozen, Split], tuple[TrainState, Array]]
 
 
+def initial_position(model: Model, key: Key, frozen: Frozen) -> Position:
+    """Return where the training of the network of a key begins."""
+    return model.init(rng.named_key(key, "init"), frozen)
+
+
 def _map_position_like(fn: Callable[[PyTree], PyTree], state: PyTree, position: PyTree) -> PyTree:
     """Map ``fn`` over the subtrees of an optimizer state that have the structure of a position."""
     structure: Any = jax.tree.structure(position)
@@ -87,7 +92,7 @@ def make_train(
     effective = in_effective_weights and model.free_mask is not None
 
     def init(key: Key, frozen: Frozen) -> TrainState:
-        position = model.init(rng.named_key(key, "init"), frozen)
+        position = initial_position(model, key, frozen)
         return TrainState(position, optimizer.init(position), jnp.array(0), jnp.array(-1))
 
     def enter(state: TrainState, frozen: Frozen) -> TrainState:
@@ -140,5 +145,26 @@ def make_train(
 
     def train(key: Key, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
         return advance(key, init(key, frozen), frozen, data, num_epochs)
+
+    return Trainer(init, advance, train)
+
+
+def make_varied(make: Callable[[Key], Trainer]) -> Trainer:
+    """Build training in which each network has a recipe of its own.
+
+    Parameters
+    ----------
+    make : key -> Trainer; what it draws from the key may be traced, and may change no shape. It is called with the
+        key of each call of ``init`` or ``advance``, so that nothing drawn has to be kept.
+    """
+
+    def init(key: Key, frozen: Frozen) -> TrainState:
+        return make(key).init(key, frozen)
+
+    def advance(key: Key, state: TrainState, frozen: Frozen, data: Split, num_epochs: int) -> tuple[TrainState, Array]:
+        return make(key).advance(key, state, frozen, data, num_epochs)
+
+    def train(key: Key, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
+        return make(key).train(key, frozen, data)
 
     return Trainer(init, advance, train)

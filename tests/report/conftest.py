@@ -14,6 +14,7 @@ from asymjax.config import ModelConfig, OptimizerConfig
 NUM_TEST, NUM_NOISE, NUM_OUTPUTS = 30, 10, 3
 SHAPES = {"position/dense_0/bias": (3,), "position/dense_0/kernel": (2, 3)}
 SPLITS = ("train", "test")
+PATH_STATISTICS = ("delta", "is_monotonic", "local_convexity", "global_convexity", "global_convexity_released")
 METRICS = {
     "classification": ("accuracy", "lppd", "nll", "ece", "brier"),
     "regression": ("rmse", "lppd", "coverage_error", *(f"coverage_0.{level}" for level in range(1, 10))),
@@ -170,6 +171,12 @@ def make_curves(rng, metrics, num_networks, num_points):
     return arrays
 
 
+def kinds_config(model, archs):
+    """Return what config.json says of kinds that differ in their method alone."""
+    optimizer = asdict(OptimizerConfig(weight_decay=0.03))
+    return {arch: {"model": asdict(model) | {"arch": arch}, "optimizer": dict(optimizer)} for arch in archs}
+
+
 def write_connectivity(
     parent, task="classification", archs=("standard", "w_asym"), num_networks=4, dataset="digits", model=None, edit=None
 ):
@@ -194,28 +201,73 @@ def write_connectivity(
     }
     config = {
         "data": {"dataset": dataset, "data_seed": 0},
-        "kinds": {
-            arch: {
-                "model": asdict(model or ModelConfig()) | {"arch": arch},
-                "optimizer": asdict(OptimizerConfig(weight_decay=0.03)),
-            }
-            for arch in archs
-        },
+        "kinds": kinds_config(model or ModelConfig(), archs),
     }
     if edit:
         edit(summary, config)
     np.savez(path / "curves.npz", **arrays)
+    finish_run(path, "lmc", archs, config, summary)
+    return path
+
+
+def finish_run(path, experiment, archs, config, summary):
     provenance = {
-        "command": ["lmc.py", "--archs", *archs],
+        "command": [f"{experiment}.py", "--archs", *archs],
         "commit": "0123abcd",
         "uncommitted_changes": False,
         "device": {"kind": "cpu", "count": 2},
     }
-    record = {"experiment": "lmc", "config": config, "provenance": provenance}
+    record = {"experiment": experiment, "config": config, "provenance": provenance}
     (path / "config.json").write_text(json.dumps(record))
     (path / "summary.json").write_text(json.dumps(summary))
     (path / "DONE").touch()
+
+
+# Monotonic linear interpolation
+
+
+def write_interpolation(parent, archs=("standard", "w_asym"), num_networks=5, dataset="digits", edit=None):
+    """Write a run directory of paths from start to end and return its path; see ``write_connectivity``."""
+    name = f"mli-{len(list(parent.iterdir()))}"
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    path = parent / name
+    path.mkdir()
+    points = np.linspace(0, 1, 5)
+    arrays, kinds = {"points": points}, {}
+    for arch in archs:
+        kind = make_kind(rng, arch, ("loss", "accuracy"), num_networks)
+        ends = {"initial": kind.pop("alone"), "trained": kind.pop("average")}
+        statistics = {}
+        for split in SPLITS:
+            arrays[f"{arch}/{split}/loss/curves"] = 2 - 1.9 * points + 0.1 * rng.random((num_networks, 5))
+            arrays |= {f"{arch}/{split}/{name}": rng.random(num_networks) for name in PATH_STATISTICS}
+            statistics[split] = {name: make_statistics(rng) for name in PATH_STATISTICS}
+            statistics[split]["is_monotonic"] = {"mean": 0.25, "low": 0.125, "high": 0.5}
+        kinds[arch] = kind | ends | {"statistics": statistics, "recipes": {}}
+    summary = {
+        "backbone": "mlp",
+        "dataset": dataset,
+        "task": "classification",
+        "num_rows": {"train": 45_000, "validation": 5000, "test": 10_000},
+        "num_measured_rows": {"train": 10_000, "test": 10_000},
+        "kinds": kinds,
+        "seconds": {"compile": 1.0, "train": 2.0, "paths": 3.0},
+    }
+    config = {
+        "data": {"dataset": dataset, "data_seed": 0},
+        "kinds": kinds_config(ModelConfig(), archs),
+    }
+    if edit:
+        edit(summary, config, arrays)
+    np.savez(path / "curves.npz", **arrays)
+    finish_run(path, "mli", archs, config, summary)
     return path
+
+
+@pytest.fixture
+def make_interpolation(tmp_path):
+    """Write a run directory of paths from start to end below ``tmp_path``; arguments of ``write_interpolation``."""
+    return partial(write_interpolation, tmp_path)
 
 
 @pytest.fixture

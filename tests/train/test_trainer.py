@@ -146,6 +146,8 @@ def test_schedules_have_their_values():
     assert rates() == pytest.approx([0.8] * 5)
     assert rates(warmup_steps=4) == pytest.approx([0, 0.4, 0.8, 0.8, 0.8])
     assert rates(warmup_steps=4, schedule="cosine") == pytest.approx([0, 0.4, 0.8, 0.4, 0])
+    assert rates(warmup_steps=4, schedule="linear") == pytest.approx([0, 0.4, 0.8, 0.4, 0])
+    assert rates(schedule="linear") == pytest.approx([0.8, 0.72, 0.64, 0.32, 0])
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])

@@ -1,0 +1,100 @@
+"""Recipes that are drawn for each network: their ranges, and that training follows them."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from asymjax import data, rng
+from asymjax.config import ModelConfig, OptimizerConfig, SeedConfig
+from asymjax.errors import InputError
+from asymjax.experiments.train_sweep import drawn_recipes, initial_positions, make_trainer
+from asymjax.models import build_model, draw_frozen
+from asymjax.types import Split
+
+SEEDS = SeedConfig(init_seed=3, seed=5)
+DRAWN = OptimizerConfig(
+    learning_rate=0.05,
+    weight_decay=0.1,
+    label_smoothing=0.2,
+    recipe="drawn",
+    schedule="linear",
+    warmup_steps=2,
+    num_epochs=3,
+    batch_size=16,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    dataset = data.load("digits")
+    return dataset._replace(train=Split(*(part[:64] for part in dataset.train)))
+
+
+@pytest.fixture(scope="module")
+def network(dataset):
+    model = build_model(ModelConfig("w_asym", widths=(5,)), dataset.input_shape, 10)
+    return model, draw_frozen(model, 0)
+
+
+def train(dataset, network, config, seed):
+    model, frozen = network
+    key = rng.member_keys(rng.role_key(SEEDS.seed, "train"), seed + 1)[seed]
+    state = jax.jit(make_trainer(model, dataset, config).train)(key, frozen, dataset.train)[0]
+    return state.position
+
+
+def test_recipes_are_drawn_over_their_ranges():
+    drawn = drawn_recipes(replace(DRAWN, learning_rate=0.5), SEEDS, 2000)
+    ranges = {"learning_rate": (0.005, 0.5), "weight_decay": (1e-5, 0.1), "label_smoothing": (0.0, 0.2)}
+    assert drawn.keys() == ranges.keys()
+    for name, (low, high) in ranges.items():
+        values = drawn[name] if name == "label_smoothing" else np.log(drawn[name])
+        low, high = (low, high) if name == "label_smoothing" else np.log((low, high))
+        assert low <= values.min() and values.max() <= high
+        # Uniform: four standard errors of a mean of 2000 are 0.026 of the range.
+        assert abs(values.mean() - (low + high) / 2) < 0.026 * (high - low)
+    assert abs(np.corrcoef(list(drawn.values())) - np.eye(3)).max() < 0.09
+
+
+def test_what_is_drawn_for_a_network_does_not_depend_on_their_number():
+    few, many = (drawn_recipes(DRAWN, SEEDS, count) for count in (2, 7))
+    for name, values in few.items():
+        np.testing.assert_array_equal(values, many[name][:2])
+
+
+def test_a_shared_recipe_draws_nothing_and_zero_stays_zero():
+    assert drawn_recipes(replace(DRAWN, recipe="shared"), SEEDS, 3) == {}
+    plain = replace(DRAWN, weight_decay=0.0, label_smoothing=0.0)
+    assert drawn_recipes(plain, SEEDS, 3).keys() == {"learning_rate"}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_network_trains_by_what_was_drawn_for_it(dataset, network, seed):
+    drawn = {name: float(values[seed]) for name, values in drawn_recipes(DRAWN, SEEDS, seed + 1).items()}
+    found = train(dataset, network, DRAWN, seed)
+    expected = train(dataset, network, replace(DRAWN, recipe="shared", **drawn), seed)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5), found, expected)
+    for name in drawn:
+        other = train(dataset, network, replace(DRAWN, recipe="shared", **drawn | {name: 0.5 * drawn[name]}), seed)
+        kernel, changed = found["output"]["kernel"], other["output"]["kernel"]
+        if name != "weight_decay" or drawn[name] > 1e-2:  # Less decay moves less than rounding does.
+            assert np.abs(kernel - changed).max() > 2e-4
+
+
+def test_starts_are_those_of_training(dataset, network):
+    model, frozen = network
+    starts = initial_positions(model, frozen, SEEDS, 3)
+    keys = rng.member_keys(rng.role_key(SEEDS.init_seed, "init"), 3)
+    trained = jax.jit(jax.vmap(make_trainer(model, dataset, DRAWN).init, (0, None)))(keys, frozen)
+    jax.tree.map(np.testing.assert_array_equal, starts, trained.position)
+
+
+def test_what_cannot_be_drawn_or_smoothed_is_refused(network):
+    model, _ = network
+    diabetes = data.load("diabetes")
+    with pytest.raises(InputError, match=r"label_smoothing is 0\.2, but diabetes has no classes"):
+        make_trainer(model, diabetes, DRAWN)
+    with pytest.raises(InputError, match="sgd has no weight decay"):
+        make_trainer(model, data.load("digits"), replace(DRAWN, optimizer="sgd"))
