@@ -46,7 +46,8 @@ def smooth_losses(metrics: Mapping[str, np.ndarray], label_smoothing: np.ndarray
     """
     smoothed = {name: np.asarray(values, np.float64) for name, values in metrics.items()}
     uniform = smoothed.pop("uniform_loss", smoothed["loss"])
-    smoothed["loss"] = smoothed["loss"] + label_smoothing[:, None] * (uniform - smoothed["loss"])
+    with np.errstate(invalid="ignore"):  # A loss that is infinite stays without a number.
+        smoothed["loss"] = smoothed["loss"] + label_smoothing[:, None] * (uniform - smoothed["loss"])
     return smoothed
 
 
