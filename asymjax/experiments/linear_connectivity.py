@@ -1,8 +1,7 @@
 """Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, kind by kind."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,15 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import data, parallel, trees
-from asymjax.chunks import Chunk, compile_ahead, run_phase
 from asymjax.config import ConnectivityConfig, DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_data, trained_kinds
+from asymjax.experiments.members import measure_members
 from asymjax.experiments.opening import describe_network
 from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
+    Gates,
     Measure,
     Rows,
     all_pairs,
@@ -31,14 +31,15 @@ from asymjax.symmetry.connectivity import (
     over_pairs,
     running_averages,
 )
-from asymjax.symmetry.permutations import permute
+from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
 from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
 
-# int [pair, 2] -> effective parameters at both ends of those paths, leaves [pair, ...].
-Ends = Callable[[np.ndarray], tuple[Params, Params]]
+# int [pair, 2] -> effective parameters at both ends of those paths, leaves [pair, ...], and the gates of both where
+# they are not the model's.
+Ends = Callable[[np.ndarray], tuple[Params, Params, Sequence[Gates] | None]]
 
 
 def train_and_connect(
@@ -210,16 +211,16 @@ def connect_kind(
         "average": jax.tree.map(lambda values: values[count:], measured),
     }
 
-    def ends(pairs: np.ndarray) -> tuple[Params, Params]:
+    def ends(pairs: np.ndarray) -> tuple[Params, Params, None]:
         start, end = (jax.tree.map(lambda leaf, i=index: leaf[i], params) for index in pairs.T)
-        return start, end
+        return start, end, None
 
     pairs = all_pairs(count)
     entry |= measure_paths(run, f"paths-{arch}", ends, pairs, kind.frozen, task, run_config)
     arrays = entry.pop("arrays")
     entry["aligned"] = None
-    if align and can_align(kind):
-        matched = matched_ends(ends, kind.model.permutation_spec)
+    if align:
+        matched = matched_ends(ends, kind.model.permutation_spec, kind.frozen)
         aligned = measure_paths(run, f"aligned-{arch}", matched, pairs, kind.frozen, task, run_config)
         arrays |= {f"aligned/{name}": values for name, values in aligned.pop("arrays").items()}
         entry["aligned"] = aligned
@@ -228,28 +229,32 @@ def connect_kind(
     return entry, arrays
 
 
-def can_align(kind: Kind) -> bool:
-    """Say whether a permuted network is the same function with the constants that the path has; not with gates."""
-    return not any(path.endswith("/gate") for path in trees.flatten(kind.frozen))
+def matched_ends(ends: Ends, spec: PermutationSpec, frozen: Frozen) -> Ends:
+    """Permute the second network of each pair to match the weights of the first, and its gates along.
 
-
-def matched_ends(ends: Ends, spec: PermutationSpec) -> Ends:
-    """Permute the second network of each pair to match the weights of the first.
-
-    A permuted network with fixed weights is outside its asymmetric set: paths to it are paths of effective weights.
+    A permuted network with fixed weights is outside its asymmetric set: paths to it are paths of effective weights. One
+    with gates is the same function only with its gates conjugated, so that on paths to it the gates move as well.
     """
 
-    def matched(pairs: np.ndarray) -> tuple[Params, Params]:
-        starts, stops = map(trees.to_host, ends(pairs))
+    def matched(pairs: np.ndarray) -> tuple[Params, Params, Sequence[Gates] | None]:
+        starts, stops, _ = ends(pairs)
+        starts, stops = map(trees.to_host, (starts, stops))
         couples = [
             tuple(jax.tree.map(lambda leaf, i=i: leaf[i], networks) for networks in (starts, stops))
             for i in range(len(pairs))
         ]
-        found = match_pairs(spec, couples)
-        permuted = [permute(stop, spec, match.permutations) for (_, stop), match in zip(couples, found, strict=True)]
-        return starts, jax.tree.map(lambda *leaves: jnp.stack(leaves), *permuted)
+        found = [match.permutations for match in match_pairs(spec, couples)]
+        permuted = _stack(permute(stop, spec, element) for (_, stop), element in zip(couples, found, strict=True))
+        if not gates_of(frozen):
+            return starts, permuted, None
+        gates = _stack(gates_of(frozen) for _ in found)
+        return starts, permuted, (gates, _stack(gates_of(permute_frozen(frozen, spec, element)) for element in found))
 
     return matched
+
+
+def _stack(networks: Iterable[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
 
 
 def measure_each(task: Task, params: Params, frozen: Frozen, run_config: RunConfig) -> PyTree:
@@ -268,7 +273,7 @@ def measure_paths(
     Parameters
     ----------
     run, phase : where chunks are committed.
-    ends : networks at both ends of given pairs.
+    ends : networks at both ends of given pairs, and their gates where these move.
     pairs : int [pair, 2], all pairs of some networks.
     frozen : constants of all networks on the paths.
     task : what is measured.
@@ -279,42 +284,23 @@ def measure_paths(
     ``num_pairs``, ``barrier`` (split -> metric -> midpoint or maximum -> mean, std, low, high; of accuracy, how far it
     falls), ``distance``, and ``arrays``: ``pairs``, each pair's barriers, curves and distance, and the mean curves.
     """
-    num_devices = run_config.num_devices or min(jax.device_count(), len(pairs))
-    size = num_devices * -(-MIN_PAIRS_PER_CHUNK // num_devices)
-    placement = parallel.place(size, num_devices, run_config.placement)
-    num_chunks = -(-len(pairs) // size)
-    order = np.arange(num_chunks * size) % len(pairs)  # The last chunk is filled up with pairs measured before.
     path = make_path(task.measure, task.points)
-    put_pairs = partial(parallel.put, placement=placement, is_mapped=True)
-    shared = parallel.put((frozen, task.splits), placement, is_mapped=False)
-    example = ends(pairs[order[:1]])
-    shapes = jax.eval_shape(path, *jax.tree.map(lambda leaf: leaf[0], example), *shared)
-    starts = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), example)
-    compiled = compile_ahead(
+
+    def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
+        return path(start, end, frozen, splits, gates)
+
+    measured = measure_members(
         run,
-        map_leading(path, placement, [True, True, False, False]),
-        *parallel.abstract(starts, placement, is_mapped=True),
-        *shared,
+        phase,
+        measure,
+        lambda indices: ends(pairs[indices]),
+        (frozen, task.splits),
+        len(pairs),
+        MIN_PAIRS_PER_CHUNK,
+        "pairs",
+        run_config,
     )
-
-    def init() -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.zeros((len(pairs), *leaf.shape), leaf.dtype), shapes)
-
-    def advance(index: int, state: PyTree) -> Chunk:
-        chosen = order[index * size : (index + 1) * size]
-        values = trees.to_host(compiled(*put_pairs(ends(pairs[chosen])), *shared))
-        state = jax.tree.map(lambda old, new: _with_rows(old, chosen, new), state, values)
-        num_done = min((index + 1) * size, len(pairs))
-        return Chunk(state, metrics={"num_pairs": num_done}, note=f"{num_done} of {len(pairs)} pairs")
-
-    state = run_phase(run, phase, num_chunks, init, advance)
-    return summarise_paths(task.points, pairs, state["curves"], state["distance"])
-
-
-def _with_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    changed = np.array(array)
-    changed[rows] = values
-    return changed
+    return summarise_paths(task.points, pairs, measured["curves"], measured["distance"])
 
 
 def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, distance: np.ndarray) -> dict[str, Any]:

@@ -18,6 +18,9 @@ BARRIER_NOTE = (
     "between the ends. Recalibrated: each network on the path with its best softmax temperature."
 )
 ALIGNED_NOTE = " Aligned: after permuting the units of one network of each pair to match the other."
+GATES_NOTE = (
+    " Gates of sigma_asym are permuted with the units and interpolated: aligned paths leave the set of the model."
+)
 ACCURACY_NOTE = "As above; how far accuracy falls below the straight line between the ends."
 NETWORK_NOTE = (
     "Means over networks. Distance: Euclidean, of the weights of a pair, plus or minus as above. Average: one network "
@@ -84,7 +87,8 @@ NETWORKS: dict[str, Cell] = {
 def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     """Compare the kinds of a run, and where the paper has the same model, each with its published number."""
     rows = run.summary["num_measured_rows"]
-    note = BARRIER_NOTE + (ALIGNED_NOTE if any(kind["aligned"] for kind in run.kinds.values()) else "")
+    aligned = [kind["arch"] for kind in run.kinds.values() if kind["aligned"]]
+    note = BARRIER_NOTE + (ALIGNED_NOTE if aligned else "") + (GATES_NOTE if "sigma_asym" in aligned else "")
     note += f" Rows: {rows['test']:,} to test, {rows['train']:,} of training."
     tables = [Table("Barriers of the loss", note, *_by_kind(run, LOSS))]
     if "accuracy" in run.metrics:

@@ -9,6 +9,7 @@ from asymjax.symmetry.automorphisms import automorphisms, distance_to_model, per
 from asymjax.symmetry.permutations import (
     all_permutations,
     compose,
+    gates_of,
     identity,
     invert,
     log_group_order,
@@ -16,6 +17,7 @@ from asymjax.symmetry.permutations import (
     permute_frozen,
     random_permutations,
     unit_counts,
+    with_gates,
 )
 from asymjax.symmetry.sinkhorn import sinkhorn_matching
 
@@ -26,6 +28,7 @@ __all__ = [
     "automorphisms",
     "compose",
     "distance_to_model",
+    "gates_of",
     "identity",
     "invert",
     "log_group_order",
@@ -38,4 +41,5 @@ __all__ = [
     "sinkhorn_matching",
     "unit_counts",
     "weight_matching",
+    "with_gates",
 ]
