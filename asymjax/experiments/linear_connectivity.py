@@ -15,6 +15,8 @@ from asymjax.errors import InputError
 from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_data, trained_kinds
 from asymjax.experiments.members import measure_members
 from asymjax.experiments.opening import describe_network
+from asymjax.experiments.planes import check_plane, measure_plane
+from asymjax.experiments.strength import measure_strength
 from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
@@ -156,6 +158,7 @@ def _connect_kinds(
     points = grid(config.num_points)
     if config.num_train_rows < 1:
         raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
+    check_plane(config)
     backbone, dataset_name = next(iter(kinds.values())).config.backbone, settings["data"]["dataset"]
     run = open_run(EXPERIMENT, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
     checksums = {f"frozen_{arch}": trees.checksum(kind.frozen) for arch, kind in kinds.items()}
@@ -164,7 +167,7 @@ def _connect_kinds(
     entries, arrays = {}, {"points": points}
     for arch, kind in kinds.items():
         task = Task(make_measure(kind.model, dataset.task), points, splits)
-        entry, curves = connect_kind(run, arch, kind, task, config.align, run_config)
+        entry, curves = connect_kind(run, arch, kind, task, config, run_config)
         entries[arch] = describe_network(dataset, dataset_name, kind.model, kind.frozen, kind.config) | entry
         arrays |= {f"{arch}/{name}": values for name, values in curves.items()}
     run.write_arrays("curves.npz", arrays)
@@ -185,6 +188,8 @@ def _seconds(run: RunDir) -> dict[str, float]:
         "train": total("train-"),
         "paths": total("paths-"),
         "aligned": total("aligned-"),
+        "strength": total("strength-"),
+        "plane": total("plane-"),
     }
 
 
@@ -192,9 +197,11 @@ def _seconds(run: RunDir) -> dict[str, float]:
 
 
 def connect_kind(
-    run: RunDir, arch: str, kind: Kind, task: Task, align: bool, run_config: RunConfig
+    run: RunDir, arch: str, kind: Kind, task: Task, config: ConnectivityConfig, run_config: RunConfig
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Measure the networks of a kind, their averages, and the paths between all pairs, as they are and aligned.
+
+    Also how strongly the kind tells its units apart, and the plane through three of its networks.
 
     Returns
     -------
@@ -219,11 +226,16 @@ def connect_kind(
     entry |= measure_paths(run, f"paths-{arch}", ends, pairs, kind.frozen, task, run_config)
     arrays = entry.pop("arrays")
     entry["aligned"] = None
-    if align:
+    if config.align:
         matched = matched_ends(ends, kind.model.permutation_spec, kind.frozen)
         aligned = measure_paths(run, f"aligned-{arch}", matched, pairs, kind.frozen, task, run_config)
         arrays |= {f"aligned/{name}": values for name, values in aligned.pop("arrays").items()}
         entry["aligned"] = aligned
+    rows = task.splits["test"]
+    entry["strength"], more = measure_strength(run, arch, kind, params, rows)
+    arrays |= more
+    entry["plane"], more = measure_plane(run, arch, params, names, kind.frozen, task.measure, rows, config, run_config)
+    arrays |= more
     test = entry["barrier"]["test"]["loss"]["midpoint"]
     print(f"{arch}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)
     return entry, arrays
