@@ -11,7 +11,7 @@ from asymjax.report.comparison import plot_comparison
 from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves, read_connectivity
 from asymjax.report.connectivity_table import connectivity_tables
 from asymjax.report.convergence import plot_convergence, plot_traces
-from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, save_figure
+from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, connectivity_figures, save_figure
 from asymjax.report.predictive import (
     plot_confusion,
     plot_coverage,
@@ -20,6 +20,7 @@ from asymjax.report.predictive import (
     plot_reliability,
 )
 from asymjax.report.read import Run, Trace, read_run, read_runs
+from asymjax.report.symmetry import plot_planes, plot_swap_costs
 from asymjax.report.table import Table, comparison_tables, to_markdown, to_rich
 from asymjax.report.write import print_tables, write_report
 
@@ -31,6 +32,7 @@ __all__ = [
     "Table",
     "Trace",
     "comparison_tables",
+    "connectivity_figures",
     "connectivity_tables",
     "plot_barriers",
     "plot_comparison",
@@ -39,8 +41,10 @@ __all__ = [
     "plot_coverage",
     "plot_curves",
     "plot_noise",
+    "plot_planes",
     "plot_predictions",
     "plot_reliability",
+    "plot_swap_costs",
     "plot_traces",
     "print_tables",
     "read_connectivity",

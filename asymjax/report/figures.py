@@ -16,6 +16,7 @@ from asymjax.report.predictive import (
     plot_reliability,
 )
 from asymjax.report.read import Run
+from asymjax.report.symmetry import planes, plot_planes, plot_swap_costs, strengths
 
 FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
     "classification": {
@@ -38,8 +39,18 @@ FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
 CONNECTIVITY_FIGURES: dict[str, Callable[[ConnectivityRun], Figure]] = {
     "curves": plot_curves,
     "barriers": plot_barriers,
+    "planes": plot_planes,
+    "swap_costs": plot_swap_costs,
 }
 """Figures of linear connectivity, by name of file."""
+
+NEEDS: dict[str, Callable[[ConnectivityRun], object]] = {"planes": planes, "swap_costs": strengths}
+"""What a run may lack, by the figure that shows it."""
+
+
+def connectivity_figures(run: ConnectivityRun) -> dict[str, Callable[[ConnectivityRun], Figure]]:
+    """Return the figures of what a run has measured."""
+    return {name: plot for name, plot in CONNECTIVITY_FIGURES.items() if name not in NEEDS or NEEDS[name](run)}
 
 
 @style.styled

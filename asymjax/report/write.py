@@ -13,7 +13,7 @@ from asymjax.errors import InputError
 from asymjax.report.comparison import plot_comparison
 from asymjax.report.connectivity import ConnectivityRun, read_connectivity
 from asymjax.report.connectivity_table import connectivity_tables
-from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, save_figure
+from asymjax.report.figures import FIGURES, connectivity_figures, save_figure
 from asymjax.report.read import Run, labels, read_each, read_record, read_run
 from asymjax.report.table import Table, comparison_tables, provenance, to_markdown, to_rich
 
@@ -142,7 +142,9 @@ def posterior_sections(runs: Sequence[Run], out: Path) -> list[Section]:
 def connectivity_sections(runs: Sequence[ConnectivityRun], out: Path) -> list[Section]:
     """Report runs one by one: each compares kinds of networks."""
     return [
-        Section(run.title.capitalize(), connectivity_tables(run), _plots(run, CONNECTIVITY_FIGURES), [run.title], [run])
+        Section(
+            run.title.capitalize(), connectivity_tables(run), _plots(run, connectivity_figures(run)), [run.title], [run]
+        )
         for run in runs
     ]
 

@@ -18,7 +18,7 @@ from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.models.build import choose
 from asymjax.symmetry.permutations import gates_of, unit_counts
-from asymjax.types import Array, Frozen, Model, Params
+from asymjax.types import Array, Frozen, Model, Params, PermutationSpec
 
 SHARE_OF_VARIANCE = 0.9
 # Of a unit vector of inputs, the squared length on free entries below which no weights reach it, and the share of a
@@ -61,9 +61,14 @@ def transposition_distances(model: Model, params: Params, frozen: Frozen, name: 
     InputError
         If the network has no permutation of that name.
     """
-    spec = model.permutation_spec
-    num_units = choose(unit_counts(params, spec), name, "permutation")
-    fixed, is_free = fixed_and_free(model, frozen)
+    choose(unit_counts(params, model.permutation_spec), name, "permutation")
+    return _distances(model.permutation_spec, params, *fixed_and_free(model, frozen), name)
+
+
+def _distances(
+    spec: PermutationSpec, params: Params, fixed: dict[str, np.ndarray], is_free: dict[str, np.ndarray], name: str
+) -> np.ndarray:
+    num_units = unit_counts(params, spec)[name]
     squares = np.zeros((num_units, num_units))
     for path, param in trees.flatten(params).items():
         axes = [axis for axis, other in enumerate(spec[path]) if other == name]
@@ -273,7 +278,7 @@ def layer_strengths(
         basis = principal_basis(inputs[path], share)
         costs = swap_costs(realisation_costs(kernels[path], fixed[path], is_free[path], basis))
         pairs = np.triu_indices(len(costs), 1)
-        distances = transposition_distances(model, params, frozen, name)[pairs]
+        distances = _distances(model.permutation_spec, params, fixed, is_free, name)[pairs]
         strengths[path] = LayerStrength(
             coherence(basis), basis.shape[1], signed_root(costs[pairs]), float(min(distances, default=np.nan))
         )

@@ -176,7 +176,7 @@ def permuted_copy(arch):
     params = trees.to_host(model.merge(pick(positions, 0), frozen))
     params["output"] = {"kernel": 20 * params["output"]["kernel"], "bias": params["output"]["bias"]}
     inputs = RNG.normal(size=(50, 12)).astype("float32")
-    answers = np.argmax(model.forward(params, frozen, inputs), axis=-1).astype("int32")
+    answers = np.argmax(jax.jit(model.forward)(params, frozen, inputs), axis=-1).astype("int32")
     element = {name: np.roll(np.arange(units), 1) for name, units in (("units_0", 16), ("units_1", 12))}
     return model, frozen, params, Split(inputs, answers), align(model, params, frozen, element)
 
@@ -211,9 +211,10 @@ def test_a_permuted_copy_of_a_network_with_fixed_weights_is_outside_its_set(arch
 
 def test_without_its_gates_a_permuted_copy_is_another_function():
     model, frozen, params, split, copy = permuted_copy("sigma_asym")
-    outputs = model.forward(params, frozen, split.inputs)
-    np.testing.assert_allclose(model.forward(copy.params, copy.frozen, split.inputs), outputs, rtol=1e-4, atol=1e-5)
-    assert np.abs(model.forward(copy.params, frozen, split.inputs) - outputs).max() > 0.1
+    forward = jax.jit(model.forward)
+    outputs = forward(params, frozen, split.inputs)
+    np.testing.assert_allclose(forward(copy.params, copy.frozen, split.inputs), outputs, rtol=1e-4, atol=1e-5)
+    assert np.abs(forward(copy.params, frozen, split.inputs) - outputs).max() > 0.1
 
 
 # Recalibration
