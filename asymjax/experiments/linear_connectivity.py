@@ -232,7 +232,7 @@ def connect_kind(
         arrays |= {f"aligned/{name}": values for name, values in aligned.pop("arrays").items()}
         entry["aligned"] = aligned
     rows = task.splits["test"]
-    entry["strength"], more = measure_strength(run, arch, kind, params, rows)
+    entry["strength"], more = measure_strength(run, arch, kind, params, names, rows)
     arrays |= more
     entry["plane"], more = measure_plane(run, arch, params, names, kind.frozen, task.measure, rows, config, run_config)
     arrays |= more

@@ -1,4 +1,4 @@
-"""How strongly a kind tells its units apart: distances to its set and swap costs of all its networks, by layer."""
+"""How strongly a kind tells its units apart: distances to its set and swap costs of some networks, layer by layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,18 +15,19 @@ from asymjax.symmetry.strength import SHARE_OF_VARIANCE, LayerStrength, check_me
 from asymjax.types import Params
 
 LOW_QUANTILE = 0.05
+MAX_NETWORKS = 3  # They differ little: masks and fixed values are the same.
 
 
 def measure_strength(
-    run: RunDir, name: str, kind: Kind, networks: Params, rows: Rows
+    run: RunDir, name: str, kind: Kind, networks: Params, names: Sequence[str], rows: Rows
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
-    """Measure the strength of asymmetry of all networks of a kind.
+    """Measure the strength of asymmetry of the first ``MAX_NETWORKS`` networks of a kind.
 
     Parameters
     ----------
     run, name : whose clock runs, and what the kind is called.
     kind : the model.
-    networks : effective parameters, leaves [network, ...].
+    networks, names : effective parameters, leaves [network, ...], and what each network is called.
     rows : test rows, the first batch of which gives the directions that matter to each layer.
 
     Returns
@@ -43,13 +44,14 @@ def measure_strength(
     with run.clock(f"strength-{name}"):
         layer_inputs = jax.jit(kind.model.layer_inputs)
         found = []
-        for index in range(len(jax.tree.leaves(networks)[0])):
+        for index in range(len(names[:MAX_NETWORKS])):
             params = jax.tree.map(lambda leaf, i=index: leaf[i], networks)
             inputs = trees.to_host(layer_inputs(params, kind.frozen, x))
             found.append(layer_strengths(kind.model, params, kind.frozen, inputs))
     layers = {layer: summarise([network[layer] for network in found]) for layer in found[0]}
     arrays = {f"strength/{layer}": strength.swap_costs.astype(np.float32) for layer, strength in found[0].items()}
-    return {"share_of_variance": SHARE_OF_VARIANCE, "num_rows": len(x), "layers": layers}, arrays
+    entry = {"networks": list(names[:MAX_NETWORKS]), "share_of_variance": SHARE_OF_VARIANCE, "num_rows": len(x)}
+    return entry | {"layers": layers}, arrays
 
 
 def summarise(strengths: Sequence[LayerStrength]) -> Mapping[str, list[float]]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.module import InterceptorContext
 from jax import ShapeDtypeStruct
 
 from asymjax import rng, trees
@@ -207,7 +208,7 @@ def build_model(
     def layer_inputs(params: Params, frozen: Frozen, x: Array) -> dict[str, Array]:
         seen: dict[str, list[Array]] = {}
 
-        def note(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        def note(call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
             path = "/".join((*context.module.path, "kernel"))
             if context.method_name == "__call__" and path in body.params and len(body.params[path].shape) == 2:
                 feature_axis = getattr(context.module, "feature_axis", -1)

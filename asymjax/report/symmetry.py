@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
+from matplotlib.contour import QuadContourSet
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
@@ -64,7 +65,7 @@ def _levels(losses: Sequence[np.ndarray]) -> np.ndarray:
     return np.geomspace(low, max(high, 1.001 * low), NUM_LEVELS)
 
 
-def _draw_plane(axes: Axes, plane: Mapping[str, np.ndarray], levels: np.ndarray) -> object:
+def _draw_plane(axes: Axes, plane: Mapping[str, np.ndarray], levels: np.ndarray) -> QuadContourSet:
     norm = LogNorm(levels[0], levels[-1])
     loss = np.clip(plane["loss"], levels[0], levels[-1])
     image = axes.contourf(plane["first"], plane["second"], loss, levels, norm=norm, cmap="viridis")

@@ -165,8 +165,8 @@ def make_kind(rng, arch, metrics, num_networks):
 
 def make_strength(rng, num_networks):
     names = ("coherence", "num_dimensions", "swap_cost_median", "swap_cost_low", "share_negative", "distance")
-    layers = {layer: {name: rng.uniform(0, 1, num_networks).tolist() for name in names} for layer in LAYERS}
-    return {"share_of_variance": 0.9, "num_rows": 360, "layers": layers}
+    layers = {layer: {name: rng.uniform(0, 1, min(num_networks, 3)).tolist() for name in names} for layer in LAYERS}
+    return {"networks": ["0", "1", "2"][:num_networks], "share_of_variance": 0.9, "num_rows": 360, "layers": layers}
 
 
 def make_symmetry_arrays(rng, kind):
