@@ -27,10 +27,10 @@ NETWORK_NOTE = (
     "whose weights are the means over all networks."
 )
 STRENGTH_NOTE = (
-    "Means over the first three networks. Swap cost of two units: how much larger the squared norm of their free weights "
-    "has to be for each to be the other's function, on the directions that hold {share:.0%} of the variance of what "
-    "enters the layer (arXiv 2606.04754); signed roots of the median over all pairs of units, of the lowest 5 %, and the "
-    "share that is negative. Coherence: largest squared norm of an input's row in the basis of those directions. "
+    "Means over the first three networks. Swap cost of two units: how much larger the squared norm of their free "
+    "weights has to be for each to be the other's function, on the directions that hold {share:.0%} of the variance of "
+    "what enters the layer (arXiv 2606.04754); signed roots of the median over all pairs of units, of the lowest 5 %, "
+    "and the share that is negative. Coherence: largest squared norm of an input's row in these directions' basis. "
     "Distance: Euclidean, from the set of the model to the nearest network with two units of the layer swapped."
 )
 
