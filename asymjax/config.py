@@ -231,6 +231,10 @@ class ConnectivityConfig(PathConfig):
 
     align: bool = True
     """Measure all paths a second time, the weights of the second network permuted to match the first."""
+    plane_points: int = 21
+    """Points along each side of a grid on the plane through the first three networks of each kind; 0 for no plane."""
+    plane_metric: Literal["filter", "raw"] = "filter"
+    """Lengths on that plane: in units of each filter's norm (Li et al. 2018), or Euclidean over all parameters."""
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,12 @@ def graph_dataset(
     checked_rows(name, features, np.isin(np.arange(len(features)), used) * labels, len(class_names))
     senders, receivers = edges_of(pairs)
     shared = Graph(features.astype(np.float32), senders, receivers, rows=np.zeros(0, np.int32))
-    train, validation, test = (
-        Split(shared._replace(rows=part.astype(np.int32)), labels[part].astype(np.int32)) for part in rows
-    )
-    splits = {"train": train, "validation": validation, "test": test}
-    content = {part: {"rows": split.inputs.rows, "targets": split.targets} for part, split in splits.items()}
+    graphs = [shared._replace(rows=part.astype(np.int32)) for part in rows]
+    parts = [Split(graph, labels[graph.rows].astype(np.int32)) for graph in graphs]
+    splits = dict(zip(("train", "validation", "test"), parts, strict=True))
+    content = {
+        part: {"rows": graph.rows, "targets": splits[part].targets} for part, graph in zip(splits, graphs, strict=True)
+    }
     return Dataset(
         name=name,
         task="classification",

@@ -1,6 +1,6 @@
 """Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, kind by kind."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import data, parallel, trees
-from asymjax.chunks import Chunk, compile_ahead, run_phase
 from asymjax.config import (
     ConnectivityConfig,
     DataConfig,
@@ -24,13 +23,17 @@ from asymjax.config import (
 from asymjax.data.corruptions import corrupt
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_data, trained_kinds
+from asymjax.experiments.members import measure_members
 from asymjax.experiments.opening import describe_network
+from asymjax.experiments.planes import check_plane, measure_plane
+from asymjax.experiments.strength import measure_strength
 from asymjax.experiments.variants import make_variants
 from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
     SCORES,
+    Gates,
     Measure,
     Rows,
     Score,
@@ -43,14 +46,15 @@ from asymjax.symmetry.connectivity import (
     over_pairs,
     running_averages,
 )
-from asymjax.symmetry.permutations import permute
+from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
 from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
 
-# int [pair, 2] -> effective parameters at both ends of those paths, leaves [pair, ...].
-Ends = Callable[[np.ndarray], tuple[Params, Params]]
+# int [pair, 2] -> effective parameters at both ends of those paths, leaves [pair, ...], and the gates of both where
+# they are not the model's.
+Ends = Callable[[np.ndarray], tuple[Params, Params, Sequence[Gates] | None]]
 
 
 def train_and_connect(
@@ -142,7 +146,8 @@ def _connect(
     config: ConnectivityConfig,
     run_config: RunConfig,
 ) -> Path:
-    measure_kind = partial(connect_kind, align=config.align, run_config=run_config)
+    check_plane(config)
+    measure_kind = partial(connect_kind, config=config, run_config=run_config)
     settings = {**settings, "connectivity": config}
     return compare_kinds(EXPERIMENT, dataset, kinds, settings, config, run_config, measure_kind)
 
@@ -229,9 +234,11 @@ def _seconds(run: RunDir) -> dict[str, float]:
 
 
 def connect_kind(
-    run: RunDir, name: str, kind: Kind, task: Task, align: bool, run_config: RunConfig
+    run: RunDir, name: str, kind: Kind, task: Task, config: ConnectivityConfig, run_config: RunConfig
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Measure the networks of a kind, their averages, and the paths between all pairs, as they are and aligned.
+
+    Also how strongly the kind tells its units apart, and the plane through three of its networks.
 
     Returns
     -------
@@ -248,46 +255,55 @@ def connect_kind(
         "average": jax.tree.map(lambda values: values[count:], measured),
     }
 
-    def ends(pairs: np.ndarray) -> tuple[Params, Params]:
+    def ends(pairs: np.ndarray) -> tuple[Params, Params, None]:
         start, end = (jax.tree.map(lambda leaf, i=index: leaf[i], params) for index in pairs.T)
-        return start, end
+        return start, end, None
 
     pairs = all_pairs(count)
     entry |= measure_paths(run, f"paths-{name}", ends, pairs, kind.frozen, task, run_config)
     arrays = entry.pop("arrays")
     entry["aligned"] = None
-    if align and can_align(kind):
-        matched = matched_ends(ends, kind.model.permutation_spec)
+    if config.align:
+        matched = matched_ends(ends, kind.model.permutation_spec, kind.frozen)
         aligned = measure_paths(run, f"aligned-{name}", matched, pairs, kind.frozen, task, run_config)
         arrays |= {f"aligned/{array}": values for array, values in aligned.pop("arrays").items()}
         entry["aligned"] = aligned
+    rows = task.splits["test"]
+    entry["strength"], more = measure_strength(run, name, kind, params, names, rows)
+    arrays |= more
+    entry["plane"], more = measure_plane(run, name, params, names, kind.frozen, task.measure, rows, config, run_config)
+    arrays |= more
     test = entry["barrier"]["test"]["loss"]["midpoint"]
     print(f"{name}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)
     return entry, arrays
 
 
-def can_align(kind: Kind) -> bool:
-    """Say whether a permuted network is the same function with the constants that the path has; not with gates."""
-    return not any(path.endswith("/gate") for path in trees.flatten(kind.frozen))
+def matched_ends(ends: Ends, spec: PermutationSpec, frozen: Frozen) -> Ends:
+    """Permute the second network of each pair to match the weights of the first, and its gates along.
 
-
-def matched_ends(ends: Ends, spec: PermutationSpec) -> Ends:
-    """Permute the second network of each pair to match the weights of the first.
-
-    A permuted network with fixed weights is outside its asymmetric set: paths to it are paths of effective weights.
+    A permuted network with fixed weights is outside its asymmetric set: paths to it are paths of effective weights. One
+    with gates is the same function only with its gates conjugated, so that on paths to it the gates move as well.
     """
 
-    def matched(pairs: np.ndarray) -> tuple[Params, Params]:
-        starts, stops = map(trees.to_host, ends(pairs))
+    def matched(pairs: np.ndarray) -> tuple[Params, Params, Sequence[Gates] | None]:
+        starts, stops, _ = ends(pairs)
+        starts, stops = map(trees.to_host, (starts, stops))
         couples = [
             tuple(jax.tree.map(lambda leaf, i=i: leaf[i], networks) for networks in (starts, stops))
             for i in range(len(pairs))
         ]
-        found = match_pairs(spec, couples)
-        permuted = [permute(stop, spec, match.permutations) for (_, stop), match in zip(couples, found, strict=True)]
-        return starts, jax.tree.map(lambda *leaves: jnp.stack(leaves), *permuted)
+        found = [match.permutations for match in match_pairs(spec, couples)]
+        permuted = _stack(permute(stop, spec, element) for (_, stop), element in zip(couples, found, strict=True))
+        if not gates_of(frozen):
+            return starts, permuted, None
+        gates = _stack(gates_of(frozen) for _ in found)
+        return starts, permuted, (gates, _stack(gates_of(permute_frozen(frozen, spec, element)) for element in found))
 
     return matched
+
+
+def _stack(networks: Iterable[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
 
 
 def measure_each(task: Task, params: Params, frozen: Frozen, run_config: RunConfig) -> PyTree:
@@ -325,7 +341,7 @@ def run_paths(
     Parameters
     ----------
     run, phase : where chunks are committed.
-    ends : networks at both ends of given pairs.
+    ends : networks at both ends of given pairs, and their gates where these move.
     pairs : int [pair, 2], a path each.
     frozen : constants of all networks on the paths.
     task : what is measured.
@@ -335,41 +351,22 @@ def run_paths(
     -------
     ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
     """
-    num_devices = run_config.num_devices or min(jax.device_count(), len(pairs))
-    size = num_devices * -(-MIN_PAIRS_PER_CHUNK // num_devices)
-    placement = parallel.place(size, num_devices, run_config.placement)
-    num_chunks = -(-len(pairs) // size)
-    order = np.arange(num_chunks * size) % len(pairs)  # The last chunk is filled up with pairs measured before.
     path = make_path(task.measure, task.points)
-    put_pairs = partial(parallel.put, placement=placement, is_mapped=True)
-    shared = parallel.put((frozen, task.splits), placement, is_mapped=False)
-    example = ends(pairs[order[:1]])
-    shapes = jax.eval_shape(path, *jax.tree.map(lambda leaf: leaf[0], example), *shared)
-    starts = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), example)
-    compiled = compile_ahead(
+
+    def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
+        return path(start, end, frozen, splits, gates)
+
+    return measure_members(
         run,
-        map_leading(path, placement, [True, True, False, False]),
-        *parallel.abstract(starts, placement, is_mapped=True),
-        *shared,
+        phase,
+        measure,
+        lambda indices: ends(pairs[indices]),
+        (frozen, task.splits),
+        len(pairs),
+        MIN_PAIRS_PER_CHUNK,
+        "pairs",
+        run_config,
     )
-
-    def init() -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.zeros((len(pairs), *leaf.shape), leaf.dtype), shapes)
-
-    def advance(index: int, state: PyTree) -> Chunk:
-        chosen = order[index * size : (index + 1) * size]
-        values = trees.to_host(compiled(*put_pairs(ends(pairs[chosen])), *shared))
-        state = jax.tree.map(lambda old, new: _with_rows(old, chosen, new), state, values)
-        num_done = min((index + 1) * size, len(pairs))
-        return Chunk(state, metrics={"num_pairs": num_done}, note=f"{num_done} of {len(pairs)} pairs")
-
-    return run_phase(run, phase, num_chunks, init, advance)
-
-
-def _with_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    changed = np.array(array)
-    changed[rows] = values
-    return changed
 
 
 def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, distance: np.ndarray) -> dict[str, Any]:

@@ -98,9 +98,9 @@ def interpolate_kind(
     trained, names, excluded = kind.networks(run)
     initial = initial_networks(kind, seeds, num_seeds, names)
 
-    def ends(pairs: np.ndarray) -> tuple[Params, Params]:
+    def ends(pairs: np.ndarray) -> tuple[Params, Params, None]:
         start, end = pairs.T
-        return jax.tree.map(lambda leaf: leaf[start], initial), jax.tree.map(lambda leaf: leaf[end], trained)
+        return jax.tree.map(lambda leaf: leaf[start], initial), jax.tree.map(lambda leaf: leaf[end], trained), None
 
     pairs = np.stack([np.arange(len(names))] * 2, axis=1)
     measured = run_paths(run, f"paths-{arch}", ends, pairs, kind.frozen, task, run_config)

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.module import InterceptorContext
 from jax import ShapeDtypeStruct
 
 from asymjax import rng, trees
@@ -222,10 +224,28 @@ def build_model(
             seen.setdefault(site, []).append(jnp.moveaxis(x, feature_axis, -1))
 
         run(params, frozen, x, watch)
+        return outside_scans(seen)
+
+    def outside_scans(seen: dict[str, list[Array]]) -> dict[str, Array]:
         try:
-            return {site: jnp.concatenate(visits) for site, visits in seen.items()}
+            return {place: jnp.concatenate(visits) for place, visits in seen.items()}
         except jax.errors.UnexpectedTracerError:
             raise InputError(f"{config.backbone} has its activations in a scan, where they cannot be read") from None
+
+    def layer_inputs(params: Params, frozen: Frozen, x: Array | Graph) -> dict[str, Array]:
+        seen: dict[str, list[Array]] = {}
+
+        def note(call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+            path = "/".join((*context.module.path, "kernel"))
+            is_dense = path in body.params and len(body.params[path].shape) == 2 and len(args) == 1
+            if context.method_name == "__call__" and is_dense:
+                feature_axis = getattr(context.module, "feature_axis", -1)
+                seen.setdefault(path, []).append(jnp.moveaxis(args[0], feature_axis, -1))
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(note):
+            run(params, frozen, x, lambda site, x, feature_axis: None)
+        return outside_scans(seen)
 
     def apply(position: Position, frozen: Frozen, x: Array | Graph) -> Array:
         return forward(merge(position, frozen), frozen, x)
@@ -238,6 +258,7 @@ def build_model(
         forward=forward,
         apply=apply,
         site_inputs=site_inputs,
+        layer_inputs=layer_inputs,
         free_mask=None if method.free_mask is None else free_mask,
         params_shape=trees.unflatten(body.params),
         permutation_spec=backbone.permutation_spec(config),

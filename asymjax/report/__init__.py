@@ -11,7 +11,13 @@ from asymjax.report.comparison import plot_comparison
 from asymjax.report.connectivity import ConnectivityRun, plot_barriers, plot_curves, read_connectivity
 from asymjax.report.connectivity_table import connectivity_tables
 from asymjax.report.convergence import plot_convergence, plot_traces
-from asymjax.report.figures import CONNECTIVITY_FIGURES, FIGURES, INTERPOLATION_FIGURES, save_figure
+from asymjax.report.figures import (
+    CONNECTIVITY_FIGURES,
+    FIGURES,
+    INTERPOLATION_FIGURES,
+    connectivity_figures,
+    save_figure,
+)
 from asymjax.report.interpolation import InterpolationRun, plot_paths, plot_statistics, read_interpolation
 from asymjax.report.interpolation_table import interpolation_tables
 from asymjax.report.predictive import (
@@ -22,6 +28,7 @@ from asymjax.report.predictive import (
     plot_reliability,
 )
 from asymjax.report.read import Run, Trace, read_run, read_runs
+from asymjax.report.symmetry import plot_planes, plot_swap_costs
 from asymjax.report.table import Table, comparison_tables, to_markdown, to_rich
 from asymjax.report.write import print_tables, write_report
 
@@ -35,6 +42,7 @@ __all__ = [
     "Table",
     "Trace",
     "comparison_tables",
+    "connectivity_figures",
     "connectivity_tables",
     "interpolation_tables",
     "plot_barriers",
@@ -45,9 +53,11 @@ __all__ = [
     "plot_curves",
     "plot_noise",
     "plot_paths",
+    "plot_planes",
     "plot_predictions",
     "plot_reliability",
     "plot_statistics",
+    "plot_swap_costs",
     "plot_traces",
     "print_tables",
     "read_connectivity",

@@ -30,7 +30,7 @@ class ConnectivityRun(NamedTuple):
     record : config.json.
     summary : summary.json.
     arrays : ``points`` [point], and by ``"<kind>/..."`` pairs [pair, 2], curves [pair, point], their mean and interval
-        [point], and barriers [pair].
+        [point], and barriers [pair]; ``plane/`` and ``strength/`` where they were measured.
     """
 
     path: Path
@@ -77,6 +77,9 @@ def read_connectivity(path: Path) -> ConnectivityRun:
     ]
     stored = ("curves", "curve_mean", "curve_low", "curve_high", "midpoint", "maximum")
     names = [f"{metric}/{name}" for metric in metrics for name in stored] + [f"{arch}/pairs" for arch, _ in kinds]
+    for arch, kind in kinds:
+        names += [f"{arch}/plane/{name}" for name in ("corners", "first", "second", "loss") if kind.get("plane")]
+        names += [f"{arch}/strength/{layer}" for layer in (kind.get("strength") or {"layers": ()})["layers"]]
     return ConnectivityRun(
         path, record, summary, read_required(results.read_arrays, path / "curves.npz", "points", *names)
     )

@@ -20,10 +20,20 @@ BARRIER_NOTE = (
 )
 ALIGNED_NOTE = " Aligned: after permuting the units of one network of each pair to match the other."
 CORRUPTION_NOTE = "Test: as they are. Each corruption has one fixed strength, see asymjax/data/corruptions.py."
+GATES_NOTE = (
+    " Gates of sigma_asym are permuted with the units and interpolated: aligned paths leave the set of the model."
+)
 ACCURACY_NOTE = "As above; how far accuracy falls below the straight line between the ends."
 NETWORK_NOTE = (
     "Means over networks. Distance: Euclidean, of the weights of a pair, plus or minus as above. Average: one network "
     "whose weights are the means over all networks."
+)
+STRENGTH_NOTE = (
+    "Means over the first three networks. Swap cost of two units: how much larger the squared norm of their free "
+    "weights has to be for each to be the other's function, on the directions that hold {share:.0%} of the variance of "
+    "what enters the layer (arXiv 2606.04754); signed roots of the median over all pairs of units, of the lowest 5 %, "
+    "and the share that is negative. Coherence: largest squared norm of an input's row in these directions' basis. "
+    "Distance: Euclidean, from the set of the model to the nearest network with two units of the layer swapped."
 )
 
 
@@ -86,7 +96,8 @@ NETWORKS: dict[str, Cell] = {
 def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     """Compare the kinds of a run, and where the paper has the same model, each with its published number."""
     rows = rows_measured(run)
-    note = BARRIER_NOTE + (ALIGNED_NOTE if any(kind["aligned"] for kind in run.kinds.values()) else "")
+    aligned = [kind["arch"] for kind in run.kinds.values() if kind["aligned"]]
+    note = BARRIER_NOTE + (ALIGNED_NOTE if aligned else "") + (GATES_NOTE if "sigma_asym" in aligned else "")
     note += f" Rows: {rows['test']:,} to test, {rows['train']:,} of training."
     tables = [Table("Barriers of the loss", note, *_by_kind(run, LOSS))]
     if "accuracy" in run.metrics:
@@ -99,6 +110,8 @@ def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     ]
     note = f"{NETWORK_NOTE} Excluded: {'; '.join(excluded)}." if excluded else NETWORK_NOTE
     tables.append(Table("Networks", note, *_by_kind(run, NETWORKS)))
+    if any(kind.get("strength") for kind in run.kinds.values()):
+        tables.append(_strength_table(run))
     if is_published_model(run.record["config"]):
         tables.append(_published_table(run))
     return tables
@@ -122,6 +135,27 @@ def _robustness_tables(run: ConnectivityRun) -> list[Table]:
 def rows_measured(run: ConnectivityRun) -> dict[str, int]:
     """Return how many rows of each split were measured."""
     return run.summary["num_measured_rows"]
+
+
+STRENGTH: dict[str, tuple[str, str]] = {
+    "directions": ("num_dimensions", ".1f"),
+    "coherence": ("coherence", ".3f"),
+    "swap cost: median": ("swap_cost_median", ".3f"),
+    "swap cost: lowest 5 %": ("swap_cost_low", ".3f"),
+    "negative": ("share_negative", ".1%"),
+    "distance": ("distance", ".3f"),
+}
+
+
+def _strength_table(run: ConnectivityRun) -> Table:
+    measured = {name: kind["strength"] for name, kind in run.kinds.items() if kind.get("strength")}
+    rows = [
+        [name, layer.removesuffix("/kernel"), *(f"{np.mean(values[key]):{form}}" for key, form in STRENGTH.values())]
+        for name, strength in measured.items()
+        for layer, values in strength["layers"].items()
+    ]
+    note = STRENGTH_NOTE.format(share=next(iter(measured.values()))["share_of_variance"])
+    return Table("Strength of asymmetry", note, ["kind", "layer", *STRENGTH], rows)
 
 
 def _by_kind(run: ConnectivityRun, columns: Mapping[str, Cell]) -> tuple[list[str], list[list[str]]]:

@@ -18,6 +18,7 @@ from asymjax.report.predictive import (
     plot_reliability,
 )
 from asymjax.report.read import Run
+from asymjax.report.symmetry import planes, plot_planes, plot_swap_costs, strengths
 
 FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
     "classification": {
@@ -40,13 +41,11 @@ FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
 CONNECTIVITY_FIGURES: dict[str, Callable[[ConnectivityRun], Figure]] = {
     "curves": plot_curves,
     "barriers": plot_barriers,
+    "planes": plot_planes,
+    "swap_costs": plot_swap_costs,
+    "varied": plot_varied,
 }
-"""Figures of every run of linear connectivity, by name of file."""
-
-
-def connectivity_figures(run: ConnectivityRun) -> dict[str, Callable[[ConnectivityRun], Figure]]:
-    """Return the figures that a run of linear connectivity has, by name of file."""
-    return CONNECTIVITY_FIGURES | ({"varied": plot_varied} if varied_setting(run) else {})
+"""Figures of linear connectivity, by name of file."""
 
 
 INTERPOLATION_FIGURES: dict[str, Callable[[InterpolationRun], Figure]] = {
@@ -54,6 +53,18 @@ INTERPOLATION_FIGURES: dict[str, Callable[[InterpolationRun], Figure]] = {
     "statistics": plot_statistics,
 }
 """Figures of monotonic linear interpolation, by name of file."""
+
+NEEDS: dict[str, Callable[[ConnectivityRun], object]] = {
+    "planes": planes,
+    "swap_costs": strengths,
+    "varied": varied_setting,
+}
+"""What a run may lack, by the figure that shows it."""
+
+
+def connectivity_figures(run: ConnectivityRun) -> dict[str, Callable[[ConnectivityRun], Figure]]:
+    """Return the figures of what a run has measured."""
+    return {name: plot for name, plot in CONNECTIVITY_FIGURES.items() if name not in NEEDS or NEEDS[name](run)}
 
 
 @style.styled

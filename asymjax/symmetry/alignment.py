@@ -2,8 +2,8 @@
 
 Ainsworth et al. (2023), "Git Re-Basin", arXiv 2209.04836: matching of weights and of activations, and merging of many
 networks. Everything works on effective parameters, ``model.merge`` of a position. Aligned, an asymmetric network has
-left its asymmetric set: what the model fixed sits elsewhere (w_asym, pruned), or the model's gates make another
-function of it (sigma_asym). :func:`align` reports how far it went.
+left its asymmetric set: what the model fixed sits elsewhere (w_asym, pruned), or it needs gates other than the model's
+to be the function that it was (sigma_asym). :func:`align` reports how far it went, and conjugates the gates.
 
 The numbers live on the host, where the assignment problems are solved.
 """

@@ -8,7 +8,7 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.models.build import choose
-from asymjax.symmetry.permutations import all_permutations, permute, unit_counts
+from asymjax.symmetry.permutations import Permutations, all_permutations, permute, unit_counts
 from asymjax.types import Array, Frozen, Model, Params, Position
 
 
@@ -57,6 +57,11 @@ def distance_to_model(model: Model, params: Params, frozen: Frozen) -> Array:
     return trees.norm(jax.tree.map(jnp.subtract, params, nearest))
 
 
+def permuted_distance(model: Model, params: Params, frozen: Frozen, permutations: Permutations) -> Array:
+    """Return the distance of a permuted network to the model's set [], see :func:`distance_to_model`."""
+    return distance_to_model(model, permute(params, model.permutation_spec, permutations), frozen)
+
+
 def permuted_distances(model: Model, position: Position, frozen: Frozen, name: str) -> Array:
     """Return the distance to the model's set after every permutation but the identity of one layer's units.
 
@@ -78,6 +83,6 @@ def permuted_distances(model: Model, position: Position, frozen: Frozen, name: s
     num_units = choose(unit_counts(params, model.permutation_spec), name, "permutation")
 
     def distance(permutation: Array) -> Array:
-        return distance_to_model(model, permute(params, model.permutation_spec, {name: permutation}), frozen)
+        return permuted_distance(model, params, frozen, {name: permutation})
 
     return jax.vmap(distance)(jnp.asarray(all_permutations(num_units)[1:]))

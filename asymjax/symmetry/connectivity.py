@@ -4,7 +4,7 @@ Paths run in effective weights. Since ``merge`` is affine, merging the path betw
 and what is fixed stays as it is. Statistics over pairs run on the host in float64.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -16,13 +16,15 @@ from scipy.stats import t as student_t
 
 from asymjax import trees
 from asymjax.errors import InputError
+from asymjax.symmetry.permutations import with_gates
 from asymjax.train.losses import categorical_loglikelihood
-from asymjax.types import Array, Frozen, Graph, Model, Params, Split
+from asymjax.types import Array, Frozen, Graph, Model, Params, PyTree, Split
 
 ROWS_PER_BATCH = 1000  # On CPU their activations still fit the caches, and the products are large.
 MAX_LOG_TEMPERATURE = 6.0
 CONFIDENCE = 0.95
 
+Gates = Mapping[str, Array]
 Metrics = dict[str, dict[str, Array]]
 Measure = Callable[[Params, Frozen, Mapping[str, "Rows"]], Metrics]
 Score = Callable[[Array, Array], dict[str, Array]]  # outputs [rows, ...], targets [rows, ...] -> metric -> []
@@ -31,12 +33,12 @@ Score = Callable[[Array, Array], dict[str, Array]]  # outputs [rows, ...], targe
 # Networks on a path ----------------------------------------------------------------------------------------------
 
 
-def interpolate(start: Params, end: Params, t: Array | float) -> Params:
+def interpolate(start: PyTree, end: PyTree, t: Array | float) -> PyTree:
     """Return ``start + t * (end - start)``, counted from the nearer end so that both ends are met to the bit.
 
     Parameters
     ----------
-    start, end : effective parameters of two networks.
+    start, end : effective parameters of two networks, or other trees of arrays.
     t : [] from 0 (``start``) to 1 (``end``).
     """
 
@@ -102,6 +104,13 @@ def in_batches(split: Split, max_rows: int | None = None) -> Rows:
     padded = np.zeros((num_batches * size, *inputs.shape[1:]), inputs.dtype)
     padded[: len(inputs)] = inputs
     return Rows(jnp.asarray(padded.reshape(num_batches, size, *inputs.shape[1:])), jnp.asarray(targets))
+
+
+def first_batches(rows: Rows, count: int) -> Rows:
+    """Return the first ``count`` batches of rows; of a graph all."""
+    if isinstance(rows.inputs, Graph):
+        return rows
+    return Rows(rows.inputs[:count], rows.targets[: count * rows.inputs.shape[1]])
 
 
 def best_temperature(logits: Array, labels: Array) -> Array:
@@ -174,7 +183,7 @@ def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) 
     return measure
 
 
-def make_path(measure: Measure, points: np.ndarray) -> Callable[[Params, Params, Frozen, Mapping[str, Rows]], dict]:
+def make_path(measure: Measure, points: np.ndarray) -> Callable[..., dict]:
     """Build the measurement of one path, point after point: one network's parameters then stay near the processor.
 
     Map it over pairs with ``parallel.map_leading``.
@@ -186,12 +195,19 @@ def make_path(measure: Measure, points: np.ndarray) -> Callable[[Params, Params,
 
     Returns
     -------
-    (start, end, frozen, splits) -> ``curves``, metrics as ``measure`` returns them with a [point] axis, and
-    ``distance``, the Euclidean distance of effective weights [].
+    (start, end, frozen, splits, gates=None) -> ``curves``, metrics as ``measure`` returns them with a [point] axis, and
+    ``distance``, the Euclidean distance of effective weights []. ``gates``, where the networks have gates of their own,
+    are those of both ends, as of ``permutations.gates_of``; they move along the path as the weights do.
     """
 
-    def path(start: Params, end: Params, frozen: Frozen, splits: Mapping[str, Rows]) -> dict:
-        curves = lax.map(lambda t: measure(interpolate(start, end, t), frozen, splits), jnp.asarray(points, "float32"))
+    def path(
+        start: Params, end: Params, frozen: Frozen, splits: Mapping[str, Rows], gates: Sequence[Gates] | None = None
+    ) -> dict:
+        def at(t: Array) -> Metrics:
+            constants = frozen if gates is None else with_gates(frozen, interpolate(gates[0], gates[1], t))
+            return measure(interpolate(start, end, t), constants, splits)
+
+        curves = lax.map(at, jnp.asarray(points, "float32"))
         return {"curves": curves, "distance": trees.norm(jax.tree.map(jnp.subtract, end, start))}
 
     return path

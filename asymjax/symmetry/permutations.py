@@ -112,10 +112,20 @@ def permute_frozen(frozen: Frozen, permutation_spec: PermutationSpec, unit_permu
     Constants with which the permuted parameters are the same function. Everything but the gates stays as it is, since
     ``forward`` reads nothing else: fixed entries and offsets remain those of the model that the parameters came from.
     """
-    permuted = trees.flatten(frozen)
-    for path, gate in permuted.items():
-        site, _, constant = path.rpartition("/")
-        if constant == "gate" and permutation_spec[site][0] in unit_permutations:
-            permutation = unit_permutations[permutation_spec[site][0]]  # type: ignore[index]
-            permuted[path] = jnp.take(jnp.take(gate, permutation, axis=0), permutation, axis=1)
-    return trees.unflatten(permuted)
+    gates = gates_of(frozen)
+    for path, gate in gates.items():
+        name = permutation_spec[path.removesuffix("/gate")][0]
+        if name in unit_permutations:
+            permutation = unit_permutations[name]  # type: ignore[index]
+            gates[path] = jnp.take(jnp.take(gate, permutation, axis=0), permutation, axis=1)
+    return with_gates(frozen, gates)
+
+
+def gates_of(frozen: Frozen) -> dict[str, Array]:
+    """Return the gates among a network's constants, by path; none unless its method gates (sigma_asym)."""
+    return {path: leaf for path, leaf in trees.flatten(frozen).items() if path.endswith("/gate")}
+
+
+def with_gates(frozen: Frozen, gates: Mapping[str, Array]) -> Frozen:
+    """Return a network's constants with other gates, as of :func:`gates_of`."""
+    return trees.unflatten(trees.flatten(frozen) | dict(gates))

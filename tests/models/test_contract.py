@@ -122,7 +122,10 @@ def test_networks_map_over_positions_mask_keys_and_traced_scales(several):
     assert outputs.shape == (3, 7, NUM_OUTPUTS)
     for index in range(3):
         position, frozen = member(several.position, index), member(several.frozen, index)
-        assert_close(outputs[index], several.model.apply(position, frozen, several.inputs))
+        # Norms over seven nodes divide by small deviations, which enlarges what rounding leaves.
+        tolerance = 1e-4 if several.backbone == "gcn" else 1e-5
+        alone = several.model.apply(position, frozen, several.inputs)
+        np.testing.assert_allclose(outputs[index], alone, rtol=tolerance, atol=tolerance)
     for path, leaf in trees.flatten(several.frozen).items():
         np.testing.assert_allclose(leaf[2], (1 if path.endswith("index") else 3) * leaf[1], rtol=1e-6)
         assert np.any(leaf[0] != leaf[1]) or (several.arch == "pruned" and path.endswith("value"))

@@ -134,6 +134,9 @@ def make_statistics(rng, has_interval=True):
     return {"mean": mean, "std": rng.uniform(0.1, 1), "low": mean - half_width, "high": mean + half_width}
 
 
+LAYERS = ("dense_0/kernel", "dense_1/kernel")
+
+
 def make_kind(rng, arch, metrics, num_networks):
     values = {split: {metric: rng.uniform(0, 1, num_networks).tolist() for metric in metrics} for split in SPLITS}
     averages = {split: {metric: rng.uniform(0, 1, num_networks).tolist() for metric in metrics} for split in SPLITS}
@@ -156,7 +159,26 @@ def make_kind(rng, arch, metrics, num_networks):
         "barrier": barrier,
         "distance": make_statistics(rng, num_networks > 2),
         "aligned": None,
+        "strength": None if arch == "sigma_asym" else make_strength(rng, num_networks),
+        "plane": {"networks": ["0", "1", "2"], "metric": "filter", "num_rows": 2000} if num_networks > 2 else None,
     }
+
+
+def make_strength(rng, num_networks):
+    names = ("coherence", "num_dimensions", "swap_cost_median", "swap_cost_low", "share_negative", "distance")
+    layers = {layer: {name: rng.uniform(0, 1, min(num_networks, 3)).tolist() for name in names} for layer in LAYERS}
+    return {"networks": ["0", "1", "2"][:num_networks], "share_of_variance": 0.9, "num_rows": 360, "layers": layers}
+
+
+def make_symmetry_arrays(rng, kind):
+    arrays = {}
+    if kind["plane"]:
+        arrays |= {"plane/corners": np.array([[0.0, 0], [1.2, 0], [0.5, 1.1]])}
+        arrays |= {f"plane/{name}": np.linspace(-0.3, 1.5, 7) for name in ("first", "second")}
+        arrays |= {"plane/loss": rng.lognormal(size=(7, 7))}
+    if kind["strength"]:
+        arrays |= {f"strength/{layer}": rng.normal(size=50).astype("float32") for layer in LAYERS}
+    return arrays
 
 
 def make_curves(rng, metrics, num_networks, num_points):
@@ -189,7 +211,8 @@ def write_connectivity(
     kinds = {arch: make_kind(rng, arch, metrics, num_networks) for arch in archs}
     arrays = {"points": np.linspace(0, 1, 5)}
     for arch in archs:
-        arrays |= {f"{arch}/{name}": array for name, array in make_curves(rng, metrics, num_networks, 5).items()}
+        found = make_curves(rng, metrics, num_networks, 5) | make_symmetry_arrays(rng, kinds[arch])
+        arrays |= {f"{arch}/{name}": array for name, array in found.items()}
     summary = {
         "backbone": "mlp",
         "dataset": dataset,

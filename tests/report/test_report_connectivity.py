@@ -10,9 +10,12 @@ from asymjax.config import MODEL_PRESETS
 from asymjax.errors import InputError
 from asymjax.report import (
     CONNECTIVITY_FIGURES,
+    connectivity_figures,
     connectivity_tables,
     plot_barriers,
     plot_curves,
+    plot_planes,
+    plot_swap_costs,
     print_tables,
     read_connectivity,
     to_rich,
@@ -41,7 +44,9 @@ def exclude(summary, config):
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_figure_is_drawn(make_connectivity, task, num_networks):
     run = read_connectivity(make_connectivity(task, ("standard", "w_asym", "pruned", "syre"), num_networks))
-    for plot in CONNECTIVITY_FIGURES.values():
+    figures = connectivity_figures(run)
+    assert figures.keys() == CONNECTIVITY_FIGURES.keys() - ({"planes"} if num_networks == 2 else set())
+    for plot in figures.values():
         figure = plot(run)
         figure.draw_without_rendering()
         assert run.title in figure.get_suptitle()
@@ -74,6 +79,39 @@ def test_matrices_hold_the_barriers_of_all_pairs(make_connectivity):
     assert [axes.get_ylabel() for axes in figure.axes[:2]] == ["seed", "seed (without 4)"]
 
 
+def test_planes_share_their_colours_and_name_their_networks(make_connectivity):
+    run = read_connectivity(make_connectivity(archs=("standard", "sigma_asym")))
+    panels = plot_planes(run).axes[:2]
+    assert len({tuple(axes.collections[0].levels) for axes in panels}) == 1
+    levels = panels[0].collections[0].levels
+    losses = np.concatenate([run.arrays[f"{arch}/plane/loss"].ravel() for arch in run.kinds])
+    np.testing.assert_allclose([levels[0], levels[-1]], [losses.min(), losses.max()], rtol=1e-6)
+    np.testing.assert_allclose(levels[1:] / levels[:-1], levels[1] / levels[0])
+    for arch, axes in zip(run.kinds, panels, strict=True):
+        np.testing.assert_array_equal(axes.lines[1].get_xydata(), run.arrays[f"{arch}/plane/corners"])
+        assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
+
+
+def test_swap_costs_are_drawn_for_the_kinds_that_have_them_and_runs_without_any_have_no_such_figure(make_connectivity):
+    run = read_connectivity(make_connectivity(archs=("standard", "sigma_asym", "w_asym")))
+    figure = plot_swap_costs(run)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["standard", "", "w_asym", ""]
+    assert [axes.get_title("left") for axes in figure.axes[:2]] == ["dense_0", "dense_1"]
+    without = read_connectivity(make_connectivity(archs=("sigma_asym",)))
+    assert "swap_costs" not in connectivity_figures(without)
+    assert "Strength of asymmetry" not in [table.title for table in connectivity_tables(without)]
+
+
+def test_runs_from_before_planes_and_strengths_are_still_read(make_connectivity):
+    def forget(summary, config):
+        for kind in summary["kinds"].values():
+            del kind["plane"], kind["strength"]
+
+    run = read_connectivity(make_connectivity(edit=forget))
+    assert connectivity_figures(run).keys() == {"curves", "barriers"}
+    assert len(connectivity_tables(run)) == 3
+
+
 # Tables
 
 
@@ -81,12 +119,12 @@ def test_tables_are_the_numbers_of_the_summary(make_connectivity):
     path = make_connectivity()
     kinds = json.loads((path / "summary.json").read_text())["kinds"]
     tables = tables_of(path)
-    assert list(tables) == ["Barriers of the loss", "Fall of accuracy", "Networks"]
+    assert list(tables) == ["Barriers of the loss", "Fall of accuracy", "Networks", "Strength of asymmetry"]
 
     def cell(statistics, form=".4f"):
         return f"{statistics['mean']:{form}} ± {(statistics['high'] - statistics['low']) / 2:{form}}"
 
-    for arch, loss, accuracy, networks in zip(kinds, *tables.values(), strict=True):
+    for arch, loss, accuracy, networks in zip(kinds, *list(tables.values())[:3], strict=True):
         kind = kinds[arch]
         test, train = kind["barrier"]["test"], kind["barrier"]["train"]
         assert loss == {
@@ -105,6 +143,18 @@ def test_tables_are_the_numbers_of_the_summary(make_connectivity):
         assert networks["average: test accuracy"] == f"{kind['average']['test']['accuracy'][-1]:.4f}"
 
 
+def test_strengths_are_means_over_networks(make_connectivity):
+    path = make_connectivity()
+    kinds = json.loads((path / "summary.json").read_text())["kinds"]
+    rows = tables_of(path)["Strength of asymmetry"]
+    assert [(row["kind"], row["layer"]) for row in rows] == [(k, d) for k in kinds for d in ("dense_0", "dense_1")]
+    for row in rows:
+        values = kinds[row["kind"]]["strength"]["layers"][f"{row['layer']}/kernel"]
+        assert row["swap cost: median"] == f"{np.mean(values['swap_cost_median']):.3f}"
+        assert row["negative"] == f"{np.mean(values['share_negative']):.1%}"
+        assert row["distance"] == f"{np.mean(values['distance']):.3f}"
+
+
 def test_aligned_barriers_have_a_column_once_there_are_any(make_connectivity):
     def align(summary, config):
         kind = summary["kinds"]["standard"]
@@ -119,7 +169,7 @@ def test_aligned_barriers_have_a_column_once_there_are_any(make_connectivity):
 
 def test_one_pair_has_no_interval_and_a_regression_no_accuracy(make_connectivity):
     tables = tables_of(make_connectivity("regression", num_networks=2))
-    assert list(tables) == ["Barriers of the loss", "Networks"]
+    assert list(tables) == ["Barriers of the loss", "Networks", "Strength of asymmetry"]
     for row in tables["Barriers of the loss"]:
         assert list(row) == ["kind", "pairs", "test: midpoint", "test: maximum", "training: midpoint"]
         assert "nan" not in "".join(row.values()) and "±" not in row["test: midpoint"]
@@ -128,7 +178,7 @@ def test_one_pair_has_no_interval_and_a_regression_no_accuracy(make_connectivity
 def test_excluded_networks_are_counted_and_named(make_connectivity):
     path = make_connectivity(edit=exclude)
     assert [row["excluded"] for row in tables_of(path)["Networks"]] == ["0", "1"]
-    note = connectivity_tables(read_connectivity(path))[-1].note
+    note = connectivity_tables(read_connectivity(path))[2].note
     assert note.endswith("Excluded: w_asym seed 4, loss not finite at step 12.")
 
 

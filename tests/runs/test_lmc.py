@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT, SWEEP = ROOT / "runs" / "lmc.py", ROOT / "runs" / "train_sweep.py"
 KILL = Path(__file__).parent / "kill.py"
 TRAINING = ["--widths", "6", "--num-epochs", "4", "--num-seeds", "4", "--weight-decay", "0.03", "--no-progress"]
-PATHS = ["--num-points", "5", "--num-train-rows", "100"]
+PATHS = ["--num-points", "5", "--num-train-rows", "100", "--plane-points", "5"]
 ARCHS = ("standard", "w_asym")
 WORDS = ["--preset", "smoke", *TRAINING, *PATHS, "--archs", *ARCHS]
 SIGKILL, SIGTERM_EXIT, INPUT_EXIT = -signal.SIGKILL, 75, 2
@@ -74,7 +74,7 @@ def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
     for word in ("standard", "w_asym", "recalibrated", "midpoint", "±"):
         assert word in done.stdout
     phases = [line["phase"] for line in results.read_metrics(path)]
-    steps = ("train", "paths", "paths", "aligned", "aligned")
+    steps = ("train", "paths", "paths", "aligned", "aligned", "plane")
     assert phases == [f"{step}-{arch}" for arch in ARCHS for step in steps]
 
 
@@ -82,7 +82,7 @@ def test_summary_says_what_was_compared(finished, kinds):
     summary = results.read_json(finished[0] / "summary.json")
     assert (summary["dataset"], summary["task"], summary["backbone"]) == ("digits", "classification", "mlp")
     assert summary["num_measured_rows"] == {"train": 100, "test": summary["num_rows"]["test"]}
-    assert all(summary["seconds"][kind] > 0 for kind in ("compile", "train", "paths"))
+    assert all(summary["seconds"][kind] > 0 for kind in ("compile", "train", "paths", "strength", "plane"))
     assert list(kinds) == list(ARCHS)
     for arch, kind in kinds.items():
         assert (kind["arch"], kind["networks"], kind["excluded"]) == (arch, ["0", "1", "2", "3"], {})
@@ -116,6 +116,22 @@ def test_barriers_are_those_of_the_curves(kinds, curves):
                 np.testing.assert_array_equal(curves[f"{arch}/test/{metric}/{which}"], values)
 
 
+def test_planes_hold_their_networks(kinds, curves):
+    for arch, kind in kinds.items():
+        assert kind["plane"] == {"networks": ["0", "1", "2"], "metric": "filter", "num_rows": 360}
+        first, second, loss, corners = (curves[f"{arch}/plane/{n}"] for n in ("first", "second", "loss", "corners"))
+        assert loss.shape == curves[f"{arch}/plane/accuracy"].shape == (len(second), len(first)) == (5, 5)
+        assert first[0] < corners[:, 0].min() and second[-1] > corners[:, 1].max()
+        assert loss.min() < 1.2 * min(kind["alone"]["test"]["loss"]) and np.all(np.isfinite(loss))
+
+
+def test_strengths_are_zero_without_fixed_weights_and_larger_with_them(kinds, curves):
+    standard, w_asym = (kinds[arch]["strength"]["layers"]["dense_0/kernel"] for arch in ARCHS)
+    assert standard["distance"] == standard["swap_cost_median"] == [0.0] * 3
+    assert min(w_asym["distance"]) > 0.1 and min(w_asym["swap_cost_median"]) > 0.1
+    assert curves["w_asym/strength/dense_0/kernel"].shape == (6 * 5 // 2,)
+
+
 def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, python, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]
@@ -132,6 +148,7 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     done = interrupted("paths-w_asym", 2, "full_checkpoint")
     assert done.returncode == INPUT_EXIT and "chunk 2 of paths-w_asym cannot be written" in done.stderr
     assert not (path / "DONE").exists()
+    assert interrupted("plane-w_asym", 1, "between").returncode == SIGKILL
     python(*words)
     assert_same_outcome(path, finished[0])
 
@@ -157,6 +174,7 @@ def test_another_configuration_is_refused(finished, python):
     ("words", "message"),
     [
         (["--num-points", "4"], "num_points is 4; give an odd number"),
+        (["--plane-points", "2"], "plane_points is 2; give 0 for no plane, or 3 at least"),
         (["--num-seeds", "1"], "num_seeds is 1; a pair needs two networks"),
         (["--num-train-rows", "0"], "num_train_rows is 0; give at least 1"),
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),

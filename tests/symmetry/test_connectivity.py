@@ -12,7 +12,7 @@ from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.models import build_model, draw_frozen
 from asymjax.models.asymmetry import METHODS
-from asymjax.symmetry import connectivity
+from asymjax.symmetry import align, connectivity, distance_to_model, gates_of, weight_matching
 from asymjax.symmetry.connectivity import (
     all_pairs,
     barriers,
@@ -164,6 +164,57 @@ def test_batches_are_the_rows(monkeypatch, rows_per_batch):
         np.testing.assert_allclose(measured["loss"], expected, rtol=1e-5)
         right = np.argmax(forward(params, frozen, first.inputs), axis=-1) == first.targets
         np.testing.assert_allclose(measured["accuracy"], right.mean(), rtol=1e-6)
+
+
+# Permuted copies
+
+
+@cache
+def permuted_copy(arch):
+    """A sure network with its own answers as targets, and its permuted copy, gates conjugated."""
+    model, frozen, positions = networks(arch, widths=(16, 12), shape=(12,))
+    params = trees.to_host(model.merge(pick(positions, 0), frozen))
+    params["output"] = {"kernel": 20 * params["output"]["kernel"], "bias": params["output"]["bias"]}
+    inputs = RNG.normal(size=(50, 12)).astype("float32")
+    answers = np.argmax(jax.jit(model.forward)(params, frozen, inputs), axis=-1).astype("int32")
+    element = {name: np.roll(np.arange(units), 1) for name, units in (("units_0", 16), ("units_1", 12))}
+    return model, frozen, params, Split(inputs, answers), align(model, params, frozen, element)
+
+
+@cache
+def measured_path(arch, aligned):
+    """Curves of the path to the permuted copy, as it is or aligned with the network."""
+    model, frozen, params, split, copy = permuted_copy(arch)
+    if aligned:
+        found = weight_matching(model.permutation_spec, params, copy.params)
+        copy = align(model, copy.params, copy.frozen, found.permutations)
+    path = jax.jit(make_path(make_measure(model, "classification"), grid(5)))
+    gates = gates_of(frozen), gates_of(copy.frozen)
+    measured = path(params, copy.params, frozen, {"test": in_batches(split)}, gates if gates[0] else None)
+    return trees.to_host(measured["curves"]["test"])
+
+
+@pytest.mark.parametrize("arch", METHODS)
+def test_a_permuted_copy_is_behind_a_barrier_and_once_aligned_there_is_none_at_all(arch):
+    curve = measured_path(arch, aligned=False)["loss"]
+    np.testing.assert_allclose(curve[-1], curve[0], rtol=1e-5)
+    assert barriers(grid(5), curve[None])["midpoint"] > 0.2
+    for aligned in measured_path(arch, aligned=True).values():
+        assert len(set(aligned.tolist())) == 1
+
+
+@pytest.mark.parametrize("arch", METHODS)
+def test_a_permuted_copy_of_a_network_with_fixed_weights_is_outside_its_set(arch):
+    model, frozen, _, _, copy = permuted_copy(arch)
+    assert (distance_to_model(model, copy.params, frozen) > 0.1) == (arch in ("w_asym", "pruned"))
+
+
+def test_without_its_gates_a_permuted_copy_is_another_function():
+    model, frozen, params, split, copy = permuted_copy("sigma_asym")
+    forward = jax.jit(model.forward)
+    outputs = forward(params, frozen, split.inputs)
+    np.testing.assert_allclose(forward(copy.params, copy.frozen, split.inputs), outputs, rtol=1e-4, atol=1e-5)
+    assert np.abs(forward(copy.params, frozen, split.inputs) - outputs).max() > 0.1
 
 
 # Recalibration

@@ -72,7 +72,7 @@ class GCN(nn.Module):
         """Return outputs [rows, num_outputs] at the rows of a graph."""
         if len(graph.shape) != 2:
             raise InputError(f"the gcn backbone takes features [nodes, features], not {graph.shape}")
-        h = graph.features
+        h = jnp.asarray(graph.features)
         for i, width in enumerate(self.widths):
             h = AggregateDense(width, name=f"dense_{i}")(h, graph)
             if self.norm == "layer":

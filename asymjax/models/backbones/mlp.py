@@ -1,6 +1,7 @@
 """Multilayer perceptron: hidden layers of linear map, optional LayerNorm and activation, then a linear map."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -13,6 +14,8 @@ from asymjax.types import Array, Feeds, PermutationSpec
 
 class UnitFirstDense(nn.Module):
     """``nn.Dense`` for activations laid out [units, rows], with the same parameters."""
+
+    feature_axis: ClassVar[int] = 0
 
     features: int
     kernel_init: Callable
