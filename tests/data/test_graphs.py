@@ -73,5 +73,5 @@ def test_checksum_sees_features_edges_rows_and_labels():
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"toy: label 7 in row 1 \(from 0\), expected a class from 0 to 1"):
         make([[0], [1], [2], [3]], [(0, 1)], [0, 7, 0, 1])
-    with pytest.raises(ValueError, match="toy: inputs row 2, column 0 .* is nan"):
+    with pytest.raises(ValueError, match=r"toy: inputs row 2, column 0 .* is nan"):
         make([[0], [1], [np.nan], [3]], [(0, 1)], [0, 1, 0, 1])

@@ -71,7 +71,8 @@ def test_neighbours_matter_and_the_order_of_nodes_does_not():
 
 
 @pytest.mark.parametrize(
-    ("arch", "expected"), [("standard", 176_424), ("sigma_asym", 176_424), ("w_asym", 171_576), ("w_sigma_asym", 171_576)]
+    ("arch", "expected"),
+    [("standard", 176_424), ("sigma_asym", 176_424), ("w_asym", 171_576), ("w_sigma_asym", 171_576)],
 )
 def test_parameter_counts_of_the_papers_network(arch, expected):
     model = build_model(replace(MODEL_PRESETS["paper_gnn_arxiv"], arch=arch), (128,), 40)
