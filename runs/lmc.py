@@ -78,7 +78,7 @@ RESNET = Config(
 # its width of 256, with gates of standard deviation 0.01 / sqrt(width) as there.
 CORA = Config(
     data=DataConfig("planetoid/cora"),
-    kinds=KindsConfig(archs=("standard", "w_asym", "sigma_asym", "w_sigma_asym", "pruned", "syre")),
+    kinds=KindsConfig(archs=("standard", "w_asym", "w_sigma_asym", "sigma_asym", "pruned", "syre")),
     model=PlainModelConfig(
         **vars(replace(MODEL_PRESETS["paper_gnn_arxiv"], widths=(64, 64, 64), gate_scale=0.00125)),
     ),

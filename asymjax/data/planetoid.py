@@ -67,8 +67,11 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     labels[: len(first)], labels[index] = first_labels, test_labels
     sums = np.abs(features).sum(axis=1, keepdims=True)
     validation = np.arange(len(train), min(len(train) + NUM_VALIDATION, len(first)))
-    labelled = labels.any(axis=1)
-    rows = tuple(part[labelled[part]] for part in (np.arange(len(train)), validation, np.asarray(index)))
+    labelled = np.flatnonzero(labels.any(axis=1))
+    train_rows, validation, test_rows = (
+        part[np.isin(part, labelled)] for part in (np.arange(len(train)), validation, np.asarray(index))
+    )
+    rows = (train_rows, validation, test_rows)
     class_names = tuple(map(str, range(labels.shape[1])))
     return graph_dataset(name, features / np.where(sums > 0, sums, 1), pairs, labels.argmax(axis=1), rows, class_names)
 

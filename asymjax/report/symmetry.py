@@ -80,8 +80,8 @@ def _draw_plane(axes: Axes, plane: Mapping[str, np.ndarray], levels: np.ndarray)
 def _draw_corners(axes: Axes, places: np.ndarray, names: Sequence[str]) -> None:
     axes.plot(*places[[0, 1, 2, 0]].T, color="white", linewidth=0.7, linestyle=style.DASHES)
     axes.plot(*places.T, "o", color="white", markeredgecolor="black", markersize=9)
-    for place, name in zip(places, names, strict=True):
-        axes.text(*place, name, size=5.5, ha="center", va="center_baseline")
+    for (x, y), name in zip(places, names, strict=True):
+        axes.text(x, y, name, size=5.5, ha="center", va="center_baseline")
 
 
 def strengths(run: ConnectivityRun) -> dict[str, dict[str, np.ndarray]]:

@@ -306,3 +306,17 @@ def test_sweeps_that_cannot_be_used_are_refused(finished, sweeps, python, tmp_pa
     record.write_text(sound.replace(known, "0" * 64))
     assert "the sweep was trained with 000000000000" in refusal(path)
     record.write_text(sound)
+
+
+def test_graph_networks_are_trained_in_full_and_compared(python, tmp_path):
+    words = ["--preset", "digits_graph", "--archs", "w_sigma_asym", "--widths", "8", "--num-epochs", "4"]
+    done = python(SCRIPT, *words, "--num-seeds", "2", "--num-points", "3", "--no-progress", "--out", tmp_path)
+    assert done.stderr == ""
+    summary = results.read_json(run_directory(done) / "summary.json")
+    assert (summary["dataset"], summary["backbone"]) == ("digits_graph", "gcn")
+    assert summary["num_measured_rows"] == {"train": 1258, "test": 359}
+    kind = summary["kinds"]["w_sigma_asym"]
+    assert (kind["num_pairs"], kind["num_fixed"], kind["aligned"]) == (1, 6 * 8 + 6 * 10, None)
+    done = python(SCRIPT, *words, "--batch-size", "64", "--out", tmp_path, check=False)
+    assert done.returncode == INPUT_EXIT
+    assert "batch_size is 64, but a graph is trained as a whole; give None" in done.stderr

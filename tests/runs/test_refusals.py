@@ -49,6 +49,10 @@ def test_unknown_names_are_refused_with_the_known_ones(refuse, flag, known):
     assert all(name in message for name in known)
 
 
+def test_graphs_have_no_posterior_run(refuse):
+    assert "digits_graph is a graph, which has no noise inputs" in refuse("--dataset", "digits_graph")
+
+
 def test_devices_that_do_not_divide_are_refused_with_both_numbers(refuse, monkeypatch):
     monkeypatch.setattr("jax.device_count", lambda: 4)
     assert "3 devices do not divide 4 networks or chains" in refuse("--num-devices", 3)

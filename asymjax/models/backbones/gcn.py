@@ -24,7 +24,11 @@ BATCH_NORM_EPSILON = 1e-5
 
 
 def aggregate(h: Array, graph: Graph) -> Array:
-    """Return each node's features plus the mean of its neighbours' [nodes, features]."""
+    """Return each node's features plus the mean of its neighbours' [nodes, features].
+
+    On CPU, with Cora's edges and 64 or 256 features, a product with a sparse matrix of JAX costs the same. Tables of
+    eight neighbours a row, with a gradient of their own, took a third less, but have to be made with the data.
+    """
     degree = jnp.zeros(len(h), h.dtype).at[graph.receivers].add(1.0)
     total = jax.ops.segment_sum(h[graph.senders], graph.receivers, len(h), indices_are_sorted=True)
     return h + total / jnp.maximum(degree, 1.0)[:, None]
