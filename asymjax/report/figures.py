@@ -47,7 +47,6 @@ CONNECTIVITY_FIGURES: dict[str, Callable[[ConnectivityRun], Figure]] = {
 }
 """Figures of linear connectivity, by name of file."""
 
-
 INTERPOLATION_FIGURES: dict[str, Callable[[InterpolationRun], Figure]] = {
     "paths": plot_paths,
     "statistics": plot_statistics,
