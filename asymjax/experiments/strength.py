@@ -37,6 +37,8 @@ def measure_strength(
     """
     x = jax.tree.map(lambda leaf: leaf[0], rows.inputs)
     try:
+        if kind.variant.masks == "own":
+            raise InputError("networks with masks of their own have no set in common")
         check_measurable(kind.model, kind.frozen, x)
     except InputError as error:
         print(f"{name}: strength of asymmetry is not measured: {error}", flush=True)
