@@ -113,6 +113,9 @@ class Model(NamedTuple):
         nodes. InputError for a backbone whose activations stand in a scan (rnn).
     layer_inputs : (params, frozen, x) -> kernel -> what enters it [rows, ..., features], for dense layers alone (none
         of convolutions). InputError as of ``site_inputs``.
+    first_output : (params, frozen, x) -> what the first layer makes of x, its bias included: affine in ``params``. None
+        where that layer is a convolution, or stands in a scan (rnn).
+    forward_from : (params, frozen, x, first output) -> outputs, without running the first layer; None as above.
     free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
         None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
     params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.
@@ -129,6 +132,8 @@ class Model(NamedTuple):
     apply: Callable[[Position, Frozen, Any], Array]
     site_inputs: Callable[[Params, Frozen, Any], dict[str, Array]]
     layer_inputs: Callable[[Params, Frozen, Any], dict[str, Array]]
+    first_output: Callable[[Params, Frozen, Any], Array] | None
+    forward_from: Callable[[Params, Frozen, Any, Array], Array] | None
     free_mask: Callable[[Frozen], Params] | None
     params_shape: Params
     permutation_spec: PermutationSpec

@@ -47,7 +47,7 @@ from asymjax.symmetry.connectivity import (
     running_averages,
 )
 from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
-from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
+from asymjax.types import Array, Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
@@ -163,11 +163,13 @@ class Task(NamedTuple):
     measure : the measurement of one network.
     points : [point] places on each path.
     splits : name -> the rows.
+    first_output : see ``Model.first_output``.
     """
 
     measure: Measure
     points: np.ndarray
     splits: dict[str, Rows]
+    first_output: Callable[..., Array] | None = None
 
 
 # (run, name, kind, task) -> the kind's entry in summary.json, and its arrays.
@@ -207,7 +209,7 @@ def compare_kinds(
     run.identify(dataset=dataset.checksum, **checksums)
     entries, arrays = {}, {"points": points}
     for name, kind in kinds.items():
-        task = Task(make_measure(kind.model, dataset.task, scores), points, splits)
+        task = Task(make_measure(kind.model, dataset.task, scores), points, splits, kind.model.first_output)
         entry, curves = measure_kind(run, name, kind, task)
         description = describe_network(dataset, dataset_name, kind.model, kind.frozen, kind.variant.model)
         entries[name] = description | {"varied": kind.variant.varied} | entry
@@ -351,7 +353,7 @@ def run_paths(
     -------
     ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
     """
-    path = make_path(task.measure, task.points)
+    path = make_path(task.measure, task.points, task.first_output)
 
     def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
         return path(start, end, frozen, splits, gates)

@@ -247,6 +247,34 @@ def build_model(
             run(params, frozen, x, lambda site, x, feature_axis: None)
         return outside_scans(seen)
 
+    first_kernel = next(iter(body.layers))
+    first_layer = first_kernel.removesuffix("/kernel")
+    # Outputs of a convolution are larger than its input, and its share of the work is small.
+    can_split = not backbone.starts_in_scan and len(body.params[first_kernel].shape) == 2
+
+    def run_around_first(params: Params, frozen: Frozen, x: Array | Graph, use: Callable[[Any], Array]) -> Array:
+        """Run the network with the output of its first layer replaced by what ``use`` makes of the call."""
+
+        def replace(call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+            is_first = context.method_name == "__call__" and "/".join(context.module.path) == first_layer
+            return use(lambda: call(*args, **kwargs)) if is_first else call(*args, **kwargs)
+
+        with nn.intercept_methods(replace):
+            return forward(params, frozen, x)
+
+    def first_output(params: Params, frozen: Frozen, x: Array | Graph) -> Array:
+        seen: list[Array] = []
+
+        def keep(call: Callable[[], Array]) -> Array:
+            seen.append(call())
+            return seen[0]
+
+        run_around_first(params, frozen, x, keep)
+        return seen[0]
+
+    def forward_from(params: Params, frozen: Frozen, x: Array | Graph, first: Array) -> Array:
+        return run_around_first(params, frozen, x, lambda call: first)
+
     def apply(position: Position, frozen: Frozen, x: Array | Graph) -> Array:
         return forward(merge(position, frozen), frozen, x)
 
@@ -259,6 +287,8 @@ def build_model(
         apply=apply,
         site_inputs=site_inputs,
         layer_inputs=layer_inputs,
+        first_output=first_output if can_split else None,
+        forward_from=forward_from if can_split else None,
         free_mask=None if method.free_mask is None else free_mask,
         params_shape=trees.unflatten(body.params),
         permutation_spec=backbone.permutation_spec(config),

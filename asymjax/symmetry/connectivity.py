@@ -5,8 +5,9 @@ and what is fixed stays as it is. Statistics over pairs run on the host in float
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ CONFIDENCE = 0.95
 
 Gates = Mapping[str, Array]
 Metrics = dict[str, dict[str, Array]]
-Measure = Callable[[Params, Frozen, Mapping[str, "Rows"]], Metrics]
+Measure = Callable[..., Metrics]
 Score = Callable[[Array, Array], dict[str, Array]]  # outputs [rows, ...], targets [rows, ...] -> metric -> []
 
 
@@ -154,6 +155,20 @@ def _score_regressor(outputs: Array, targets: Array) -> dict[str, Array]:
 SCORES: dict[str, Score] = {"classification": _score_classifier, "regression": _score_regressor}
 
 
+class Between(NamedTuple):
+    """What the first layer makes of all rows at both ends of a path; it is affine, so between them it is interpolated.
+
+    Attributes
+    ----------
+    start, end : name of the rows -> ``Model.first_output`` of their batches [batch, ...].
+    t : [] place on the path.
+    """
+
+    start: dict[str, Array]
+    end: dict[str, Array]
+    t: Array
+
+
 def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) -> Measure:
     """Build the measurement of one network.
 
@@ -169,13 +184,22 @@ def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) 
     squared error; classifiers also have ``accuracy`` and ``recalibrated_loss``, the smallest loss that a softmax
     temperature gives on these very rows: averages of networks have smaller outputs than the networks, which raises
     their loss but changes no decision (Ito et al. 2025, arXiv 2510.08023). One number fitted to n rows flatters by
-    about 1 / (2 n) nats.
+    about 1 / (2 n) nats. A fourth argument ``Between`` spares the first layer.
     """
 
-    def measure(params: Params, frozen: Frozen, splits: Mapping[str, Rows]) -> Metrics:
+    def from_ends(params: Params, frozen: Frozen, batch: tuple[Any, Array, Array], t: Array) -> Array:
+        inputs, start, end = batch
+        assert model.forward_from is not None
+        return model.forward_from(params, frozen, inputs, interpolate(start, end, t))
+
+    def measure(params: Params, frozen: Frozen, splits: Mapping[str, Rows], between: Between | None = None) -> Metrics:
         metrics = {}
         for name, rows in splits.items():
-            outputs = lax.map(lambda inputs: model.forward(params, frozen, inputs), rows.inputs)
+            if between is None:
+                outputs = lax.map(lambda inputs: model.forward(params, frozen, inputs), rows.inputs)
+            else:
+                batches = rows.inputs, between.start[name], between.end[name]
+                outputs = lax.map(partial(from_ends, params, frozen, t=between.t), batches)
             outputs = outputs.reshape(-1, outputs.shape[-1])[: rows.targets.shape[0]]
             metrics[name] = scores[task](outputs, rows.targets)
         return metrics
@@ -183,7 +207,9 @@ def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) 
     return measure
 
 
-def make_path(measure: Measure, points: np.ndarray) -> Callable[..., dict]:
+def make_path(
+    measure: Measure, points: np.ndarray, first_output: Callable[..., Array] | None = None
+) -> Callable[..., dict]:
     """Build the measurement of one path, point after point: one network's parameters then stay near the processor.
 
     Map it over pairs with ``parallel.map_leading``.
@@ -192,6 +218,7 @@ def make_path(measure: Measure, points: np.ndarray) -> Callable[..., dict]:
     ----------
     measure : see :func:`make_measure`.
     points : [point] places on the path, see :func:`interpolate`.
+    first_output : see ``Model.first_output``; given that, the first layer runs at both ends alone.
 
     Returns
     -------
@@ -200,12 +227,20 @@ def make_path(measure: Measure, points: np.ndarray) -> Callable[..., dict]:
     are those of both ends, as of ``permutations.gates_of``; they move along the path as the weights do.
     """
 
+    def first_of(params: Params, frozen: Frozen, splits: Mapping[str, Rows]) -> dict[str, Array]:
+        assert first_output is not None
+        one = partial(first_output, params, frozen)
+        return {name: lax.map(one, rows.inputs) for name, rows in splits.items()}
+
     def path(
         start: Params, end: Params, frozen: Frozen, splits: Mapping[str, Rows], gates: Sequence[Gates] | None = None
     ) -> dict:
+        firsts = None if first_output is None else [first_of(params, frozen, splits) for params in (start, end)]
+
         def at(t: Array) -> Metrics:
             constants = frozen if gates is None else with_gates(frozen, interpolate(gates[0], gates[1], t))
-            return measure(interpolate(start, end, t), constants, splits)
+            between = None if firsts is None else Between(firsts[0], firsts[1], t)
+            return measure(interpolate(start, end, t), constants, splits, between)
 
         curves = lax.map(at, jnp.asarray(points, "float32"))
         return {"curves": curves, "distance": trees.norm(jax.tree.map(jnp.subtract, end, start))}

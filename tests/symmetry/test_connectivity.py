@@ -151,6 +151,18 @@ def test_ends_of_curves_are_the_networks(num_devices_and_inside):
         np.testing.assert_allclose(distance, trees.norm(difference), rtol=1e-5)
 
 
+@pytest.mark.parametrize("arch", METHODS)
+def test_paths_are_the_same_with_the_first_layer_at_their_ends_alone(arch):
+    model, frozen, positions = networks(arch)
+    start, end = (model.merge(pick(positions, index), frozen) for index in range(2))
+    measure, splits = make_measure(model, "classification"), {"test": in_batches(rows())}
+    whole, spared = (
+        jax.jit(make_path(measure, grid(5), first))(start, end, frozen, splits) for first in (None, model.first_output)
+    )
+    for metric, curve in whole["curves"]["test"].items():
+        np.testing.assert_allclose(spared["curves"]["test"][metric], curve, rtol=1e-5, err_msg=metric)
+
+
 @pytest.mark.parametrize("rows_per_batch", [7, 20, 64])
 def test_batches_are_the_rows(monkeypatch, rows_per_batch):
     monkeypatch.setattr(connectivity, "ROWS_PER_BATCH", rows_per_batch)
@@ -206,7 +218,8 @@ def test_a_permuted_copy_is_behind_a_barrier_and_once_aligned_there_is_none_at_a
 @pytest.mark.parametrize("arch", METHODS)
 def test_a_permuted_copy_of_a_network_with_fixed_weights_is_outside_its_set(arch):
     model, frozen, _, _, copy = permuted_copy(arch)
-    assert (distance_to_model(model, copy.params, frozen) > 0.1) == (arch in ("w_asym", "pruned"))
+    is_outside = distance_to_model(model, copy.params, frozen) > 0.1
+    assert is_outside == (arch in ("w_asym", "pruned", "w_sigma_asym", "fixed_bias"))
 
 
 def test_without_its_gates_a_permuted_copy_is_another_function():
