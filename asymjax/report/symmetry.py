@@ -96,7 +96,7 @@ def strengths(run: ConnectivityRun) -> dict[str, dict[str, np.ndarray]]:
 @style.styled
 def plot_swap_costs(run: ConnectivityRun) -> Figure:
     """Draw the distribution of swap costs in the first network of each kind: rows are kinds, columns layers."""
-    drawn = strengths(run)
+    drawn, colors = strengths(run), style.kind_colors(run.kinds)
     layers = list(next(iter(drawn.values())))
     figure = style.new_figure(style.PAGE_WIDTH, 0.9 + 0.75 * len(drawn), f"{run.title}: costs of swapping two units")
     panels = figure.subplots(len(drawn), len(layers), squeeze=False, sharex="col")
@@ -104,7 +104,7 @@ def plot_swap_costs(run: ConnectivityRun) -> Figure:
         costs = {kind: of_kind[layer][np.isfinite(of_kind[layer])] for kind, of_kind in drawn.items()}
         edges = _edges(np.concatenate(list(costs.values())))
         for (kind, values), axes in zip(costs.items(), column, strict=True):
-            style.draw_shares(axes, values, edges, _color(run, kind))
+            style.draw_shares(axes, values, edges, colors[kind])
             style.mark(axes, 0.0)
             axes.set_yticks([])
             axes.spines["left"].set_visible(False)
@@ -120,7 +120,3 @@ def _edges(values: np.ndarray) -> np.ndarray:
     low, high = min(values.min(initial=0.0), -0.1), max(values.max(initial=0.0), 0.1)
     width = (high - low) / NUM_BINS
     return width * (np.arange(np.floor(low / width) - 1, np.ceil(high / width) + 1) + 0.5)
-
-
-def _color(run: ConnectivityRun, kind: str) -> str:
-    return style.ARCH_COLORS[run.kinds[kind]["arch"]]
