@@ -136,13 +136,14 @@ def test_bases_that_there_are_not_are_refused(share):
 
 
 def layer(num_inputs=12, num_units=6, num_dimensions=4, num_fixed=3, scale=1.0):
-    """Kernel, fixed values, free entries and a basis, at random."""
+    """Kernel, fixed values, free entries and a basis, at random but the same in every call."""
+    rng = np.random.default_rng(0)
     is_free = np.ones((num_inputs, num_units), bool)
     for unit in range(num_units):
-        is_free[RNG.choice(num_inputs, num_fixed, replace=False), unit] = False
-    fixed = np.where(is_free, 0.0, scale * RNG.normal(size=is_free.shape))
-    kernel = np.where(is_free, RNG.normal(size=is_free.shape), fixed)
-    return kernel, fixed, is_free, np.linalg.qr(RNG.normal(size=(num_inputs, num_dimensions)))[0]
+        is_free[rng.choice(num_inputs, num_fixed, replace=False), unit] = False
+    fixed = np.where(is_free, 0.0, scale * rng.normal(size=is_free.shape))
+    kernel = np.where(is_free, rng.normal(size=is_free.shape), fixed)
+    return kernel, fixed, is_free, np.linalg.qr(rng.normal(size=(num_inputs, num_dimensions)))[0]
 
 
 def costs_by_definition(kernel, fixed, is_free, basis):
@@ -260,7 +261,7 @@ def test_a_network_has_strengths_for_its_hidden_layers():
     ("arch", "backbone", "message"),
     [
         ("sigma_asym", "mlp", "gates tell units apart, not weights"),
-        ("w_asym", "resnet", "swap costs are of the units of dense layers, which stem/kernel"),
+        ("w_asym", "resnet", "swap costs are of the units of dense layers, which block_0_0/conv_0/kernel"),
         ("w_asym", "rnn", "rnn has its activations in a scan"),
     ],
 )
