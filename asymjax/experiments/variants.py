@@ -8,10 +8,9 @@ import jax
 
 from asymjax import trees
 from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig
-from asymjax.errors import InputError
+from asymjax.errors import InputError, choose
 from asymjax.models import build_model, draw_frozen
 from asymjax.models.asymmetry import METHODS
-from asymjax.models.build import choose
 
 Shapes = tuple[tuple[int, ...], int]
 

@@ -4,6 +4,7 @@ In: a ``ModelConfig`` and shapes. Out: a ``Model``. A backbone is one module in 
 method one module in ``asymmetry/``; each joins its folder's registry with one line.
 """
 
-from asymjax.models.build import anatomy, build_model, draw_frozen
+from asymjax.models.anatomy import anatomy
+from asymjax.models.build import build_model, draw_frozen
 
 __all__ = ["anatomy", "build_model", "draw_frozen"]

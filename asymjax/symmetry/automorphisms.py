@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.models.build import choose
+from asymjax.errors import choose
 from asymjax.symmetry.permutations import Permutations, all_permutations, permute, unit_counts
 from asymjax.types import Array, Frozen, Model, Params, Position
 

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import rng, trees
-from asymjax.errors import InputError
-from asymjax.models.build import choose
+from asymjax.errors import InputError, choose
 from asymjax.types import Array, Frozen, Key, Params, PermutationSpec
 
 MAX_ENUMERATED_UNITS = 8

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.errors import InputError
-from asymjax.models.build import choose
+from asymjax.errors import InputError, choose
 from asymjax.symmetry.permutations import gates_of, unit_counts
 from asymjax.types import Array, Frozen, Model, Params, PermutationSpec
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from random_graphs import random_graph
 
 from asymjax.config import ModelConfig
 from asymjax.models import build_model
@@ -34,9 +35,13 @@ class PlainCNN(nn.Module):
         return nn.Dense(3, name="output")(x.mean((1, 2)))
 
 
+def inputs_of(backbone):
+    return random_graph(9, 16) if backbone == "gcn" else INPUTS
+
+
 def model_of(arch, backbone, num_fixed=()):
     config = ModelConfig(arch, backbone, widths=WIDTHS, depth=8, norm="layer", num_fixed=num_fixed)
-    return build_model(config, INPUTS.shape[1:], 3)
+    return build_model(config, inputs_of(backbone).shape[1:], 3)
 
 
 def random_position(model):
@@ -55,9 +60,9 @@ def test_standard_is_plain_flax_to_the_bit(backbone, plain):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_with_nothing_fixed_w_asym_is_standard_program_by_program(backbone):
     standard, w_asym = model_of("standard", backbone), model_of("w_asym", backbone, num_fixed=(0,))
-    key, position = jax.random.key(0), random_position(standard)
+    key, position, inputs = jax.random.key(0), random_position(standard), inputs_of(backbone)
     assert standard.freeze(key) == w_asym.freeze(key) == {}
-    for name, arguments in (("init", (key, {})), ("merge", (position, {})), ("apply", (position, {}, INPUTS))):
+    for name, arguments in (("init", (key, {})), ("merge", (position, {})), ("apply", (position, {}, inputs))):
         programs = [str(jax.make_jaxpr(getattr(model, name))(*arguments)) for model in (standard, w_asym)]
         assert programs[0] == programs[1]
 
