@@ -100,7 +100,7 @@ def anatomy(
             params[path].shape,
             path == kernels[-1],
             prior.scale_of(path, params[path].shape),
-            _bias_of(path, params, backbone.feeds(config)),
+            bias=_bias_of(path, params, backbone.feeds(config)),
         )
         for path in kernels
     ]

@@ -22,20 +22,20 @@ class Layer(NamedTuple):
     shape : kernel shape; the last axis counts the units, the others are the fan-in.
     is_last : whether its units are the network's outputs.
     prior_scale : standard deviation that the prior gives to its entries.
-    bias : parameter path of the bias of its units, its own or that of the norm after it; empty if there is none.
     num_fixed : fixed inputs of each unit (fixed input channels for ``filter_subsets``).
     fixed_scale : standard deviation of what is fixed, before the multiplier that ``freeze`` takes.
     mask_kind : see ``ModelConfig.mask_kind``.
+    bias : parameter path of the bias of its units, its own or that of the norm after it; empty if there is none.
     """
 
     path: str
     shape: tuple[int, ...]
     is_last: bool
     prior_scale: float
-    bias: str
     num_fixed: int = 0
     fixed_scale: float = 0.0
     mask_kind: str = "random_subsets"
+    bias: str = ""
 
     @property
     def fan_in(self) -> int:
