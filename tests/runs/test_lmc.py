@@ -316,7 +316,7 @@ def test_graph_networks_are_trained_in_full_and_compared(python, tmp_path):
     assert (summary["dataset"], summary["backbone"]) == ("digits_graph", "gcn")
     assert summary["num_measured_rows"] == {"train": 1258, "test": 359}
     kind = summary["kinds"]["w_sigma_asym"]
-    assert (kind["num_pairs"], kind["num_fixed"], kind["aligned"]) == (1, 6 * 8 + 6 * 10, None)
+    assert (kind["num_pairs"], kind["num_fixed"], kind["aligned"]["num_pairs"]) == (1, 6 * 8 + 6 * 10, 1)
     done = python(SCRIPT, *words, "--batch-size", "64", "--out", tmp_path, check=False)
     assert done.returncode == INPUT_EXIT
     assert "batch_size is 64, but a graph is trained as a whole; give None" in done.stderr
