@@ -18,11 +18,13 @@ BARRIER_NOTE = (
     "networks). Midpoint: loss there minus the mean of both ends. Maximum: largest excess over the straight line "
     "between the ends. Recalibrated: each network on the path with its best softmax temperature."
 )
-ALIGNED_NOTE = " Aligned: after permuting the units of one network of each pair to match the other."
-CORRUPTION_NOTE = "Test: as they are. Each corruption has one fixed strength, see asymjax/data/corruptions.py."
-GATES_NOTE = (
-    " Gates of sigma_asym are permuted with the units and interpolated: aligned paths leave the set of the model."
+ALIGNED_NOTE = (
+    " Aligned: after permuting the units of one network of each pair to match the other; where weights or gates are "
+    "fixed, such a path leaves the set of the model."
 )
+CORRUPTION_NOTE = "Test: as they are. Each corruption has one fixed strength, see asymjax/data/corruptions.py."
+GATES_NOTE = " Gates are permuted with the units and interpolated."
+GATED = frozenset({"sigma_asym", "w_sigma_asym"})
 ACCURACY_NOTE = "As above; how far accuracy falls below the straight line between the ends."
 NETWORK_NOTE = (
     "Means over networks. Distance: Euclidean, of the weights of a pair, plus or minus as above. Average: one network "
@@ -97,7 +99,7 @@ def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     """Compare the kinds of a run, and where the paper has the same model, each with its published number."""
     rows = rows_measured(run)
     aligned = [kind["arch"] for kind in run.kinds.values() if kind["aligned"]]
-    note = BARRIER_NOTE + (ALIGNED_NOTE if aligned else "") + (GATES_NOTE if "sigma_asym" in aligned else "")
+    note = BARRIER_NOTE + (ALIGNED_NOTE if aligned else "") + (GATES_NOTE if GATED & set(aligned) else "")
     note += f" Rows: {rows['test']:,} to test, {rows['train']:,} of training."
     tables = [Table("Barriers of the loss", note, *_by_kind(run, LOSS))]
     if "accuracy" in run.metrics:
