@@ -25,7 +25,9 @@ from asymjax.models.backbones.backbone import ACTIVATIONS
 from asymjax.symmetry import permute, permute_frozen, unit_counts
 
 INPUT_SHAPE, NUM_FEATURES, NUM_OUTPUTS = (4, 4, 1), 6, 3
-CASES = [(arch, backbone) for arch in METHODS for backbone in BACKBONES]
+# Residual and recurrent networks take long to compile; these methods are made of parts that others try on all.
+TRIED_ON = {"w_sigma_asym": ("mlp", "cnn", "gcn"), "fixed_bias": ("mlp", "cnn", "resnet")}
+CASES = [(arch, backbone) for arch in METHODS for backbone in BACKBONES if backbone in TRIED_ON.get(arch, BACKBONES)]
 # Each kernel with a mask takes a second to compile, so of many kernels of a kind some have none.
 NUM_FIXED = {"resnet": (2, 2, 0, 0, 0, 2, 0, 0, 0, 2), "rnn": (2, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 2)}
 MASKED, GATED = ("w_asym", "pruned", "w_sigma_asym"), ("sigma_asym", "w_sigma_asym")
@@ -122,8 +124,8 @@ def test_networks_map_over_positions_mask_keys_and_traced_scales(several):
     assert outputs.shape == (3, 7, NUM_OUTPUTS)
     for index in range(3):
         position, frozen = member(several.position, index), member(several.frozen, index)
-        # Norms over seven nodes divide by small deviations, which enlarges what rounding leaves.
-        tolerance = 1e-4 if several.backbone == "gcn" else 1e-5
+        # Norms over few nodes or pixels divide by small deviations, which enlarges what rounding leaves.
+        tolerance = 1e-4 if several.backbone in ("gcn", "resnet") else 1e-5
         alone = several.model.apply(position, frozen, several.inputs)
         np.testing.assert_allclose(outputs[index], alone, rtol=tolerance, atol=tolerance)
     for path, leaf in trees.flatten(several.frozen).items():
