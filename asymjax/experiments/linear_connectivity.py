@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import data, parallel, trees
+from asymjax import parallel, trees
 from asymjax.config import (
     ConnectivityConfig,
     DataConfig,
@@ -22,12 +22,11 @@ from asymjax.config import (
 )
 from asymjax.data.corruptions import corrupt
 from asymjax.errors import InputError
-from asymjax.experiments.kinds import Kind, loaded_kinds, read_sweeps, sweep_data, trained_kinds
+from asymjax.experiments.kinds import Kind, loaded_kinds, prepare_kinds, read_sweeps, sweep_data
 from asymjax.experiments.members import measure_members
 from asymjax.experiments.opening import describe_network
 from asymjax.experiments.planes import check_plane, measure_plane
 from asymjax.experiments.strength import measure_strength
-from asymjax.experiments.variants import make_variants
 from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
@@ -87,17 +86,9 @@ def train_and_connect(
     StopRequestedError
         If SIGTERM came.
     """
-    if num_seeds < 2:
-        raise InputError(f"num_seeds is {num_seeds}; a pair needs two networks of a kind")
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    variants = make_variants(kinds_config, model_config, optimizer, (dataset.input_shape, dataset.num_outputs))
-    kinds = trained_kinds(dataset, variants, seeds, num_seeds, run_config)
-    settings = {
-        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
-        "kinds": variants,
-        "seeds": seeds,
-        "num_seeds": num_seeds,
-    }
+    dataset, kinds, settings = prepare_kinds(
+        data_config, model_config, kinds_config, optimizer, seeds, num_seeds, run_config
+    )
     return _connect(dataset, kinds, settings, config, run_config)
 
 
@@ -211,7 +202,8 @@ def compare_kinds(
     for name, kind in kinds.items():
         task = Task(make_measure(kind.model, dataset.task, scores), points, splits, kind.model.first_output)
         entry, curves = measure_kind(run, name, kind, task)
-        description = describe_network(dataset, dataset_name, kind.model, kind.frozen, kind.variant.model)
+        config_of, trained = kind.variant.model, kind.variant.optimizer.trained
+        description = describe_network(dataset, dataset_name, kind.model, kind.frozen, config_of, trained)
         entries[name] = description | {"varied": kind.variant.varied} | entry
         arrays |= {f"{name}/{array}": values for array, values in curves.items()}
     run.write_arrays("curves.npz", arrays)

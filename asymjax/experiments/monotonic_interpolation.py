@@ -8,13 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from asymjax import data, trees
+from asymjax import trees
 from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, PathConfig, RunConfig, SeedConfig
-from asymjax.errors import DivergedError, InputError
-from asymjax.experiments.kinds import Kind, trained_kinds
+from asymjax.errors import DivergedError
+from asymjax.experiments.kinds import Kind, prepare_kinds
 from asymjax.experiments.linear_connectivity import Task, compare_kinds, run_paths
 from asymjax.experiments.train_sweep import drawn_recipes, initial_positions
-from asymjax.experiments.variants import make_variants
 from asymjax.rundir import RunDir
 from asymjax.symmetry.interpolation import (
     PATH_SCORES,
@@ -58,24 +57,17 @@ def train_and_interpolate(
     StopRequestedError
         If SIGTERM came.
     """
-    if num_seeds < 2:
-        raise InputError(f"num_seeds is {num_seeds}; statistics over networks need two of a kind")
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    shapes = dataset.input_shape, dataset.num_outputs
-    variants = make_variants(KindsConfig(archs=tuple(archs)), model_config, optimizer, shapes)
-    kinds = trained_kinds(dataset, variants, seeds, num_seeds, run_config)
-    settings = {
-        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
-        "kinds": variants,
-        "seeds": seeds,
-        "num_seeds": num_seeds,
-        "path": config,
-    }
+    kinds_config = KindsConfig(archs=tuple(archs))
+    dataset, kinds, settings = prepare_kinds(
+        data_config, model_config, kinds_config, optimizer, seeds, num_seeds, run_config
+    )
     recipes = drawn_recipes(optimizer, seeds, num_seeds)
     measure_kind = partial(
         interpolate_kind, seeds=seeds, num_seeds=num_seeds, recipes=recipes, optimizer=optimizer, run_config=run_config
     )
-    return compare_kinds(EXPERIMENT, dataset, kinds, settings, config, run_config, measure_kind, PATH_SCORES)
+    return compare_kinds(
+        EXPERIMENT, dataset, kinds, {**settings, "path": config}, config, run_config, measure_kind, PATH_SCORES
+    )
 
 
 def interpolate_kind(

@@ -80,16 +80,20 @@ def open_experiment(
     return Opening(dataset, model, frozen, posterior, placement, run)
 
 
-def describe(opening: Opening, data_config: DataConfig, model_config: ModelConfig) -> dict[str, Any]:
-    """Return what every summary.json says of data and network."""
-    return describe_network(opening.dataset, data_config.dataset, opening.model, opening.frozen, model_config)
+def describe(
+    opening: Opening, data_config: DataConfig, model_config: ModelConfig, trained: str = "all"
+) -> dict[str, Any]:
+    """Return what every summary.json says of data and network; ``trained`` as in ``OptimizerConfig``."""
+    dataset, model, frozen = opening.dataset, opening.model, opening.frozen
+    return describe_network(dataset, data_config.dataset, model, frozen, model_config, trained)
 
 
 def describe_network(
-    dataset: Dataset, dataset_name: str, model: Model, frozen: Frozen, model_config: ModelConfig
+    dataset: Dataset, dataset_name: str, model: Model, frozen: Frozen, model_config: ModelConfig, trained: str = "all"
 ) -> dict[str, Any]:
-    """Return what a summary says of data and of one network."""
+    """Return what a summary says of data and of one network; ``trained`` as in ``OptimizerConfig``."""
     free = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    free = {trained: free[trained]} if trained != "all" else free
     return {
         "arch": model_config.arch,
         "backbone": model_config.backbone,

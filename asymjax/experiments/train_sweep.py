@@ -57,7 +57,7 @@ def run_train_sweep(
     dataset, model, frozen, _, placement, run = opening
     state = train_networks(run, model, frozen, dataset, config, seeds, placement)
     failed = failures(state)
-    summary = describe(opening, data_config, model_config) | {
+    summary = describe(opening, data_config, model_config, config.trained) | {
         "num_seeds": num_seeds,
         "status": [f"not finite at step {failed[seed]}" if seed in failed else "ok" for seed in range(num_seeds)],
     }

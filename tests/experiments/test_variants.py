@@ -10,6 +10,7 @@ from asymjax import data, rng, trees
 from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import draw_masks, trained_kinds
+from asymjax.experiments.opening import describe_network
 from asymjax.experiments.variants import CONTROLS, SETTINGS, Variant, make_variants, num_trainable
 from asymjax.models import build_model, draw_frozen
 from asymjax.rundir import open_run
@@ -135,6 +136,8 @@ def test_random_features_train_the_output_layer_alone(networks):
     keys = rng.member_keys(rng.role_key(0, "init"), 2)
     position = jax.vmap(lambda key: kind.model.init(rng.named_key(key, "init"), kind.frozen))(keys)
     start = jax.vmap(kind.model.merge, (0, None))(position, kind.frozen)
+    described = describe_network(data.load("digits"), "digits", kind.model, kind.frozen, kind.variant.model, "output")
+    assert described["num_trainable"] == 10 * (8 - 4) + 10  # Of eight inputs of each class four are fixed.
     for path, leaf in trees.flatten(start).items():
         moved = np.abs(trees.flatten(found.params)[path] - leaf).max()
         assert (moved > 1e-3) if path.startswith("output/") else (moved == 0), path

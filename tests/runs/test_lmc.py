@@ -175,7 +175,7 @@ def test_another_configuration_is_refused(finished, python):
     [
         (["--num-points", "4"], "num_points is 4; give an odd number"),
         (["--plane-points", "2"], "plane_points is 2; give 0 for no plane, or 3 at least"),
-        (["--num-seeds", "1"], "num_seeds is 1; a pair needs two networks"),
+        (["--num-seeds", "1"], "num_seeds is 1; give two networks of a kind"),
         (["--num-train-rows", "0"], "num_train_rows is 0; give at least 1"),
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),
         (["--corruptions", "fog"], "unknown corruption 'fog', choose from noise"),

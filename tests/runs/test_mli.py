@@ -113,7 +113,7 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     ("words", "message"),
     [
         (["--num-points", "4"], "num_points is 4; give an odd number"),
-        (["--num-seeds", "1"], "num_seeds is 1; statistics over networks need two"),
+        (["--num-seeds", "1"], "num_seeds is 1; give two networks of a kind"),
         (["--dataset", "diabetes"], "label_smoothing is 0.2, but diabetes has no classes"),
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),
     ],
