@@ -147,9 +147,11 @@ class PosteriorConfig:
 
 
 @dataclass(frozen=True)
-class HMCConfig:
-    """Chains, their start, and Hamiltonian Monte Carlo."""
+class ChainsConfig:
+    """Chains, their start, and what is kept of them."""
 
+    sampler: str = "hmc"
+    """Sampler."""
     num_chains: int = 4
     """Chains, each from its own init seed."""
     num_draws: int = 400
@@ -157,18 +159,36 @@ class HMCConfig:
     thinning: int = 1
     """Keep one draw in this many."""
     num_warmup: int = 100
-    """Draws a chain that adapt and are dropped."""
+    """Steps a chain that adapt and are dropped."""
     start: Literal["map", "prior"] = "map"
     """Start chains at the optimum of the same density (a MAP ensemble), or at draws from the prior."""
     map_steps: int = 10_000
     """Full-batch optimizer steps to the optimum."""
     map_learning_rate: float = 0.003
     """Peak learning rate on the way to the optimum (cosine schedule)."""
-    target_acceptance_rate: float = 0.8
-    """Acceptance rate that warmup's step sizes reach on average. The averaged step size that is kept accepts about 0.1
-    more."""
+    keep: Literal["auto", "weights", "outputs"] = "auto"
+    """What to keep of each draw: weights, or only the outputs on test and noise inputs; auto keeps weights while they
+    take less than 2 GB."""
+
+
+@dataclass(frozen=True)
+class AdaptedConfig(ChainsConfig):
+    """Chains whose warmup adapts a step size to an acceptance rate, and a metric."""
+
+    target_acceptance_rate: Literal["auto"] | float = "auto"
+    """Acceptance rate that warmup's step sizes reach on average; the averaged step size that is kept accepts about 0.1
+    more. auto is 0.8, for mala 0.574."""
     mass_matrix: Literal["prior", "adapted"] = "prior"
     """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
+
+
+@dataclass(frozen=True)
+class HMCConfig(AdaptedConfig):
+    """Hamiltonian Monte Carlo with a given integration time."""
+
+    sampler: Literal["hmc", "mhmc", "dynamic_hmc", "mala"] = "hmc"
+    """hmc proposes the end of the trajectory, mhmc any of its points (multinomial). dynamic_hmc draws the integration
+    time uniformly from 0 to twice trajectory_length; mala takes one leapfrog step a draw (use thinning)."""
     trajectory_length: Literal["auto"] | float = "auto"
     """Integration time in units of the metric's scale; auto is pi/2, which with mass_matrix prior is (pi/2) times the
     prior scale."""
@@ -176,9 +196,16 @@ class HMCConfig:
     """Trajectory lengths are uniform within this fraction of trajectory_length; 0 fixes them."""
     max_integration_steps: int = 500
     """Leapfrog steps a draw at most."""
-    keep: Literal["auto", "weights", "outputs"] = "auto"
-    """What to keep of each draw: weights, or only the outputs on test and noise inputs; auto keeps weights while they
-    take less than 2 GB."""
+
+
+@dataclass(frozen=True)
+class NUTSConfig(AdaptedConfig):
+    """Hamiltonian Monte Carlo whose trajectories end where they turn."""
+
+    sampler: Literal["nuts"] = "nuts"
+    """nuts is the No-U-Turn Sampler, multinomial over the trajectory."""
+    max_doublings: int = 8
+    """Doublings of a trajectory at most: 2^max_doublings - 1 leapfrog steps."""
 
 
 Varied = Literal[

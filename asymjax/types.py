@@ -147,12 +147,30 @@ class Posterior(NamedTuple):
     ----------
     logprior : (position, prior_scale=1.0) -> [].
     loglikelihood : (position, frozen, batch) -> [rows]; one number an example.
-    logdensity : (position, frozen, batch, temperature=1.0, prior_scale=1.0) -> []; the tempered sum of both.
+    logdensity : (position, frozen, batch, temperature=1.0, prior_scale=1.0, weight=1.0) -> []; the tempered sum of
+        both, every row counted ``weight`` times.
     """
 
     logprior: Callable[..., Array]
     loglikelihood: Callable[[Position, Frozen, Split], Array]
     logdensity: Callable[..., Array]
+
+
+class Info(NamedTuple):
+    """What one step of a sampler tells, float32 [] unless said.
+
+    Attributes
+    ----------
+    acceptance_rate : Metropolis acceptance probability in [0, 1]; NaN where the sampler has none.
+    is_divergent : bool []; the step was undone, or its energy error is beyond what integration makes.
+    num_grad_evals : gradients spent, in gradients over all data: a minibatch counts as its share.
+    energy_change : energy error of the step of an unadjusted sampler, in nats; NaN where the sampler has none.
+    """
+
+    acceptance_rate: Array
+    is_divergent: Array
+    num_grad_evals: Array
+    energy_change: Array
 
 
 class Draw(NamedTuple):
@@ -165,7 +183,8 @@ class Draw(NamedTuple):
     logdensity : [] log density of the target at ``position``.
     acceptance_rate : [] in [0, 1]; NaN where the sampler has none.
     is_divergent : [] bool.
-    num_grad_evals : [] full-data gradients spent on this draw.
+    num_grad_evals : [] gradients over all data spent on this draw, thinned steps included.
+    energy_change : [] root mean square energy error of its steps, in nats; NaN where the sampler has none.
     """
 
     position: Position | None
@@ -174,6 +193,7 @@ class Draw(NamedTuple):
     acceptance_rate: Array
     is_divergent: Array
     num_grad_evals: Array
+    energy_change: Array
 
 
 class Sampler(NamedTuple):
@@ -181,11 +201,11 @@ class Sampler(NamedTuple):
 
     Attributes
     ----------
-    init : (position) -> state.
+    init : (key, position) -> state.
     step : (key, state) -> (state, info).
     collect : (state, info) -> Draw; the only thing that is kept.
     """
 
-    init: Callable[[Position], Any]
-    step: Callable[[Key, Any], tuple[Any, Any]]
-    collect: Callable[[Any, Any], Draw]
+    init: Callable[[Key, Position], Any]
+    step: Callable[[Key, Any], tuple[Any, Info]]
+    collect: Callable[[Any, Info], Draw]

@@ -60,20 +60,24 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
 
     from asymjax import parallel, rng
     from asymjax.config import HMCConfig
-    from asymjax.inference.sample import make_sampling_chunk, prior_metric
+    from asymjax.inference.sample import make_sampling_chunk
+    from asymjax.inference.samplers import SAMPLERS
     from asymjax.inference.samplers.hmc import Tuned
     from asymjax.inference.start import prior_start
+    from asymjax.inference.warmup import prior_metric
 
     config = HMCConfig(jitter=0.0, max_integration_steps=num_steps)
-    begin, advance = make_sampling_chunk(problem, config, 2, keep_position=False)
+    begin, advance = make_sampling_chunk(problem, SAMPLERS["hmc"](config), 2, 1, keep_position=False)
     placement = parallel.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
     keys = rng.member_keys(jax.random.key(0), num_chains)
-    metric = prior_metric(problem)
+    metric = prior_metric(problem.shape, problem.prior_scale)
     tuned = Tuned(jnp.full(num_chains, 1e-3), jnp.tile(metric, (num_chains, 1)), jnp.full(num_chains, 1e-3 * num_steps))
     keys, start, tuned = parallel.put((keys, prior_start(problem, keys), tuned), placement, is_mapped=True)
     shared = parallel.put((problem.frozen, problem.data), placement, is_mapped=False)
     inputs = parallel.put(problem.data.inputs[:10], placement, is_mapped=False)
-    state = jax.jit(parallel.map_leading(begin, placement, [True, True, False, False]))(start, tuned, *shared)
+    state = jax.jit(parallel.map_leading(begin, placement, [True, True, True, False, False]))(
+        keys, start, tuned, *shared
+    )
     mapped = parallel.map_leading(advance, placement, [True, True, True, False, False, False, False])
     begun = time.perf_counter()
     compiled = jax.jit(mapped).lower(keys, state, tuned, jnp.asarray(0), *shared, inputs).compile()

@@ -40,9 +40,9 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one experiment and return its run directory."""
-    from asymjax.experiments import run_hmc
+    from asymjax.experiments import run_posterior
 
-    return run_hmc(config.data, config.model, config.posterior, config.hmc, config.seeds, config.run)
+    return run_posterior("hmc", config.data, config.model, config.posterior, config.hmc, config.seeds, config.run)
 
 
 if __name__ == "__main__":

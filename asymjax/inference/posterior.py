@@ -126,9 +126,14 @@ def make_posterior(model: Model, task: str, config: PosteriorConfig, like: Posit
         return loglikelihood_of(task, predict(position, frozen, batch.inputs), batch.targets)  # type: ignore[arg-type]
 
     def logdensity(
-        position: Position, frozen: Frozen, batch: Split, temperature: Any = config.temperature, prior_scale: Any = 1.0
+        position: Position,
+        frozen: Frozen,
+        batch: Split,
+        temperature: Any = config.temperature,
+        prior_scale: Any = 1.0,
+        weight: float = 1.0,
     ) -> Array:
-        total = logprior(position, prior_scale) + jnp.sum(loglikelihood(position, frozen, batch))
+        total = logprior(position, prior_scale) + weight * jnp.sum(loglikelihood(position, frozen, batch))
         return total / temperature
 
     return Posterior(logprior, loglikelihood, logdensity)

@@ -1,12 +1,14 @@
 """What chains sample: a model, its constants, data and a posterior, gathered once."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from asymjax.config import PosteriorConfig
+from asymjax.inference.algorithm import Target
 from asymjax.inference.posterior import make_init, make_posterior, make_predict, prior_moments
 from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, Split
 
@@ -36,6 +38,18 @@ class Problem(NamedTuple):
     def shape(self) -> Position:
         """Shape structs of one position."""
         return jax.eval_shape(self.init, jax.random.key(0), self.frozen)
+
+    def target(self, frozen: Frozen, data: Split) -> Target:
+        """Return the density given constants and rows, which may be traced."""
+        num_rows = data.targets.shape[0]
+        logdensity = partial(self.posterior.logdensity, frozen=frozen)
+
+        def estimate(key: Key, position: Position, batch_size: int) -> Array:
+            rows = jax.random.randint(key, (batch_size,), 0, num_rows)
+            batch = jax.tree.map(lambda leaf: leaf[rows], data)
+            return logdensity(position, batch=batch, weight=num_rows / batch_size)
+
+        return Target(partial(logdensity, batch=data), estimate, num_rows, self.prior_scale)
 
 
 def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Frozen, data: Split) -> Problem:

@@ -1,4 +1,4 @@
-"""Warmup of HMC: step size by dual averaging, and a diagonal metric, one chain at a time.
+"""Warmup of Metropolis-adjusted samplers: step size by dual averaging, and a diagonal metric, one chain at a time.
 
 Every chain adapts alone, so that what it becomes does not depend on how many there are. The pieces (dual averaging,
 Welford's variance) are BlackJAX's; they are put together here because its window adaptation fixes the number of
@@ -6,22 +6,25 @@ leapfrog steps, while here the trajectory length is fixed and the number of step
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from blackjax.adaptation.mass_matrix import WelfordAlgorithmState, welford_algorithm
 from blackjax.adaptation.step_size import DualAveragingAdaptationState, dual_averaging_adaptation
-from blackjax.mcmc.hmc import HMCState
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
-from asymjax.inference.samplers.hmc import Tuned, make_hmc
-from asymjax.types import Array, Key, Position
+from asymjax import rng
+from asymjax.chunks import chunk_size
+from asymjax.config import AdaptedConfig
+from asymjax.inference.algorithm import Stage, Target
+from asymjax.types import Array, Info, Key, Position, Sampler
 
 INITIAL_STEP_SIZE = 0.01
 # Weight of the previous metric in a new one, in draws; keeps the metric sane after a short window.
 PRIOR_DRAWS = 10
+NUM_CHUNKS = 10
 
 
 class WarmupState(NamedTuple):
@@ -29,101 +32,103 @@ class WarmupState(NamedTuple):
 
     Attributes
     ----------
-    sampler : state of the sampler.
+    sampler : state of the sampler, with a ``position`` and its ``logdensity``.
     averaging : state of dual averaging.
     moments : running mean and variance of the position.
     inverse_mass_matrix : [coordinates] metric in use.
-    trajectory_length : [] integration time.
     """
 
-    sampler: HMCState
+    sampler: Any
     averaging: DualAveragingAdaptationState
     moments: WelfordAlgorithmState
     inverse_mass_matrix: Array
-    trajectory_length: Array
 
 
-class WarmupTrace(NamedTuple):
-    """What a warmup step tells: [] acceptance rate, [] step size it used, int32 [] gradients spent."""
-
-    acceptance_rate: Array
-    step_size: Array
-    num_grad_evals: Array
+def prior_metric(position: Position, prior_scale: Any) -> Array:
+    """Return the variance of the prior as an inverse mass matrix [coordinates]."""
+    variances = jax.tree.map(lambda leaf, scale: jnp.full(leaf.shape, scale**2, jnp.float32), position, prior_scale)
+    return ravel_pytree(variances)[0]
 
 
-class Warmup(NamedTuple):
-    """Warmup of one chain.
-
-    Attributes
-    ----------
-    init : (position, logdensity, inverse_mass_matrix, trajectory_length) -> WarmupState.
-    advance : (key, state, start, logdensity, num_steps) -> (WarmupState, WarmupTrace [num_steps]).
-    adopt_metric : (state) -> WarmupState whose metric is the variance seen since the last call, with dual averaging
-        begun anew.
-    tuned : (state) -> Tuned, the averaged step size.
-    """
-
-    init: Callable[..., WarmupState]
-    advance: Callable[..., tuple[WarmupState, WarmupTrace]]
-    adopt_metric: Callable[[WarmupState], WarmupState]
-    tuned: Callable[[WarmupState], Tuned]
+def metric_updates(num_chunks: int, mass_matrix: str) -> frozenset[int]:
+    """Return after which warmup chunks the metric is adapted: growing windows, none in the last third."""
+    return frozenset() if mass_matrix == "prior" else frozenset({num_chunks // 5, num_chunks * 3 // 5})
 
 
-def make_warmup(target_acceptance_rate: float, jitter: float, max_steps: int) -> Warmup:
+def adapt_step_size(
+    make: Callable[[Target, Any], Sampler],
+    retune: Callable[[Array, Array], Any],
+    config: AdaptedConfig,
+    auto_acceptance_rate: float,
+) -> tuple[Callable[..., WarmupState], tuple[Stage, ...], Callable[[WarmupState], tuple[Position, Any]]]:
     """Build the warmup of one chain.
 
     Parameters
     ----------
-    target_acceptance_rate : what the step size is tuned to, in (0, 1).
-    jitter, max_steps : as in :func:`~asymjax.inference.samplers.hmc.make_hmc`.
-    """
-    averaging_init, averaging_update, averaging_final = dual_averaging_adaptation(target_acceptance_rate)
-    moments_init, moments_update, moments_final = welford_algorithm(is_diagonal_matrix=True)
+    make : (target, tuned) -> Sampler, whose state has a ``position`` and its ``logdensity``.
+    retune : (step size, inverse mass matrix) -> what the sampler calls tuned.
+    config : length, acceptance rate and metric.
+    auto_acceptance_rate : the rate that "auto" stands for.
 
-    def init(
-        position: Position,
-        logdensity: Callable[[Position], Array],
-        inverse_mass_matrix: Array,
-        trajectory_length: Array,
-    ) -> WarmupState:
-        tuned = Tuned(jnp.asarray(INITIAL_STEP_SIZE), inverse_mass_matrix, trajectory_length)
+    Returns
+    -------
+    ``begin``, ``stages`` and ``finish`` of an :class:`~asymjax.inference.algorithm.Algorithm`.
+    """
+    rate = auto_acceptance_rate if config.target_acceptance_rate == "auto" else float(config.target_acceptance_rate)
+    averaging_init, averaging_update, averaging_final = dual_averaging_adaptation(rate)
+    moments_init, moments_update, moments_final = welford_algorithm(is_diagonal_matrix=True)
+    num_steps = chunk_size(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
+    num_chunks = config.num_warmup // num_steps
+
+    def begin(key: Key, position: Position, target: Target) -> WarmupState:
+        metric = prior_metric(position, target.prior_scale)
+        sampler = make(target, retune(jnp.asarray(INITIAL_STEP_SIZE), metric))
         state = WarmupState(
-            sampler=make_hmc(logdensity, tuned).init(position),
+            sampler=sampler.init(rng.named_key(key, "init"), position),
             averaging=averaging_init(INITIAL_STEP_SIZE),
-            moments=moments_init(inverse_mass_matrix.size),
-            inverse_mass_matrix=inverse_mass_matrix,
-            trajectory_length=jnp.asarray(trajectory_length),
+            moments=moments_init(metric.size),
+            inverse_mass_matrix=metric,
         )
         # BlackJAX begins with Python numbers, whose weak types would change in the first step.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
 
     def advance(
-        key: Key, state: WarmupState, start: Array, logdensity: Callable[[Position], Array], num_steps: int
-    ) -> tuple[WarmupState, WarmupTrace]:
-        def one(state: WarmupState, t: Array) -> tuple[WarmupState, WarmupTrace]:
+        key: Key, state: WarmupState, first: Array, adopts_metric: Array, target: Target
+    ) -> tuple[WarmupState, dict[str, Array]]:
+        def one(state: WarmupState, t: Array) -> tuple[WarmupState, tuple[Info, Array]]:
             step_size = jnp.exp(state.averaging.log_step_size)
-            tuned = Tuned(step_size, state.inverse_mass_matrix, state.trajectory_length)
-            sampler = make_hmc(logdensity, tuned, jitter=jitter, max_steps=max_steps)
+            sampler = make(target, retune(step_size, state.inverse_mass_matrix))
             next_state, info = sampler.step(jax.random.fold_in(key, t), state.sampler)
             state = state._replace(
                 sampler=next_state,
                 averaging=averaging_update(state.averaging, info.acceptance_rate),
                 moments=moments_update(state.moments, ravel_pytree(next_state.position)[0]),
             )
-            return state, WarmupTrace(info.acceptance_rate, step_size, info.num_integration_steps)
+            return state, (info, step_size)
 
-        return lax.scan(one, state, start + jnp.arange(num_steps))
+        state, (info, step_size) = lax.scan(one, state, first + jnp.arange(num_steps))
+        metrics = {
+            "acceptance_rate": jnp.mean(info.acceptance_rate),
+            "step_size": step_size[-1],
+            "num_grad_evals": jnp.sum(info.num_grad_evals),
+            "logdensity": state.sampler.logdensity,
+        }
+        return lax.cond(adopts_metric > 0, adopt_metric, lambda state: state, state), metrics
 
     def adopt_metric(state: WarmupState) -> WarmupState:
+        """Make the variance seen since the last call the metric, and begin dual averaging anew."""
         variance, count, _ = moments_final(state.moments)
         weight = count / (count + PRIOR_DRAWS)
-        return state._replace(
+        adopted = state._replace(
             averaging=averaging_init(jnp.exp(state.averaging.log_step_size_avg)),
             moments=moments_init(state.inverse_mass_matrix.size),
             inverse_mass_matrix=weight * variance + (1 - weight) * state.inverse_mass_matrix,
         )
+        return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), adopted, state)
 
-    def tuned(state: WarmupState) -> Tuned:
-        return Tuned(averaging_final(state.averaging), state.inverse_mass_matrix, state.trajectory_length)
+    def finish(state: WarmupState) -> tuple[Position, Any]:
+        return state.sampler.position, retune(averaging_final(state.averaging), state.inverse_mass_matrix)
 
-    return Warmup(init, advance, adopt_metric, tuned)
+    updates = metric_updates(num_chunks, config.mass_matrix)
+    stages = tuple(Stage(advance, num_steps, float(index + 1 in updates)) for index in range(num_chunks))
+    return begin, stages, finish

@@ -103,7 +103,7 @@ SAMPLING: dict[str, Cell] = {
     "draws": lambda run: "{} x {:,}".format(*run.traces[0].values.shape),
     "acceptance rate": _sampler("acceptance_rate", ".3f"),
     "step size": _sampler("step_size", ".3g"),
-    "integration steps": _sampler("num_integration_steps", ".1f"),
+    "gradients a draw": _sampler("grad_evals_per_draw", ".1f"),
     "divergent draws": _sampler("num_divergent", ",.0f"),
 }
 COST: dict[str, Cell] = {

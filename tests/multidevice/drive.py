@@ -13,7 +13,7 @@ from memory_run import MemoryRun
 
 from asymjax import data, parallel, rng, trees
 from asymjax.config import HMCConfig, ModelConfig, OptimizerConfig, PosteriorConfig
-from asymjax.inference import sample
+from asymjax.inference import SAMPLERS, sample
 from asymjax.inference.problem import make_problem
 from asymjax.models import build_model, draw_frozen
 from asymjax.train import losses, make_optimizer, make_train, sweep
@@ -73,12 +73,14 @@ def make_chain_problem(arch):
 def run_chains(arch, count):
     """Return the draws of ``count`` chains and what they were tuned to, by name."""
     config = HMCConfig(num_chains=count, num_draws=2, num_warmup=10, max_integration_steps=8)
-    problem = make_chain_problem(arch)
+    problem, algorithm = make_chain_problem(arch), SAMPLERS["hmc"](config)
     placement, run = parallel.place(count), MemoryRun()
     start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), problem.frozen)
-    position, tuned = sample.warm_up(run, problem, member_keys(count, "warmup"), start, placement, config)
+    position, tuned = sample.warm_up(run, problem, member_keys(count, "warmup"), start, placement, algorithm)
     inputs = DATASET.test.inputs[:10]
-    sample.sample_chains(run, problem, member_keys(count, "sample"), position, tuned, inputs, placement, config, True)
+    sample.sample_chains(
+        run, problem, member_keys(count, "sample"), position, tuned, inputs, placement, algorithm, config, True
+    )
     return run.draws | {f"tuned/{name}": np.asarray(value) for name, value in tuned._asdict().items()}
 
 

@@ -74,7 +74,7 @@ def summarise(diagnostics, space):
 
 
 def make_summary(rng, task, arch, diagnostics, has_map):
-    sampler = {"num_integration_steps": 45.25, "acceptance_rate": 0.875, "num_divergent": 7, "step_size": [0.01, 0.03]}
+    sampler = {"grad_evals_per_draw": 45.25, "acceptance_rate": 0.875, "num_divergent": 7, "step_size": [0.01, 0.03]}
     return {
         "arch": arch,
         "backbone": "mlp",

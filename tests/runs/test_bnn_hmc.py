@@ -79,7 +79,7 @@ def assert_summary(summary, task):
     sampler = summary["sampler"]
     assert sampler["name"] == "hmc" and len(sampler["step_size"]) == 2
     assert 0 < sampler["acceptance_rate"] <= 1 and sampler["num_divergent"] >= 0
-    assert sampler["num_grad_evals"] == sampler["num_integration_steps"] * 16 > 0
+    assert sampler["num_grad_evals"] == sampler["grad_evals_per_draw"] * 16 > 0
     for space in ("weight_space", "function_space"):
         assert all(summary[space][name] > 0 for name in SPACES)
     assert all(summary["seconds"][kind] > 0 for kind in ("compile", "warmup", "sample"))

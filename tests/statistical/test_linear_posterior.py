@@ -14,9 +14,11 @@ from scipy.stats import norm
 from asymjax import parallel, rng
 from asymjax.config import HMCConfig, ModelConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference import Tuned, make_hmc, sample
+from asymjax.inference import SAMPLERS, Tuned, make_hmc, sample
 from asymjax.inference.problem import make_problem
+from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH
 from asymjax.inference.start import prior_start
+from asymjax.inference.warmup import prior_metric
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Split
 
@@ -90,8 +92,9 @@ def draw(problem, mass_matrix):
     placement, run = parallel.place(config.num_chains, 1, "vectorized"), MemoryRun()
     keys = {role: rng.member_keys(rng.role_key(0, role), config.num_chains) for role in ("init", "warmup", "sample")}
     start = prior_start(problem, keys["init"])
-    position, tuned = sample.warm_up(run, problem, keys["warmup"], start, placement, config)
-    sample.sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, config, True)
+    algorithm = SAMPLERS["hmc"](config)
+    position, tuned = sample.warm_up(run, problem, keys["warmup"], start, placement, algorithm)
+    sample.sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
     draws = run.draws
     flat = [draws[f"position/output/{name}"].reshape(4, config.num_draws, -1) for name in ("bias", "kernel")]
     return np.concatenate(flat, axis=-1).astype(np.float64), draws["outputs"][..., 0].astype(np.float64), tuned
@@ -133,7 +136,7 @@ def test_draws_have_the_closed_form_moments_and_predictive_density(arch, tempera
 
 def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
     problem = linear_problem("w_asym", 1.0)
-    metric = sample.prior_metric(problem)
+    metric = prior_metric(problem.shape, problem.prior_scale)
 
     def logdensity(position):
         return problem.posterior.logdensity(position, problem.frozen, problem.data)
@@ -145,13 +148,13 @@ def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
             state, info = sampler.step(key, state)
             return state, (ravel_pytree(state.position)[0], info)
 
-        state = sampler.init(problem.init(jax.random.key(0), problem.frozen))
+        state = sampler.init(jax.random.key(0), problem.init(jax.random.key(0), problem.frozen))
         return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), 10))[1]
 
-    length = jnp.asarray(sample.AUTO_TRAJECTORY_LENGTH)
+    length = jnp.asarray(AUTO_TRAJECTORY_LENGTH)
     scaled = Tuned(jnp.asarray(0.02), metric, length)
     plain = Tuned(jnp.asarray(0.02 * PRIOR_SCALE), jnp.ones_like(metric), np.pi / 2 * PRIOR_SCALE)
     (left, left_info), (right, right_info) = jax.jit(walk)(scaled), jax.jit(walk)(plain)
-    np.testing.assert_array_equal(left_info.num_integration_steps, right_info.num_integration_steps)
+    np.testing.assert_array_equal(left_info.num_grad_evals, right_info.num_grad_evals)
     np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-4)
     assert len(np.unique(np.asarray(left), axis=0)) > 5

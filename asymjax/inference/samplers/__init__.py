@@ -1,13 +1,21 @@
-"""Samplers: each module makes a ``Sampler`` (init, step, collect) from a log density and tuned values.
+"""Samplers: each module makes an ``Algorithm`` (a kernel and its warmup) from a configuration.
 
-In: (position) -> log density. Out: draws. To add one: a module here, a line in ``SAMPLERS``.
+In: the ``Target`` of one chain. Out: draws. To add one: a module here, a line in ``SAMPLERS``.
 """
 
 from collections.abc import Callable
+from typing import Any
 
-from asymjax.inference.samplers.hmc import make_hmc
-from asymjax.types import Sampler
+from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.samplers.hmc import hmc_family
+from asymjax.inference.samplers.nuts import nuts
 
-SAMPLERS: dict[str, Callable[..., Sampler]] = {"hmc": make_hmc}
+SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
+    "hmc": hmc_family,
+    "mhmc": hmc_family,
+    "dynamic_hmc": hmc_family,
+    "mala": hmc_family,
+    "nuts": nuts,
+}
 
 __all__ = ["SAMPLERS"]

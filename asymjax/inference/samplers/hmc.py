@@ -1,14 +1,28 @@
-"""Hamiltonian Monte Carlo with an end-point proposal (Duane et al. 1987; Neal 2011), from BlackJAX."""
+"""Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011, "MCMC using Hamiltonian dynamics"), from BlackJAX.
+
+``hmc`` proposes the end of a trajectory, ``mhmc`` one of its points (Betancourt 2017, appendix A.3). ``dynamic_hmc``
+draws the integration time uniformly from zero to twice its mean. ``mala``, the Metropolis-adjusted Langevin algorithm,
+is a trajectory of one leapfrog step (Neal 2011, section 5.2), and so has the metric that the others have.
+"""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import blackjax
 import jax
 import jax.numpy as jnp
+import numpy as np
+from blackjax.mcmc.hmc import HMCState
 
 from asymjax import rng
-from asymjax.types import Array, Draw, Key, Position, Sampler
+from asymjax.config import HMCConfig
+from asymjax.inference.algorithm import Algorithm, Target, make_draw, make_info
+from asymjax.inference.warmup import adapt_step_size
+from asymjax.types import Array, Draw, Info, Key, Position, Sampler
+
+AUTO_TRAJECTORY_LENGTH = np.pi / 2
+AUTO_ACCEPTANCE_RATE = {"hmc": 0.8, "mhmc": 0.8, "dynamic_hmc": 0.8, "mala": 0.574}
 
 
 class Tuned(NamedTuple):
@@ -18,27 +32,12 @@ class Tuned(NamedTuple):
     ----------
     step_size : [] leapfrog step, in units of the metric's scale.
     inverse_mass_matrix : [coordinates] diagonal, in the order of ``ravel_pytree``.
-    trajectory_length : [] integration time, in the same units as ``step_size``.
+    trajectory_length : [] mean integration time, in the same units as ``step_size``; one step where it is less.
     """
 
     step_size: Array
     inverse_mass_matrix: Array
     trajectory_length: Array
-
-
-class HMCInfo(NamedTuple):
-    """What one step tells.
-
-    Attributes
-    ----------
-    acceptance_rate : [] Metropolis acceptance probability of the proposal.
-    is_divergent : [] bool; the energy error exceeded 1000.
-    num_integration_steps : int32 [] leapfrog steps, one gradient each.
-    """
-
-    acceptance_rate: Array
-    is_divergent: Array
-    num_integration_steps: Array
 
 
 def num_integration_steps(key: Key, tuned: Tuned, jitter: float, max_steps: int) -> Array:
@@ -55,6 +54,7 @@ def make_hmc(
     jitter: float = 0.5,
     max_steps: int = 1000,
     keep_position: bool = True,
+    is_multinomial: bool = False,
 ) -> Sampler:
     """Build the sampler of one chain.
 
@@ -63,29 +63,53 @@ def make_hmc(
     logdensity : (position) -> [] log density of the target.
     tuned : step size, metric and trajectory length.
     outputs : (position) -> what to keep of a draw in function space, or None.
-    jitter : trajectory lengths are uniform within this fraction of their mean, in [0, 1).
+    jitter : trajectory lengths are uniform within this fraction of their mean, in [0, 1].
     max_steps : leapfrog steps of a trajectory at most.
     keep_position : whether draws keep the position.
+    is_multinomial : whether the proposal is drawn from all points of the trajectory.
     """
-    kernel = blackjax.hmc.build_kernel()
+    kernel = (blackjax.mhmc if is_multinomial else blackjax.hmc).build_kernel()
 
-    def init(position: Position) -> blackjax.mcmc.hmc.HMCState:
+    def init(key: Key, position: Position) -> HMCState:
         return blackjax.hmc.init(position, logdensity)
 
-    def step(key: Key, state: blackjax.mcmc.hmc.HMCState) -> tuple[blackjax.mcmc.hmc.HMCState, HMCInfo]:
+    def step(key: Key, state: HMCState) -> tuple[HMCState, Info]:
         steps = num_integration_steps(rng.named_key(key, "trajectory"), tuned, jitter, max_steps)
         kernel_key = rng.named_key(key, "kernel")
         state, info = kernel(kernel_key, state, logdensity, tuned.step_size, tuned.inverse_mass_matrix, steps)
-        return state, HMCInfo(info.acceptance_rate, info.is_divergent, steps)
+        return state, make_info(steps, info.acceptance_rate, info.is_divergent)
 
-    def collect(state: blackjax.mcmc.hmc.HMCState, info: HMCInfo) -> Draw:
-        return Draw(
-            position=state.position if keep_position else None,
-            outputs=None if outputs is None else outputs(state.position),
-            logdensity=state.logdensity,
-            acceptance_rate=info.acceptance_rate,
-            is_divergent=info.is_divergent,
-            num_grad_evals=info.num_integration_steps,
-        )
+    def collect(state: HMCState, info: Info) -> Draw:
+        return make_draw(state.position, state.logdensity, info, outputs, keep_position)
 
     return Sampler(init, step, collect)
+
+
+def trajectory_length(config: HMCConfig) -> float:
+    """Return the integration time, in units of the metric's scale; "auto" is pi/2 (Izmailov et al. 2021, section 4).
+
+    With the prior's variance as inverse mass matrix this is (pi/2) times the prior scale under a unit mass matrix.
+    """
+    if config.sampler == "mala":
+        return 0.0
+    return AUTO_TRAJECTORY_LENGTH if config.trajectory_length == "auto" else float(config.trajectory_length)
+
+
+def hmc_family(config: HMCConfig) -> Algorithm:
+    """Return the algorithm of ``hmc``, ``mhmc``, ``dynamic_hmc`` or ``mala``."""
+    settings = partial(
+        make_hmc,
+        jitter=1.0 if config.sampler == "dynamic_hmc" else config.jitter,
+        max_steps=config.max_integration_steps,
+        is_multinomial=config.sampler == "mhmc",
+    )
+
+    def make(
+        target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
+    ) -> Sampler:
+        return settings(target.logdensity, tuned, outputs, keep_position=keep_position)
+
+    def retune(step_size: Array, metric: Array) -> Tuned:
+        return Tuned(step_size, metric, jnp.asarray(trajectory_length(config), step_size.dtype))
+
+    return Algorithm(make, *adapt_step_size(make, retune, config, AUTO_ACCEPTANCE_RATE[config.sampler]))

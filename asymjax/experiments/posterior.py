@@ -1,4 +1,4 @@
-"""The posterior of one network by Hamiltonian Monte Carlo: MAP ensemble, warmup, draws, diagnostics."""
+"""The posterior of one network by any sampler: MAP ensemble, warmup, draws, diagnostics."""
 
 from functools import partial
 from pathlib import Path
@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import results, rng, trees
-from asymjax.config import DataConfig, HMCConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
 from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.evaluate import evaluate_draws, figure_arrays, score_members
 from asymjax.experiments.opening import describe, open_experiment
+from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.problem import Problem, make_problem
-from asymjax.inference.sample import keeps_weights, num_gradients, sample_chains, state_plan, warm_up
-from asymjax.inference.samplers.hmc import Tuned
+from asymjax.inference.sample import keeps_weights, sample_chains, state_plan, warm_up
+from asymjax.inference.samplers import SAMPLERS
 from asymjax.inference.start import find_map, logdensity_and_gradient_norm, prior_start
 from asymjax.rundir import RunDir
 from asymjax.types import Dataset, Position
@@ -23,15 +24,22 @@ from asymjax.types import Dataset, Position
 NUM_NOISE_INPUTS = 100
 
 
-def run_hmc(
+def run_posterior(
+    family: str,
     data_config: DataConfig,
     model_config: ModelConfig,
     posterior_config: PosteriorConfig,
-    config: HMCConfig,
+    config: ChainsConfig,
     seeds: SeedConfig,
     run_config: RunConfig,
 ) -> Path:
     """Sample, diagnose, and write a run directory; resumes one that is not finished.
+
+    Parameters
+    ----------
+    family : name of the group of samplers, as in the name of the script: ``"hmc"`` for ``runs/bnn_hmc.py``.
+    data_config, model_config, posterior_config, seeds, run_config : what is sampled and where.
+    config : the chains; its ``sampler`` names one of ``SAMPLERS``.
 
     Returns
     -------
@@ -46,9 +54,16 @@ def run_hmc(
     StopRequestedError
         If SIGTERM came.
     """
-    settings = {"hmc": config, "seeds": seeds}
+    settings = {family: config, "seeds": seeds}
     opening = open_experiment(
-        "bnn_hmc", "hmc", data_config, model_config, settings, config.num_chains, run_config, posterior_config
+        f"bnn_{family}",
+        config.sampler,
+        data_config,
+        model_config,
+        settings,
+        config.num_chains,
+        run_config,
+        posterior_config,
     )
     dataset, model, frozen, posterior, placement, run = opening
     assert posterior is not None
@@ -64,13 +79,14 @@ def run_hmc(
         )
     else:
         start = prior_start(problem, keys(seeds.init_seed, "init"))
-    position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, config)
-    step_size = float(np.mean(tuned.step_size))
-    print(f"step size {step_size:.4f}: about {num_gradients(config, step_size):,.0f} gradients to go", flush=True)
-    sample_chains(run, problem, keys(seeds.seed, "sample"), position, tuned, inputs, placement, config, keep_position)
+    algorithm = SAMPLERS[config.sampler](config)
+    position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, algorithm)
+    print(state_cost(run.path, algorithm, tuned, config), flush=True)
+    sample_keys = keys(seeds.seed, "sample")
+    sample_chains(run, problem, sample_keys, position, tuned, inputs, placement, algorithm, config, keep_position)
     summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior))
     run.write_arrays("diagnostics.npz", arrays)
-    summary |= describe(opening, data_config, model_config) | _sampler_summary(run.path, tuned)
+    summary |= describe(opening, data_config, model_config) | _sampler_summary(run.path, config.sampler, tuned)
     summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
     summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)
     costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
@@ -113,19 +129,30 @@ def fixed_to_free_ratio(problem: Problem) -> dict[str, float]:
     return ratios
 
 
-def _sampler_summary(path: Path, tuned: Tuned) -> dict[str, Any]:
-    stats = results.read_draws(path, "acceptance_rate", "is_divergent", "num_grad_evals")
+def state_cost(path: Path, algorithm: Algorithm, tuned: Any, config: ChainsConfig) -> str:
+    """Say what warmup tuned, and about how many gradients the draws take at the rate of its last chunk."""
+    last = [line for line in results.read_metrics(path) if line["phase"] == "warmup"][-1]
+    per_step = np.mean(last["num_grad_evals"]) / algorithm.stages[-1].num_steps
+    num_grad_evals = per_step * config.num_chains * config.num_draws * config.thinning
+    return f"step size {np.mean(tuned.step_size):.4g}: about {num_grad_evals:,.0f} gradients to go"
+
+
+def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
+    stats = results.read_draws(path, "acceptance_rate", "is_divergent", "num_grad_evals", "energy_change")
+    num_grad_evals = stats["num_grad_evals"].astype(np.float64)
     warmup = [line for line in results.read_metrics(path) if line["phase"] == "warmup"]
+    scalars = {field: np.asarray(value) for field, value in tuned._asdict().items() if np.ndim(value) == 1}
     return {
-        "sampler": {
-            "name": "hmc",
-            "step_size": np.asarray(tuned.step_size),
-            "trajectory_length": np.asarray(tuned.trajectory_length),
-            "num_integration_steps": float(stats["num_grad_evals"].mean()),
+        "sampler": {"name": name}
+        | scalars
+        | {
+            "grad_evals_per_draw": float(num_grad_evals.mean()),
             "acceptance_rate": float(stats["acceptance_rate"].mean()),
+            "mean_squared_energy_change": float(np.mean(np.square(stats["energy_change"], dtype=np.float64))),
             "num_divergent": int(stats["is_divergent"].sum()),
-            "num_grad_evals": int(stats["num_grad_evals"].sum()),
-            "num_warmup_grad_evals": int(np.sum([line["num_grad_evals"] for line in warmup])),
+            "num_grad_evals": float(num_grad_evals.sum()),
+            "num_grad_evals_in_lockstep": float(num_grad_evals.max(0).sum() * len(num_grad_evals)),
+            "num_warmup_grad_evals": float(np.sum([line["num_grad_evals"] for line in warmup])),
         }
     }
 
@@ -136,7 +163,7 @@ def _predictions(
     problem: Problem,
     start: Position,
     inputs: jax.Array,
-    config: HMCConfig,
+    config: ChainsConfig,
     posterior_scores: dict[str, float],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Score MAP networks and their ensemble beside the posterior, and gather the arrays of the figures."""

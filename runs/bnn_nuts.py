@@ -1,0 +1,49 @@
+"""Sample the posterior of a network by the No-U-Turn Sampler; beside that as runs/bnn_hmc.py.
+
+    python runs/bnn_nuts.py --arch w_asym --dataset diabetes
+
+The same command resumes a run that was stopped. The run directory (last line printed) holds draws, summary.json and
+what runs/report.py draws figures from, under the names that runs/bnn_hmc.py gives them.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from asymjax import cli
+from asymjax.config import DataConfig, ModelConfig, NUTSConfig, PosteriorConfig, RunConfig, SeedConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
+    nuts: NUTSConfig = field(default_factory=NUTSConfig)
+    seeds: SeedConfig = field(default_factory=SeedConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+DEFAULT = Config()
+PRESETS = {
+    "default": DEFAULT,
+    "smoke": replace(DEFAULT, nuts=NUTSConfig(num_draws=40, num_warmup=40, map_steps=200, max_doublings=4)),
+    "regression": replace(
+        DEFAULT,
+        data=DataConfig("diabetes"),
+        model=ModelConfig(widths=(16, 16), norm="none", activation="tanh"),
+        nuts=NUTSConfig(num_draws=1000, num_warmup=200),
+    ),
+}
+
+
+def main(config: Config) -> Path:
+    """Run one experiment and return its run directory."""
+    from asymjax.experiments import run_posterior
+
+    return run_posterior("nuts", config.data, config.model, config.posterior, config.nuts, config.seeds, config.run)
+
+
+if __name__ == "__main__":
+    cli.run(main, PRESETS, __doc__)
