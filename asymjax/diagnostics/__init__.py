@@ -12,6 +12,7 @@ from asymjax.diagnostics.arviz_export import to_inference_data
 from asymjax.diagnostics.convergence import (
     classification_coordinates,
     efficiency,
+    nested_rhat,
     per_coordinate,
     ravel_positions,
     regression_coordinates,
@@ -46,6 +47,7 @@ __all__ = [
     "combine",
     "efficiency",
     "expected_calibration_error",
+    "nested_rhat",
     "per_coordinate",
     "ravel_positions",
     "regression_by_member",
