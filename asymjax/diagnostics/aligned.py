@@ -74,8 +74,8 @@ def align_draws(
     model, frozen : of all chains.
     positions : leaves [chain, draw, ...]; leaves that are not parameters of the network (a noise scale) are ignored.
     reference : effective parameters; the last draw of the first chain by default.
-    max_draws : draws of each chain to keep, evenly spaced up to the last, since matching takes milliseconds each even for
-        small networks; None keeps all.
+    max_draws : draws of each chain to keep, evenly spaced up to the last, since matching takes milliseconds each;
+        None keeps all.
     seed : of the matching.
 
     Raises
