@@ -2,21 +2,31 @@
 
 Comes in: draws [chain, draw, ...] of weights or of function values; network outputs [member, input, ...] and targets.
 Goes out: plain dictionaries of numbers or of host arrays, ready for ``summary.json``; ArviZ data on request.
-Everything here runs on the host in float64, after sampling; a single network is a mixture of one member.
+Statistics run on the host in float64, after sampling; a single network is a mixture of one member.
 
 To add a convergence statistic, add a line to ``_statistics`` in ``convergence.py``; to add a predictive metric, add a
 running sum over members to ``predictive.py`` if the present ones do not hold it, and a line to the task's ``_metrics``.
 """
 
+from asymjax.diagnostics.aligned import AlignedDraws, align_draws, thin
 from asymjax.diagnostics.arviz_export import to_inference_data
+from asymjax.diagnostics.barriers import aligned_logdensity_barriers, logdensity_barriers
 from asymjax.diagnostics.convergence import (
     classification_coordinates,
     efficiency,
+    nested_rhat,
     per_coordinate,
     ravel_positions,
     regression_coordinates,
     summarise,
     summarise_coordinates,
+)
+from asymjax.diagnostics.modes import (
+    PosteriorMeans,
+    chambers,
+    covariance_split,
+    posterior_means,
+    summarise_modes,
 )
 from asymjax.diagnostics.predictive import (
     ClassificationSums,
@@ -35,18 +45,27 @@ from asymjax.diagnostics.predictive import (
 )
 
 __all__ = [
+    "AlignedDraws",
     "ClassificationSums",
+    "PosteriorMeans",
     "RegressionSums",
+    "align_draws",
+    "aligned_logdensity_barriers",
     "brier_score",
+    "chambers",
     "classification_by_member",
     "classification_coordinates",
     "classification_metrics",
     "classification_sums",
     "classification_uncertainty",
     "combine",
+    "covariance_split",
     "efficiency",
     "expected_calibration_error",
+    "logdensity_barriers",
+    "nested_rhat",
     "per_coordinate",
+    "posterior_means",
     "ravel_positions",
     "regression_by_member",
     "regression_coordinates",
@@ -55,5 +74,7 @@ __all__ = [
     "regression_uncertainty",
     "summarise",
     "summarise_coordinates",
+    "summarise_modes",
+    "thin",
     "to_inference_data",
 ]

@@ -1,4 +1,4 @@
-"""Convergence of chains: R-hat, effective sample sizes and chainwise R-hat, for many coordinates at once.
+"""Convergence of chains: R-hat, effective sample sizes, chainwise and nested R-hat, for many coordinates at once.
 
 The definitions are those of Vehtari, Gelman, Simpson, Carpenter and Bürkner (2021), "Rank-normalization, folding, and
 localization: an improved R-hat for assessing convergence of MCMC", Bayesian Analysis 16(2), and the numbers agree with
@@ -93,13 +93,44 @@ def per_coordinate(draws: ArrayLike, num_pieces: int = 4) -> dict[str, np.ndarra
         If a draw is not finite (the message names chain and draw), or there are too few axes, coordinates, draws (at
         least 8, and two a piece) or pieces.
     """
-    draws = _checked(draws, num_pieces)
-    flat = draws.reshape(*draws.shape[:2], -1)
-    width = max(1, _BATCH_SIZE // (flat.shape[0] * flat.shape[1]))
-    batches = [flat[..., start : start + width] for start in range(0, flat.shape[-1], width)]
-    with ThreadPoolExecutor() as threads:
-        parts = list(threads.map(lambda batch: _statistics(batch, num_pieces), batches))
-    return {name: np.concatenate([part[name] for part in parts]).reshape(draws.shape[2:]) for name in parts[0]}
+    return _over_coordinates(lambda batch: _statistics(batch, num_pieces), _checked(draws, num_pieces))
+
+
+def nested_rhat(draws: ArrayLike, num_superchains: int) -> np.ndarray:
+    """Compute nested R-hat of every coordinate, for many chains that may be short.
+
+    sqrt(1 + B / W), with B the variance of the means of superchains, and W the mean over superchains of the variance
+    between the means of their chains plus the mean variance within these (Margossian et al. 2024, "Nested R-hat:
+    assessing the convergence of Markov chain Monte Carlo when running many short chains", Bayesian Analysis, equations
+    6 to 8). What is not there to vary, one chain a superchain or one draw a chain, adds nothing to W. Neither ranks nor
+    split chains; with one chain a superchain it is R-hat with 1 in place of (n - 1) / n.
+
+    Parameters
+    ----------
+    draws : [chain, draw, ...], finite; chains of one superchain, those that started in one place, follow each other.
+    num_superchains : 2 or more, a divisor of the number of chains.
+
+    Returns
+    -------
+    array
+        float64 [...], 1 or more; NaN where a coordinate has one value in every draw of every chain, infinite where it
+        moves in no superchain but they differ.
+
+    Raises
+    ------
+    ValueError
+        If a draw is not finite (the message names chain and draw), superchains are fewer than 2 or do not divide the
+        chains, or each superchain is one single draw.
+    """
+    draws = _checked_finite(draws)
+    num_chains, num_draws = draws.shape[:2]
+    if num_superchains < 2 or num_chains % num_superchains:
+        raise ValueError(
+            f"{num_superchains} superchains of {num_chains} chains: need 2 or more, a divisor of the chains"
+        )
+    if num_draws == 1 and num_chains == num_superchains:
+        raise ValueError("one draw a superchain has no variance; give several chains a superchain or several draws")
+    return _over_coordinates(lambda batch: {"": _nested_rhat(batch, num_superchains)}, draws)[""]
 
 
 def efficiency(summary: Mapping[str, float], seconds: float, num_grad_evals: float) -> dict[str, float]:
@@ -186,12 +217,34 @@ def _subscript(index: tuple[int, ...]) -> str:
     return f"[{','.join(map(str, index))}]" if index else ""
 
 
+def _over_coordinates(
+    statistics: Callable[[np.ndarray], dict[str, np.ndarray]], draws: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Map statistics [coordinate] of draws [chain, draw, coordinate] over [chain, draw, ...], on threads."""
+    flat = draws.reshape(*draws.shape[:2], -1)
+    width = max(1, _BATCH_SIZE // (flat.shape[0] * flat.shape[1]))
+    batches = [flat[..., start : start + width] for start in range(0, flat.shape[-1], width)]
+    with ThreadPoolExecutor() as threads:
+        parts = list(threads.map(statistics, batches))
+    return {name: np.concatenate([part[name] for part in parts]).reshape(draws.shape[2:]) for name in parts[0]}
+
+
 def _checked(draws: ArrayLike, num_pieces: int) -> np.ndarray:
+    draws = _checked_axes(draws)
+    if num_pieces < 2 or draws.shape[1] < max(8, 2 * num_pieces):
+        raise ValueError(f"{num_pieces} pieces of {draws.shape[1]} draws: need 2 pieces, 8 draws and 2 draws a piece")
+    return _checked_finite(draws)
+
+
+def _checked_axes(draws: ArrayLike) -> np.ndarray:
     draws = np.asarray(draws)
     if draws.ndim < 2 or draws.size == 0:
         raise ValueError(f"draws must be [chain, draw, ...] and not empty, got shape {draws.shape}")
-    if num_pieces < 2 or draws.shape[1] < max(8, 2 * num_pieces):
-        raise ValueError(f"{num_pieces} pieces of {draws.shape[1]} draws: need 2 pieces, 8 draws and 2 draws a piece")
+    return draws
+
+
+def _checked_finite(draws: ArrayLike) -> np.ndarray:
+    draws = _checked_axes(draws)
     is_finite = np.isfinite(draws).all(axis=tuple(range(2, draws.ndim)))
     if not is_finite.all():
         chain, draw = np.argwhere(~is_finite)[0]
@@ -266,6 +319,20 @@ def _rhat(x: np.ndarray) -> np.ndarray:
     within = np.mean(_variance(x), axis=-1)
     between = _variance(np.mean(x, axis=-1))
     return np.sqrt((x.shape[-1] - 1) / x.shape[-1] + between / within)
+
+
+def _nested_rhat(draws: np.ndarray, num_superchains: int) -> np.ndarray:
+    """Nested R-hat [coordinate] of draws [chain, draw, coordinate]."""
+    x = np.ascontiguousarray(np.moveaxis(draws, -1, 0), dtype=np.float64)
+    x = x.reshape(len(x), num_superchains, -1, x.shape[-1])
+    means = np.mean(x, axis=-1)
+    within = np.zeros(means.shape[:2])
+    if x.shape[2] > 1:
+        within += _variance(means)
+    if x.shape[3] > 1:
+        within += np.mean(_variance(x), axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt(1 + _variance(np.mean(means, axis=-1)) / np.mean(within, axis=-1))
 
 
 def _ess(x: np.ndarray) -> np.ndarray:

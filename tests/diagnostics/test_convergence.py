@@ -147,6 +147,66 @@ def test_unusable_draws_are_refused(shape, num_pieces, message):
         diagnostics.per_coordinate(np.zeros(shape), num_pieces)
 
 
+def nested_by_hand(draws, num_superchains):
+    """Nested R-hat of draws [chain, draw] of one coordinate, superchain after superchain."""
+    superchains = np.split(draws, num_superchains)
+    between = np.var([np.mean(chains) for chains in superchains], ddof=1)
+    within = []
+    for chains in superchains:
+        means = [np.mean(chain) for chain in chains]
+        within.append(np.mean([np.var(chain, ddof=1) for chain in chains]))
+        within[-1] += np.var(means, ddof=1) if len(means) > 1 else 0
+    return np.sqrt(1 + between / np.mean(within))
+
+
+@pytest.mark.parametrize("num_superchains", [2, 3, 6])
+def test_nested_rhat_is_the_formula(num_superchains):
+    draws = autoregressive(0.9, (6, 30, 4)) + np.arange(6)[:, None, None]
+    expected = [nested_by_hand(draws[..., i], num_superchains) for i in range(4)]
+    np.testing.assert_allclose(diagnostics.nested_rhat(draws, num_superchains), expected, rtol=1e-12)
+
+
+def test_nested_rhat_with_one_chain_a_superchain_is_rhat_but_for_the_one():
+    draws = autoregressive(0.9, (4, 50, 1))[..., 0]
+    within, between = np.var(draws, axis=1, ddof=1).mean(), np.var(draws.mean(axis=1), ddof=1)
+    rhat = np.sqrt(49 / 50 + between / within)
+    np.testing.assert_allclose(diagnostics.nested_rhat(draws, 4) ** 2, rhat**2 + 1 / 50, rtol=1e-12)
+
+
+def test_nested_rhat_of_independent_draws_is_near_one_and_of_shifted_superchains_is_known():
+    draws = autoregressive(0, (64, 10, 200))
+    values = diagnostics.nested_rhat(draws, 4)
+    # B / W is about 1 / (number of draws of a superchain), and W has a tenth from the means of chains.
+    np.testing.assert_allclose(np.mean(values), np.sqrt(1 + 1 / 160 / 1.1), atol=5e-4)
+    draws += 2.0 * (np.arange(64) // 16)[:, None, None]
+    np.testing.assert_allclose(np.mean(diagnostics.nested_rhat(draws, 4)), np.sqrt(1 + 4 * 5 / 3 / 1.1), rtol=0.01)
+
+
+def test_nested_rhat_takes_single_draws():
+    draws = autoregressive(0, (6, 1, 1))
+    chains = draws.reshape(2, 3)
+    expected = np.sqrt(1 + np.var(chains.mean(axis=1), ddof=1) / np.var(chains, axis=1, ddof=1).mean())
+    np.testing.assert_allclose(diagnostics.nested_rhat(draws, 2), [expected], rtol=1e-12)
+
+
+def test_nested_rhat_of_what_does_not_move():
+    draws = autoregressive(0, (4, 10, 3))
+    draws[..., 0], draws[..., 1] = 0.1, 0.1 * np.array([1, 1, 2, 2])[:, None]
+    values = diagnostics.nested_rhat(draws, 2)
+    assert np.isnan(values[0])
+    assert values[1] == np.inf
+    assert np.isfinite(values[2])
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_superchains", "message"),
+    [((6, 9, 1), 4, "divisor"), ((6, 9, 1), 1, "2 or more"), ((4, 1, 1), 4, "one draw"), ((4,), 2, "not empty")],
+)
+def test_unusable_superchains_are_refused(shape, num_superchains, message):
+    with pytest.raises(ValueError, match=message):
+        diagnostics.nested_rhat(np.zeros(shape), num_superchains)
+
+
 def test_trailing_axes_and_batches_do_not_matter(monkeypatch):
     draws = autoregressive(0.5, (2, 50, 12))
     expected = diagnostics.per_coordinate(draws)
