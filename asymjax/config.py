@@ -160,8 +160,11 @@ class ChainsConfig:
     """Keep one draw in this many."""
     num_warmup: int = 100
     """Steps a chain that adapt and are dropped."""
-    start: Literal["map", "prior"] = "map"
-    """Start chains at the optimum of the same density (a MAP ensemble), or at draws from the prior."""
+    start: Literal["map", "prior", "permuted"] = "map"
+    """Start chains at the optimum of the same density (a MAP ensemble), at draws from the prior, or at copies of one
+    optimum, the units of each permuted at random: for a standard network all the same function."""
+    chains_per_start: int = 1
+    """Chains that share a start, one after the other: superchains, of which nested R-hat is reported."""
     map_steps: int = 10_000
     """Full-batch optimizer steps to the optimum."""
     map_learning_rate: float = 0.003

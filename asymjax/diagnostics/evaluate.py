@@ -10,6 +10,7 @@ import numpy as np
 from asymjax import results, trees
 from asymjax.diagnostics.convergence import (
     classification_coordinates,
+    nested_rhat,
     per_coordinate,
     ravel_positions,
     regression_coordinates,
@@ -92,7 +93,9 @@ def score_members(dataset: Dataset, outputs: np.ndarray) -> dict[str, Any]:
     }
 
 
-def evaluate_draws(path: Path, dataset: Dataset, has_scale_head: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def evaluate_draws(
+    path: Path, dataset: Dataset, has_scale_head: bool, num_superchains: int | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Diagnose and score the draws of a run directory.
 
     Parameters
@@ -100,6 +103,7 @@ def evaluate_draws(path: Path, dataset: Dataset, has_scale_head: bool) -> tuple[
     path : the run directory.
     dataset : the data of the run; outputs of the draws are on its test inputs, then on noise.
     has_scale_head : whether the noise scale is an output of the network.
+    num_superchains : groups of consecutive chains that began at one place, for nested R-hat; without it there is none.
 
     Returns
     -------
@@ -110,12 +114,15 @@ def evaluate_draws(path: Path, dataset: Dataset, has_scale_head: bool) -> tuple[
     probes = np.concatenate(
         [chunk["outputs"][:, :, :num_probes] for chunk in results.read_chunks(path, "outputs")], axis=1
     )
-    values = {"function_space": per_coordinate(function_coordinates(dataset.task, probes, has_scale_head))}
+    coordinates = function_coordinates(dataset.task, probes, has_scale_head)
+    values = {"function_space": per_coordinate(coordinates)}
     positions = results.read_draws(path, "position/")
     if positions:
         values["weight_space"] = per_coordinate(ravel_positions(positions)[0])
     summary: dict[str, Any] = {space: summarise_coordinates(statistics) for space, statistics in values.items()}
     summary.setdefault("weight_space", None)
+    if num_superchains is not None:
+        summary["function_space"]["nested_rhat_max"] = float(np.nanmax(nested_rhat(coordinates, num_superchains)))
     summary["posterior"] = score(dataset, (chunk["outputs"] for chunk in results.read_chunks(path, "outputs")))
     return summary, trees.flatten(values)
 

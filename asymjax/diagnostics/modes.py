@@ -115,8 +115,8 @@ def summarise_modes(
     num_points: int = 11,
     num_superchains: int | None = None,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Gather everything about the modes of kept draws, for ``summary.json``.
+) -> tuple[dict[str, Any], PosteriorMeans]:
+    """Gather everything about the modes of kept draws, for ``summary.json``, and the networks at their mean.
 
     Parameters
     ----------
@@ -126,14 +126,15 @@ def summarise_modes(
 
     Returns
     -------
-    dict
-        Of plain numbers: ``num_draws`` a chain after thinning; ``weight_space`` and ``aligned_weight_space`` as of
-        ``summarise`` on effective weights (fixed ones are constant, until they are permuted), with
+    tuple
+        A dict of plain numbers: ``num_draws`` a chain after thinning; ``weight_space`` and ``aligned_weight_space`` as
+        of ``summarise`` on effective weights (fixed ones are constant, until they are permuted), with
         ``nested_rhat_max`` and ``nested_rhat_median``; ``chambers`` as of :func:`chambers`, with ``switches_mean`` over
         chains; ``covariance`` as of :func:`covariance_split`; ``distance_to_model`` and ``gate_distance``, means over
         permuted draws; ``barrier`` and ``aligned_barrier``, of the log density between chains: mean, interval and
         maximum over pairs, None for a single chain; ``logdensity_at_mean`` and ``logdensity_at_aligned_mean`` in
-        nats. ``aligned_barrier`` and the last are None where the method fixes anything.
+        nats. ``aligned_barrier`` and the last are None where the method fixes anything. And what
+        :func:`posterior_means` returns.
 
     Raises
     ------
@@ -145,7 +146,7 @@ def summarise_modes(
     counts = chambers(draws.permutations)
     at = jax.jit(logdensity)
     aligned_mean = means.aligned_position
-    return {
+    summary = {
         "num_draws": len(draws.kept),
         "weight_space": _convergence(draws.params, num_superchains),
         "aligned_weight_space": _convergence(draws.aligned, num_superchains),
@@ -158,6 +159,7 @@ def summarise_modes(
         "logdensity_at_mean": float(at(means.position, *data)),
         "logdensity_at_aligned_mean": None if aligned_mean is None else float(at(aligned_mean, *data)),
     }
+    return summary, means
 
 
 def _convergence(params: Params, num_superchains: int | None) -> dict[str, float]:

@@ -8,20 +8,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import results, rng, trees
+from asymjax import parallel, results, rng, trees
 from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
 from asymjax.diagnostics.convergence import efficiency
-from asymjax.diagnostics.evaluate import evaluate_draws, figure_arrays, score_members
+from asymjax.diagnostics.evaluate import evaluate_draws, figure_arrays, score, score_members
+from asymjax.diagnostics.modes import summarise_modes
+from asymjax.errors import InputError
 from asymjax.experiments.opening import describe, open_experiment
 from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.problem import Problem, make_problem
 from asymjax.inference.sample import keeps_weights, sample_chains, state_plan, warm_up
 from asymjax.inference.samplers import SAMPLERS
-from asymjax.inference.start import find_map, logdensity_and_gradient_norm, prior_start
+from asymjax.inference.start import find_map, logdensity_and_gradient_norm, permuted_copies, prior_start
+from asymjax.parallel import Placement
 from asymjax.rundir import RunDir
 from asymjax.types import Dataset, Position
 
 NUM_NOISE_INPUTS = 100
+MAX_ALIGNED_DRAWS = 100
+"""Draws a chain that are aligned, evenly spaced; each takes milliseconds."""
 
 
 def run_posterior(
@@ -54,6 +59,7 @@ def run_posterior(
     StopRequestedError
         If SIGTERM came.
     """
+    num_starts(config)
     settings = {family: config, "seeds": seeds}
     opening = open_experiment(
         f"bnn_{family}",
@@ -73,29 +79,62 @@ def run_posterior(
     print(f"{placement}; {state_plan(run, problem, config, inputs, keep_position)}", flush=True)
 
     keys = partial(_chain_keys, count=config.num_chains)
-    if config.start == "map":
-        start = find_map(
-            run, problem, keys(seeds.init_seed, "init"), placement, config.map_steps, config.map_learning_rate
-        )
-    else:
-        start = prior_start(problem, keys(seeds.init_seed, "init"))
+    optima, start = find_start(run, problem, config, seeds, placement)
     algorithm = SAMPLERS[config.sampler](config)
     position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, algorithm)
     print(state_cost(run.path, algorithm, tuned, config), flush=True)
     sample_keys = keys(seeds.seed, "sample")
     sample_chains(run, problem, sample_keys, position, tuned, inputs, placement, algorithm, config, keep_position)
-    summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior))
+    num_superchains = config.num_chains // config.chains_per_start if config.chains_per_start > 1 else None
+    summary, arrays = evaluate_draws(run.path, dataset, _has_scale_head(dataset, posterior), num_superchains)
     run.write_arrays("diagnostics.npz", arrays)
     summary |= describe(opening, data_config, model_config) | _sampler_summary(run.path, config.sampler, tuned)
     summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
     summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)
     costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
-    summary["test"], predictions = _predictions(run, dataset, problem, start, inputs, config, summary.pop("posterior"))
+    summary["test"], predictions = _predictions(run, dataset, problem, optima, inputs, summary.pop("posterior"))
+    summary["modes"], summary["test"]["mean_network"] = None, None
+    if keep_position:
+        summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     run.write_arrays("predictions.npz", predictions)
     summary["seconds"] = _seconds(run, costs)
     run.finish(summary)
     return run.path
+
+
+def num_starts(config: ChainsConfig) -> int:
+    """Return how many starts the chains have.
+
+    Raises
+    ------
+    InputError
+        If the chains cannot be dealt out evenly.
+    """
+    if config.chains_per_start < 1 or config.num_chains % config.chains_per_start:
+        raise InputError(
+            f"{config.num_chains} chains cannot share starts {config.chains_per_start} at a time; choose a divisor"
+        )
+    return config.num_chains // config.chains_per_start
+
+
+def find_start(
+    run: RunDir, problem: Problem, config: ChainsConfig, seeds: SeedConfig, placement: Placement
+) -> tuple[Position | None, Position]:
+    """Return the optima that were trained [member, ...], None where none were, and where chains start [chain, ...]."""
+    count = num_starts(config)
+    keys = _chain_keys(seeds.init_seed, "init", count)
+    optima = None
+    if config.start == "prior":
+        starts = prior_start(problem, keys)
+    else:
+        num_optima = count if config.start == "map" else 1
+        where = placement if num_optima == placement.size else parallel.place(num_optima, inside=placement.inside)
+        optima = find_map(run, problem, keys[:num_optima], where, config.map_steps, config.map_learning_rate)
+        starts = optima
+        if config.start == "permuted":
+            starts = permuted_copies(problem, jax.tree.map(lambda leaf: leaf[0], optima), keys)
+    return optima, jax.tree.map(lambda leaf: jnp.repeat(leaf, config.chains_per_start, axis=0), starts)
 
 
 def _has_scale_head(dataset: Dataset, config: PosteriorConfig) -> bool:
@@ -161,9 +200,8 @@ def _predictions(
     run: RunDir,
     dataset: Dataset,
     problem: Problem,
-    start: Position,
+    optima: Position | None,
     inputs: jax.Array,
-    config: ChainsConfig,
     posterior_scores: dict[str, float],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Score MAP networks and their ensemble beside the posterior, and gather the arrays of the figures."""
@@ -173,16 +211,33 @@ def _predictions(
     chunks = (chunk["outputs"] for chunk in results.read_chunks(run.path, "outputs"))
     mixtures = {"posterior": figure_arrays(dataset.task, chunks, padded)}
     test: dict[str, Any] = {"map": None, "ensemble": None}
-    if config.start == "map":
+    if optima is not None:
         predict = jax.jit(jax.vmap(problem.predict, in_axes=(0, None, None)))
-        outputs = np.asarray(predict(start, problem.frozen, inputs))
-        logdensity, gradient_norm = logdensity_and_gradient_norm(problem, start)
+        outputs = np.asarray(predict(optima, problem.frozen, inputs))
+        logdensity, gradient_norm = logdensity_and_gradient_norm(problem, optima)
         test = score_members(dataset, outputs[:, :num_test])
         test["optimum"] = {"logdensity": logdensity, "gradient_norm": gradient_norm}
         mixtures |= {"ensemble": figure_arrays(dataset.task, [outputs], padded)}
         mixtures |= {"map": figure_arrays(dataset.task, [outputs[:1]], padded)}
     arrays = trees.flatten(mixtures) | {"targets": targets, "num_test": np.asarray(num_test)}
     return test | {"posterior": posterior_scores}, arrays
+
+
+def _modes(
+    path: Path, dataset: Dataset, problem: Problem, num_superchains: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Summarise the modes of the kept weights, and score the networks at their mean, as drawn and aligned."""
+    positions = trees.unflatten(results.read_draws(path, "position/"))["position"]
+    model, frozen, data = problem.model, problem.frozen, problem.data
+    summary, means = summarise_modes(
+        model, frozen, positions, problem.posterior.logdensity, (frozen, data), MAX_ALIGNED_DRAWS, 11, num_superchains
+    )
+    predict = jax.jit(problem.predict)
+
+    def scores(position: Position | None) -> dict[str, float] | None:
+        return None if position is None else score(dataset, [predict(position, frozen, dataset.test.inputs)[None]])
+
+    return summary, {"raw": scores(means.position), "aligned": scores(means.aligned_position)}
 
 
 def _seconds(run: RunDir, efficiencies: dict[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Where chains start: at the optimum of the density they will sample, or at a draw from the prior."""
+"""Where chains start: at optima of their density, at permuted copies of one optimum, or at draws from the prior."""
 
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import Problem
 from asymjax.parallel import Placement
 from asymjax.rundir import RunDir
+from asymjax.symmetry import permute, random_permutations
 from asymjax.train import make_train, run_sweep
 from asymjax.types import Array, Frozen, Key, Position, Split
 
@@ -47,6 +48,22 @@ def logdensity_and_gradient_norm(problem: Problem, positions: Position) -> tuple
 
     value, norm = jax.jit(partial(lax.map, one))(positions)
     return np.asarray(value), np.asarray(norm)
+
+
+def permuted_copies(problem: Problem, position: Position, keys: Key) -> Position:
+    """Return copies of one network, its units permuted at random, one a key [chain, ...].
+
+    A copy is what the model can be of the permuted network: the same function for a standard network, and another one
+    where the method put constants in the place of weights, or gates that stay as they are.
+    """
+    model, frozen = problem.model, problem.frozen
+    params = model.merge(position, frozen)
+
+    def one(key: Key) -> Position:
+        permutations = random_permutations(rng.named_key(key, "permutation"), params, model.permutation_spec)
+        return position | model.split(permute(params, model.permutation_spec, permutations), frozen)
+
+    return jax.jit(jax.vmap(one))(keys)
 
 
 def prior_start(problem: Problem, keys: Key) -> Position:

@@ -32,7 +32,13 @@ CONVERGENCE_NOTE = (
     "Rank-normalised split R-hat (below 1.01 is good) and bulk ESS in draws (400 or more is good), over all "
     "coordinates: predictions on the probe inputs (function), trainable entries (weight)."
 )
-SAMPLING_NOTE = "Draws: chains x kept draws of each. Step size and integration steps: means over chains and draws."
+MODES_NOTE = (
+    "Aligned: the units of every draw permuted to match one draw. Switches: draws of a chain whose permutation is not "
+    "that of the draw before, mean over chains, an upper bound for changes of mode. Identity: share of draws that "
+    "match as they are. Permutation share: of the trace of the covariance of weights. Barrier: of the log density, "
+    "maximum on the straight path between last draws, mean over pairs of chains, in nats. Mean network: -LPPD on test."
+)
+SAMPLING_NOTE = "Draws: chains x kept draws of each. Step size and gradients: means over chains and draws."
 COST_NOTE = "Gradients of the full data, all chains together; wall-clock seconds, resumed runs added up."
 
 
@@ -64,6 +70,24 @@ def _convergence(space: str, statistic: str, form: str) -> Cell:
 
 def _sampler(name: str, form: str) -> Cell:
     return lambda run: number(float(np.mean(run.summary["sampler"][name])), form)
+
+
+def _mode(path: str, form: str) -> Cell:
+    def cell(run: Run) -> str:
+        value: Any = run.summary["modes"]
+        for name in path.split("/"):
+            value = None if value is None else value[name]
+        return number(value, form)
+
+    return cell
+
+
+def _mean_network(kind: str) -> Cell:
+    def cell(run: Run) -> str:
+        scores = (run.summary["test"]["mean_network"] or {}).get(kind)
+        return number(None if scores is None else -scores["lppd"], ".4f")
+
+    return cell
 
 
 def _seconds(name: str) -> Cell:
@@ -99,6 +123,17 @@ CONVERGENCE: dict[str, Cell] = {
     "ESS median, function": _convergence("function_space", "ess_bulk_median", ",.0f"),
     "ESS median, weight": _convergence("weight_space", "ess_bulk_median", ",.0f"),
 }
+MODES: dict[str, Cell] = {
+    "R-hat max, aligned": _mode("aligned_weight_space/rhat_max", ".3f"),
+    "ESS min, aligned": _mode("aligned_weight_space/ess_bulk_min", ",.0f"),
+    "switches": _mode("chambers/switches_mean", ",.1f"),
+    "identity": _mode("chambers/identity_share", ".2f"),
+    "permutation share": _mode("covariance/permutation_share", ".3f"),
+    "barrier": _mode("barrier/maximum/mean", ",.0f"),
+    "barrier, aligned": _mode("aligned_barrier/maximum/mean", ",.0f"),
+    "mean network": _mean_network("raw"),
+    "mean network, aligned": _mean_network("aligned"),
+}
 SAMPLING: dict[str, Cell] = {
     "draws": lambda run: "{} x {:,}".format(*run.traces[0].values.shape),
     "acceptance rate": _sampler("acceptance_rate", ".3f"),
@@ -127,9 +162,14 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         Table("Model", MODEL_NOTE, *_by_run(names, runs, MODEL)),
         Table("Test metrics", TEST_NOTES[runs[0].summary["task"]], *_by_metric(names, runs)),
         Table("Convergence", CONVERGENCE_NOTE, *_by_run(names, runs, CONVERGENCE)),
+        *([Table("Modes", MODES_NOTE, *_by_run(names, runs, MODES))] if any(map(_has_modes, runs)) else []),
         Table("Sampling", SAMPLING_NOTE, *_by_run(names, runs, SAMPLING)),
         Table("Cost", COST_NOTE, *_by_run(names, runs, COST)),
     ]
+
+
+def _has_modes(run: Run) -> bool:
+    return run.summary["modes"] is not None
 
 
 def _by_run(

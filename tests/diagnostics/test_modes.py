@@ -247,7 +247,7 @@ def test_the_mean_of_aligned_draws_is_the_network_that_was_permuted(planted):
 def test_the_summary_gathers_plain_numbers(planted):
     model, frozen, position, _, positions, *_ = planted
     logdensity, data = target(model, frozen, position)
-    summary = diagnostics.summarise_modes(
+    summary, _ = diagnostics.summarise_modes(
         model, frozen, positions, logdensity, data, max_draws=20, num_points=5, num_superchains=2
     )
     assert json.loads(json.dumps(summary)) == summary
@@ -265,7 +265,7 @@ def test_the_summary_gathers_plain_numbers(planted):
 def test_the_summary_of_an_asymmetric_network_counts_what_is_fixed():
     model, frozen, position = network("w_asym", num_fixed=(3, 3), fixed_scale=(2.0,))
     logdensity, data = target(model, frozen, position)
-    summary = diagnostics.summarise_modes(model, frozen, draws_around(position, 0.02, 10), logdensity, data)
+    summary, _ = diagnostics.summarise_modes(model, frozen, draws_around(position, 0.02, 10), logdensity, data)
     assert summary["weight_space"]["num_constant"] == 5 * 3 + 2 * 3
     assert summary["weight_space"] == summary["aligned_weight_space"]
     assert "nested_rhat_max" not in summary["weight_space"]
@@ -278,6 +278,6 @@ def test_the_summary_of_one_chain_has_no_barrier():
     model, frozen, position = network()
     logdensity, data = target(model, frozen, position)
     positions = jax.tree.map(lambda leaf: leaf[:1], draws_around(position, 0.02, 10))
-    summary = diagnostics.summarise_modes(model, frozen, positions, logdensity, data)
+    summary, _ = diagnostics.summarise_modes(model, frozen, positions, logdensity, data)
     assert summary["barrier"] is None
     assert summary["aligned_barrier"] is None

@@ -60,9 +60,10 @@ def make_test_scores(rng, task, has_map):
         return {metric: rng.uniform(0.1, 0.9) for metric in METRICS[task]}
 
     if not has_map:
-        return {"map": None, "ensemble": None, "posterior": scores()}
+        return {"map": None, "ensemble": None, "posterior": scores(), "mean_network": None}
     members = {metric: rng.uniform(0.1, 0.9, 4).tolist() for metric in METRICS[task]}
-    return {name: scores() for name in ("map", "map_best", "ensemble", "posterior")} | {"map_by_seed": members}
+    means = {"map_by_seed": members, "mean_network": {"raw": scores() | {"lppd": -0.25}, "aligned": None}}
+    return {name: scores() for name in ("map", "map_best", "ensemble", "posterior")} | means
 
 
 def summarise(diagnostics, space):
@@ -71,6 +72,16 @@ def summarise(diagnostics, space):
         return None
     kinds = {"min": np.min, "max": np.max, "median": np.median}
     return {f"{name}_{kind}": float(reduce(v)) for name, v in values.items() for kind, reduce in kinds.items()}
+
+
+def make_modes(rng):
+    return {
+        "aligned_weight_space": {"rhat_max": rng.uniform(1, 2), "ess_bulk_min": rng.uniform(10, 100)},
+        "chambers": {"switches_mean": rng.uniform(0, 9), "identity_share": rng.uniform()},
+        "covariance": {"permutation_share": rng.uniform()},
+        "barrier": {"maximum": {"mean": rng.uniform(0, 99)}},
+        "aligned_barrier": None,
+    }
 
 
 def make_summary(rng, task, arch, diagnostics, has_map):
@@ -86,6 +97,7 @@ def make_summary(rng, task, arch, diagnostics, has_map):
         "num_rows": {"train": 120, "validation": 10, "test": NUM_TEST},
         "function_space": summarise(diagnostics, "function_space"),
         "weight_space": summarise(diagnostics, "weight_space"),
+        "modes": make_modes(rng) if diagnostics.get("weight_space/rhat") is not None else None,
         "sampler": sampler | {"num_grad_evals": 12345, "num_warmup_grad_evals": 6789},
         "test": make_test_scores(rng, task, has_map),
         "seconds": {name: rng.uniform(0, 99) for name in ("compile", "train", "warmup", "sample")},

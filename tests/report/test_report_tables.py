@@ -75,6 +75,13 @@ def test_model_sampling_and_cost_are_those_of_the_summaries(make_run):
         assert value(cost[column]) == pytest.approx(summary["seconds"][name], abs=0.051)
 
 
+def test_modes_are_told_where_weights_were_kept(make_run):
+    (row,) = markdown_rows([make_run()])["Modes"]
+    assert (row["mean network"], row["mean network, aligned"], row["barrier, aligned"]) == ("0.2500", "-", "-")
+    assert 1 < value(row["R-hat max, aligned"]) < 2
+    assert "Modes" not in markdown_rows([make_run(has_weights=False)])
+
+
 def test_what_was_not_measured_is_a_dash(make_run):
     tables = markdown_rows([make_run(has_weights=False, has_map=False)])
     (row,) = tables["Convergence"]

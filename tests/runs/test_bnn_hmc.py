@@ -80,6 +80,9 @@ def assert_summary(summary, task):
     assert sampler["name"] == "hmc" and len(sampler["step_size"]) == 2
     assert 0 < sampler["acceptance_rate"] <= 1 and sampler["num_divergent"] >= 0
     assert sampler["num_grad_evals"] == sampler["grad_evals_per_draw"] * 16 > 0
+    modes, at_mean = summary["modes"], summary["test"]["mean_network"]["raw"]
+    assert len(modes["chambers"]["switches"]) == 2 and modes["covariance"]["total"] > 0
+    assert all(np.isfinite(at_mean[score]) for score in SCORES[task])
     for space in ("weight_space", "function_space"):
         assert all(summary[space][name] > 0 for name in SPACES)
     assert all(summary["seconds"][kind] > 0 for kind in ("compile", "warmup", "sample"))
@@ -95,6 +98,15 @@ def test_summary_of_a_classifier(finished):
     assert (summary["num_trainable"], summary["num_fixed"]) == (64 * 6 + 12 + 60 + 16 - 78, 8 * 6 + 3 * 10)
     assert assert_summary(summary, "classification") == ["map", "ensemble", "posterior"]
     assert summary["seconds"]["train"] > 0
+
+
+def test_chains_that_share_starts_and_copies_of_one_optimum(python, tmp_path):
+    words = [*TINY.split(), "--num-chains", "4", "--start", "permuted", "--chains-per-start", "2"]
+    path = Path(python(SCRIPT, *words, "--out", tmp_path).stdout.splitlines()[-1])
+    summary = results.read_json(path / "summary.json")
+    assert len(summary["test"]["map_by_seed"]["nll"]) == 1
+    assert summary["function_space"]["nested_rhat_max"] > 1
+    assert summary["modes"]["aligned_weight_space"]["nested_rhat_max"] > 1
 
 
 def test_the_report_of_a_run(finished, python, tmp_path):

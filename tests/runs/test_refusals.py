@@ -53,6 +53,10 @@ def test_graphs_have_no_posterior_run(refuse):
     assert "digits_graph is a graph, which has no noise inputs" in refuse("--dataset", "digits_graph")
 
 
+def test_chains_that_cannot_share_starts_are_refused_with_both_numbers(refuse):
+    assert "4 chains cannot share starts 3 at a time" in refuse("--chains-per-start", 3)
+
+
 def test_devices_that_do_not_divide_are_refused_with_both_numbers(refuse, monkeypatch):
     monkeypatch.setattr("jax.device_count", lambda: 4)
     assert "3 devices do not divide 4 networks or chains" in refuse("--num-devices", 3)
