@@ -14,6 +14,7 @@ from asymjax.diagnostics.convergence import (
     per_coordinate,
     ravel_positions,
     regression_coordinates,
+    summarise,
     summarise_coordinates,
 )
 from asymjax.diagnostics.predictive import (
@@ -31,6 +32,11 @@ from asymjax.types import Dataset
 
 NUM_PROBES = 100
 """Function space is probed at this many test inputs, the first ones; all outputs, all chains, nothing dropped."""
+
+
+MIN_DRAWS = 8
+"""Draws a chain below which convergence is not judged."""
+CURVE = ("num_draws", "num_grad_evals", "rhat_max", "ess_bulk_min", "lppd")
 
 
 def function_coordinates(task: str, outputs: np.ndarray, has_scale_head: bool) -> np.ndarray:
@@ -125,6 +131,42 @@ def evaluate_draws(
         summary["function_space"]["nested_rhat_max"] = float(np.nanmax(nested_rhat(coordinates, num_superchains)))
     summary["posterior"] = score(dataset, (chunk["outputs"] for chunk in results.read_chunks(path, "outputs")))
     return summary, trees.flatten(values)
+
+
+def convergence_curve(
+    path: Path, dataset: Dataset, has_scale_head: bool, num_points: int = 10
+) -> dict[str, np.ndarray]:
+    """Follow convergence and score of the draws of a run directory as they were made.
+
+    Parameters
+    ----------
+    path, dataset, has_scale_head : as of :func:`evaluate_draws`.
+    num_points : points of the curve at most, each at the end of a chunk, with all draws up to there.
+
+    Returns
+    -------
+    Arrays [point]: ``num_draws`` a chain; ``num_grad_evals`` of all chains, warmup included, in gradients over all
+    data; ``rhat_max`` and ``ess_bulk_min`` over function space; ``lppd`` on the test rows.
+    """
+    num_test = len(dataset.test.targets)
+    targets, num_probes = np.asarray(dataset.test.targets), min(NUM_PROBES, num_test)
+    warmup = [line["num_grad_evals"] for line in results.read_metrics(path) if line["phase"] == "warmup"]
+    spent = float(np.sum(warmup))
+    probes: list[np.ndarray] = []
+    sums: list[ClassificationSums | RegressionSums] = []
+    points = []
+    chunks = list(results.read_chunks(path, "outputs", "num_grad_evals"))
+    ends = {round(end) for end in np.linspace(0, len(chunks), num_points + 1)[1:]}
+    for index, chunk in enumerate(chunks, 1):
+        spent += float(chunk["num_grad_evals"].sum(dtype=np.float64))
+        probes.append(chunk["outputs"][:, :, :num_probes])
+        sums.append(predictive_sums(dataset.task, chunk["outputs"][..., :num_test, :], targets))
+        draws = np.concatenate(probes, axis=1)
+        if index in ends and draws.shape[1] >= MIN_DRAWS:
+            summary = summarise(function_coordinates(dataset.task, draws, has_scale_head))
+            lppd = predictive_metrics(mixture(sums), dataset)["lppd"]
+            points.append((draws.shape[1], spent, summary["rhat_max"], summary["ess_bulk_min"], lppd))
+    return dict(zip(CURVE, np.array(points, np.float64).reshape(-1, len(CURVE)).T, strict=True))
 
 
 def figure_arrays(task: str, outputs: Iterable[np.ndarray], targets: np.ndarray) -> dict[str, np.ndarray]:

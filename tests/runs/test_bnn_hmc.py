@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asymjax import results
+from asymjax import data, results
+from asymjax.diagnostics.evaluate import convergence_curve
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "kill.py"
@@ -107,6 +108,18 @@ def test_chains_that_share_starts_and_copies_of_one_optimum(python, tmp_path):
     assert len(summary["test"]["map_by_seed"]["nll"]) == 1
     assert summary["function_space"]["nested_rhat_max"] > 1
     assert summary["modes"]["aligned_weight_space"]["nested_rhat_max"] > 1
+
+
+def test_the_curve_of_convergence_ends_at_the_summary(finished):
+    path, summary = finished[0], results.read_json(finished[0] / "summary.json")
+    curve = convergence_curve(path, data.load("digits"), False)
+    ends = {name: values[-1] for name, values in curve.items()}
+    assert ends["num_draws"] == 8
+    assert ends["rhat_max"] == summary["function_space"]["rhat_max"]
+    assert ends["ess_bulk_min"] == summary["function_space"]["ess_bulk_min"]
+    assert ends["lppd"] == pytest.approx(summary["test"]["posterior"]["lppd"])
+    sampler = summary["sampler"]
+    assert ends["num_grad_evals"] == sampler["num_grad_evals"] + sampler["num_warmup_grad_evals"]
 
 
 def test_the_report_of_a_run(finished, python, tmp_path):
