@@ -10,10 +10,10 @@ from asymjax import results
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_mclmc.py", Path(__file__).parent / "kill.py"
-TINY = "--dataset diabetes --widths 4 --num-draws 4 --thinning 2 --num-warmup 24 --num-stages 2 --map-steps 10"
+TINY = "--dataset diabetes --widths 4 --num-draws 8 --thinning 2 --num-warmup 40 --num-stages 2 --map-steps 10"
 WORDS = [*TINY.split(), "--num-chains", "2", "--no-progress"]
-NUM_STEPS = 2 * 4 * 2
-PHASES = ["warmup"] * 4 + ["sample"] * 4
+NUM_STEPS = 2 * 8 * 2
+PHASES = ["warmup"] * 4 + ["sample"] * 8
 
 
 def outcome(path):
@@ -41,10 +41,10 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not_and_has_its_report(python,
         for name, array in arrays.items():
             np.testing.assert_array_equal(resumed[file][name], array, err_msg=f"{file} {name}")
 
-    assert [line["phase"] for line in metrics][-8:] == PHASES
+    assert [line["phase"] for line in metrics][-12:] == PHASES
     sampler = summary["sampler"]
     assert np.isnan(sampler["acceptance_rate"]) and sampler["mean_squared_energy_change"] > 0
-    assert sampler["num_grad_evals"] == 2 * NUM_STEPS and sampler["num_warmup_grad_evals"] == 2 * 2 * 24
+    assert sampler["num_grad_evals"] == 2 * NUM_STEPS and sampler["num_warmup_grad_evals"] == 2 * 2 * 40
     assert len(sampler["L"]) == len(sampler["step_size"]) == 2
     assert "step size" in python(ROOT / "runs" / "report.py", whole).stdout
 
