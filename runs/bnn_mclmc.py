@@ -33,7 +33,7 @@ UCI = replace(
     data=DataConfig("uci/airfoil"),
     model=ModelConfig(widths=(16, 16), norm="none", activation="relu"),
     posterior=PosteriorConfig(prior="isotropic"),
-    mclmc=MCLMCConfig(num_chains=8, num_draws=400, num_warmup=5000, map_steps=2000, map_learning_rate=0.005),
+    mclmc=MCLMCConfig(num_chains=8, num_draws=400, map_steps=1000, map_learning_rate=0.005),
 )
 PRESETS = {
     "default": DEFAULT,
