@@ -55,7 +55,7 @@ class Table(NamedTuple):
 
 def number(value: float | None, form: str) -> str:
     """Write a number, even an infinite one; a dash where nothing was measured."""
-    return "-" if value is None else f"{value:{form}}"
+    return "-" if value is None or np.isnan(value) else f"{value:{form}}"
 
 
 def _convergence(space: str, statistic: str, form: str) -> Cell:
