@@ -55,7 +55,7 @@ class Table(NamedTuple):
 
 def number(value: float | None, form: str) -> str:
     """Write a number, even an infinite one; a dash where nothing was measured."""
-    return "-" if value is None or np.isnan(value) else f"{value:{form}}"
+    return "-" if value is None else f"{value:{form}}"
 
 
 def _convergence(space: str, statistic: str, form: str) -> Cell:
@@ -63,7 +63,11 @@ def _convergence(space: str, statistic: str, form: str) -> Cell:
 
 
 def _sampler(name: str, form: str) -> Cell:
-    return lambda run: number(float(np.mean(run.summary["sampler"][name])), form)
+    def cell(run: Run) -> str:
+        value = float(np.mean(run.summary["sampler"][name]))
+        return number(None if np.isnan(value) else value, form)  # A sampler that rejects nothing has no rate.
+
+    return cell
 
 
 def _seconds(name: str) -> Cell:
