@@ -211,6 +211,37 @@ class NUTSConfig(AdaptedConfig):
     """Doublings of a trajectory at most: 2^max_doublings - 1 leapfrog steps."""
 
 
+@dataclass(frozen=True)
+class MCLMCConfig(AdaptedConfig):
+    """Microcanonical Langevin Monte Carlo: dynamics of constant speed, with or without a Metropolis step."""
+
+    sampler: Literal["mclmc", "adjusted_mclmc"] = "mclmc"
+    """mclmc takes every step, and has a bias that falls with energy_variance; adjusted_mclmc accepts or rejects the end
+    of a trajectory, and has none."""
+    num_draws: int = 1000
+    """Kept draws a chain."""
+    thinning: int = 10
+    """Keep one draw in this many; a draw of mclmc is one step of its integrator."""
+    num_warmup: int = 10_000
+    """Steps a chain that adapt and are dropped. A step of adjusted_mclmc is a trajectory: take about 100."""
+    initial_step_size: float = 0.01
+    """Step size at the start of warmup, the Euclidean length of a step in units of the metric's scale (mclmc)."""
+    initial_energy_variance: float = 0.5
+    """Mean squared energy error of a step and coordinate, in squared nats, that the first stage of warmup aims at; it
+    falls in a line to energy_variance (mclmc)."""
+    energy_variance: float = 0.1
+    """The same that the last stage aims at. Less makes smaller steps and a smaller bias (mclmc)."""
+    num_stages: int = 10
+    """Stages of warmup that tune the step size, from 2 (mclmc)."""
+    trajectory_length: Literal["auto"] | float = "auto"
+    """Length of a trajectory divided by sqrt(coordinates), in units of the metric's scale; auto is pi/2
+    (adjusted_mclmc)."""
+    jitter: float = 0.5
+    """Trajectory lengths are uniform within this fraction of trajectory_length (adjusted_mclmc)."""
+    max_integration_steps: int = 250
+    """Integrator steps of a trajectory at most, of two gradients each (adjusted_mclmc)."""
+
+
 Varied = Literal[
     "none",
     "fixed_scale",

@@ -69,7 +69,11 @@ def _convergence(space: str, statistic: str, form: str) -> Cell:
 
 
 def _sampler(name: str, form: str) -> Cell:
-    return lambda run: number(float(np.mean(run.summary["sampler"][name])), form)
+    def cell(run: Run) -> str:
+        value = float(np.mean(run.summary["sampler"][name]))
+        return number(None if np.isnan(value) else value, form)  # A sampler that rejects nothing has no rate.
+
+    return cell
 
 
 def _mode(path: str, form: str) -> Cell:

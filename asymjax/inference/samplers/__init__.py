@@ -8,6 +8,7 @@ from typing import Any
 
 from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.samplers.hmc import hmc_family
+from asymjax.inference.samplers.mclmc import adjusted_mclmc, mclmc
 from asymjax.inference.samplers.nuts import nuts
 
 SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
@@ -16,6 +17,8 @@ SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
     "dynamic_hmc": hmc_family,
     "mala": hmc_family,
     "nuts": nuts,
+    "mclmc": mclmc,
+    "adjusted_mclmc": adjusted_mclmc,
 }
 
 __all__ = ["SAMPLERS"]

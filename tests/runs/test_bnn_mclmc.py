@@ -1,0 +1,58 @@
+"""The script of microcanonical Langevin Monte Carlo: to its end, its report, and through kills."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+
+from asymjax import results
+
+ROOT = Path(__file__).parents[2]
+SCRIPT, KILL = ROOT / "runs" / "bnn_mclmc.py", Path(__file__).parent / "kill.py"
+TINY = "--dataset diabetes --widths 4 --num-draws 8 --thinning 2 --num-warmup 40 --num-stages 2 --map-steps 10"
+WORDS = [*TINY.split(), "--num-chains", "2", "--no-progress"]
+NUM_STEPS = 2 * 8 * 2
+PHASES = ["warmup"] * 4 + ["sample"] * 8
+
+
+def outcome(path):
+    """Return what must not depend on interruptions: draws, and metrics and summary without seconds as text."""
+    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in results.read_metrics(path)]
+    summary = results.read_json(path / "summary.json")
+    summary.pop("seconds")
+    draws = {file.name: results.read_arrays(file) for file in sorted((path / "draws").iterdir())}
+    return draws, json.dumps([metrics, summary], sort_keys=True), metrics, summary
+
+
+def test_a_run_that_is_killed_ends_as_one_that_is_not_and_has_its_report(python, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    python(SCRIPT, *WORDS, "--run-dir", whole)
+    for phase, chunk, place in (("warmup", 3, "between"), ("sample", 2, "half")):
+        done = python(KILL, phase, chunk, place, SCRIPT, *WORDS, "--run-dir", killed, check=False)
+        assert done.returncode == -signal.SIGKILL
+    python(SCRIPT, *WORDS, "--run-dir", killed)
+
+    draws, text, metrics, summary = outcome(whole)
+    resumed, resumed_text, *_ = outcome(killed)
+    assert resumed_text == text
+    assert resumed.keys() == draws.keys()
+    for file, arrays in draws.items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(resumed[file][name], array, err_msg=f"{file} {name}")
+
+    assert [line["phase"] for line in metrics][-12:] == PHASES
+    sampler = summary["sampler"]
+    assert np.isnan(sampler["acceptance_rate"]) and sampler["mean_squared_energy_change"] > 0
+    assert sampler["num_grad_evals"] == 2 * NUM_STEPS and sampler["num_warmup_grad_evals"] == 2 * 2 * 40
+    assert len(sampler["L"]) == len(sampler["step_size"]) == 2
+    python(ROOT / "runs" / "report.py", whole)
+    assert "step size" in (whole / "figures" / "table.md").read_text()
+
+
+def test_the_adjusted_sampler(python, tmp_path):
+    words = ["--sampler", "adjusted_mclmc", "--num-warmup", "10", "--max-integration-steps", "6"]
+    path = Path(python(SCRIPT, *WORDS, *words, "--out", tmp_path).stdout.splitlines()[-1])
+    assert path.name.startswith("mlp-standard-diabetes-adjusted_mclmc-")
+    sampler = results.read_json(path / "summary.json")["sampler"]
+    assert 0 < sampler["acceptance_rate"] <= 1 and sampler["num_grad_evals"] <= 2 * 6 * NUM_STEPS
