@@ -54,6 +54,7 @@ def run_posterior(
     StopRequestedError
         If SIGTERM came.
     """
+    algorithm = SAMPLERS[config.sampler](config)  # First, for it refuses what cannot be.
     settings = {family: config, "seeds": seeds}
     opening = open_experiment(
         f"bnn_{family}",
@@ -79,7 +80,6 @@ def run_posterior(
         )
     else:
         start = prior_start(problem, keys(seeds.init_seed, "init"))
-    algorithm = SAMPLERS[config.sampler](config)
     position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, algorithm)
     print(state_cost(run.path, algorithm, tuned, config), flush=True)
     sample_keys = keys(seeds.seed, "sample")

@@ -163,6 +163,7 @@ def interpolation_sections(runs: Sequence[InterpolationRun], out: Path) -> list[
 
 EXPERIMENTS: dict[str, Experiment] = {
     "bnn_hmc": Experiment(read_run, posterior_sections),
+    "bnn_sgld": Experiment(read_run, posterior_sections),
     "lmc": Experiment(read_connectivity, connectivity_sections),
     "mli": Experiment(read_interpolation, interpolation_sections),
 }

@@ -9,6 +9,10 @@ from typing import Any
 from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.samplers.hmc import hmc_family
 from asymjax.inference.samplers.nuts import nuts
+from asymjax.inference.samplers.psgld import psgld
+from asymjax.inference.samplers.sghmc import sghmc
+from asymjax.inference.samplers.sgld import csgld, sgld
+from asymjax.inference.samplers.sgnht import sgnht
 
 SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
     "hmc": hmc_family,
@@ -16,6 +20,11 @@ SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
     "dynamic_hmc": hmc_family,
     "mala": hmc_family,
     "nuts": nuts,
+    "sgld": sgld,
+    "csgld": csgld,
+    "sghmc": sghmc,
+    "sgnht": sgnht,
+    "psgld": psgld,
 }
 
 __all__ = ["SAMPLERS"]
