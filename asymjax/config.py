@@ -220,13 +220,14 @@ class MinibatchConfig(ChainsConfig):
     momentum, sgnht a thermostat that takes up gradient noise, psgld divides steps by running gradient norms."""
     thinning: int = 100
     """Keep one draw in this many steps."""
-    num_warmup: int = 10_000
+    num_warmup: int = 20_000
     """Steps a chain that are dropped, at the constant step_size."""
     batch_size: int = 64
     """Rows a step, drawn with replacement."""
-    step_size: float = 0.01
+    step_size: Literal["auto"] | float = "auto"
     """Step size in units of one row: a step takes the gradient of the log density times step_size / rows, whatever the
-    batch size. The same for samplers with momentum, whose time step is the square root of that."""
+    batch size. The same for samplers with momentum, whose time step is the square root of that. auto is 0.1 (sgld),
+    0.3 (csgld), 0.01 (sghmc, sgnht), or 0.001 (psgld), tried on digits; other data need their own."""
     schedule: Literal["constant", "polynomial"] = "constant"
     """Step sizes of sgld's draws: constant, or step_size x (1 + t / decay_steps)^-decay_exponent after t steps. Draws
     all count the same."""
