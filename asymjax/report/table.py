@@ -63,7 +63,12 @@ def _convergence(space: str, statistic: str, form: str) -> Cell:
 
 
 def _sampler(name: str, form: str) -> Cell:
-    return lambda run: number(float(np.mean(run.summary["sampler"][name])), form)
+    def cell(run: Run) -> str:
+        value = float(np.mean(run.summary["sampler"][name]))
+        # NaN is what a sampler that has no such thing tells, as an unadjusted one of acceptance.
+        return number(None if np.isnan(value) else value, form)
+
+    return cell
 
 
 def _seconds(name: str) -> Cell:
