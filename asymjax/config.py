@@ -242,6 +242,49 @@ class MCLMCConfig(AdaptedConfig):
     """Integrator steps of a trajectory at most, of two gradients each (adjusted_mclmc)."""
 
 
+@dataclass(frozen=True)
+class MinibatchConfig(ChainsConfig):
+    """Langevin dynamics on gradients of a few rows, without a Metropolis test: draws are biased by the step size.
+
+    All walk in coordinates in units of the prior's standard deviation.
+    """
+
+    sampler: Literal["sgld", "csgld", "sghmc", "sgnht", "psgld"] = "sgld"
+    """sgld is stochastic gradient Langevin dynamics, csgld the same in cycles of large and small steps, sghmc has
+    momentum, sgnht a thermostat that takes up gradient noise, psgld divides steps by running gradient norms."""
+    thinning: int = 100
+    """Keep one draw in this many steps."""
+    num_warmup: int = 20_000
+    """Steps a chain that are dropped, at the constant step_size."""
+    batch_size: int = 64
+    """Rows a step, drawn with replacement."""
+    step_size: Literal["auto"] | float = "auto"
+    """Step size in units of one row: a step takes the gradient of the log density times step_size / rows, whatever the
+    batch size. The same for samplers with momentum, whose time step is the square root of that. auto is 0.1 (sgld),
+    0.3 (csgld), 0.01 (sghmc, sgnht), or 0.001 (psgld), a compromise of bias and mixing on digits."""
+    schedule: Literal["constant", "polynomial"] = "constant"
+    """Step sizes of sgld's draws: constant, or step_size x (1 + t / decay_steps)^-decay_exponent after t steps. Draws
+    all count the same."""
+    decay_steps: float = 1000.0
+    """Steps after which the polynomial schedule begins to fall."""
+    decay_exponent: float = 1 / 3
+    """Exponent of the polynomial schedule, above 0 and at most 1; 1/3 converges fastest (Teh et al. 2016)."""
+    num_cycles: int = 4
+    """Cycles of csgld; must divide num_draws. In each, step sizes fall from step_size to zero on half a cosine."""
+    exploration: float = 0.5
+    """Share of each cycle of csgld that takes its largest steps, without noise and without draws, in [0, 1). It comes
+    on top of the steps that thinning counts."""
+    momentum: float = 0.9
+    """Share of the momentum that a step keeps (sghmc; at the start sgnht), in [0, 1)."""
+    norm_decay: float = 0.99
+    """Share of the running squared gradients that a step keeps (psgld)."""
+    norm_floor: float = 1e-5
+    """Added to the gradient norms that divide steps, in units of one row (psgld)."""
+    control_variates: bool = False
+    """Estimate only how the gradient differs from the one at the start of the chain, at twice the cost. Less noisy near
+    the start, noisier far from it."""
+
+
 Varied = Literal[
     "none",
     "fixed_scale",

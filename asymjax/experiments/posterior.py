@@ -59,7 +59,8 @@ def run_posterior(
     StopRequestedError
         If SIGTERM came.
     """
-    num_starts(config)
+    num_starts(config)  # First, for both refuse what cannot be.
+    algorithm = SAMPLERS[config.sampler](config)
     settings = {family: config, "seeds": seeds}
     opening = open_experiment(
         f"bnn_{family}",
@@ -80,7 +81,6 @@ def run_posterior(
 
     keys = partial(_chain_keys, count=config.num_chains)
     optima, start = find_start(run, problem, config, seeds, placement)
-    algorithm = SAMPLERS[config.sampler](config)
     position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, algorithm)
     print(state_cost(run.path, algorithm, tuned, config), flush=True)
     sample_keys = keys(seeds.seed, "sample")

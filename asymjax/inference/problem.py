@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from asymjax.config import PosteriorConfig
+from asymjax.errors import InputError
 from asymjax.inference.algorithm import Target
 from asymjax.inference.posterior import make_init, make_posterior, make_predict, prior_moments
-from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, Split
+from asymjax.types import Array, Frozen, Graph, Key, Model, Position, Posterior, Split
 
 
 class Problem(NamedTuple):
@@ -40,11 +41,16 @@ class Problem(NamedTuple):
         return jax.eval_shape(self.init, jax.random.key(0), self.frozen)
 
     def target(self, frozen: Frozen, data: Split) -> Target:
-        """Return the density given constants and rows, which may be traced."""
+        """Return the density given constants and rows, which may be traced.
+
+        Its ``estimate`` raises InputError for graphs, whose rows cannot be taken apart.
+        """
         num_rows = data.targets.shape[0]
         logdensity = partial(self.posterior.logdensity, frozen=frozen)
 
         def estimate(key: Key, position: Position, batch_size: int) -> Array:
+            if isinstance(data.inputs, Graph):
+                raise InputError("samplers on minibatches need rows that can be drawn; for a graph use runs/bnn_hmc.py")
             rows = jax.random.randint(key, (batch_size,), 0, num_rows)
             batch = jax.tree.map(lambda leaf: leaf[rows], data)
             return logdensity(position, batch=batch, weight=num_rows / batch_size)

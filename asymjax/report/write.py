@@ -165,6 +165,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "bnn_hmc": Experiment(read_run, posterior_sections),
     "bnn_nuts": Experiment(read_run, posterior_sections),
     "bnn_mclmc": Experiment(read_run, posterior_sections),
+    "bnn_sgld": Experiment(read_run, posterior_sections),
     "lmc": Experiment(read_connectivity, connectivity_sections),
     "mli": Experiment(read_interpolation, interpolation_sections),
 }

@@ -10,6 +10,10 @@ from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.samplers.hmc import hmc_family
 from asymjax.inference.samplers.mclmc import adjusted_mclmc, mclmc
 from asymjax.inference.samplers.nuts import nuts
+from asymjax.inference.samplers.psgld import psgld
+from asymjax.inference.samplers.sghmc import sghmc
+from asymjax.inference.samplers.sgld import csgld, sgld
+from asymjax.inference.samplers.sgnht import sgnht
 
 SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
     "hmc": hmc_family,
@@ -19,6 +23,11 @@ SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
     "nuts": nuts,
     "mclmc": mclmc,
     "adjusted_mclmc": adjusted_mclmc,
+    "sgld": sgld,
+    "csgld": csgld,
+    "sghmc": sghmc,
+    "sgnht": sgnht,
+    "psgld": psgld,
 }
 
 __all__ = ["SAMPLERS"]

@@ -1,0 +1,78 @@
+"""Preconditioned stochastic gradient Langevin dynamics (Li et al. 2016): SGLD with RMSprop's step sizes.
+
+Without the term Gamma, the divergence of the preconditioner, as nearly all who use it: the preconditioner follows the
+position, so that draws are biased even as the step size goes to zero. A ``norm_decay`` near 1 lowers that bias.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from blackjax.util import generate_gaussian_noise
+
+from asymjax import rng
+from asymjax.config import MinibatchConfig
+from asymjax.errors import InputError
+from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.samplers.gradients import Gradient
+from asymjax.inference.samplers.minibatch import Dynamics, minibatch_algorithm
+from asymjax.types import Array, Key, PyTree
+
+
+class Norms(NamedTuple):
+    """What a chain has beside z.
+
+    Attributes
+    ----------
+    squares : tree like z, running mean of squared gradients, in units of one row, from zero.
+    weight : [] what the weights of that mean add up to, in [0, 1].
+    """
+
+    squares: PyTree
+    weight: Array
+
+
+def preconditioned(decay: float, floor: float) -> Dynamics:
+    """Return ``z <- z + epsilon G g + sqrt(2 epsilon G) xi`` with ``G = 1 / (floor + sqrt(v))``, entry by entry.
+
+    v is the running mean of the squared gradients, this one included; gradients in units of one row (Li et al. 2016,
+    equations 6 to 8 without Gamma, their step size 2 epsilon). The mean begins anew with the draws, and is divided by
+    the sum of its weights (Kingma and Ba 2015) where Li et al. begin at zero, with huge steps.
+
+    Parameters
+    ----------
+    decay : share of v that a step keeps, in [0, 1).
+    floor : above 0; bounds G by its inverse.
+    """
+
+    def init(key: Key, z: PyTree, friction: Array | None) -> Norms:
+        return Norms(jax.tree.map(jnp.zeros_like, z), jnp.zeros((), jnp.result_type(*jax.tree.leaves(z))))
+
+    def step(
+        key: Key, z: PyTree, memory: Norms, gradient: Gradient, epsilon: Array, num_rows: int
+    ) -> tuple[PyTree, Norms]:
+        g = gradient(z, rng.named_key(key, "rows"))
+        noise = generate_gaussian_noise(rng.named_key(key, "noise"), z)
+        squares = jax.tree.map(lambda v, g: decay * v + (1 - decay) * jnp.square(g / num_rows), memory.squares, g)
+        weight = decay * memory.weight + (1 - decay)
+
+        def move(z: Array, v: Array, g: Array, xi: Array) -> Array:
+            size = epsilon / (floor + jnp.sqrt(v / weight))
+            return z + size * g + jnp.sqrt(2 * size) * xi
+
+        return jax.tree.map(move, z, squares, g, noise), Norms(squares, weight)
+
+    return Dynamics(init, step)
+
+
+def psgld(config: MinibatchConfig) -> Algorithm:
+    """Return the algorithm of ``psgld``.
+
+    Raises
+    ------
+    InputError
+        If the floor is not positive, or the decay not in [0, 1).
+    """
+    if config.norm_floor <= 0 or not 0 <= config.norm_decay < 1:
+        raise InputError("norm_floor must be positive, norm_decay at least 0 and less than 1")
+    return minibatch_algorithm(config, preconditioned(config.norm_decay, config.norm_floor))

@@ -1,0 +1,44 @@
+"""Stochastic gradient Hamiltonian Monte Carlo (Chen et al. 2014) with a momentum that lasts.
+
+Not from BlackJAX, whose ``sghmc`` draws a fresh momentum in every call, takes one minibatch for all steps of the call,
+and with few or small steps all but ignores the density's temperature.
+"""
+
+import jax
+import jax.numpy as jnp
+from blackjax.util import generate_gaussian_noise
+
+from asymjax import rng
+from asymjax.config import MinibatchConfig
+from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.samplers.gradients import Gradient, add_scaled
+from asymjax.inference.samplers.minibatch import Dynamics, minibatch_algorithm
+from asymjax.types import Array, Key, PyTree
+
+
+def underdamped(momentum: float) -> Dynamics:
+    """Return ``m <- beta m + sqrt(epsilon) g + sqrt(2 (1 - beta)) xi``, ``z <- z + sqrt(epsilon) m``.
+
+    Chen et al. (2014), equation 15, with their v = sqrt(epsilon) m, alpha = 1 - beta and no estimate of the gradient
+    noise. ``beta = 0`` is SGLD with the same epsilon. The momentum of a chain begins standard normal.
+
+    Parameters
+    ----------
+    momentum : beta, in [0, 1).
+    """
+
+    def step(
+        key: Key, z: PyTree, m: PyTree, gradient: Gradient, epsilon: Array, num_rows: int
+    ) -> tuple[PyTree, PyTree]:
+        g = gradient(z, rng.named_key(key, "rows"))
+        noise = generate_gaussian_noise(rng.named_key(key, "noise"), z)
+        kick, spread = jnp.sqrt(epsilon), (2 * (1 - momentum)) ** 0.5
+        m = jax.tree.map(lambda m, g, xi: momentum * m + kick * g + spread * xi, m, g, noise)
+        return add_scaled(z, m, kick), m
+
+    return Dynamics(lambda key, z, friction: generate_gaussian_noise(key, z), step)
+
+
+def sghmc(config: MinibatchConfig) -> Algorithm:
+    """Return the algorithm of ``sghmc``."""
+    return minibatch_algorithm(config, underdamped(config.momentum))

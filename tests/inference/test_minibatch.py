@@ -1,0 +1,335 @@
+"""Samplers on minibatch gradients against the exact stationary moments of their own discretised dynamics.
+
+Comparisons are with a tolerance of 5 standard errors, taken between independent coordinates or chains (64 and more),
+and only where each has an effective sample size of 50 or more: a false alarm in less than 5e-6 of comparisons each
+(Student's t with 63 degrees of freedom); some 40 are made, at fixed keys.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import solve_discrete_lyapunov
+from scipy.optimize import brentq
+
+from asymjax.config import MinibatchConfig
+from asymjax.errors import InputError
+from asymjax.inference.algorithm import Target
+from asymjax.inference.samplers import SAMPLERS
+from asymjax.inference.samplers.gradients import full_gradient, gradient_cost, make_gradient, unwhiten, whiten
+from asymjax.inference.samplers.minibatch import Tuned, step_size_of
+from asymjax.inference.samplers.sgld import cyclical, polynomial
+
+NAMES = ("sgld", "csgld", "sghmc", "sgnht", "psgld")
+SIZE = 100
+# Standard deviations of the target, and of the prior; their ratio is that in whitened coordinates.
+SCALE, PRIOR = {"a": 0.1, "b": 1.0}, {"a": 0.1, "b": 2.0}
+
+
+def gaussian(temperature=1.0):
+    """Independent coordinates, tempered; the gradient is exact and one row is all there is."""
+
+    def logdensity(position):
+        terms = [jnp.sum(jnp.square(position[name] / SCALE[name])) for name in SCALE]
+        return -0.5 * (terms[0] + terms[1]) / temperature
+
+    return Target(logdensity, lambda key, position, batch_size: logdensity(position), 1, PRIOR)
+
+
+def walk(name, target, start, num_steps, key=0, tuned=None, **settings):
+    """Return positions after every step, and what the steps told."""
+    config = MinibatchConfig(sampler=name, batch_size=settings.pop("batch_size", 1), **settings)
+    tuned = tuned or Tuned(jnp.asarray(step_size_of(config), jnp.result_type(*jax.tree.leaves(start))))
+
+    @jax.jit
+    def run(key, start, tuned):
+        sampler = SAMPLERS[name](config).make(target, tuned)
+
+        def one(state, key):
+            state, info = sampler.step(key, state)
+            return state, (state.position, info)
+
+        return jax.lax.scan(one, sampler.init(key, start), jax.random.split(key, num_steps))[1]
+
+    return run(jax.random.key(key), start, tuned)
+
+
+def assert_mean(values, expected):
+    """Compare the mean of independent values with a number, within 5 standard errors."""
+    error = np.std(values, ddof=1) / np.sqrt(len(values))
+    assert abs(np.mean(values) - expected) < 5 * error, (np.mean(values), expected, error)
+
+
+def variances(draws):
+    """Return the second moment [coordinates] of draws [steps, coordinates], gated by their effective sample size."""
+    squares = np.square(np.asarray(draws, np.float64)).mean(0)
+    # Squares of a Gaussian have variance 2 s^4; means over a chain have that divided by the effective sample size.
+    ess = 2 * squares.mean() ** 2 / squares.var(ddof=1)
+    assert ess > 50
+    return squares
+
+
+def sgld_variance(s2, epsilon):
+    """z' = (1 - epsilon / s^2) z + sqrt(2 epsilon) xi."""
+    return s2 / (1 - epsilon / (2 * s2))
+
+
+def sghmc_variance(s2, epsilon, beta=0.9):
+    h = np.sqrt(epsilon)
+    a = np.array([[1 - epsilon / s2, h * beta], [-h / s2, beta]])
+    noise = np.sqrt(2 * (1 - beta)) * np.array([h, 1.0])
+    return solve_discrete_lyapunov(a, np.outer(noise, noise))[0, 0]
+
+
+def sgnht_covariance(s2, epsilon, friction, beta=0.9):
+    h = np.sqrt(epsilon)
+    a = np.array([[1, h], [-h / s2, 1 - friction]])
+    return solve_discrete_lyapunov(a, np.diag([0, 2 * (1 - beta)]))
+
+
+def sgnht_variance(s2, epsilon, all_s2):
+    """The friction is such that the momenta of all coordinates together have mean square 1."""
+
+    def excess(friction):
+        return np.mean([sgnht_covariance(each, epsilon, friction)[1, 1] for each in all_s2]) - 1
+
+    # With less friction than that the smallest scale is unstable.
+    friction = brentq(excess, epsilon / min(all_s2) + 1e-4, 1.0)
+    return sgnht_covariance(s2, epsilon, friction)[0, 0]
+
+
+def psgld_variance(s2, epsilon):
+    """A running mean that is long enough is constant: SGLD with step size epsilon over the root of E g^2 = V / s^4."""
+    variance = s2
+    for _ in range(100):
+        variance = sgld_variance(s2, epsilon / (1e-5 + np.sqrt(variance) / s2))
+    return variance
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.25])
+@pytest.mark.parametrize(("name", "step_size"), [("sgld", 0.02), ("sghmc", 0.02), ("sgnht", 0.01), ("psgld", 0.02)])
+def test_the_variance_is_that_of_the_discretised_dynamics(name, step_size, temperature):
+    all_s2 = {leaf: temperature * (SCALE[leaf] / PRIOR[leaf]) ** 2 for leaf in SCALE}
+    expected = {
+        "sgld": sgld_variance,
+        "sghmc": sghmc_variance,
+        "sgnht": partial(sgnht_variance, all_s2=list(all_s2.values())),
+        "psgld": psgld_variance,
+    }[name]
+    keys = jax.random.split(jax.random.key(1))
+    start = {
+        leaf: SCALE[leaf] * temperature**0.5 * jax.random.normal(key, (SIZE,))
+        for leaf, key in zip(SCALE, keys, strict=True)
+    }
+    draws, info = walk(name, gaussian(temperature), start, 20_000, step_size=step_size, norm_decay=0.9995)
+    assert np.isnan(info.acceptance_rate).all() and not info.is_divergent.any() and (info.num_grad_evals == 1).all()
+    for leaf, s2 in all_s2.items():
+        measured = variances(draws[leaf][4000:] / PRIOR[leaf])
+        assert_mean(measured, expected(s2, step_size))
+
+
+@pytest.mark.parametrize(("name", "steps"), [("sgld", (0.4, 0.1)), ("sghmc", (0.4, 0.1)), ("psgld", (0.4, 0.1))])
+def test_the_bias_shrinks_with_the_step(name, steps):
+    start = {leaf: SCALE[leaf] * jax.random.normal(jax.random.key(2), (SIZE,)) for leaf in SCALE}
+
+    def bias(step_size):
+        draws, _ = walk(name, gaussian(), start, 10_000, step_size=step_size, norm_decay=0.9995)
+        return variances(draws["a"][1000:] / PRIOR["a"]).mean() - 1
+
+    large, small = map(bias, steps)
+    assert large > 0.03 and abs(small) < large / 2
+
+
+def test_psgld_without_gamma_is_biased_however_small_the_step():
+    start = {leaf: SCALE[leaf] * jax.random.normal(jax.random.key(2), (SIZE,)) for leaf in SCALE}
+    draws, _ = walk("psgld", gaussian(), start, 20_000, step_size=0.005, norm_decay=0.5)
+    measured = variances(draws["b"][2000:])
+    assert abs(measured.mean() - 1) > 5 * measured.std() / SIZE**0.5 + 0.05
+
+
+# Minibatches ------------------------------------------------------------------------------------------------------
+
+ROWS, BATCH, NOISE, LINEAR_PRIOR = 40, 8, 0.5, {"w": 2.0}
+
+
+def regression():
+    """Linear regression: its target, and in whitened coordinates its mode, and precision and gradient of each row."""
+    inputs, targets = np.random.default_rng(0).normal(size=(2, ROWS, 3))
+    targets = inputs @ [1.0, -2.0, 0.5] + NOISE * targets[:, 0]
+    x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
+
+    def logdensity(position, x=x, y=y, weight=1.0):
+        loglikelihood = -0.5 * jnp.sum(jnp.square((y - x @ position["w"]) / NOISE))
+        return weight * loglikelihood - 0.5 * jnp.sum(jnp.square(position["w"] / LINEAR_PRIOR["w"]))
+
+    def estimate(key, position, batch_size):
+        rows = jax.random.randint(key, (batch_size,), 0, ROWS)
+        return logdensity(position, x[rows], y[rows], ROWS / batch_size)
+
+    scaled = inputs * LINEAR_PRIOR["w"] / NOISE
+    mode = np.linalg.solve(np.eye(3) + scaled.T @ scaled, scaled.T @ targets / NOISE)
+    residual = targets / NOISE - scaled @ mode
+    return (
+        Target(logdensity, estimate, ROWS, LINEAR_PRIOR),
+        mode,
+        scaled[:, :, None] * scaled[:, None],
+        residual[:, None] * scaled,
+    )
+
+
+def linear_variance(rows, gradients, epsilon, is_controlled):
+    """Return the exact stationary covariance of SGLD around the mode, where only with control variates c is 0.
+
+    z' = (I - epsilon (I + (N/n) sum of h_i)) z + epsilon (N/n) sum of c_i + sqrt(2 epsilon) xi, rows with replacement.
+    """
+    mean_row, identity = rows.mean(0), np.eye(3)
+    a = identity - epsilon * (identity + ROWS * mean_row)
+    spread = epsilon**2 * ROWS**2 / BATCH
+    operator = np.kron(a, a) - spread * np.kron(mean_row, mean_row)
+    operator += spread * np.mean([np.kron(row, row) for row in rows], axis=0)
+    noise = 2 * epsilon * identity
+    if not is_controlled:
+        noise += spread * np.cov(gradients.T, bias=True)
+    return np.linalg.solve(np.eye(9) - operator, noise.ravel()).reshape(3, 3)
+
+
+@pytest.mark.parametrize("is_controlled", [False, True])
+def test_linear_regression_has_its_mean_and_the_covariance_of_noisy_gradients(is_controlled):
+    target, mode, rows, gradients = regression()
+    step_size, num_chains = 0.02, 64
+    start = {"w": jnp.asarray(mode * LINEAR_PRIOR["w"], jnp.float32)}
+    tuned = Tuned(jnp.asarray(step_size))
+    if is_controlled:
+        tuned = tuned._replace(centre=start, centre_gradient=full_gradient(target, start))
+    sampler = SAMPLERS["sgld"](MinibatchConfig(batch_size=BATCH)).make(target, tuned)
+
+    def one(state, key):
+        state, info = sampler.step(key, state)
+        return state, (state.position["w"], info.num_grad_evals)
+
+    @jax.jit
+    @jax.vmap
+    def chain(key):
+        return jax.lax.scan(one, sampler.init(key, start), jax.random.split(key, 10_000))[1]
+
+    draws, cost = chain(jax.random.split(jax.random.key(3), num_chains))
+    assert np.allclose(cost, (2 if is_controlled else 1) * BATCH / ROWS)
+    error = np.asarray(draws[:, 1000:], np.float64) / LINEAR_PRIOR["w"] - mode
+    expected = linear_variance(rows, gradients, step_size / ROWS, is_controlled)
+    for i in range(3):
+        assert_mean(error[:, :, i].mean(1), 0.0)
+        assert_mean(variances(error[:, :, i].T), expected[i, i])
+        assert_mean((error[:, :, i] * error[:, :, i - 1]).mean(1), expected[i, i - 1])
+
+
+def test_gradient_estimates_are_unbiased_and_control_variates_steady_them_near_the_centre():
+    target, mode, _, _ = regression()
+    centre = {"w": jnp.asarray(mode * LINEAR_PRIOR["w"], jnp.float32)}
+    full = full_gradient(target, centre)
+    plain, controlled = make_gradient(target, BATCH), make_gradient(target, BATCH, centre, full)
+    z = whiten(centre, LINEAR_PRIOR)
+    np.testing.assert_allclose(controlled(z, jax.random.key(0))["w"], full["w"], atol=1e-4)
+    near = {"w": z["w"] + 0.02}
+    exact = np.asarray(full_gradient(target, unwhiten(near, LINEAR_PRIOR))["w"])
+    spreads = []
+    for gradient in (plain, controlled):
+        sample = jax.vmap(lambda key, gradient=gradient: gradient(near, key)["w"])
+        values = np.asarray(sample(jax.random.split(jax.random.key(4), 4000)), np.float64)
+        for i in range(3):
+            assert_mean(values[:, i], exact[i])
+        spreads.append(values.var(0))
+    assert (spreads[1] < 0.1 * spreads[0]).all()
+    assert gradient_cost(target, BATCH, False) == 0.2 and gradient_cost(target, BATCH, True) == 0.4
+
+
+# Schedules, state, precision --------------------------------------------------------------------------------------
+
+
+def test_the_polynomial_schedule_falls_from_one():
+    factor = polynomial(100.0, 0.5).factor(jnp.asarray([0, 100, 300]))
+    np.testing.assert_allclose(factor, [1, 2**-0.5, 0.5], rtol=1e-6)
+
+
+def test_cycles_explore_first_and_let_draws_end_in_the_sampling_part():
+    schedule = cyclical(num_draw_steps=6, exploration=0.25)
+    count = jnp.arange(12)
+    np.testing.assert_array_equal(schedule.num_explored(count), [2, 0, 0, 0, 0, 0] * 2)
+    expected = 0.5 * (1 + np.cos(np.pi * np.arange(8) / 8))
+    np.testing.assert_allclose(schedule.explored_factor(jnp.arange(2)), expected[:2], rtol=1e-6)
+    np.testing.assert_allclose(schedule.factor(count), [*expected[2:]] * 2, rtol=1e-5)
+
+
+def test_exploration_climbs_without_noise_and_is_paid_for():
+    start = {"a": jnp.full(SIZE, 100 * SCALE["a"]), "b": jnp.full(SIZE, 100 * SCALE["b"])}
+    settings = {"num_draws": 4, "thinning": 5, "num_cycles": 2, "exploration": 0.9, "step_size": 0.1}
+    draws, info = walk("csgld", gaussian(), start, 20, **settings)
+    np.testing.assert_array_equal(info.num_grad_evals, ([91] + [1] * 9) * 2)
+    assert np.abs(draws["a"][0]).max() < 8 * SCALE["a"]
+    assert np.ptp(draws["a"][9]) > 0
+
+
+def test_cycles_that_do_not_divide_the_draws_are_refused():
+    with pytest.raises(InputError, match="3 cycles do not divide 400 draws"):
+        SAMPLERS["csgld"](MinibatchConfig(sampler="csgld", num_cycles=3))
+    with pytest.raises(InputError, match="momentum is 1"):
+        SAMPLERS["sghmc"](MinibatchConfig(sampler="sghmc", momentum=1.0))
+
+
+def test_sghmc_without_momentum_is_sgld():
+    start = {"a": jnp.ones(3), "b": jnp.ones(3)}
+    settings = {"step_size": 0.1, "momentum": 0.0}
+    (one, _), (other, _) = (walk(name, gaussian(), start, 50, **settings) for name in ("sgld", "sghmc"))
+    np.testing.assert_allclose(one["b"], other["b"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_decide_draws(name):
+    start = {"a": jnp.zeros(3), "b": jnp.zeros(3)}
+    settings = {"step_size": 0.1, "num_draws": 4}
+    once, again, other = (walk(name, gaussian(), start, 10, key=key, **settings)[0] for key in (0, 0, 1))
+    np.testing.assert_array_equal(once["a"], again["a"])
+    assert (np.asarray(once["a"][-1]) != np.asarray(other["a"][-1])).all()
+
+
+@pytest.mark.parametrize(("dtype", "is_controlled"), [("float32", True), ("float64", False)])
+@pytest.mark.parametrize("name", NAMES)
+def test_warmup_hands_on_what_sampling_needs(name, is_controlled, dtype):
+    config = MinibatchConfig(
+        sampler=name,
+        num_warmup=2,
+        num_draws=4,
+        thinning=1,
+        step_size=0.1,
+        batch_size=1,
+        control_variates=is_controlled,
+    )
+    algorithm, target = SAMPLERS[name](config), gaussian()
+    with jax.enable_x64(dtype == "float64"):
+        start = {"a": jnp.ones(SIZE, dtype), "b": jnp.ones(SIZE, dtype)}
+        state = algorithm.begin(jax.random.key(0), start, target)
+        cost, advance = 0.0, jax.jit(partial(algorithm.stages[0].advance, target=target))
+        for index, stage in enumerate(algorithm.stages):
+            first = jnp.asarray(index * stage.num_steps)
+            state, metrics = advance(jax.random.key(1), state, first, jnp.asarray(0.0))
+            assert set(metrics) == {"step_size", "num_grad_evals", "logdensity"}
+            cost += metrics["num_grad_evals"]
+        assert cost == (5 if is_controlled else 2)
+        position, tuned = algorithm.finish(state)
+        assert tuned.step_size.dtype == dtype and (tuned.friction is None) == (name != "sgnht")
+        sampler = algorithm.make(target, tuned, lambda position: position["a"][:2], False)
+        state = sampler.init(jax.random.key(2), position)
+        state, info = jax.jit(sampler.step)(jax.random.key(3), state)
+        draw = sampler.collect(state, info)
+    assert draw.position is None and draw.outputs.shape == (2,) and np.isfinite(draw.logdensity)
+    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(state.position))
+    num_entries = sum(leaf.size for leaf in jax.tree.leaves((state, tuned)))
+    assert num_entries < 4 * 2 * SIZE + 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_that_leaves_the_finite_numbers_says_so(name):
+    start = {"a": jnp.full(3, jnp.nan), "b": jnp.zeros(3)}
+    _, info = walk(name, gaussian(), start, 2, num_draws=4)
+    assert info.is_divergent.all()

@@ -1,0 +1,66 @@
+"""The script of minibatch samplers as a user runs it: to its end, through its report, and after kills."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asymjax import results
+
+ROOT = Path(__file__).parents[2]
+SCRIPT, KILL = ROOT / "runs" / "bnn_sgld.py", Path(__file__).parent / "kill.py"
+TINY = "--widths 4 --num-draws 8 --thinning 5 --num-warmup 20 --map-steps 10 --num-chains 2 --batch-size 16"
+# The family's largest state: a thermostat that warmup hands on, and control variates.
+WORDS = [*TINY.split(), "--no-progress", "--sampler", "sgnht", "--control-variates"]
+INPUT_EXIT = 2
+
+
+@pytest.fixture(scope="module")
+def finished(python, tmp_path_factory):
+    done = python(SCRIPT, *WORDS, "--out", tmp_path_factory.mktemp("out"))
+    assert done.stderr == ""
+    return Path(done.stdout.splitlines()[-1])
+
+
+def outcome(path):
+    """Return what must not depend on interruptions: draws, metrics, summary without seconds."""
+    draws = {file.name: results.read_arrays(file) for file in sorted((path / "draws").iterdir())}
+    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in results.read_metrics(path)]
+    summary = results.read_json(path / "summary.json")
+    summary.pop("seconds")
+    # As text, in which NaN is equal to NaN.
+    return draws, json.dumps([metrics, summary], sort_keys=True)
+
+
+def test_summary_and_report(finished, python, tmp_path):
+    summary = results.read_json(finished / "summary.json")
+    sampler = summary["sampler"]
+    assert finished.name.startswith("mlp-standard-digits-sgnht-") and sampler["name"] == "sgnht"
+    assert len(sampler["step_size"]) == len(sampler["friction"]) == 2
+    share = 2 * 16 / summary["num_rows"]["train"]
+    np.testing.assert_allclose(sampler["grad_evals_per_draw"], 5 * share, rtol=1e-5)
+    np.testing.assert_allclose(sampler["num_warmup_grad_evals"], 2 * (20 * share + 1), rtol=1e-5)
+    assert np.isnan(sampler["acceptance_rate"]) and sampler["num_divergent"] == 0
+    done = python(ROOT / "runs" / "report.py", finished, "--out", tmp_path)
+    assert "standard" in done.stdout and "nan" not in done.stdout and (tmp_path / "table.md").exists()
+    assert {"traces.png", "convergence.png"} <= {file.name for file in (finished / "figures").iterdir()}
+
+
+def test_a_run_that_is_killed_ends_as_if_it_never_was(finished, python, tmp_path):
+    words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
+    for phase, chunk, place in (("warmup", 3, "between"), ("sample", 2, "between"), ("sample", 5, "half")):
+        assert python(KILL, phase, chunk, place, *words, check=False).returncode == -signal.SIGKILL
+    python(*words)
+    (draws, told), (expected, expected_told) = outcome(tmp_path / "run"), outcome(finished)
+    assert draws.keys() == expected.keys() and told == expected_told
+    for file, arrays in expected.items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(draws[file][name], array, err_msg=f"{file} {name}")
+
+
+def test_what_cannot_be_is_refused_before_any_work(python, tmp_path):
+    done = python(SCRIPT, *WORDS, "--sampler", "csgld", "--num-cycles", "3", "--out", tmp_path, check=False)
+    assert done.returncode == INPUT_EXIT and "3 cycles do not divide 8 draws" in done.stderr
+    assert not list(tmp_path.iterdir())
