@@ -1,0 +1,150 @@
+"""Every sampler, through the driver, against targets with known moments; and what the driver relies on."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_model import TEST, TRAIN, errors, linear_problem, solve
+from memory_run import MemoryRun
+from sampler_table import CASES, make_algorithm
+
+from asymjax import parallel, rng
+from asymjax.diagnostics.convergence import per_coordinate
+from asymjax.inference import SAMPLERS, sample
+from asymjax.inference.problem import Problem
+from asymjax.inference.start import prior_start
+from asymjax.types import Posterior
+
+MAX_STANDARD_ERRORS = 5
+# Two-sided normal tail at five standard errors (5.7e-7) times 87 comparisons for each of the five samplers.
+FALSE_ALARM_RATE = 2.5e-4
+MIN_ESS = 400
+BEND = 0.5
+GAUSSIAN_MEAN, GAUSSIAN_SCALE = np.array([1.0, 0.0, -2.0]), np.array([0.5, 1.0, 3.0])
+CORRELATION = np.array([[1.0, 0.9], [0.9, 1.0]])
+
+
+class Block(NamedTuple):
+    """A leaf or a branch of the position with a density of its own.
+
+    Attributes
+    ----------
+    logdensity : (leaf or branch, batch, weight) -> [].
+    mean, covariance : of its coordinates, in the order of their paths.
+    problem : where it is a model, what the model is; None elsewhere.
+    """
+
+    logdensity: Any
+    mean: np.ndarray
+    covariance: np.ndarray
+    problem: Any = None
+
+
+def gaussian(mean, covariance, temperature):
+    precision = jnp.asarray(np.linalg.inv(covariance), jnp.float32)
+
+    def logdensity(x, batch, weight):
+        centred = x - jnp.asarray(mean, jnp.float32)
+        return -0.5 * centred @ precision @ centred / temperature
+
+    return Block(logdensity, np.asarray(mean), temperature * covariance)
+
+
+def banana(temperature):
+    """x ~ N(0, 1) and y | x ~ N(b x^2, 1), both tempered."""
+
+    def logdensity(x, batch, weight):
+        return -0.5 * (x[0] ** 2 + (x[1] - BEND * x[0] ** 2) ** 2) / temperature
+
+    variance = temperature + 2 * (BEND * temperature) ** 2
+    return Block(logdensity, np.array([0.0, BEND * temperature]), np.diag([temperature, variance]))
+
+
+def linear(arch, temperature):
+    problem = linear_problem(arch, temperature)
+    answer = solve(problem.frozen, temperature)
+
+    def logdensity(position, batch, weight):
+        return problem.posterior.logdensity(position, problem.frozen, batch, weight=weight)
+
+    return Block(logdensity, answer.mean, answer.covariance, problem)
+
+
+# One chain samples the product of all blocks: every sampler compiles once.
+BLOCKS = {
+    "gaussian": gaussian(GAUSSIAN_MEAN, np.diag(GAUSSIAN_SCALE**2), 1.0),
+    "correlated": gaussian(np.zeros(2), CORRELATION, 1.0),
+    "correlated_cold": gaussian(np.zeros(2), CORRELATION, 0.25),
+    "banana": banana(1.0),
+    "banana_cold": banana(0.25),
+    "standard": linear("standard", 1.0),
+    "standard_cold": linear("standard", 0.25),
+    "w_asym": linear("w_asym", 1.0),
+    "w_asym_cold": linear("w_asym", 0.25),
+}
+
+
+def product_problem():
+    def of_blocks(of_model, plain):
+        return {
+            name: plain(block) if block.problem is None else of_model(block.problem) for name, block in BLOCKS.items()
+        }
+
+    def logdensity(position, frozen, batch, weight=1.0):
+        return sum(block.logdensity(position[name], batch, weight) for name, block in BLOCKS.items())
+
+    def init(key, frozen):
+        return of_blocks(lambda problem: problem.init(key, problem.frozen), lambda block: jnp.zeros(len(block.mean)))
+
+    return Problem(
+        model=None,
+        task="regression",
+        posterior=Posterior(None, None, logdensity),
+        frozen={},
+        data=jax.tree.map(jnp.asarray, TRAIN),
+        init=init,
+        predict=lambda position, frozen, inputs: position["banana"],
+        prior_mean=of_blocks(lambda problem: problem.prior_mean, lambda block: 0.0),
+        prior_scale=of_blocks(lambda problem: problem.prior_scale, lambda block: 1.0),
+    )
+
+
+@cache
+def draw(name):
+    """Return the draws of a sampler by name [chain, draw, ...]."""
+    problem, config, run = product_problem(), CASES[name].config, MemoryRun()
+    placement, algorithm = parallel.place(config.num_chains, 1, "vectorized"), make_algorithm(name)
+    keys = {role: rng.member_keys(rng.role_key(0, role), config.num_chains) for role in ("init", "warmup", "sample")}
+    start = prior_start(problem, keys["init"])
+    position, tuned = sample.warm_up(run, problem, keys["warmup"], start, placement, algorithm)
+    sample.sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
+    return run.draws
+
+
+def block_draws(draws, block):
+    paths = sorted(path for path in draws if path.split("/")[:2] == ["position", block])
+    return np.concatenate([draws[path].reshape(*draws[path].shape[:2], -1) for path in paths], axis=-1).astype(float)
+
+
+def test_the_table_has_every_sampler():
+    assert set(CASES) == set(SAMPLERS)
+    assert all(case.config.sampler == name for name, case in CASES.items())
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("name", CASES)
+def test_draws_have_the_moments_of_the_target(name, block):
+    positions, bias = block_draws(draw(name), block), CASES[name].bias
+    mean, covariance = BLOCKS[block].mean, BLOCKS[block].covariance
+    assert per_coordinate(positions)["ess_bulk"].min() > MIN_ESS
+    scale = np.sqrt(np.diag(covariance))
+    error, standard_error = errors(positions, mean)
+    assert np.all(np.abs(error) < MAX_STANDARD_ERRORS * standard_error + bias * scale)
+
+    rows, columns = np.triu_indices(len(mean))
+    centred = positions - mean
+    error, standard_error = errors(centred[..., rows] * centred[..., columns], covariance[rows, columns])
+    assert np.all(np.abs(error) < MAX_STANDARD_ERRORS * standard_error + 2 * bias * scale[rows] * scale[columns])
