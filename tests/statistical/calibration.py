@@ -47,7 +47,7 @@ STEP_TOO_LARGE, TOO_FLAT, TOO_WIDE = 1.0, 0.6, 1.5
 
 
 class Size(NamedTuple):
-    """How much is simulated; ``thinning`` only for mala, whose steps are short."""
+    """How much is simulated: data sets, steps on each; chains of Geweke's test, and how often they draw fresh data."""
 
     num_simulations: int = 400
     num_warmup: int = 300
@@ -266,9 +266,7 @@ def main():
         parser.add_argument(f"--{field.replace('_', '-')}", type=int, default=default)
     options = parser.parse_args()
     size = Size(**{field: getattr(options, field) for field in Size._fields})
-    jobs = {name: {} for name in options.samplers}
-    if options.broken:
-        jobs = BROKEN
+    jobs = BROKEN if options.broken else {name: {} for name in options.samplers}
     table, is_good = Table("", "draws ranked", "calibration: least p", "Geweke: least p", "threshold", ""), True
     columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
@@ -282,6 +280,7 @@ def main():
             is_good = is_good and good
             numbers = [f"{np.min(p):.2g}" for p in (ranks, geweke)]
             table.add_row(name, str(num_ranked), *numbers, f"{threshold:.1g}", "as it should be" if good else "WRONG")
+            bar.console.print(f"{name}: {num_ranked} draws ranked, calibration p {numbers[0]}, Geweke p {numbers[1]}")
             bar.advance(task)
     Console(width=120).print(table)
     return 0 if is_good else 1
