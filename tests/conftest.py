@@ -13,6 +13,10 @@ ROOT = Path(__file__).parents[1]
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--run-calibration", action="store_true", help="calibrate every exact sampler (minutes)")
+
+
 @pytest.fixture(scope="session")
 def python(tmp_path_factory):
     """Return a function that runs Python on words and returns the finished process."""

@@ -1,29 +1,23 @@
 """HMC against the closed-form posterior of a linear model, in all its parts."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
+from linear_model import NOISE_SCALE, NUM_FIXED, NUM_INPUTS, PRIOR_SCALE, TEST, errors, linear_problem, solve
 from memory_run import MemoryRun
 from scipy.special import logsumexp
 from scipy.stats import norm
 
 from asymjax import parallel, rng
-from asymjax.config import HMCConfig, ModelConfig, PosteriorConfig
+from asymjax.config import HMCConfig
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference import SAMPLERS, Tuned, make_hmc, sample
-from asymjax.inference.problem import make_problem
 from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH
 from asymjax.inference.start import prior_start
 from asymjax.inference.warmup import prior_metric
-from asymjax.models import build_model, draw_frozen
-from asymjax.types import Split
 
-NUM_ROWS, NUM_TEST, NUM_INPUTS, NUM_FIXED = 40, 20, 5, 2
-NOISE_SCALE, PRIOR_SCALE = 0.6, 0.8
 MAX_STANDARD_ERRORS = 5
 # Two-sided normal tail at five standard errors (5.7e-7) times at most 28 comparisons in each of four cases.
 FALSE_ALARM_RATE = 6.5e-5
@@ -34,56 +28,6 @@ CASES = [
     ("w_asym", 0.25, "prior"),
     ("w_asym", 1.0, "adapted"),
 ]
-
-
-class Answer(NamedTuple):
-    mean: np.ndarray
-    covariance: np.ndarray
-    lppd: float
-
-
-def make_data():
-    numbers = np.random.default_rng(1)
-    inputs = numbers.normal(size=(NUM_ROWS + NUM_TEST, NUM_INPUTS)) @ numbers.normal(size=(NUM_INPUTS, NUM_INPUTS))
-    targets = inputs @ numbers.normal(size=(NUM_INPUTS, 1)) + 0.5 + numbers.normal(size=(len(inputs), 1))
-    rows = Split(inputs.astype(np.float32), targets.astype(np.float32))
-    return Split(*(leaf[:NUM_ROWS] for leaf in rows)), Split(*(leaf[NUM_ROWS:] for leaf in rows))
-
-
-TRAIN, TEST = make_data()
-
-
-def linear_problem(arch, temperature):
-    model = build_model(ModelConfig(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)), (NUM_INPUTS,), 1)
-    config = PosteriorConfig(
-        prior="isotropic",
-        prior_scale=PRIOR_SCALE,
-        output_prior_scale=1.0,
-        noise="fixed",
-        noise_scale=NOISE_SCALE,
-        temperature=temperature,
-    )
-    return make_problem(model, "regression", config, draw_frozen(model, 0), TRAIN)
-
-
-def solve(frozen, temperature):
-    """Return posterior mean and covariance of (bias, free coefficients) and the log predictive density."""
-    constants = frozen.get("output", {}).get("kernel")
-    free = np.arange(NUM_INPUTS) if constants is None else np.asarray(constants["free_index"])
-    fixed = np.zeros((NUM_INPUTS, 1)) if constants is None else np.asarray(constants["fixed_value"], np.float64)
-
-    def affine(rows):
-        inputs = rows.inputs.astype(np.float64)
-        design = np.concatenate([np.ones((len(inputs), 1)), inputs[:, free]], axis=1)
-        return design, (rows.targets - inputs @ fixed)[:, 0]
-
-    design, residual = affine(TRAIN)
-    precision = design.T @ design / NOISE_SCALE**2 + np.eye(design.shape[1]) / PRIOR_SCALE**2
-    mean = np.linalg.solve(precision, design.T @ residual / NOISE_SCALE**2)
-    covariance = temperature * np.linalg.inv(precision)
-    design, residual = affine(TEST)
-    variance = np.einsum("ri,ij,rj->r", design, covariance, design) + NOISE_SCALE**2
-    return Answer(mean, covariance, norm.logpdf(residual, design @ mean, np.sqrt(variance)).sum())
 
 
 def draw(problem, mass_matrix):
@@ -102,8 +46,8 @@ def draw(problem, mass_matrix):
 
 def standard_errors(series, expected):
     """Return how many standard errors the means of [chain, draw, ...] lie from what they should be."""
-    ess = per_coordinate(series)["ess_bulk"]
-    return (series.mean((0, 1)) - expected) / (series.std((0, 1)) / np.sqrt(ess))
+    error, scale = errors(series, expected)
+    return error / scale
 
 
 @pytest.mark.parametrize(("arch", "temperature", "mass_matrix"), CASES)

@@ -1,0 +1,28 @@
+"""The tests of calibration notice a broken sampler; the whole command runs when asked for (``--run-calibration``)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from calibration import FALSE_ALARM_RATE, NUM_BINS, Size, calibrate, geweke_z, rank_p_values, too_flat, typical
+from sampler_table import make_algorithm
+from scipy.stats import norm
+
+SMALL = Size(num_simulations=100, num_warmup=200, num_draws=200, num_lanes=200, num_transitions=15)
+
+
+def test_a_density_that_is_too_flat_is_noticed():
+    algorithm = too_flat(make_algorithm("hmc", num_warmup=SMALL.num_warmup))
+    truth, draws, tuned = calibrate(algorithm, 1, SMALL)
+    p_values, num_ranked = rank_p_values(truth, draws)
+    assert num_ranked > NUM_BINS and p_values.min() < FALSE_ALARM_RATE / len(p_values)
+    z = geweke_z(algorithm, typical(tuned), 1, SMALL)
+    assert (2 * norm.sf(abs(z))).min() < FALSE_ALARM_RATE / len(z)
+
+
+def test_all_exact_samplers_are_calibrated(request):
+    if not request.config.getoption("--run-calibration"):
+        pytest.skip("give --run-calibration")
+    command = Path(__file__).with_name("calibration.py")
+    assert subprocess.run([sys.executable, command], check=False).returncode == 0
