@@ -14,7 +14,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--run-calibration", action="store_true", help="calibrate every exact sampler (minutes)")
+    parser.addoption("--run-long", action="store_true", help="run the long statistical tests too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--run-long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="give --run-long"))
 
 
 @pytest.fixture(scope="session")

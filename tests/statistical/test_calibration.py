@@ -1,4 +1,4 @@
-"""The tests of calibration notice a broken sampler; the whole command runs when asked for (``--run-calibration``)."""
+"""The tests of calibration notice a broken sampler; the whole command runs when asked for (``--run-long``)."""
 
 import subprocess
 import sys
@@ -21,8 +21,7 @@ def test_a_density_that_is_too_flat_is_noticed():
     assert (2 * norm.sf(abs(z))).min() < FALSE_ALARM_RATE / len(z)
 
 
-def test_all_exact_samplers_are_calibrated(request):
-    if not request.config.getoption("--run-calibration"):
-        pytest.skip("give --run-calibration")
+@pytest.mark.long
+def test_all_exact_samplers_are_calibrated():
     command = Path(__file__).with_name("calibration.py")
     assert subprocess.run([sys.executable, command], check=False).returncode == 0
