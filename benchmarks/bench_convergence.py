@@ -11,7 +11,7 @@ not converge within its draws, or diverges, is kept and counted as a failure.
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ class Config:
     (uci/energy, uci/yacht, uci/airfoil, uci/concrete; 2x16 tanh)."""
     archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym")
     """Methods."""
-    samplers: tuple[str, ...] = ("hmc", "nuts")
-    """Samplers."""
+    samplers: tuple[str, ...] = ("hmc", "nuts", "mclmc")
+    """Samplers, out of those of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py and bnn_sgld.py, as they are by default."""
     num_seeds: int = 1
     """Runs of each case, each with seeds of its own."""
     num_draws: int = 400
@@ -56,11 +56,25 @@ def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[Any, Any, 
 
 
 def make_chains(sampler: str, num_draws: int) -> tuple[str, Any]:
-    """Return the family of a sampler and its configuration."""
-    from asymjax.config import HMCConfig, NUTSConfig
+    """Return the family of a sampler and its configuration.
 
-    family = {"nuts": ("nuts", NUTSConfig())}.get(sampler, ("hmc", HMCConfig(sampler=sampler)))  # type: ignore[arg-type]
-    return family[0], replace(family[1], num_draws=num_draws, keep="outputs")
+    Raises
+    ------
+    InputError
+        If the sampler is unknown.
+    """
+    from typing import get_args, get_type_hints
+
+    from asymjax import config
+    from asymjax.errors import InputError
+
+    families = {"hmc": config.HMCConfig, "nuts": config.NUTSConfig, "mclmc": config.MCLMCConfig}
+    families["sgld"] = config.MinibatchConfig
+    for family, chains in families.items():
+        if sampler in get_args(get_type_hints(chains)["sampler"]):
+            return family, chains(sampler=sampler, num_draws=num_draws, keep="outputs")
+    known = [name for chains in families.values() for name in get_args(get_type_hints(chains)["sampler"])]
+    raise InputError(f"unknown sampler {sampler!r}, choose from {', '.join(known)}")
 
 
 def run_case(config: Config, target: str, arch: str, sampler: str, seed: int) -> dict[str, Any]:
