@@ -19,6 +19,7 @@ def to_inference_data(
     acceptance_rate: ArrayLike | None = None,
     is_divergent: ArrayLike | None = None,
     num_grad_evals: ArrayLike | None = None,
+    energy_change: ArrayLike | None = None,
     log_likelihood: ArrayLike | None = None,
 ) -> "arviz.InferenceData":
     """Convert draws to ``arviz.InferenceData``; a stacked :class:`asymjax.types.Draw` fits as ``*draw``.
@@ -27,8 +28,8 @@ def to_inference_data(
     ----------
     positions : tree of leaves [chain, draw, ...]; in group ``posterior`` as ``dense_0.kernel``, a dot between levels.
     outputs : [chain, draw, input, output], network outputs; in group ``posterior`` as ``outputs``.
-    logdensity, acceptance_rate, is_divergent, num_grad_evals : [chain, draw]; in group ``sample_stats`` as ``lp``,
-        ``acceptance_rate``, ``diverging`` and ``num_grad_evals``.
+    logdensity, acceptance_rate, is_divergent, num_grad_evals, energy_change : [chain, draw]; in group
+        ``sample_stats`` as ``lp``, ``acceptance_rate``, ``diverging``, ``num_grad_evals`` and ``energy_error``.
     log_likelihood : [chain, draw, input], for ``arviz.loo``; in group ``log_likelihood`` as ``targets``.
 
     Returns
@@ -51,6 +52,7 @@ def to_inference_data(
         "acceptance_rate": acceptance_rate,
         "diverging": is_divergent,
         "num_grad_evals": num_grad_evals,
+        "energy_error": energy_change,
     }
     return arviz.from_dict(
         posterior=_given(posterior | {"outputs": outputs}),

@@ -4,12 +4,15 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
 
-from asymjax import rng, trees
+from asymjax import parallel, rng, trees
 from asymjax.chunks import chunk_size
+from asymjax.config import ChainsConfig
+from asymjax.errors import InputError
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import Problem
 from asymjax.parallel import Placement
@@ -70,3 +73,38 @@ def prior_start(problem: Problem, keys: Key) -> Position:
     """Draw one position a key from the prior [chain, ...]."""
     draw = partial(draw_prior, mean=problem.prior_mean, scale=problem.prior_scale, like=problem.shape)
     return jax.jit(jax.vmap(lambda key: draw(rng.named_key(key, "prior"))))(keys)
+
+
+def num_starts(config: ChainsConfig) -> int:
+    """Return how many starts the chains have.
+
+    Raises
+    ------
+    InputError
+        If the chains cannot be dealt out evenly.
+    """
+    if config.chains_per_start < 1 or config.num_chains % config.chains_per_start:
+        raise InputError(
+            f"{config.num_chains} chains cannot share starts {config.chains_per_start} at a time; choose a divisor"
+        )
+    return config.num_chains // config.chains_per_start
+
+
+def find_start(
+    run: RunDir, problem: Problem, keys: Key, placement: Placement, config: ChainsConfig
+) -> tuple[Position | None, Position]:
+    """Return the optima that were trained [member, ...], None where none were, and where chains start [chain, ...].
+
+    ``keys`` are one a start, as many as :func:`num_starts` says.
+    """
+    optima = None
+    if config.start == "prior":
+        starts = prior_start(problem, keys)
+    else:
+        num_optima = len(keys) if config.start == "map" else 1
+        where = placement if num_optima == placement.size else parallel.place(num_optima, inside=placement.inside)
+        optima = find_map(run, problem, keys[:num_optima], where, config.map_steps, config.map_learning_rate)
+        starts = optima
+        if config.start == "permuted":
+            starts = permuted_copies(problem, jax.tree.map(lambda leaf: leaf[0], optima), keys)
+    return optima, jax.tree.map(lambda leaf: jnp.repeat(leaf, config.chains_per_start, axis=0), starts)

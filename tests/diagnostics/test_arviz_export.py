@@ -20,6 +20,7 @@ def draw():
         acceptance_rate=rng.uniform(size=(2, 30)),
         is_divergent=rng.uniform(size=(2, 30)) < 0.1,
         num_grad_evals=np.full((2, 30), 10.0),
+        energy_change=rng.normal(size=(2, 30)),
     )
 
 
@@ -29,6 +30,7 @@ def test_draws_arrive_under_their_names(draw):
     assert data.posterior["outputs"].dims == ("chain", "draw", "input", "output")
     np.testing.assert_array_equal(data.sample_stats["lp"], draw.logdensity)
     np.testing.assert_array_equal(data.sample_stats["diverging"], draw.is_divergent)
+    np.testing.assert_array_equal(data.sample_stats["energy_error"], draw.energy_change)
 
 
 def test_arviz_sees_the_same_rhat(draw):

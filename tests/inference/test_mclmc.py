@@ -9,6 +9,7 @@ from jax import lax
 from asymjax import rng
 from asymjax.config import MCLMCConfig
 from asymjax.diagnostics.convergence import per_coordinate
+from asymjax.errors import InputError
 from asymjax.inference import SAMPLERS
 from asymjax.inference.algorithm import Target
 from asymjax.inference.samplers.mclmc import Tuned, length_of_memory, tune_to_variance
@@ -178,3 +179,16 @@ def test_length_from_the_autocorrelation_of_an_autoregression():
     length = length_of_memory(jnp.asarray(series, jnp.float32), jnp.asarray(0.5), jnp.asarray(7.0))
     np.testing.assert_allclose(length, 0.4 * 0.5 * (1 + coefficient) / (1 - coefficient), rtol=0.15)
     assert length_of_memory(jnp.ones((10, 3)), jnp.asarray(0.5), jnp.asarray(7.0)) == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_stages": 1}, "10000 steps of warmup in 1 stages; give 2 stages or more"),
+        ({"num_warmup": 10}, "10 steps of warmup in 10 stages"),
+        ({"energy_variance": 0.0}, "energy_variance and initial_step_size must be positive"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        SAMPLERS["mclmc"](MCLMCConfig(**settings))

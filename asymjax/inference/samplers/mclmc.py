@@ -26,12 +26,14 @@ from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
 from asymjax.config import MCLMCConfig
+from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
 from asymjax.inference.warmup import PRIOR_DRAWS, adapt_step_size, prior_metric
 from asymjax.types import Array, Draw, Info, Key, Position, Sampler
 
 GRADS_PER_STEP = 2  # McLachlan's integrator has two positions a step.
 STEP_SIZE_SHARE = 0.8
+MIN_STAGE_STEPS = 2
 NUM_EFFECTIVE_STEPS = 100
 LENGTH_FACTOR = 0.4
 # What the autocorrelation is measured on; its Fourier transform takes 100 MB a chain at most.
@@ -90,7 +92,21 @@ def make_mclmc(
 
 
 def mclmc(config: MCLMCConfig) -> Algorithm:
-    """Return the algorithm of ``mclmc``."""
+    """Return the algorithm of ``mclmc``.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 2 stages, or fewer than 2 steps of warmup for each, or an energy variance or the first
+        step size is not positive.
+    """
+    if config.num_stages < 2 or config.num_warmup < MIN_STAGE_STEPS * config.num_stages:
+        raise InputError(
+            f"{config.num_warmup} steps of warmup in {config.num_stages} stages; give 2 stages or more, and "
+            f"{MIN_STAGE_STEPS} steps or more for each"
+        )
+    if min(config.initial_energy_variance, config.energy_variance, config.initial_step_size) <= 0:
+        raise InputError("initial_energy_variance, energy_variance and initial_step_size must be positive")
 
     def begin(key: Key, position: Position, target: Target) -> WarmupState:
         metric = prior_metric(position, target.prior_scale)
