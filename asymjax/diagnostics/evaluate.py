@@ -154,18 +154,19 @@ def convergence_curve(
     spent = float(np.sum(warmup))
     probes: list[np.ndarray] = []
     sums: list[ClassificationSums | RegressionSums] = []
-    points = []
+    points, num_draws = [], 0
     chunks = list(results.read_chunks(path, "outputs", "num_grad_evals"))
     ends = {round(end) for end in np.linspace(0, len(chunks), num_points + 1)[1:]}
     for index, chunk in enumerate(chunks, 1):
         spent += float(chunk["num_grad_evals"].sum(dtype=np.float64))
         probes.append(chunk["outputs"][:, :, :num_probes])
         sums.append(predictive_sums(dataset.task, chunk["outputs"][..., :num_test, :], targets))
-        draws = np.concatenate(probes, axis=1)
-        if index in ends and draws.shape[1] >= MIN_DRAWS:
+        num_draws += chunk["outputs"].shape[1]
+        if index in ends and num_draws >= MIN_DRAWS:
+            draws = np.concatenate(probes, axis=1)
             summary = summarise(function_coordinates(dataset.task, draws, has_scale_head))
             lppd = predictive_metrics(mixture(sums), dataset)["lppd"]
-            points.append((draws.shape[1], spent, summary["rhat_max"], summary["ess_bulk_min"], lppd))
+            points.append((num_draws, spent, summary["rhat_max"], summary["ess_bulk_min"], lppd))
     return dict(zip(CURVE, np.array(points, np.float64).reshape(-1, len(CURVE)).T, strict=True))
 
 

@@ -10,6 +10,8 @@ import numpy as np
 
 from asymjax import results, rng, trees
 from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.diagnostics.evaluate import MIN_DRAWS
+from asymjax.errors import InputError
 from asymjax.experiments.opening import describe, open_experiment
 from asymjax.experiments.posterior_summary import summarise_posterior
 from asymjax.inference.algorithm import Algorithm
@@ -52,7 +54,9 @@ def run_posterior(
     StopRequestedError
         If SIGTERM came.
     """
-    count = num_starts(config)  # First, for both refuse what cannot be.
+    # First, for these refuse what cannot be.
+    check_lengths(config)
+    count = num_starts(config)
     algorithm = SAMPLERS[config.sampler](config)
     settings = {family: config, "seeds": seeds}
     opening = open_experiment(
@@ -85,6 +89,22 @@ def run_posterior(
     summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
     run.finish(summary)
     return run.path
+
+
+def check_lengths(config: ChainsConfig) -> None:
+    """Look at the numbers of steps and draws.
+
+    Raises
+    ------
+    InputError
+        If there is no warmup, or there are too few draws to diagnose.
+    """
+    if config.num_warmup < 1:
+        raise InputError(f"num_warmup is {config.num_warmup}; step sizes are tuned there, give 1 at least")
+    if config.num_draws < MIN_DRAWS or config.thinning < 1:
+        raise InputError(
+            f"{config.num_draws} draws, one in {config.thinning} steps; convergence takes {MIN_DRAWS} draws at least"
+        )
 
 
 def _chain_keys(seed: int, role: str, count: int) -> jax.Array:

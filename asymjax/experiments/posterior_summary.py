@@ -15,6 +15,7 @@ from asymjax.diagnostics.modes import summarise_modes
 from asymjax.inference.problem import Problem
 from asymjax.inference.start import logdensity_and_gradient_norm, num_starts
 from asymjax.rundir import RunDir
+from asymjax.symmetry import unit_counts
 from asymjax.types import Dataset, Position
 
 MAX_ALIGNED_DRAWS = 100
@@ -54,7 +55,8 @@ def summarise_posterior(
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
     summary["test"], predictions = _predictions(run, dataset, problem, optima, inputs, summary.pop("posterior"))
     summary["modes"], summary["test"]["mean_network"] = None, None
-    if summary["weight_space"] is not None:
+    has_units = bool(unit_counts(problem.model.params_shape, problem.model.permutation_spec))
+    if summary["weight_space"] is not None and has_units:
         summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     summary["seconds"] = _seconds(run, costs)
     return summary, {"diagnostics.npz": diagnostics, "predictions.npz": predictions}
@@ -141,7 +143,11 @@ def _modes(
     predict = jax.jit(problem.predict)
 
     def scores(position: Position | None) -> dict[str, float] | None:
-        return None if position is None else score(dataset, [predict(position, frozen, dataset.test.inputs)[None]])
+        return (
+            None
+            if position is None
+            else score(dataset, [np.asarray(predict(position, frozen, dataset.test.inputs))[None]])
+        )
 
     return summary, {"raw": scores(means.position), "aligned": scores(means.aligned_position)}
 

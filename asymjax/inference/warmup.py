@@ -6,6 +6,7 @@ leapfrog steps, while here the trajectory length is fixed and the number of step
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +26,7 @@ INITIAL_STEP_SIZE = 0.01
 # Weight of the previous metric in a new one, in draws; keeps the metric sane after a short window.
 PRIOR_DRAWS = 10
 NUM_CHUNKS = 10
+MOMENTS = welford_algorithm(is_diagonal_matrix=True)
 
 
 class WarmupState(NamedTuple):
@@ -55,6 +57,19 @@ def metric_updates(num_chunks: int, mass_matrix: str) -> frozenset[int]:
     return frozenset() if mass_matrix == "prior" else frozenset({num_chunks // 5, num_chunks * 3 // 5})
 
 
+def adopt_metric(state: WarmupState, averaging_init: Callable[..., DualAveragingAdaptationState]) -> WarmupState:
+    """Make the variance seen since the last call the metric, and begin dual averaging anew."""
+    moments_init, _, moments_final = MOMENTS
+    variance, count, _ = moments_final(state.moments)
+    weight = count / (count + PRIOR_DRAWS)
+    adopted = state._replace(
+        averaging=averaging_init(jnp.exp(state.averaging.log_step_size_avg)),
+        moments=moments_init(state.inverse_mass_matrix.size),
+        inverse_mass_matrix=weight * variance + (1 - weight) * state.inverse_mass_matrix,
+    )
+    return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), adopted, state)
+
+
 def adapt_step_size(
     make: Callable[[Target, Any], Sampler],
     retune: Callable[[Array, Array], Any],
@@ -76,7 +91,7 @@ def adapt_step_size(
     """
     rate = auto_acceptance_rate if config.target_acceptance_rate == "auto" else float(config.target_acceptance_rate)
     averaging_init, averaging_update, averaging_final = dual_averaging_adaptation(rate)
-    moments_init, moments_update, moments_final = welford_algorithm(is_diagonal_matrix=True)
+    moments_init, moments_update, _ = MOMENTS
     num_steps = chunk_size(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
     num_chunks = config.num_warmup // num_steps
 
@@ -113,18 +128,8 @@ def adapt_step_size(
             "num_grad_evals": jnp.sum(info.num_grad_evals),
             "logdensity": state.sampler.logdensity,
         }
-        return lax.cond(adopts_metric > 0, adopt_metric, lambda state: state, state), metrics
-
-    def adopt_metric(state: WarmupState) -> WarmupState:
-        """Make the variance seen since the last call the metric, and begin dual averaging anew."""
-        variance, count, _ = moments_final(state.moments)
-        weight = count / (count + PRIOR_DRAWS)
-        adopted = state._replace(
-            averaging=averaging_init(jnp.exp(state.averaging.log_step_size_avg)),
-            moments=moments_init(state.inverse_mass_matrix.size),
-            inverse_mass_matrix=weight * variance + (1 - weight) * state.inverse_mass_matrix,
-        )
-        return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), adopted, state)
+        adopt = partial(adopt_metric, averaging_init=averaging_init)
+        return lax.cond(adopts_metric > 0, adopt, lambda state: state, state), metrics
 
     def finish(state: WarmupState) -> tuple[Position, Any]:
         return state.sampler.position, retune(averaging_final(state.averaging), state.inverse_mass_matrix)

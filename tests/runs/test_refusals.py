@@ -57,6 +57,18 @@ def test_chains_that_cannot_share_starts_are_refused_with_both_numbers(refuse):
     assert "4 chains cannot share starts 3 at a time" in refuse("--chains-per-start", 3)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num-warmup", 0], "num_warmup is 0; step sizes are tuned there, give 1 at least"),
+        (["--num-draws", 7], "7 draws, one in 1 steps; convergence takes 8 draws at least"),
+    ],
+)
+def test_chains_that_are_too_short_are_refused_before_any_work(refuse, tmp_path, words, message):
+    assert message in refuse(*words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_devices_that_do_not_divide_are_refused_with_both_numbers(refuse, monkeypatch):
     monkeypatch.setattr("jax.device_count", lambda: 4)
     assert "3 devices do not divide 4 networks or chains" in refuse("--num-devices", 3)

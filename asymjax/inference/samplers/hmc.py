@@ -40,10 +40,10 @@ class Tuned(NamedTuple):
     trajectory_length: Array
 
 
-def num_integration_steps(key: Key, tuned: Tuned, jitter: float, max_steps: int) -> Array:
-    """Draw the leapfrog steps of one trajectory: time uniform within ``jitter`` of its length, at least one step."""
-    length = tuned.trajectory_length * jax.random.uniform(key, minval=1 - jitter, maxval=1 + jitter)
-    return jnp.clip(jnp.ceil(length / tuned.step_size), 1, max_steps).astype(jnp.int32)
+def num_integration_steps(key: Key, mean_length: Array, step_size: Array, jitter: float, max_steps: int) -> Array:
+    """Draw the steps of one trajectory: its length is uniform within ``jitter`` of the mean, at least one step."""
+    length = mean_length * jax.random.uniform(key, minval=1 - jitter, maxval=1 + jitter)
+    return jnp.clip(jnp.ceil(length / step_size), 1, max_steps).astype(jnp.int32)
 
 
 def make_hmc(
@@ -74,7 +74,8 @@ def make_hmc(
         return blackjax.hmc.init(position, logdensity)
 
     def step(key: Key, state: HMCState) -> tuple[HMCState, Info]:
-        steps = num_integration_steps(rng.named_key(key, "trajectory"), tuned, jitter, max_steps)
+        trajectory_key = rng.named_key(key, "trajectory")
+        steps = num_integration_steps(trajectory_key, tuned.trajectory_length, tuned.step_size, jitter, max_steps)
         kernel_key = rng.named_key(key, "kernel")
         state, info = kernel(kernel_key, state, logdensity, tuned.step_size, tuned.inverse_mass_matrix, steps)
         return state, make_info(steps, info.acceptance_rate, info.is_divergent)

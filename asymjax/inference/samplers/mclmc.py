@@ -28,6 +28,7 @@ from asymjax import rng
 from asymjax.config import MCLMCConfig
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
+from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH, num_integration_steps
 from asymjax.inference.warmup import PRIOR_DRAWS, adapt_step_size, prior_metric
 from asymjax.types import Array, Draw, Info, Key, Position, Sampler
 
@@ -39,7 +40,6 @@ LENGTH_FACTOR = 0.4
 # What the autocorrelation is measured on; its Fourier transform takes 100 MB a chain at most.
 MAX_COORDINATES = 2000
 MAX_STATES = 1000
-AUTO_TRAJECTORY_LENGTH = np.pi / 2
 AUTO_ACCEPTANCE_RATE = 0.8
 
 
@@ -261,12 +261,6 @@ def length_of_memory(positions: Array, path: Array, otherwise: Array) -> Array:
 # Metropolis-adjusted ---------------------------------------------------------------------------------------------
 
 
-def num_integration_steps(key: Key, tuned: Tuned, jitter: float, max_steps: int) -> Array:
-    """Draw the steps of one trajectory: length uniform within ``jitter`` of L, at least one step."""
-    length = tuned.L * jax.random.uniform(key, minval=1 - jitter, maxval=1 + jitter)
-    return jnp.clip(jnp.ceil(length / tuned.step_size), 1, max_steps).astype(jnp.int32)
-
-
 def adjusted_mclmc(config: MCLMCConfig) -> Algorithm:
     """Return the algorithm of ``adjusted_mclmc``.
 
@@ -285,7 +279,8 @@ def adjusted_mclmc(config: MCLMCConfig) -> Algorithm:
 
         def step(key: Key, state: HMCState) -> tuple[HMCState, Info]:
             trajectory_key = rng.named_key(key, "trajectory")
-            steps = num_integration_steps(trajectory_key, tuned, config.jitter, config.max_integration_steps)
+            max_steps = config.max_integration_steps
+            steps = num_integration_steps(trajectory_key, tuned.L, tuned.step_size, config.jitter, max_steps)
             kernel_key, metric = rng.named_key(key, "kernel"), tuned.inverse_mass_matrix
             state, info = kernel(kernel_key, state, target.logdensity, tuned.step_size, (steps,), metric)
             return state, make_info(GRADS_PER_STEP * steps, info.acceptance_rate, info.is_divergent)

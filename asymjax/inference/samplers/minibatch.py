@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from asymjax import rng
+from asymjax import rng, trees
 from asymjax.chunks import chunk_size
 from asymjax.config import MinibatchConfig
 from asymjax.errors import InputError
@@ -114,11 +114,6 @@ def step_size_of(config: MinibatchConfig) -> float:
 CONSTANT = Schedule(lambda count: jnp.ones((), jnp.float32))
 
 
-def is_finite(tree: PyTree) -> Array:
-    """Return whether all entries of a tree are finite, bool []."""
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
 def explore(key: Key, z: PyTree, num_steps: Array, gradient: Gradient, epsilon: Callable[[Array], Array]) -> PyTree:
     """Climb the estimated gradients for a traced number of steps, without noise."""
 
@@ -168,7 +163,7 @@ def make_minibatch(
         size = epsilon(schedule.factor(state.num_steps))
         z, memory = dynamics.step(key, z, state.memory, gradient, size, target.num_rows)
         state = State(unwhiten(z, target.prior_scale), memory, state.num_steps + 1)
-        return state, make_info(cost * num_steps, is_divergent=~is_finite(z))
+        return state, make_info(cost * num_steps, is_divergent=~trees.all_finite(z))
 
     def collect(state: State, info: Info) -> Draw:
         return make_draw(state.position, target.logdensity(state.position), info, outputs, keep_position)
