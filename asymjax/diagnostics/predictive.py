@@ -84,6 +84,11 @@ def combine(left: Sums, right: Sums) -> Sums:
     return left._replace(**added)
 
 
+def take_inputs(sums: Sums, index: slice) -> Sums:
+    """Return the sums over the same members of some of their inputs."""
+    return sums._replace(**{name: getattr(sums, name)[index] for name in sums._fields if name != "num_members"})
+
+
 def classification_sums(logits: ArrayLike, targets: ArrayLike) -> ClassificationSums:
     """Sum over the members of one chunk.
 

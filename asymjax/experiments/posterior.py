@@ -11,6 +11,7 @@ import numpy as np
 from asymjax import results, rng, trees
 from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
 from asymjax.diagnostics.evaluate import MIN_DRAWS
+from asymjax.diagnostics.shift import noise_inputs
 from asymjax.errors import InputError
 from asymjax.experiments.opening import describe, open_experiment
 from asymjax.experiments.posterior_summary import summarise_posterior
@@ -113,9 +114,7 @@ def _chain_keys(seed: int, role: str, count: int) -> jax.Array:
 
 def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
     """Return where outputs of draws are kept: all test inputs, then standard normal noise [rows, ...]."""
-    shape = (NUM_NOISE_INPUTS, *dataset.input_shape)
-    noise = np.asarray(jax.random.normal(rng.role_key(data_seed, "noise inputs"), shape))
-    return np.concatenate([np.asarray(dataset.test.inputs), noise])
+    return np.concatenate([np.asarray(dataset.test.inputs), noise_inputs(dataset, data_seed, NUM_NOISE_INPUTS)])
 
 
 def state_cost(path: Path, algorithm: Algorithm, tuned: Any, config: ChainsConfig) -> str:

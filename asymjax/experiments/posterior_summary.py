@@ -12,6 +12,13 @@ from asymjax.config import ChainsConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.evaluate import evaluate_draws, figure_arrays, score, score_members
 from asymjax.diagnostics.modes import summarise_modes
+from asymjax.diagnostics.shift import (
+    MAX_SHIFT_DRAWS,
+    make_shift_predict,
+    shift_scores,
+    shifted_inputs,
+    thinned_positions,
+)
 from asymjax.inference.problem import Problem
 from asymjax.inference.start import logdensity_and_gradient_norm, num_starts
 from asymjax.rundir import RunDir
@@ -54,9 +61,11 @@ def summarise_posterior(
     costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
     summary["test"], predictions = _predictions(run, dataset, problem, optima, inputs, summary.pop("posterior"))
+    has_weights = summary["weight_space"] is not None
+    summary["shift"] = _shift(run.path, dataset, problem, optima, config.num_draws) if has_weights else None
     summary["modes"], summary["test"]["mean_network"] = None, None
     has_units = bool(unit_counts(problem.model.params_shape, problem.model.permutation_spec))
-    if summary["weight_space"] is not None and has_units:
+    if has_weights and has_units:
         summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     summary["seconds"] = _seconds(run, costs)
     return summary, {"diagnostics.npz": diagnostics, "predictions.npz": predictions}
@@ -150,6 +159,19 @@ def _modes(
         )
 
     return summary, {"raw": scores(means.position), "aligned": scores(means.aligned_position)}
+
+
+def _shift(
+    path: Path, dataset: Dataset, problem: Problem, optima: Position | None, num_draws: int
+) -> dict[str, dict[str, Any] | None]:
+    """Score the kept weights, and the ensemble of MAP networks, on corrupted and on other inputs."""
+    shifted = shifted_inputs(dataset)
+    predict = make_shift_predict(problem.predict, problem.frozen, shifted)
+    draws = map(predict, thinned_positions(path, num_draws, MAX_SHIFT_DRAWS))
+    return {
+        "posterior": shift_scores(dataset, shifted, draws),
+        "ensemble": None if optima is None else shift_scores(dataset, shifted, [predict(optima)]),
+    }
 
 
 def _seconds(run: RunDir, efficiencies: dict[str, float]) -> dict[str, float]:

@@ -13,6 +13,7 @@ from asymjax.report.read import Run, labels
 Cell = Callable[[Run], str]
 
 PREDICTOR_COLUMNS = {"map": "MAP, mean", "map_best": "MAP, best", "ensemble": "MAP ensemble", "posterior": "posterior"}
+SHIFT_PREDICTORS = {"ensemble": "MAP ensemble", "posterior": "posterior"}
 METRICS = {
     "classification": {"accuracy": "accuracy", "NLL (nats)": "nll", "ECE (15 bins)": "ece", "Brier score": "brier"},
     "regression": {"RMSE": "rmse", "LPPD (nats)": "lppd", "coverage error": "coverage_error"},
@@ -38,6 +39,16 @@ MODES_NOTE = (
     "match as they are. Permutation share: of the trace of the covariance of weights. Barrier: of the log density, "
     "maximum on the straight path between last draws, mean over pairs of chains, in nats. Mean network: -LPPD on test."
 )
+SHIFT_NOTE = (
+    "First test rows, as they are (none) and corrupted, each corruption of one strength "
+    "(asymjax/data/corruptions.py); posterior: draws thinned evenly."
+)
+OTHER_NOTE = (
+    "Inputs of another kind: standard normal noise, and for images patches of photographs. Uncertainty: mean {kind} of "
+    "the mixture. AUROC: chance that one of them has a higher one than a test input, 0.5 for what goes unnoticed; "
+    "epistemic: by the part of it on which networks disagree."
+)
+UNCERTAINTIES = {"classification": "entropy (nats)", "regression": "variance (standardised units)"}
 SAMPLING_NOTE = "Draws: chains x kept draws of each. Step size and gradients: means over chains and draws."
 COST_NOTE = "Gradients of the full data, all chains together; wall-clock seconds, resumed runs added up."
 
@@ -78,7 +89,7 @@ def _sampler(name: str, form: str) -> Cell:
 
 def _mode(path: str, form: str) -> Cell:
     def cell(run: Run) -> str:
-        value: Any = run.summary["modes"]
+        value: Any = run.summary.get("modes")
         for name in path.split("/"):
             value = None if value is None else value[name]
         return number(value, form)
@@ -88,7 +99,7 @@ def _mode(path: str, form: str) -> Cell:
 
 def _mean_network(kind: str) -> Cell:
     def cell(run: Run) -> str:
-        scores = (run.summary["test"]["mean_network"] or {}).get(kind)
+        scores = (run.summary["test"].get("mean_network") or {}).get(kind)
         return number(None if scores is None else -scores["lppd"], ".4f")
 
     return cell
@@ -167,13 +178,41 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         Table("Test metrics", TEST_NOTES[runs[0].summary["task"]], *_by_metric(names, runs)),
         Table("Convergence", CONVERGENCE_NOTE, *_by_run(names, runs, CONVERGENCE)),
         *([Table("Modes", MODES_NOTE, *_by_run(names, runs, MODES))] if any(map(_has_modes, runs)) else []),
+        *_shift_tables(names, runs),
         Table("Sampling", SAMPLING_NOTE, *_by_run(names, runs, SAMPLING)),
         Table("Cost", COST_NOTE, *_by_run(names, runs, COST)),
     ]
 
 
 def _has_modes(run: Run) -> bool:
-    return run.summary["modes"] is not None
+    return run.summary.get("modes") is not None
+
+
+def _shift_tables(names: Sequence[str], runs: Sequence[Run]) -> list[Table]:
+    """Compare posteriors and MAP ensembles under shift, where weights were kept; a row a shift and run."""
+    shifts = [run.summary.get("shift") or {} for run in runs]
+    task = runs[0].summary["task"]
+    uncertainty = {"uncertainty": "total", "AUROC": "auroc_total", "AUROC, epistemic": "auroc_epistemic"}
+    tables = [
+        Table("Under shift", SHIFT_NOTE, *_by_shift(names, shifts, "corrupted", METRICS[task])),
+        Table(
+            "Other data", OTHER_NOTE.format(kind=UNCERTAINTIES[task]), *_by_shift(names, shifts, "other", uncertainty)
+        ),
+    ]
+    return tables if any(shifts) else []
+
+
+def _by_shift(
+    names: Sequence[str], shifts: Sequence[Mapping[str, Any]], part: str, columns: Mapping[str, str]
+) -> tuple[list[str], list[list[str]]]:
+    found = [[(shift.get(kind) or {}).get(part, {}) for kind in SHIFT_PREDICTORS] for shift in shifts]
+    inputs = dict.fromkeys(name for of_run in found for scores in of_run for name in scores)
+    rows = [
+        [which, name, *(number(scores.get(which, {}).get(key), ".3f") for key in columns.values() for scores in of_run)]
+        for which in inputs
+        for name, of_run in zip(names, found, strict=True)
+    ]
+    return ["inputs", "run", *(f"{name}, {who}" for name in columns for who in SHIFT_PREDICTORS.values())], rows
 
 
 def _by_run(
@@ -206,7 +245,7 @@ def to_rich(table: Table) -> rich.table.Table:
     )
     for column, header in enumerate(table.columns):
         cells = [row[column] for row in table.rows]
-        if header in ("run", "metric", "kind"):
+        if header in ("run", "metric", "kind", "inputs"):
             rendered.add_column(header, min_width=max(map(len, " ".join(cells).split())))
         else:
             rendered.add_column(header, justify="right", width=max(map(len, [*header.split(), *cells])))

@@ -84,6 +84,15 @@ def make_modes(rng):
     }
 
 
+def make_shift(rng, task, has_map):
+    def scores():
+        corrupted = {name: {metric: rng.uniform() for metric in METRICS[task]} for name in ("none", "noise")}
+        names = ("total", "epistemic", "auroc_total", "auroc_epistemic")
+        return {"corrupted": corrupted, "other": {"noise": {name: rng.uniform() for name in names}}}
+
+    return {"posterior": scores(), "ensemble": scores() if has_map else None}
+
+
 def make_summary(rng, task, arch, diagnostics, has_map):
     sampler = {"grad_evals_per_draw": 45.25, "acceptance_rate": 0.875, "num_divergent": 7, "step_size": [0.01, 0.03]}
     return {
@@ -98,6 +107,7 @@ def make_summary(rng, task, arch, diagnostics, has_map):
         "function_space": summarise(diagnostics, "function_space"),
         "weight_space": summarise(diagnostics, "weight_space"),
         "modes": make_modes(rng) if diagnostics.get("weight_space/rhat") is not None else None,
+        "shift": make_shift(rng, task, has_map) if diagnostics.get("weight_space/rhat") is not None else None,
         "sampler": sampler | {"num_grad_evals": 12345, "num_warmup_grad_evals": 6789},
         "test": make_test_scores(rng, task, has_map),
         "seconds": {name: rng.uniform(0, 99) for name in ("compile", "train", "warmup", "sample")},

@@ -82,6 +82,29 @@ def test_modes_are_told_where_weights_were_kept(make_run):
     assert "Modes" not in markdown_rows([make_run(has_weights=False)])
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_shift_is_that_of_the_summaries(make_run, task):
+    paths = [make_run(task), make_run(task, "w_asym", has_map=False)]
+    tables, (first, second) = markdown_rows(paths), summaries(paths)
+    shifted, other = tables["Under shift"], tables["Other data"]
+    assert [(row["inputs"], row["run"]) for row in shifted[1:3]] == [("none", "w_asym"), ("noise", "standard")]
+    for metric, key in METRICS[task].items():
+        for column, kind in (("MAP ensemble", "ensemble"), ("posterior", "posterior")):
+            expected = first["shift"][kind]["corrupted"]["noise"][key]
+            assert value(shifted[2][f"{metric}, {column}"]) == pytest.approx(expected, abs=5.1e-4)
+    assert other[1]["AUROC, MAP ensemble"] == "-"
+    expected = second["shift"]["posterior"]["other"]["noise"]["auroc_epistemic"]
+    assert value(other[1]["AUROC, epistemic, posterior"]) == pytest.approx(expected, abs=5.1e-4)
+
+
+def test_runs_from_before_a_measurement_are_reported_without_it(make_run):
+    def edit(summary, diagnostics):
+        del summary["modes"], summary["shift"]
+
+    assert not {"Modes", "Under shift", "Other data"} & set(markdown_rows([make_run(edit=edit)]))
+    assert len(markdown_rows([make_run(), make_run(edit=edit)])["Modes"]) == 2
+
+
 def test_what_was_not_measured_is_a_dash(make_run):
     tables = markdown_rows([make_run(has_weights=False, has_map=False)])
     (row,) = tables["Convergence"]
