@@ -249,9 +249,11 @@ class MinibatchConfig(ChainsConfig):
     All walk in coordinates in units of the prior's standard deviation.
     """
 
-    sampler: Literal["sgld", "csgld", "sghmc", "sgnht", "psgld"] = "sgld"
+    sampler: Literal["sgld", "csgld", "sghmc", "sgnht", "psgld", "swag"] = "sgld"
     """sgld is stochastic gradient Langevin dynamics, csgld the same in cycles of large and small steps, sghmc has
-    momentum, sgnht a thermostat that takes up gradient noise, psgld divides steps by running gradient norms."""
+    momentum, sgnht a thermostat that takes up gradient noise, psgld divides steps by running gradient norms. swag
+    samples no posterior: it draws from a Gaussian fitted to SGD's steps in warmup; its draws are independent, so give
+    --thinning 1."""
     thinning: int = 100
     """Keep one draw in this many steps."""
     num_warmup: int = 20_000

@@ -140,21 +140,23 @@ def efficiency(summary: Mapping[str, float], seconds: float, num_grad_evals: flo
     ----------
     summary : from :func:`summarise`.
     seconds : wall time of all chains together, compilation excluded, above 0.
-    num_grad_evals : full-data gradients of all chains together, above 0; say whether warmup is among them.
+    num_grad_evals : full-data gradients of all chains together, 0 or more; say whether warmup is among them.
 
     Returns
     -------
     dict
-        ``<name>_per_second`` and ``<name>_per_grad_eval`` of each ``ess_*`` entry.
+        ``<name>_per_second`` and ``<name>_per_grad_eval`` of each ``ess_*`` entry, the last NaN where draws take
+        no gradients.
 
     Raises
     ------
     ValueError
-        If a cost is not positive.
+        If there are no seconds, or a cost is negative.
     """
-    if seconds <= 0 or num_grad_evals <= 0:
+    if seconds <= 0 or num_grad_evals < 0:
         raise ValueError(f"costs must be positive, got {seconds} seconds and {num_grad_evals} gradient evaluations")
     ess = {name: value for name, value in summary.items() if name.startswith("ess_")}
+    num_grad_evals = num_grad_evals or np.nan
     per_second = {f"{name}_per_second": value / seconds for name, value in ess.items()}
     return per_second | {f"{name}_per_grad_eval": value / num_grad_evals for name, value in ess.items()}
 

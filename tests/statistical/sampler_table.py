@@ -1,5 +1,6 @@
 """Every sampler with the settings under which it is tested. A new sampler is one line in ``CASES``."""
 
+import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ class Case(NamedTuple):
     Attributes
     ----------
     config : its settings.
-    bias : what its means may be off beyond chance, in standard deviations of the target; 0 for exact samplers.
+    bias : what its means may be off beyond chance, in standard deviations of the target; 0 for exact samplers, infinite
+        for approximations, which are tested by what they are and not against the target.
     """
 
     config: Any
@@ -42,8 +44,10 @@ CASES = {
     "sghmc": Case(MinibatchConfig(sampler="sghmc", step_size=0.02, **MINIBATCH), bias=0.1),
     "sgnht": Case(MinibatchConfig(sampler="sgnht", step_size=0.005, momentum=0.99, **MINIBATCH | QUIET), bias=0.1),
     "psgld": Case(MinibatchConfig(sampler="psgld", step_size=0.01, norm_decay=0.999, **MINIBATCH), bias=0.1),
+    "swag": Case(MinibatchConfig(sampler="swag", num_warmup=400), bias=math.inf),
 }
 
+KERNELS = tuple(name for name, case in CASES.items() if math.isfinite(case.bias))
 LONG = tuple(name for name, case in CASES.items() if isinstance(case.config, MinibatchConfig))
 EXACT = tuple(name for name, case in CASES.items() if case.bias == 0)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from linear_model import TEST, TRAIN, errors, linear_problem, solve
 from memory_run import MemoryRun
-from sampler_table import CASES, LONG, make_algorithm
+from sampler_table import CASES, KERNELS, LONG, make_algorithm
 
 from asymjax import parallel, rng, trees
 from asymjax.diagnostics.convergence import per_coordinate
@@ -136,7 +136,7 @@ def test_the_table_has_every_sampler():
     assert all(case.config.sampler == name for name, case in CASES.items())
 
 
-MOVED = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in CASES]
+MOVED = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in KERNELS]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -198,7 +198,7 @@ def small_sampler(name, target, position, keep_position=True):
     return algorithm.make(target, tuned, None, keep_position)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", KERNELS)
 def test_a_key_fixes_the_draws_and_every_gradient_is_counted(name):
     heard = []
     sampler = small_sampler(name, small_target(lambda share: heard.append(float(share))), small_position())

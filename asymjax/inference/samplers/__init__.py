@@ -14,6 +14,7 @@ from asymjax.inference.samplers.psgld import psgld
 from asymjax.inference.samplers.sghmc import sghmc
 from asymjax.inference.samplers.sgld import csgld, sgld
 from asymjax.inference.samplers.sgnht import sgnht
+from asymjax.inference.samplers.swag import swag
 
 SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
     "hmc": hmc_family,
@@ -28,6 +29,7 @@ SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
     "sghmc": sghmc,
     "sgnht": sgnht,
     "psgld": psgld,
+    "swag": swag,
 }
 
 __all__ = ["SAMPLERS"]

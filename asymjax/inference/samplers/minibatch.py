@@ -34,7 +34,7 @@ from asymjax.types import Array, Draw, Info, Key, Position, PyTree, Sampler
 NUM_CHUNKS = 10
 # From short runs of sgld, sghmc and psgld on digits with 64 rows a step: larger steps are more biased, and with smaller
 # ones chains do not forget their start in 20,000 steps.
-AUTO_STEP_SIZE = {"sgld": 0.1, "csgld": 0.3, "sghmc": 0.01, "sgnht": 0.01, "psgld": 0.001}
+AUTO_STEP_SIZE = {"sgld": 0.1, "csgld": 0.3, "sghmc": 0.01, "sgnht": 0.01, "psgld": 0.001, "swag": 0.1}
 
 
 class Dynamics(NamedTuple):
@@ -213,6 +213,18 @@ def burn_in(
     return begin, (Stage(advance, num_steps),) * (config.num_warmup // num_steps), finish
 
 
+def check_minibatch(config: MinibatchConfig) -> None:
+    """Look at the settings that all samplers on minibatches share.
+
+    Raises
+    ------
+    InputError
+        If the batch or the step size is not positive.
+    """
+    if config.batch_size < 1 or step_size_of(config) <= 0:
+        raise InputError(f"batch_size {config.batch_size} and step_size {config.step_size} must be positive")
+
+
 def minibatch_algorithm(config: MinibatchConfig, dynamics: Dynamics, schedule: Schedule = CONSTANT) -> Algorithm:
     """Return the algorithm of some dynamics.
 
@@ -221,8 +233,7 @@ def minibatch_algorithm(config: MinibatchConfig, dynamics: Dynamics, schedule: S
     InputError
         If the batch or the step size is not positive, or the momentum not in [0, 1).
     """
-    if config.batch_size < 1 or step_size_of(config) <= 0:
-        raise InputError(f"batch_size {config.batch_size} and step_size {config.step_size} must be positive")
+    check_minibatch(config)
     if not 0 <= config.momentum < 1:
         raise InputError(f"momentum is {config.momentum}; it must be at least 0 and less than 1")
 

@@ -1,0 +1,155 @@
+"""SWAG (Maddox et al. 2019, "A simple baseline for Bayesian uncertainty in deep learning"): a Gaussian fitted to SGD.
+
+An approximation, and no sampler of the posterior: warmup walks by minibatch gradients at a constant step size, without
+noise of its own, and fits mean, variances and a few deviations to where it goes; the draws are independent draws of
+that Gaussian. How wide it is depends on step size and batch size, not on the posterior alone. R-hat and ESS say how
+well the chains' Gaussians agree, and nothing of how near they are to the posterior. Several chains are what Wilson and
+Izmailov (2020) call MultiSWAG.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from blackjax.util import generate_gaussian_noise
+from jax import lax
+
+from asymjax import rng, trees
+from asymjax.config import MinibatchConfig
+from asymjax.errors import InputError
+from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
+from asymjax.inference.samplers.gradients import Gradient, add_scaled, unwhiten
+from asymjax.inference.samplers.minibatch import Dynamics, WarmupState, burn_in, check_minibatch
+from asymjax.types import Array, Draw, Info, Key, Position, PyTree, Sampler
+
+RANK = 20
+"""Deviations that are kept, those of the last snapshots."""
+NUM_SNAPSHOTS = 100
+"""Places that the Gaussian is fitted to, evenly spaced over the second half of warmup."""
+
+
+class Moments(NamedTuple):
+    """What a walk has beside z.
+
+    Attributes
+    ----------
+    num_steps, num_snapshots : int32 [], steps taken and snapshots seen.
+    mean : tree like z, of the snapshots.
+    squares : tree like z, sum of their squared distances from the mean.
+    latest : tree of [RANK, ...], the latest snapshots, in any order.
+    """
+
+    num_steps: Array
+    num_snapshots: Array
+    mean: PyTree
+    squares: PyTree
+    latest: PyTree
+
+
+class Tuned(NamedTuple):
+    """The Gaussian, in whitened coordinates.
+
+    Attributes
+    ----------
+    step_size : [] of the walk, in units of one row.
+    mean, scale : trees like z, means and standard deviations.
+    deviations : tree of [RANK, ...], distances of the latest snapshots from the mean.
+    """
+
+    step_size: Array
+    mean: PyTree
+    scale: PyTree
+    deviations: PyTree
+
+
+def descent(num_dropped: int, interval: int) -> Dynamics:
+    """Return ``z <- z + epsilon g``, which after ``num_dropped`` steps looks at every ``interval``-th z."""
+
+    def init(key: Key, z: PyTree, friction: Array | None) -> Moments:
+        zero, latest = jnp.zeros((), jnp.int32), jax.tree.map(lambda leaf: jnp.stack([leaf] * RANK), z)
+        return Moments(zero, zero, z, jax.tree.map(jnp.zeros_like, z), latest)
+
+    def step(
+        key: Key, z: PyTree, memory: Moments, gradient: Gradient, epsilon: Array, num_rows: int
+    ) -> tuple[PyTree, Moments]:
+        z = add_scaled(z, gradient(z, rng.named_key(key, "rows")), epsilon)
+        memory = memory._replace(num_steps=memory.num_steps + 1)
+        num_walked = memory.num_steps - num_dropped
+        return z, lax.cond((num_walked > 0) & (num_walked % interval == 0), add_snapshot, lambda m, z: m, memory, z)
+
+    return Dynamics(init, step)
+
+
+def add_snapshot(memory: Moments, z: PyTree) -> Moments:
+    """Add a place to the moments, by Welford's recursion."""
+    num_snapshots = memory.num_snapshots + 1
+    mean = jax.tree.map(lambda mean, z: mean + (z - mean) / num_snapshots.astype(z.dtype), memory.mean, z)
+    squares = jax.tree.map(lambda s, z, old, new: s + (z - old) * (z - new), memory.squares, z, memory.mean, mean)
+    latest = jax.tree.map(lambda kept, z: kept.at[memory.num_snapshots % RANK].set(z), memory.latest, z)
+    return Moments(memory.num_steps, num_snapshots, mean, squares, latest)
+
+
+def adopt_mean(
+    key: Key, state: WarmupState, first: Array, setting: Array, target: Target
+) -> tuple[WarmupState, dict[str, Array]]:
+    """Go to the mean of the snapshots: the last stage of warmup, which takes no gradient."""
+    position = unwhiten(state.sampler.memory.mean, target.prior_scale)
+    metrics = {
+        "step_size": state.tuned.step_size,
+        "num_grad_evals": jnp.zeros((), jnp.float32),
+        "logdensity": target.logdensity(position),
+    }
+    return state._replace(sampler=state.sampler._replace(position=position)), metrics
+
+
+def fitted(state: WarmupState) -> tuple[Position, Tuned]:
+    """Return the mean as a position, and the Gaussian."""
+    memory = state.sampler.memory
+    count = jnp.maximum(memory.num_snapshots, 1)
+    scale = jax.tree.map(lambda squares: jnp.sqrt(squares / count.astype(squares.dtype)), memory.squares)
+    deviations = jax.tree.map(lambda latest, mean: latest - mean[None], memory.latest, memory.mean)
+    return state.sampler.position, Tuned(state.tuned.step_size, memory.mean, scale, deviations)
+
+
+def make_swag(
+    target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
+) -> Sampler:
+    """Build the sampler of one chain, whose state is a position: ``mean + (scale xi + D eta / sqrt(K - 1)) / sqrt(2)``.
+
+    xi and eta are standard normal, D are the K deviations (Maddox et al. 2019, equation 1; theirs are from the mean up
+    to each snapshot, these from the last). Its covariance is the average of the diagonal one and the one of low rank.
+    """
+
+    def step(key: Key, state: Position) -> tuple[Position, Info]:
+        xi = generate_gaussian_noise(rng.named_key(key, "diagonal"), tuned.mean)
+        eta = jax.random.normal(rng.named_key(key, "deviations"), (RANK,), jnp.result_type(tuned.step_size))
+
+        def draw(mean: Array, scale: Array, xi: Array, deviations: Array) -> Array:
+            low_rank = jnp.tensordot(eta, deviations, 1) / jnp.sqrt(RANK - 1.0).astype(eta.dtype)
+            return mean + (scale * xi + low_rank) / jnp.sqrt(2.0).astype(eta.dtype)
+
+        z = jax.tree.map(draw, tuned.mean, tuned.scale, xi, tuned.deviations)
+        return unwhiten(z, target.prior_scale), make_info(0.0, is_divergent=~trees.all_finite(z))
+
+    def collect(state: Position, info: Info) -> Draw:
+        return make_draw(state, target.logdensity(state), info, outputs, keep_position)
+
+    return Sampler(lambda key, position: position, step, collect)
+
+
+def swag(config: MinibatchConfig) -> Algorithm:
+    """Return the algorithm of ``swag``.
+
+    Raises
+    ------
+    InputError
+        If the batch or the step size is not positive, or the second half of warmup is shorter than ``RANK`` steps.
+    """
+    check_minibatch(config)
+    num_walked = config.num_warmup // 2
+    if num_walked < RANK:
+        raise InputError(f"num_warmup is {config.num_warmup}; swag keeps {RANK} places of half of it, give {2 * RANK}")
+    interval = max(1, num_walked // NUM_SNAPSHOTS)
+    begin, stages, _ = burn_in(descent(config.num_warmup - num_walked, interval), config)
+    return Algorithm(make_swag, begin, (*stages, Stage(adopt_mean, 1)), fitted)
