@@ -70,6 +70,10 @@ def assert_summary(summary, task):
     assert all(summary["seconds"][kind] > 0 for kind in ("compile", "warmup", "sample"))
     members = [name for name in ("map", "ensemble", "posterior") if summary["test"][name] is not None]
     assert all(np.isfinite(summary["test"][name][score]) for name in members for score in SCORES[task])
+    shift = summary["shift"]
+    assert (shift["ensemble"] is not None) == ("ensemble" in members)
+    assert all(np.isfinite(shift["posterior"]["corrupted"]["noise"][score]) for score in SCORES[task])
+    assert 0 <= shift["posterior"]["other"]["noise"]["auroc_epistemic"] <= 1
     return members
 
 
