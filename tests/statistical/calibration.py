@@ -241,7 +241,9 @@ def typical(tuned):
 
 def check(name, size, break_it=None, widening=1.0):
     """Return the p-values of both tests of a sampler, and how many draws were ranked."""
-    algorithm, thinning = make_algorithm(name, num_warmup=size.num_warmup), 10 if name == "mala" else 1
+    # One step of mala is far from a draw, in warmup too.
+    thinning = 10 if name == "mala" else 1
+    algorithm = make_algorithm(name, num_warmup=thinning * size.num_warmup)
     if break_it is not None:
         algorithm = break_it(algorithm)
     truth, draws, tuned = jax.block_until_ready(calibrate(algorithm, thinning, size, widening))
