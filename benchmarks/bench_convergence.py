@@ -163,6 +163,7 @@ def measure_run(path: Path, case: Case) -> dict[str, Any]:
 @cache
 def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: PosteriorConfig) -> Any:
     """Return what chains should find on the test inputs."""
+    import numpy as np
     from exact import solve
 
     from asymjax import data
@@ -173,7 +174,7 @@ def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: 
     model = build_model(model_config, dataset.input_shape, dataset.num_outputs, posterior)
     frozen = draw_frozen(model, model_config.mask_seed)
     problem = make_problem(model, dataset.task, posterior, frozen, dataset.train)
-    return solve(problem, posterior.noise_scale, dataset.test.inputs)
+    return solve(problem, posterior.noise_scale, np.asarray(dataset.test.inputs))
 
 
 def beside_exact(path: Path, case: Case) -> dict[str, float]:

@@ -85,7 +85,7 @@ def _given_hidden(problem: Problem, noise_scale: float, inputs: Array, point: Ar
     output_scale, unravel_output = ravel_pytree(scale["output"])
     hidden_scale, unravel_hidden = ravel_pytree({name: layer for name, layer in scale.items() if name != "output"})
     hidden = unravel_hidden(hidden_scale * point)
-    rows = jnp.concatenate([problem.data.inputs, inputs])
+    rows = jnp.concatenate([np.asarray(problem.data.inputs), inputs])
 
     def predict(weights: Array) -> Array:
         position = hidden | {"output": unravel_output(output_scale * weights)}
@@ -100,6 +100,7 @@ def _given_hidden(problem: Problem, noise_scale: float, inputs: Array, point: Ar
     projected, spread = (
         jax.scipy.linalg.solve_triangular(factor, side, lower=True) for side in (train @ residual, test)
     )
-    log_evidence = -0.5 * (residual @ residual - projected @ projected) - jnp.sum(jnp.log(jnp.diag(factor)))
+    misfit = jnp.sum(jnp.square(residual)) - jnp.sum(jnp.square(projected))
+    log_evidence = -0.5 * misfit - jnp.sum(jnp.log(jnp.diag(factor)))
     log_evidence -= num_train * (math.log(noise_scale) + 0.5 * math.log(2 * math.pi))
     return log_evidence, offset[num_train:] + projected @ spread, jnp.sum(jnp.square(spread), axis=0)

@@ -21,7 +21,7 @@ from asymjax.report import style
 
 RESULTS = Path(__file__).parent / "results"
 COLORS = (*style.CHAINS, *style.CONTROL_COLORS.values(), style.GREY)
-LINES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MAX_COLUMNS, COLUMN = 6, 1.75
 
 
@@ -52,9 +52,8 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
         band, column = divmod(number, columns)
         pair = axes[2 * band : 2 * band + 2, column]
         for row in (row for row in rows if row["target"] == target):
-            look = {"color": COLORS[samplers.index(row["sampler"]) % len(COLORS)]}
-            look |= {"linestyle": LINES[archs.index(row["arch"]) % len(LINES)]}
-            _draw(pair, row["curve"], look)
+            color = COLORS[samplers.index(row["sampler"]) % len(COLORS)]
+            _draw(pair, row["curve"], color, LINES[archs.index(row["arch"]) % len(LINES)])
         _finish(pair, target, is_first=column == 0)
     marks = [Line2D([], [], color=COLORS[i % len(COLORS)], label=name) for i, name in enumerate(samplers)]
     marks += [
@@ -64,11 +63,11 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _draw(pair: np.ndarray, curve: dict[str, list[float]], look: dict[str, Any]) -> None:
+def _draw(pair: np.ndarray, curve: dict[str, list[float]], color: str, linestyle: Any) -> None:
     """Draw one row into the axes of R-hat and LPPD."""
-    gradients = curve["num_grad_evals"]
-    pair[0].plot(gradients, style.place_rhat(np.array(curve["rhat_max"], float)), **look, linewidth=0.9)
-    pair[1].plot(gradients, curve["lppd"], **look, linewidth=0.9)
+    values = style.place_rhat(np.array(curve["rhat_max"], float)), curve["lppd"]
+    for axes, of_axes in zip(pair, values, strict=True):
+        axes.plot(curve["num_grad_evals"], of_axes, color=color, linestyle=linestyle, linewidth=0.9)
 
 
 def _finish(pair: np.ndarray, target: str, is_first: bool) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from bench_convergence import SAMPLERS, Config, main, make_target
@@ -19,6 +20,7 @@ from asymjax import data, rng
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import make_problem
 from asymjax.models import build_model, draw_frozen
+from asymjax.types import Array, Key
 
 UCI = [f"uci/{name}{network}" for name in ("energy", "yacht", "airfoil", "concrete") for network in (":2x16", ":4x16")]
 EXACT = [name for name, family in SAMPLERS.items() if family in ("hmc", "nuts") or name == "adjusted_mclmc"]
@@ -31,7 +33,9 @@ MAX_STANDARD_ERRORS = 5
 @pytest.mark.parametrize("arch", ["standard", "w_asym", "sigma_asym"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("target", ["linear", "two_units", "toy", "digits", *UCI])
-def test_a_sampler_runs_predicts_and_finds_what_is_known(request, target, sampler, arch):
+def test_a_sampler_runs_predicts_and_finds_what_is_known(
+    request: pytest.FixtureRequest, target: str, sampler: str, arch: str
+) -> None:
     """No chain diverges; predictions beat a constant; exact samplers agree with the exact answer."""
     data_dir = request.config.getoption("--data-dir")
     if target.startswith("uci/") and data_dir is None:
@@ -45,18 +49,19 @@ def test_a_sampler_runs_predicts_and_finds_what_is_known(request, target, sample
         assert max(row["mean_error"], row["variance_error"]) < MAX_STANDARD_ERRORS
 
 
-def test_the_grid_agrees_with_draws_from_the_prior():
+def test_the_grid_agrees_with_draws_from_the_prior() -> None:
     """Evidence and mean by importance sampling, without any of the algebra."""
     config, model_config, posterior = make_target("two_units", "standard", None)
     toy = data.load(config.dataset)
+    inputs = jnp.asarray(np.asarray(toy.test.inputs))
     model = build_model(model_config, toy.input_shape, 1, posterior)
     problem = make_problem(model, toy.task, posterior, draw_frozen(model, 0), toy.train)
-    answer = solve(problem, posterior.noise_scale, toy.test.inputs, spacing=0.3)
+    answer = solve(problem, posterior.noise_scale, np.asarray(inputs), spacing=0.3)
 
-    def draw(key):
+    def draw(key: Key) -> tuple[Array, Array]:
         position = draw_prior(key, problem.prior_mean, problem.prior_scale, problem.shape)
         logs = problem.posterior.loglikelihood(position, problem.frozen, problem.data)
-        return logs.sum(), problem.predict(position, problem.frozen, toy.test.inputs)[:, 0]
+        return logs.sum(), problem.predict(position, problem.frozen, inputs)[:, 0]
 
     logs, outputs = map(np.asarray, jax.jit(jax.vmap(draw))(rng.member_keys(jax.random.key(0), 1_000_000)))
     weights = np.exp(logs - logsumexp(logs))
@@ -70,10 +75,10 @@ def test_the_grid_agrees_with_draws_from_the_prior():
     assert np.all(np.abs(weights @ squares - answer.variance) < 4 * errors)
 
 
-def test_rows_are_saved_kept_by_a_second_call_and_drawn(tmp_path):
+def test_rows_are_saved_kept_by_a_second_call_and_drawn(tmp_path: Path) -> None:
     """A second call runs nothing anew, and the figure is drawn from the file."""
 
-    def run(script, *words):
+    def run(script: str, *words: str | Path) -> list[str]:
         command = [sys.executable, Path(__file__).with_name(script), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()
 
