@@ -20,7 +20,7 @@ from asymjax.errors import InputError
 from asymjax.report import style
 
 RESULTS = Path(__file__).parent / "results"
-COLORS = (*style.CHAINS, *style.CONTROL_COLORS.values(), style.GREY)
+COLORS = (*style.CHAINS, *style.CONTROL_COLORS.values(), "#999933")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MAX_COLUMNS, COLUMN = 6, 1.75
 
@@ -45,9 +45,11 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
     columns = min(MAX_COLUMNS, len(targets))
     bands = -(-len(targets) // columns)
     figure = style.new_figure(max(style.COLUMN_WIDTH, 0.5 + COLUMN * columns), 0.8 + 3 * bands)
-    axes = figure.subplots(2 * bands, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_visible(False)
+    axes = figure.subplots(2 * bands, columns, squeeze=False, sharex=True)
+    gradients = np.log10([end for row in rows for end in np.array(row["curve"]["num_grad_evals"])[[0, -1]]])
+    axes[0, 0].set(xscale="log", xlim=10.0 ** np.array([np.floor(gradients.min()), np.ceil(gradients.max())]))
+    for unused in axes[-2:, len(targets) - columns * (bands - 1) :].flat:
+        unused.set_visible(False)
     for number, target in enumerate(targets):
         band, column = divmod(number, columns)
         pair = axes[2 * band : 2 * band + 2, column]
@@ -55,12 +57,15 @@ def plot(rows: list[dict[str, Any]]) -> Figure:
             color = COLORS[samplers.index(row["sampler"]) % len(COLORS)]
             _draw(pair, row["curve"], color, LINES[archs.index(row["arch"]) % len(LINES)])
         _finish(pair, target, is_first=column == 0)
+    figure.legend(handles=_marks(samplers, archs), loc="outside lower center", ncols=max(2, 2 * columns))
+    return figure
+
+
+def _marks(samplers: list[str], archs: list[str]) -> list[Line2D]:
     marks = [Line2D([], [], color=COLORS[i % len(COLORS)], label=name) for i, name in enumerate(samplers)]
-    marks += [
+    return marks + [
         Line2D([], [], color=style.GREY, linestyle=LINES[i % len(LINES)], label=name) for i, name in enumerate(archs)
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=max(2, 2 * columns))
-    return figure
 
 
 def _draw(pair: np.ndarray, curve: dict[str, list[float]], color: str, linestyle: Any) -> None:
@@ -71,28 +76,29 @@ def _draw(pair: np.ndarray, curve: dict[str, list[float]], color: str, linestyle
 
 
 def _finish(pair: np.ndarray, target: str, is_first: bool) -> None:
+    """Label the axes of a target."""
     rhat, lppd = pair
     rhat.set_title(target)
     style.rhat_axis(rhat, "y")
-    for axes in pair:
-        axes.set_visible(True)
-        axes.set_xscale("log")
     rhat.tick_params(labelbottom=False)
+    lppd.tick_params(labelbottom=True)
     lppd.set_xlabel("gradients")
-    lppd.sharex(rhat)
     _zoom(lppd)
     if is_first:
         rhat.set_ylabel("R-hat, maximum")
-        lppd.set_ylabel("LPPD")
+        lppd.set_ylabel("test LPPD")
     else:
         rhat.set_yticklabels([])
 
 
 def _zoom(axes: Axes) -> None:
-    """End the axis of LPPD where most curves are: what is far below its best values is cut off."""
+    """Cut the axis of LPPD off where curves are far below: four times as far from the best as half of all points."""
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
-    best, typical = np.max(values), np.quantile(values, 0.1)
-    axes.set_ylim(best - 1.3 * max(best - typical, 0.01), best + 0.1 * max(best - typical, 0.01))
+    values = values[np.isfinite(values)]
+    low, middle, high = np.quantile(values, (0, 0.5, 1))
+    low = max(low, high - 4 * (high - middle))
+    margin = 0.05 * (high - low) + 1e-3
+    axes.set_ylim(low - margin, high + margin)
 
 
 def main(config: Config) -> None:
