@@ -1,37 +1,63 @@
 """Gradients and seconds that samplers take to converge in function space, on one target after the other.
 
-    python benchmarks/bench_convergence.py --targets diabetes --samplers hmc nuts
+    python benchmarks/bench_convergence.py --targets toy diabetes --samplers hmc nuts
+    python benchmarks/bench_convergence.py --targets uci/energy uci/energy:4x16 --data-dir DATA/uci --resume
+    python benchmarks/plot_convergence.py
 
 Every case is a whole run: MAP networks, warmup, draws. After each tenth of the draws R-hat (maximum) and bulk ESS
 (minimum over all outputs on the probe inputs) are computed from the draws so far; converged is the first of these
 points with R-hat below 1.05 (or 1.01) and ESS above 400. Gradients are those of all chains over all data, warmup
 included; seconds are those of warmup and sampling, compilation and the training of the MAP networks apart. What does
-not converge within its draws, or diverges, is kept and counted as a failure.
+not converge within its draws, or diverges, is kept and counted as a failure. Where the posterior is known without
+sampling (linear, two_units; see exact.py), a row holds the log evidence, and by how many standard errors means and
+variances of the outputs on the test inputs miss theirs, at the worst input.
 """
 
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import tyro
 
+from asymjax.config import (
+    ChainsConfig,
+    DataConfig,
+    HMCConfig,
+    MCLMCConfig,
+    MinibatchConfig,
+    ModelConfig,
+    NUTSConfig,
+    PosteriorConfig,
+    RunConfig,
+    SeedConfig,
+)
+from asymjax.errors import DivergedError, InputError
+
 MIN_ESS = 400
 THRESHOLDS = (1.05, 1.01)
+FAMILIES: dict[str, Any] = {"hmc": HMCConfig, "nuts": NUTSConfig, "mclmc": MCLMCConfig, "sgld": MinibatchConfig}
+SAMPLERS = {name: family for family, chains in FAMILIES.items() for name in get_args(get_type_hints(chains)["sampler"])}
+# One step of mala is far from a draw; one of adjusted_mclmc is a trajectory, and the defaults are those of mclmc.
+CHANGED = {"mala": {"thinning": 20}, "adjusted_mclmc": {"thinning": 1, "num_warmup": 100}}
 
 
 @dataclass(frozen=True)
 class Config:
     """What is timed."""
 
-    targets: tuple[str, ...] = ("linear", "diabetes", "digits")
-    """Targets: linear (known noise), diabetes (2x16 tanh), digits (the default network), or a dataset in --data-dir
-    (uci/energy, uci/yacht, uci/airfoil, uci/concrete; 2x16 tanh)."""
+    targets: tuple[str, ...] = ("linear", "two_units", "toy", "diabetes", "digits")
+    """Targets: linear (on diabetes, known noise), two_units (1-2-1 tanh on toy1d, known noise 1), toy (1-8-1 tanh on
+    toy1d, known noise 0.1), digits (the default network), or a regression dataset: 2x16 tanh for diabetes, and for
+    uci/energy, uci/yacht, uci/airfoil, uci/concrete in --data-dir; another network as in uci/energy:4x16."""
     archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym")
     """Methods."""
     samplers: tuple[str, ...] = ("hmc", "nuts", "mclmc")
-    """Samplers, out of those of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py and bnn_sgld.py, as they are by default."""
+    """Samplers, out of those of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py and bnn_sgld.py, as they are by default; but
+    mala keeps one draw in 20, and adjusted_mclmc takes 100 trajectories of warmup and keeps all."""
     num_seeds: int = 1
     """Runs of each case, each with seeds of its own."""
     num_draws: int = 400
@@ -39,81 +65,143 @@ class Config:
     data_dir: Path | None = None
     """Folder of data files."""
     save: bool = True
-    """Write results/convergence.json."""
+    """Write results/convergence.json, after every case."""
+    resume: bool = False
+    """Keep the rows that are in results/convergence.json, and run the cases that have none of this commit, device and
+    settings."""
 
 
-def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[Any, Any, Any]:
-    """Return the configurations of data, model and posterior of a target."""
-    from asymjax.config import DataConfig, ModelConfig, PosteriorConfig
+class Case(NamedTuple):
+    """One run, in the arguments of :func:`asymjax.experiments.run_posterior`."""
 
+    family: str
+    data: DataConfig
+    model: ModelConfig
+    posterior: PosteriorConfig
+    chains: ChainsConfig
+    seeds: SeedConfig
+
+
+def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -> Case:
+    """Return the configuration of a case.
+
+    Raises
+    ------
+    InputError
+        If the sampler is unknown, or the network of the target is not layers x units.
+    """
+    if sampler not in SAMPLERS:
+        raise InputError(f"unknown sampler {sampler!r}, choose from {', '.join(SAMPLERS)}")
+    family = SAMPLERS[sampler]
+    chains = FAMILIES[family](sampler=sampler, num_draws=config.num_draws, keep="outputs", **CHANGED.get(sampler, {}))
+    return Case(family, *make_target(target, arch, config.data_dir), chains, SeedConfig(seed, seed))
+
+
+def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig, ModelConfig, PosteriorConfig]:
+    """Return the configurations of data, model and posterior of a target.
+
+    Raises
+    ------
+    InputError
+        If the network is not layers x units.
+    """
     if name == "digits":
         return DataConfig("digits"), ModelConfig(arch), PosteriorConfig()
     if name == "linear":
         model = ModelConfig(arch, widths=(), norm="none", activation="identity")
         return DataConfig("diabetes"), model, PosteriorConfig(noise="fixed", noise_scale=0.7)
-    model = ModelConfig(arch, widths=(16, 16), norm="none", activation="tanh")
-    return DataConfig(name, data_dir), model, PosteriorConfig()
+    if name in ("toy", "two_units"):
+        num_units, noise_scale = (8, 0.1) if name == "toy" else (2, 1.0)
+        # The one input of each unit stays free.
+        model = ModelConfig(arch, widths=(num_units,), norm="none", activation="tanh", num_fixed=(0, 0.5))
+        return DataConfig("toy1d"), model, PosteriorConfig("isotropic", noise="fixed", noise_scale=noise_scale)
+    dataset, _, network = name.partition(":")
+    layers, cross, units = (network or "2x16").partition("x")
+    if not (cross and layers.isdecimal() and units.isdecimal()):
+        raise InputError(f"{name}: the network is {network!r}, expected layers x units, as in {dataset}:4x16")
+    model = ModelConfig(arch, widths=(int(units),) * int(layers), norm="none", activation="tanh")
+    return DataConfig(dataset, data_dir), model, PosteriorConfig()
 
 
-def make_chains(sampler: str, num_draws: int) -> tuple[str, Any]:
-    """Return the family of a sampler and its configuration.
-
-    Raises
-    ------
-    InputError
-        If the sampler is unknown.
-    """
-    from typing import get_args, get_type_hints
-
-    from asymjax import config
-    from asymjax.errors import InputError
-
-    families = {"hmc": config.HMCConfig, "nuts": config.NUTSConfig, "mclmc": config.MCLMCConfig}
-    families["sgld"] = config.MinibatchConfig
-    for family, chains in families.items():
-        if sampler in get_args(get_type_hints(chains)["sampler"]):
-            return family, chains(sampler=sampler, num_draws=num_draws, keep="outputs")
-    known = [name for chains in families.values() for name in get_args(get_type_hints(chains)["sampler"])]
-    raise InputError(f"unknown sampler {sampler!r}, choose from {', '.join(known)}")
-
-
-def run_case(config: Config, target: str, arch: str, sampler: str, seed: int) -> dict[str, Any]:
-    """Run one case and return its row, or what stopped it."""
-    from asymjax import data, results
-    from asymjax.config import RunConfig, SeedConfig
-    from asymjax.diagnostics.evaluate import convergence_curve
-    from asymjax.errors import DivergedError
+def run_case(case: Case) -> dict[str, Any]:
+    """Run one case and return its numbers, or what stopped it."""
     from asymjax.experiments import run_posterior
 
-    row = {"target": target, "arch": arch, "sampler": sampler, "seed": seed}
-    data_config, model, posterior = make_target(target, arch, config.data_dir)
-    family, chains = make_chains(sampler, config.num_draws)
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    has_scale_head = dataset.task == "regression" and posterior.noise == "heteroscedastic"
     with tempfile.TemporaryDirectory() as folder:
-        where = RunConfig(out=Path(folder), progress=False)
         try:
-            path = run_posterior(family, data_config, model, posterior, chains, SeedConfig(seed, seed), where)
+            path = run_posterior(*case, RunConfig(out=Path(folder), progress=False))
         except DivergedError as error:
-            return row | {"failure": str(error)}
-        summary = results.read_json(path / "summary.json")
-        curve = convergence_curve(path, dataset, has_scale_head)
+            return {"failure": str(error)}
+        return measure_run(path, case)
+
+
+def measure_run(path: Path, case: Case) -> dict[str, Any]:
+    """Return the numbers of a finished run."""
+    from asymjax import data, results
+    from asymjax.diagnostics.evaluate import convergence_curve
+
+    summary = results.read_json(path / "summary.json")
+    dataset = data.load(case.data.dataset, case.data.data_dir, case.data.data_seed)
+    has_scale_head = dataset.task == "regression" and case.posterior.noise == "heteroscedastic"
+    curve = convergence_curve(path, dataset, has_scale_head)
     seconds, function = summary["seconds"], summary["function_space"]
-    return (
-        row
-        | when_converged(curve, seconds["warmup"], seconds["sample"])
-        | {
-            "curve": curve,
-            "seconds": seconds,
-            "ess_bulk_min": function["ess_bulk_min"],
-            "rhat_max": function["rhat_max"],
-        }
-        | {
-            "ess_per_gradient": function["ess_bulk_min_per_grad_eval"],
-            "ess_per_second": seconds["ess_bulk_min_per_second"],
-        }
-        | {"num_divergent": summary["sampler"]["num_divergent"], "lppd": summary["test"]["posterior"]["lppd"]}
-    )
+    return {
+        **when_converged(curve, seconds["warmup"], seconds["sample"]),
+        "ess_bulk_min": function["ess_bulk_min"],
+        "rhat_max": function["rhat_max"],
+        "ess_per_gradient": function["ess_bulk_min_per_grad_eval"],
+        "ess_per_second": seconds["ess_bulk_min_per_second"],
+        "compile_seconds": seconds["compile"],
+        "lppd": summary["test"]["posterior"]["lppd"],
+        "num_divergent": float(summary["sampler"]["num_divergent"]),
+        **beside_exact(path, case),
+        "seconds": seconds,
+        "curve": curve,
+    }
+
+
+@cache
+def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: PosteriorConfig) -> Any:
+    """Return what chains should find on the test inputs."""
+    import numpy as np
+    from exact import solve
+
+    from asymjax import data
+    from asymjax.inference.problem import make_problem
+    from asymjax.models import build_model, draw_frozen
+
+    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    model = build_model(model_config, dataset.input_shape, dataset.num_outputs, posterior)
+    frozen = draw_frozen(model, model_config.mask_seed)
+    problem = make_problem(model, dataset.task, posterior, frozen, dataset.train)
+    return solve(problem, posterior.noise_scale, np.asarray(dataset.test.inputs))
+
+
+def beside_exact(path: Path, case: Case) -> dict[str, float]:
+    """Return the evidence, and by how many standard errors mean and variance of the outputs miss, at their worst.
+
+    Nothing where the noise is not known or the network is too large for a grid.
+    """
+    import numpy as np
+
+    from asymjax import results
+    from asymjax.diagnostics.convergence import per_coordinate
+
+    if case.posterior.noise != "fixed" or case.model.widths not in ((), (2,)):
+        return {}
+    answer = exact_answer(case.data, case.model, case.posterior)
+    chunks = [chunk["outputs"] for chunk in results.read_chunks(path, "outputs")]
+    outputs = np.concatenate(chunks, axis=1)[:, :, : len(answer.mean), 0].astype(np.float64)
+
+    def worst(series: np.ndarray, expected: np.ndarray) -> float:
+        standard_error = series.std((0, 1)) / np.sqrt(per_coordinate(series)["ess_bulk"])
+        return float(np.max(np.abs(series.mean((0, 1)) - expected) / standard_error))
+
+    return {
+        "log_evidence": answer.log_evidence,
+        "mean_error": worst(outputs, answer.mean),
+        "variance_error": worst(np.square(outputs - answer.mean), answer.variance),
+    }
 
 
 def when_converged(curve: dict[str, Any], warmup_seconds: float, sample_seconds: float) -> dict[str, float | None]:
@@ -133,23 +221,37 @@ def main(config: Config) -> list[dict[str, Any]]:
     from asymjax import cli
 
     cli.start_jax()
-    from measure import ceilings, save
+    from measure import RESULTS, ceilings, save
 
-    machine, rows = ceilings(), []
-    for target in config.targets:
-        for arch in config.archs:
-            for sampler in config.samplers:
-                for seed in range(config.num_seeds):
-                    begun = time.perf_counter()
-                    rows.append(run_case(config, target, arch, sampler, seed))
-                    print(describe(rows[-1], time.perf_counter() - begun), flush=True)
-                    if config.save:
-                        path = save("convergence", rows, machine)
+    from asymjax.results import read_json
+
+    path, machine = RESULTS / "convergence.json", ceilings() if config.save else {}
+    rows: list[dict[str, Any]] = read_json(path)["rows"] if config.resume and path.exists() else []
+    names = list(product(config.targets, config.archs, config.samplers, range(config.num_seeds)))
+    cases = {identity: make_case(config, *identity) for identity in names}
+    for identity, case in cases.items():
+        row = dict(zip(("target", "arch", "sampler", "seed"), identity, strict=True)) | origin(case)
+        if any(row.items() <= other.items() for other in rows):
+            continue
+        begun = time.perf_counter()
+        rows.append(row | run_case(case))
+        print(describe(rows[-1], time.perf_counter() - begun), flush=True)
+        if config.save:
+            save("convergence", rows, machine)
     num_failed = sum(row.get(f"gradients_to_{THRESHOLDS[0]}") is None for row in rows)
     print(f"{num_failed} of {len(rows)} cases did not converge to {THRESHOLDS[0]}")
     if config.save:
         print(path)
     return rows
+
+
+def origin(case: Case) -> dict[str, Any]:
+    """Return the settings of a case, the commit and the device, as JSON gives them back."""
+    from asymjax.rundir import provenance, to_json
+
+    settings = to_json(case._asdict())
+    del settings["data"]["data_dir"]
+    return {"settings": settings, "origin": {name: provenance()[name] for name in ("commit", "device")}}
 
 
 def describe(row: dict[str, Any], seconds: float) -> str:
@@ -167,9 +269,18 @@ def describe(row: dict[str, Any], seconds: float) -> str:
     return name + (
         f"{'; '.join(map(cost, THRESHOLDS))}; in the end R-hat {row['rhat_max']:.3f}, ESS {row['ess_bulk_min']:.0f}, "
         f"{1000 * row['ess_per_gradient']:.2f} per 1,000 gradients, {row['ess_per_second']:.1f} per second; "
-        f"compile {row['seconds']['compile']:.0f} s, {seconds:.0f} s in all"
+        f"compile {row['compile_seconds']:.0f} s, {seconds:.0f} s in all"
+        + (
+            "; exact: mean off {mean_error:.1f}, variance {variance_error:.1f} standard errors, log evidence "
+            "{log_evidence:.2f}".format(**row)
+            if "log_evidence" in row
+            else ""
+        )
     )
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    try:
+        main(tyro.cli(Config, description=__doc__))
+    except InputError as problem:
+        raise SystemExit(f"error: {problem}") from None

@@ -21,6 +21,7 @@ DATASETS: dict[str, Callable[[str, str | Path | None, int], Dataset]] = {
     "breast_cancer": embedded.load,
     "wine": embedded.load,
     "mnist5k": embedded.load,
+    "toy1d": embedded.load,
     "digits_graph": graphs.load,
     "mnist": idx.load,
     "cifar10": cifar.load,

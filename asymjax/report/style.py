@@ -1,7 +1,7 @@
 """One look for all figures: sizes, type, colours, and the axes and marks that recur."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -75,13 +75,14 @@ def place_rhat(rhat: ArrayLike) -> np.ndarray:
     return np.clip(rhat, *RHAT_RANGE) - 1
 
 
-def rhat_axis(axes: Axes) -> None:
-    """Make the x axis logarithmic in R-hat - 1, labelled with R-hat, and mark the thresholds."""
-    axes.set_xscale("log")
-    axes.set_xticks([tick - 1 for tick in RHAT_TICKS], list(RHAT_TICKS.values()))
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(0.9 * (RHAT_RANGE[0] - 1), 1.1 * (RHAT_RANGE[1] - 1))
-    mark(axes, *(threshold - 1 for threshold in RHAT_THRESHOLDS))
+def rhat_axis(axes: Axes, which: Literal["x", "y"] = "x") -> None:
+    """Make an axis logarithmic in R-hat - 1, labelled with R-hat, and mark the thresholds."""
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
+    limits = (0.9 * (RHAT_RANGE[0] - 1), 1.1 * (RHAT_RANGE[1] - 1))
+    axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
+    axis.set_ticks([tick - 1 for tick in RHAT_TICKS], list(RHAT_TICKS.values()))
+    axis.set_ticks([], minor=True)
+    mark(axes, *(threshold - 1 for threshold in RHAT_THRESHOLDS), which=which)
 
 
 def ess_axis(axes: Axes) -> None:
@@ -93,10 +94,10 @@ def ess_axis(axes: Axes) -> None:
     axes.text(ESS_THRESHOLD, 1, f" {ESS_THRESHOLD}", color=GREY, size=6, va="top", transform=axes.get_xaxis_transform())
 
 
-def mark(axes: Axes, *places: float) -> None:
-    """Draw thin vertical lines at thresholds."""
+def mark(axes: Axes, *places: float, which: Literal["x", "y"] = "x") -> None:
+    """Draw thin lines across an axis at thresholds."""
     for place in places:
-        axes.axvline(place, color=GREY, linewidth=0.7, linestyle=DASHES, zorder=0)
+        {"x": axes.axvline, "y": axes.axhline}[which](place, color=GREY, linewidth=0.7, linestyle=DASHES, zorder=0)
 
 
 def kind_colors(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

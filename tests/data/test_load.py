@@ -20,6 +20,7 @@ SHAPES = {
     "breast_cancer": ((30,), 2, 569),
     "wine": ((13,), 3, 178),
     "mnist5k": ((28, 28, 1), 10, 5000),
+    "toy1d": ((1,), 1, 86),
 }
 
 
@@ -71,6 +72,18 @@ def test_target_moments_give_back_raw_targets():
     raw = dataset.train.targets * dataset.target_scale + dataset.target_mean
     np.testing.assert_allclose(raw, np.round(raw), atol=1e-4)
     assert 24.9 < raw.min() < raw.max() < 346.1
+
+
+def test_the_toy_is_a_noisy_sine_and_the_seed_only_splits_it():
+    toys = [load("toy1d", data_seed=seed) for seed in (0, 1)]
+    assert [len(toy.train.inputs) for toy in toys] == [60, 60]
+    raw = []
+    for toy in toys:
+        inputs, targets = (np.concatenate(part)[:, 0] for part in zip(toy.train, toy.validation, toy.test, strict=True))
+        raw.append(targets * toy.target_scale + toy.target_mean)
+        residual = raw[-1] - np.polyval(np.polyfit(inputs, raw[-1], 9), inputs)
+        assert 0.08 < residual.std() < 0.12
+    np.testing.assert_allclose(*map(np.sort, raw), atol=1e-5)
 
 
 def test_data_seed_decides_the_split():

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from calibration import FALSE_ALARM_RATE, NUM_BINS, Size, calibrate, geweke_z, rank_p_values, too_flat, typical
+from calibration_checks import FALSE_ALARM_RATE, NUM_BINS, Size, calibrate, geweke_z, rank_p_values, too_flat, typical
 from sampler_table import make_algorithm
 from scipy.stats import norm
 
