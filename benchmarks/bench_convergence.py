@@ -55,39 +55,17 @@ def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[Any, Any, 
     return DataConfig(name, data_dir), model, PosteriorConfig()
 
 
-def make_chains(sampler: str, num_draws: int) -> tuple[str, Any]:
-    """Return the family of a sampler and its configuration.
-
-    Raises
-    ------
-    InputError
-        If the sampler is unknown.
-    """
-    from typing import get_args, get_type_hints
-
-    from asymjax import config
-    from asymjax.errors import InputError
-
-    families = {"hmc": config.HMCConfig, "nuts": config.NUTSConfig, "mclmc": config.MCLMCConfig}
-    families["sgld"] = config.MinibatchConfig
-    for family, chains in families.items():
-        if sampler in get_args(get_type_hints(chains)["sampler"]):
-            return family, chains(sampler=sampler, num_draws=num_draws, keep="outputs")
-    known = [name for chains in families.values() for name in get_args(get_type_hints(chains)["sampler"])]
-    raise InputError(f"unknown sampler {sampler!r}, choose from {', '.join(known)}")
-
-
 def run_case(config: Config, target: str, arch: str, sampler: str, seed: int) -> dict[str, Any]:
     """Run one case and return its row, or what stopped it."""
     from asymjax import data, results
-    from asymjax.config import RunConfig, SeedConfig
+    from asymjax.config import RunConfig, SeedConfig, chains_of
     from asymjax.diagnostics.evaluate import convergence_curve
     from asymjax.errors import DivergedError
     from asymjax.experiments import run_posterior
 
     row = {"target": target, "arch": arch, "sampler": sampler, "seed": seed}
     data_config, model, posterior = make_target(target, arch, config.data_dir)
-    family, chains = make_chains(sampler, config.num_draws)
+    family, chains = chains_of(sampler, num_draws=config.num_draws, keep="outputs")
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
     has_scale_head = dataset.task == "regression" and posterior.noise == "heteroscedastic"
     with tempfile.TemporaryDirectory() as folder:
