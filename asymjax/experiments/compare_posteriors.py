@@ -1,12 +1,12 @@
 """What removing symmetries does to sampling: posteriors of several methods, repeated, at one prior scale and budget."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from asymjax import data
 from asymjax.config import (
+    ChainsConfig,
     DataConfig,
     HMCConfig,
     ModelConfig,
@@ -56,16 +56,7 @@ def run_study(
     StopRequestedError
         If SIGTERM came.
     """
-    if config.num_repeats < 2:
-        raise InputError(f"num_repeats is {config.num_repeats}; an interval takes 2 at least")
-    family, chains = _chains(config)
-    reference = HMCConfig(
-        num_chains=config.num_chains,
-        num_draws=config.reference_draws or 2 * config.num_draws,
-        map_steps=config.map_steps,
-    )
-    for lengths in (chains, reference):
-        check_lengths(lengths)
+    family, chains, reference = _chains(config)
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
     refuse_graph(dataset, data_config.dataset)
     arms, priors = make_arms(config, model_config, posterior_config, dataset)
@@ -75,7 +66,7 @@ def run_study(
     run = open_run(EXPERIMENT, name, {"data": identity, "model": model_config, **settings}, run_config)
     run.identify(dataset=dataset.checksum)
 
-    def sample(folder: str, arm: str, number: int, family: str, chains: Any, first_seed: int = 0) -> Path:
+    def sample(folder: str, arm: str, number: int, family: str, chains: ChainsConfig, first_seed: int) -> Path:
         path = run.path / folder / arm / str(number)
         if not (path / "DONE").exists():
             print(f"{folder}/{arm}/{number}: ", end="", flush=True)
@@ -84,13 +75,12 @@ def run_study(
             run_posterior(family, data_config, arms[arm].model, arms[arm].posterior, chains, own, where)
         return path
 
-    posteriors = {
-        arm: [sample("posteriors", arm, number, family, chains) for number in range(config.num_repeats)] for arm in arms
-    }
-    references = {}
-    if config.sampler != "hmc":
-        again = partial(sample, family="hmc", chains=reference, first_seed=config.num_repeats)
-        references = {arm: [again("references", arm, number) for number in range(NUM_REFERENCES)] for arm in arms}
+    def sample_all(folder: str, count: int, *how: Any) -> dict[str, list[Path]]:
+        return {arm: [sample(folder, arm, number, *how) for number in range(count)] for arm in arms}
+
+    posteriors = sample_all("posteriors", config.num_repeats, family, chains, 0)
+    num_references = 0 if config.sampler == "hmc" else NUM_REFERENCES
+    references = sample_all("references", num_references, "hmc", reference, config.num_repeats)
     summary, arrays = compare(dataset, arms, posteriors, references)
     for arm, prior in priors.items():
         summary["arms"][arm]["prior"] = prior
@@ -100,8 +90,21 @@ def run_study(
     return run.path
 
 
-def _chains(config: StudyConfig) -> tuple[str, Any]:
+def _chains(config: StudyConfig) -> tuple[str, ChainsConfig, HMCConfig]:
+    """Return the family and the settings of the sampler, and the settings of the references.
+
+    Raises
+    ------
+    InputError
+        If the sampler is unknown, or repeats, steps or draws are too few.
+    """
+    if config.num_repeats < 2:
+        raise InputError(f"num_repeats is {config.num_repeats}; an interval takes 2 at least")
+    lengths = {"num_chains": config.num_chains, "map_steps": config.map_steps}
     optional = {name: getattr(config, name) for name in ("num_warmup", "thinning")}
     given = {name: value for name, value in optional.items() if value is not None}
-    required = {name: getattr(config, name) for name in ("num_chains", "num_draws", "map_steps")}
-    return chains_of(config.sampler, **required, **given)
+    family, chains = chains_of(config.sampler, num_draws=config.num_draws, **lengths, **given)
+    reference = HMCConfig(num_draws=config.reference_draws or 2 * config.num_draws, **lengths)
+    check_lengths(chains)
+    check_lengths(reference)
+    return family, chains, reference

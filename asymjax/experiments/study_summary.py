@@ -34,6 +34,7 @@ METRICS: dict[str, tuple[str, float]] = {
     "occupancy_entropy": ("modes/chambers/occupancy_entropy", 1),
     "barrier": ("modes/barrier/maximum/mean", 1),
     "num_divergent": ("sampler/num_divergent", 1),
+    "lppd": ("test/posterior/lppd", 1),
     "nll": ("test/posterior/lppd", -1),
     "ensemble_nll": ("test/ensemble/lppd", -1),
     "map_nll": ("test/map/lppd", -1),
@@ -60,11 +61,13 @@ class Sampled(NamedTuple):
     metrics : see ``METRICS``, and what :func:`read_sampled` adds; NaN where a run has none.
     curve : see :func:`~asymjax.diagnostics.evaluate.convergence_curve`.
     shifts : see :func:`~asymjax.diagnostics.flat.bias_shifts`, the ESS per 1,000 gradients.
+    seconds : of compiling, training, warmup and sampling.
     """
 
     metrics: dict[str, float]
     curve: dict[str, np.ndarray]
     shifts: dict[str, dict[str, float]]
+    seconds: float
 
 
 # One run ---------------------------------------------------------------------------------------------------------
@@ -82,7 +85,8 @@ def read_sampled(path: Path, dataset: Dataset, arm: Arm) -> Sampled:
         entropy = results.read_arrays(path / "predictions.npz", "posterior/entropy_total")["posterior/entropy_total"]
         test, noise = np.split(entropy, [len(dataset.test.targets)])
         metrics |= {"test_entropy": float(test.mean()), "noise_entropy": float(noise.mean())}
-    return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), shifts)
+    seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "warmup", "sample"))
+    return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), shifts, seconds)
 
 
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -140,6 +144,7 @@ def compare(
         described = {field: first[field] for field in ("arch", "num_trainable", "num_fixed")}
         entries[name] = {**described, "varied": arms[name].varied, "baseline": baseline, "shifts": _over_shifts(runs)}
         entries[name]["metrics"] = _over_arm(runs, paired, budget)
+        entries[name]["seconds"] = sum(run.seconds for run in runs)
         for number, run in enumerate(runs):
             arrays |= {f"{name}/{number}/{field}": values for field, values in run.curve.items()}
     if dataset.task == "classification":
@@ -147,7 +152,8 @@ def compare(
         arrays |= distances
         for name, entry in entries.items():
             entry |= found[name]
-    return {"num_rows": first["num_rows"], "budget": budget, "arms": entries}, arrays
+    seconds = sum(entry["seconds"] for entry in entries.values())
+    return {"num_rows": first["num_rows"], "budget": budget, "arms": entries, "seconds": seconds}, arrays
 
 
 def at_budget(curve: Mapping[str, np.ndarray], budget: float) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """One look for all figures: sizes, type, colours, and the axes and marks that recur."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -75,13 +75,14 @@ def place_rhat(rhat: ArrayLike) -> np.ndarray:
     return np.clip(rhat, *RHAT_RANGE) - 1
 
 
-def rhat_axis(axes: Axes) -> None:
-    """Make the x axis logarithmic in R-hat - 1, labelled with R-hat, and mark the thresholds."""
-    axes.set_xscale("log")
-    axes.set_xticks([tick - 1 for tick in RHAT_TICKS], list(RHAT_TICKS.values()))
-    axes.set_xticks([], minor=True)
-    axes.set_xlim(0.9 * (RHAT_RANGE[0] - 1), 1.1 * (RHAT_RANGE[1] - 1))
-    mark(axes, *(threshold - 1 for threshold in RHAT_THRESHOLDS))
+def rhat_axis(axes: Axes, side: Literal["x", "y"] = "x") -> None:
+    """Make an axis logarithmic in R-hat - 1, labelled with R-hat, and mark the thresholds."""
+    axes.set(**{f"{side}scale": "log"})
+    set_ticks = axes.set_xticks if side == "x" else axes.set_yticks
+    set_ticks([tick - 1 for tick in RHAT_TICKS], list(RHAT_TICKS.values()))
+    set_ticks([], minor=True)
+    axes.set(**{f"{side}lim": (0.9 * (RHAT_RANGE[0] - 1), 1.1 * (RHAT_RANGE[1] - 1))})
+    mark(axes, *(threshold - 1 for threshold in RHAT_THRESHOLDS), side=side)
 
 
 def ess_axis(axes: Axes) -> None:
@@ -93,10 +94,11 @@ def ess_axis(axes: Axes) -> None:
     axes.text(ESS_THRESHOLD, 1, f" {ESS_THRESHOLD}", color=GREY, size=6, va="top", transform=axes.get_xaxis_transform())
 
 
-def mark(axes: Axes, *places: float) -> None:
-    """Draw thin vertical lines at thresholds."""
+def mark(axes: Axes, *places: float, side: Literal["x", "y"] = "x") -> None:
+    """Draw thin lines at thresholds, vertical ones on the x axis."""
+    draw = axes.axvline if side == "x" else axes.axhline
     for place in places:
-        axes.axvline(place, color=GREY, linewidth=0.7, linestyle=DASHES, zorder=0)
+        draw(place, color=GREY, linewidth=0.7, linestyle=DASHES, zorder=0)
 
 
 def kind_colors(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
