@@ -17,7 +17,7 @@ from asymjax.inference.problem import make_problem
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Array, Dataset, Key
 
-NUM_PRIOR_DRAWS, MAX_ROWS = 200, 1000
+NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100
 DIGITS = 4
 """Of a matched scale; no other machine's last bits then make another configuration."""
 

@@ -38,7 +38,7 @@ DIFFERENCE_NOTE = (
 )
 PRIOR_NOTE = (
     "Scale of the output kernel's prior (--output-prior-scale), chosen so that outputs have the standard deviation of "
-    "the standard network's under the prior: over 200 draws, at training inputs (variances averaged)."
+    "the standard network's under the prior: over 1,000 draws, at 100 training inputs (variances averaged)."
 )
 PREDICTION_NOTE = (
     "Test inputs, means over pairs of different repeats: agreement, the share given the same class, and total "

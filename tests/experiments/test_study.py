@@ -10,7 +10,7 @@ from asymjax.experiments.arms import baseline_of, make_arms
 from asymjax.experiments.study_summary import at_budget, between, excess, over_repeats, summary_metrics
 from asymjax.inference.samplers import SAMPLERS
 
-MODEL = ModelConfig(widths=(4,))
+MODEL = ModelConfig(widths=(6,))
 
 
 def test_every_sampler_has_a_family():
