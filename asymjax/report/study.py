@@ -126,7 +126,7 @@ def plot_scores(run: StudyRun) -> Figure:
     """Draw test scores: above of each arm, below the paired differences to the baseline with 95 % intervals."""
     scores = SCORES[run.summary["task"]]
     height = 1.0 + 0.55 * len(run.kinds)
-    figure = style.new_figure(style.PAGE_WIDTH, height, f"{run.title}: ● repeats, | mean, bars: 95 % intervals")
+    figure = style.new_figure(style.PAGE_WIDTH, height, f"{run.title}: dots are repeats, bars 95 % intervals")
     panels = figure.subplots(len(scores), 2, sharey=True, squeeze=False)
     colors = style.kind_colors(run.kinds)
     for (metric, label), (left, right) in zip(scores.items(), panels, strict=True):
@@ -138,6 +138,8 @@ def plot_scores(run: StudyRun) -> Figure:
         left.set_xlabel(label)
         right.set_xlabel(f"{label}: difference to standard")
         style.mark(right, 0)
+        for axes in (left, right):
+            axes.locator_params(axis="x", nbins=5)
     _name_rows(panels[0, 0], run)
     return figure
 
@@ -149,7 +151,10 @@ def _draw_interval(axes: Axes, found: Mapping[str, float], row: float, color: st
 
 @style.styled
 def plot_budget(run: StudyRun) -> Figure:
-    """Draw R-hat in function space and LPPD against gradients: medians over repeats, their range shaded."""
+    """Draw R-hat in function space and LPPD against gradients: medians over repeats, their range shaded.
+
+    Dashed: the gradients at which runs are compared.
+    """
     figure = style.new_figure(style.PAGE_WIDTH, 3.0, run.title, run.size)
     rhat, lppd = figure.subplots(1, 2)
     for name, color in style.kind_colors(run.kinds).items():
@@ -157,16 +162,15 @@ def plot_budget(run: StudyRun) -> Figure:
             field: np.stack([run.arrays[f"{name}/{repeat}/{field}"] for repeat in range(run.summary["num_repeats"])])
             for field in CURVE
         }
-        gradients = np.median(curves["num_grad_evals"], axis=0)
+        gradients = np.median(curves["num_grad_evals"], axis=0) / 1000
         _draw_range(rhat, gradients, style.place_rhat(curves["rhat_max"]), color, name)
         _draw_range(lppd, gradients, curves["lppd"], color, name)
     style.rhat_axis(rhat, "y")
     rhat.set_title("R-hat max, function space")
     lppd.set_title("test LPPD (nats)")
     for axes in (rhat, lppd):
-        axes.set_xscale("log")
-        axes.set_xlabel("gradients of all chains, warmup included")
-        style.mark(axes, run.summary["budget"])
+        axes.set_xlabel("gradients in thousands, all chains, warmup included")
+        style.mark(axes, run.summary["budget"] / 1000)
     figure.legend(*rhat.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(run.kinds), 5))
     return figure
 
