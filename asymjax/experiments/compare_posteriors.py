@@ -100,11 +100,14 @@ def _chains(config: StudyConfig) -> tuple[str, ChainsConfig, HMCConfig]:
     """
     if config.num_repeats < 2:
         raise InputError(f"num_repeats is {config.num_repeats}; an interval takes 2 at least")
-    lengths = {"num_chains": config.num_chains, "map_steps": config.map_steps}
-    optional = {name: getattr(config, name) for name in ("num_warmup", "thinning")}
+    optional = {"num_warmup": config.num_warmup, "thinning": config.thinning}
     given = {name: value for name, value in optional.items() if value is not None}
-    family, chains = chains_of(config.sampler, num_draws=config.num_draws, **lengths, **given)
-    reference = HMCConfig(num_draws=config.reference_draws or 2 * config.num_draws, **lengths)
+    num_chains, map_steps = config.num_chains, config.map_steps
+    family, chains = chains_of(
+        config.sampler, num_chains=num_chains, num_draws=config.num_draws, map_steps=map_steps, **given
+    )
+    num_draws = 2 * config.num_draws if config.reference_draws is None else config.reference_draws
+    reference = HMCConfig(num_chains=num_chains, num_draws=num_draws, map_steps=map_steps)
     check_lengths(chains)
     check_lengths(reference)
     return family, chains, reference
