@@ -46,7 +46,7 @@ PREDICTION_NOTE = (
     "agreement. Excess: TV to standard less the mean of both within, with a 95 % interval (jackknife over repeats); "
     "around zero where predictions are the same up to Monte Carlo error."
 )
-REFERENCE_NOTE = "Each run against two HMC runs of the same arm; ceiling: these against each other."
+REFERENCE_NOTE = "Each run against two HMC runs of the same arm, and these against each other (ceiling)."
 SHIFT_NOTE = (
     "Mean bias of layers before a layer norm, which no output depends on: its variance over that under the prior, 1 "
     "along a flat direction, and its bulk ESS per 1,000 gradients beside the median over all weights."
@@ -163,7 +163,7 @@ def _difference(found: Mapping[str, Any] | None, form: str) -> str:
 
 def _predictions(run: StudyRun) -> list[Table]:
     measured = {name: arm for name, arm in run.kinds.items() if arm.get("predictions")}
-    columns = ["kind", "agreement within", "to standard", "TV within", "to standard ", "excess"]
+    columns = ["kind", "agreement within", "agreement to standard", "TV within", "TV to standard", "excess of TV"]
     rows = [
         [
             name,
@@ -178,7 +178,7 @@ def _predictions(run: StudyRun) -> list[Table]:
     ]
     tables = [Table("Predictions", PREDICTION_NOTE, columns, rows)]
     if held := {name: arm["reference"] for name, arm in measured.items() if arm["reference"]}:
-        columns = ["kind", "agreement", "ceiling", "total variation", "ceiling "]
+        columns = ["kind", "agreement", "agreement, ceiling", "TV", "TV, ceiling"]
         rows = [
             [name, *_against(found["agreement"]), *_against(found["total_variation"])] for name, found in held.items()
         ]
@@ -216,5 +216,14 @@ def _priors(run: StudyRun) -> Table:
         ]
         for name, arm in run.kinds.items()
     ]
-    columns = ["kind", "trainable", "fixed", "scale before", "after", "outputs before", "after ", "wanted"]
+    columns = [
+        "kind",
+        "trainable",
+        "fixed",
+        "scale, before",
+        "scale, after",
+        "outputs, before",
+        "outputs, after",
+        "outputs, wanted",
+    ]
     return Table("Priors", PRIOR_NOTE, columns, rows)
