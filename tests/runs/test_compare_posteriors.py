@@ -12,7 +12,7 @@ from asymjax.report import write_report
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "compare_posteriors.py", Path(__file__).parent / "kill.py"
 ARMS = ("standard", "w_asym")
-TINY = "--num-draws 8 --num-warmup 5 --map-steps 50 --num-chains 2 --no-progress"
+TINY = "--num-warmup 5 --map-steps 50 --num-chains 2 --no-progress"
 WORDS = ["--preset", "smoke", *TINY.split()]
 
 
