@@ -7,7 +7,9 @@ Scripts compose these groups; every field of a group becomes a flag (``--arch``,
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args, get_type_hints
+
+from asymjax.errors import choose
 
 OUTPUT_KERNEL = "output/kernel"
 
@@ -288,6 +290,33 @@ class MinibatchConfig(ChainsConfig):
     the start, noisier far from it."""
 
 
+FAMILIES: dict[str, type[ChainsConfig]] = {
+    "hmc": HMCConfig,
+    "nuts": NUTSConfig,
+    "mclmc": MCLMCConfig,
+    "sgld": MinibatchConfig,
+}
+"""Groups of samplers, by the last word of the script that runs them: ``"hmc"`` for ``runs/bnn_hmc.py``."""
+
+
+FAMILY_OF: dict[str, str] = {
+    name: family for family, chains in FAMILIES.items() for name in get_args(get_type_hints(chains)["sampler"])
+}
+"""The family of every sampler, by the name of the sampler."""
+
+
+def chains_of(sampler: str, **settings: Any) -> tuple[str, Any]:
+    """Return the family of a sampler, and its configuration with some fields set.
+
+    Raises
+    ------
+    InputError
+        If the sampler is unknown.
+    """
+    family = choose(FAMILY_OF, sampler, "sampler")
+    return family, FAMILIES[family](sampler=sampler, **settings)
+
+
 Varied = Literal[
     "none",
     "fixed_scale",
@@ -318,6 +347,37 @@ class KindsConfig:
     methods stay as they are; width is the units of every hidden layer, or a resnet's width multiplier."""
     values: tuple[float, ...] = ()
     """The values of the setting that varies."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Which posteriors are compared, and how each is sampled."""
+
+    archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
+    """Methods to compare, an arm each, out of: standard, w_asym, pruned, sigma_asym, w_sigma_asym, syre,
+    fixed_bias."""
+    vary: Literal["none", "fixed_scale", "num_fixed", "gate_scale", "temperature"] = "none"
+    """A setting that takes each of --values in turn, an arm each, for the methods that it matters to; temperature
+    matters to all."""
+    values: tuple[float, ...] = ()
+    """The values of the setting that varies."""
+    num_repeats: int = 3
+    """Independent runs of each arm, on the same data and with the same mask; run r has init_seed + r and seed + r."""
+    sampler: str = "hmc"
+    """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, at its defaults but for what follows."""
+    num_chains: int = 4
+    """Chains of each run, each from its own optimum."""
+    num_draws: int = 200
+    """Kept draws a chain."""
+    num_warmup: int | None = None
+    """Steps a chain that adapt and are dropped. Default: the sampler's."""
+    thinning: int | None = None
+    """Keep one draw in this many. Default: the sampler's."""
+    map_steps: int = 2000
+    """Full-batch optimizer steps to the optimum that a chain starts from."""
+    reference_draws: int | None = None
+    """Kept draws a chain of both HMC runs of each arm that other samplers than hmc are held against. Default: twice
+    num_draws."""
 
 
 @dataclass(frozen=True)

@@ -19,28 +19,15 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple
 
 import tyro
 
-from asymjax.config import (
-    ChainsConfig,
-    DataConfig,
-    HMCConfig,
-    MCLMCConfig,
-    MinibatchConfig,
-    ModelConfig,
-    NUTSConfig,
-    PosteriorConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig, chains_of
 from asymjax.errors import DivergedError, InputError
 
 MIN_ESS = 400
 THRESHOLDS = (1.05, 1.01)
-FAMILIES: dict[str, Any] = {"hmc": HMCConfig, "nuts": NUTSConfig, "mclmc": MCLMCConfig, "sgld": MinibatchConfig}
-SAMPLERS = {name: family for family, chains in FAMILIES.items() for name in get_args(get_type_hints(chains)["sampler"])}
 # One step of mala is far from a draw; one of adjusted_mclmc is a trajectory, and the defaults are those of mclmc.
 CHANGED = {"mala": {"thinning": 20}, "adjusted_mclmc": {"thinning": 1, "num_warmup": 100}}
 
@@ -90,10 +77,7 @@ def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -
     InputError
         If the sampler is unknown, or the network of the target is not layers x units.
     """
-    if sampler not in SAMPLERS:
-        raise InputError(f"unknown sampler {sampler!r}, choose from {', '.join(SAMPLERS)}")
-    family = SAMPLERS[sampler]
-    chains = FAMILIES[family](sampler=sampler, num_draws=config.num_draws, keep="outputs", **CHANGED.get(sampler, {}))
+    family, chains = chains_of(sampler, num_draws=config.num_draws, keep="outputs", **CHANGED.get(sampler, {}))
     return Case(family, *make_target(target, arch, config.data_dir), chains, SeedConfig(seed, seed))
 
 

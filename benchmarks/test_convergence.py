@@ -13,18 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bench_convergence import SAMPLERS, Config, main, make_target
+from bench_convergence import Config, main, make_target
 from exact import solve
 from scipy.special import logsumexp
 
 from asymjax import data, rng
+from asymjax.config import FAMILY_OF
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import make_problem
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Array, Key
 
 UCI = [f"uci/{name}{network}" for name in ("energy", "yacht", "airfoil", "concrete") for network in (":2x16", ":4x16")]
-EXACT = [name for name, family in SAMPLERS.items() if family in ("hmc", "nuts") or name == "adjusted_mclmc"]
+EXACT = [name for name, family in FAMILY_OF.items() if family in ("hmc", "nuts") or name == "adjusted_mclmc"]
 # Of predicting the mean and spread of standardised targets, or all classes alike.
 TRIVIAL_LPPD = {"digits": -math.log(10)}
 TRIVIAL_LPPD_OF_REGRESSION = -0.5 * math.log(2 * math.pi * math.e)
@@ -32,7 +33,7 @@ MAX_STANDARD_ERRORS = 5
 
 
 @pytest.mark.parametrize("arch", ["standard", "w_asym", "sigma_asym"])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", FAMILY_OF)
 @pytest.mark.parametrize("target", ["linear", "two_units", "toy", "digits", *UCI])
 def test_a_sampler_runs_predicts_and_finds_what_is_known(
     request: pytest.FixtureRequest, target: str, sampler: str, arch: str

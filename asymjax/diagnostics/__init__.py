@@ -21,6 +21,7 @@ from asymjax.diagnostics.convergence import (
     summarise,
     summarise_coordinates,
 )
+from asymjax.diagnostics.flat import bias_shifts
 from asymjax.diagnostics.modes import (
     PosteriorMeans,
     chambers,
@@ -31,6 +32,7 @@ from asymjax.diagnostics.modes import (
 from asymjax.diagnostics.predictive import (
     ClassificationSums,
     RegressionSums,
+    agreement,
     brier_score,
     classification_by_member,
     classification_metrics,
@@ -42,6 +44,7 @@ from asymjax.diagnostics.predictive import (
     regression_metrics,
     regression_sums,
     regression_uncertainty,
+    total_variation,
 )
 
 __all__ = [
@@ -49,8 +52,10 @@ __all__ = [
     "ClassificationSums",
     "PosteriorMeans",
     "RegressionSums",
+    "agreement",
     "align_draws",
     "aligned_logdensity_barriers",
+    "bias_shifts",
     "brier_score",
     "chambers",
     "classification_by_member",
@@ -77,4 +82,5 @@ __all__ = [
     "summarise_modes",
     "thin",
     "to_inference_data",
+    "total_variation",
 ]

@@ -190,6 +190,19 @@ def expected_calibration_error(probability: np.ndarray, targets: np.ndarray, num
     return float(np.abs(np.bincount(bins, weights=is_correct - confidence)).sum() / len(confidence))
 
 
+def agreement(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the share of inputs to which two predictive distributions [input, class] give the same class.
+
+    Of a sampler's predictions and those of HMC it is the agreement of Izmailov et al. (2021), section 7.
+    """
+    return float(np.mean(first.argmax(axis=-1) == second.argmax(axis=-1)))
+
+
+def total_variation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the total variation between two predictive distributions [input, class], mean over inputs, in [0, 1]."""
+    return float(np.mean(0.5 * np.abs(first - second).sum(axis=-1)))
+
+
 def classification_by_member(logits: ArrayLike, targets: ArrayLike, num_bins: int = 15) -> dict[str, np.ndarray]:
     """Score every member by itself: the metrics of :func:`classification_metrics`, each [member].
 

@@ -65,8 +65,7 @@ def open_experiment(
     if posterior is None:
         model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
     else:
-        if isinstance(dataset.train.inputs, Graph):
-            raise InputError(f"{data_config.dataset} is a graph, which has no noise inputs to evaluate a posterior on")
+        refuse_graph(dataset, data_config.dataset)
         posterior = posterior.for_task(dataset.task)
         num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
         model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
@@ -78,6 +77,18 @@ def open_experiment(
     run = open_run(experiment, name, {"data": identity, "model": model_config, **settings}, run_config)
     run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
     return Opening(dataset, model, frozen, posterior, placement, run)
+
+
+def refuse_graph(dataset: Dataset, name: str) -> None:
+    """Refuse graphs as the data of posteriors.
+
+    Raises
+    ------
+    InputError
+        If the inputs are a graph.
+    """
+    if isinstance(dataset.train.inputs, Graph):
+        raise InputError(f"{name} is a graph, which has no noise inputs to evaluate a posterior on")
 
 
 def describe(

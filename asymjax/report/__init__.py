@@ -15,8 +15,10 @@ from asymjax.report.figures import (
     CONNECTIVITY_FIGURES,
     FIGURES,
     INTERPOLATION_FIGURES,
+    STUDY_FIGURES,
     connectivity_figures,
     save_figure,
+    study_figures,
 )
 from asymjax.report.interpolation import InterpolationRun, plot_paths, plot_statistics, read_interpolation
 from asymjax.report.interpolation_table import interpolation_tables
@@ -28,6 +30,8 @@ from asymjax.report.predictive import (
     plot_reliability,
 )
 from asymjax.report.read import Run, Trace, read_run, read_runs
+from asymjax.report.study import StudyRun, read_study
+from asymjax.report.study_table import study_tables
 from asymjax.report.symmetry import plot_planes, plot_swap_costs
 from asymjax.report.table import Table, comparison_tables, to_markdown, to_rich
 from asymjax.report.write import print_tables, write_report
@@ -36,9 +40,11 @@ __all__ = [
     "CONNECTIVITY_FIGURES",
     "FIGURES",
     "INTERPOLATION_FIGURES",
+    "STUDY_FIGURES",
     "ConnectivityRun",
     "InterpolationRun",
     "Run",
+    "StudyRun",
     "Table",
     "Trace",
     "comparison_tables",
@@ -64,7 +70,10 @@ __all__ = [
     "read_interpolation",
     "read_run",
     "read_runs",
+    "read_study",
     "save_figure",
+    "study_figures",
+    "study_tables",
     "to_markdown",
     "to_rich",
     "write_report",

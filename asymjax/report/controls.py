@@ -1,7 +1,7 @@
 """What becomes of barriers as one setting varies: dose and response, and how much of the variance masks explain."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +15,14 @@ VARIANCE_NOTE = (
     "Midpoint barriers of the test loss, mask seeds crossed with pairs of seeds: shares of the variance by the method "
     "of moments (two-way layout, one barrier a cell), negative ones set to zero. Pairs share networks."
 )
+
+
+class HasKinds(Protocol):
+    """A run that compares kinds."""
+
+    @property
+    def kinds(self) -> Mapping[str, Any]:
+        """Entry of each kind in the summary, with ``arch`` and ``varied``."""
 
 
 class Dose(NamedTuple):
@@ -32,12 +40,12 @@ class Dose(NamedTuple):
     names: list[str]
 
 
-def varied_setting(run: ConnectivityRun) -> str:
+def varied_setting(run: HasKinds) -> str:
     """Return the name of the setting that varies, or nothing."""
     return next((kind["varied"][0] for kind in run.kinds.values() if kind.get("varied")), "")
 
 
-def doses(run: ConnectivityRun) -> list[Dose]:
+def doses(run: HasKinds) -> list[Dose]:
     """Return the kinds that vary, method by method."""
     found: dict[str, Dose] = {}
     for name, kind in run.kinds.items():

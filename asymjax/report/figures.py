@@ -1,7 +1,8 @@
 """Which figures a run has, and how they are saved."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -18,6 +19,14 @@ from asymjax.report.predictive import (
     plot_reliability,
 )
 from asymjax.report.read import Run
+from asymjax.report.study import (
+    StudyRun,
+    plot_budget,
+    plot_distances,
+    plot_doses,
+    plot_rhat,
+    plot_scores,
+)
 from asymjax.report.symmetry import planes, plot_planes, plot_swap_costs, strengths
 
 FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
@@ -53,17 +62,37 @@ INTERPOLATION_FIGURES: dict[str, Callable[[InterpolationRun], Figure]] = {
 }
 """Figures of monotonic linear interpolation, by name of file."""
 
-NEEDS: dict[str, Callable[[ConnectivityRun], object]] = {
+STUDY_FIGURES: dict[str, Callable[[StudyRun], Figure]] = {
+    "rhat": plot_rhat,
+    "scores": plot_scores,
+    "budget": plot_budget,
+    "distances": plot_distances,
+    "varied": plot_doses,
+}
+"""Figures of a study of posteriors, by name of file."""
+
+NEEDS: dict[str, Callable[[Any], object]] = {
     "planes": planes,
     "swap_costs": strengths,
     "varied": varied_setting,
+    "distances": lambda run: "total_variation" in run.arrays,
 }
 """What a run may lack, by the figure that shows it."""
 
 
+def figures_of(figures: Mapping[str, Callable[[Any], Figure]], run: Any) -> dict[str, Callable[[Any], Figure]]:
+    """Return the figures of what a run has measured."""
+    return {name: plot for name, plot in figures.items() if name not in NEEDS or NEEDS[name](run)}
+
+
 def connectivity_figures(run: ConnectivityRun) -> dict[str, Callable[[ConnectivityRun], Figure]]:
     """Return the figures of what a run has measured."""
-    return {name: plot for name, plot in CONNECTIVITY_FIGURES.items() if name not in NEEDS or NEEDS[name](run)}
+    return figures_of(CONNECTIVITY_FIGURES, run)
+
+
+def study_figures(run: StudyRun) -> dict[str, Callable[[StudyRun], Figure]]:
+    """Return the figures of what a study has measured."""
+    return figures_of(STUDY_FIGURES, run)
 
 
 @style.styled

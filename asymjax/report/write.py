@@ -13,10 +13,12 @@ from asymjax.errors import InputError
 from asymjax.report.comparison import plot_comparison
 from asymjax.report.connectivity import ConnectivityRun, read_connectivity
 from asymjax.report.connectivity_table import connectivity_tables
-from asymjax.report.figures import FIGURES, INTERPOLATION_FIGURES, connectivity_figures, save_figure
+from asymjax.report.figures import FIGURES, INTERPOLATION_FIGURES, connectivity_figures, save_figure, study_figures
 from asymjax.report.interpolation import InterpolationRun, read_interpolation
 from asymjax.report.interpolation_table import interpolation_tables
 from asymjax.report.read import Run, labels, read_each, read_record, read_run
+from asymjax.report.study import StudyRun, read_study
+from asymjax.report.study_table import study_tables
 from asymjax.report.table import Table, comparison_tables, provenance, to_markdown, to_rich
 
 
@@ -161,6 +163,14 @@ def interpolation_sections(runs: Sequence[InterpolationRun], out: Path) -> list[
     ]
 
 
+def study_sections(runs: Sequence[StudyRun], out: Path) -> list[Section]:
+    """Report studies one by one: each compares arms."""
+    return [
+        Section(run.title.capitalize(), study_tables(run), _plots(run, study_figures(run)), [run.title], [run])
+        for run in runs
+    ]
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "bnn_hmc": Experiment(read_run, posterior_sections),
     "bnn_nuts": Experiment(read_run, posterior_sections),
@@ -168,5 +178,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "bnn_sgld": Experiment(read_run, posterior_sections),
     "lmc": Experiment(read_connectivity, connectivity_sections),
     "mli": Experiment(read_interpolation, interpolation_sections),
+    "compare_posteriors": Experiment(read_study, study_sections),
 }
 """Reports by the name of the experiment in config.json."""

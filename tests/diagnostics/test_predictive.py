@@ -234,3 +234,12 @@ def test_targets_that_are_not_classes_are_refused(targets):
 def test_regression_targets_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"targets \(3,\) must be \[input, target\]"):
         diagnostics.regression_sums(np.zeros((3, 1)), 1.0, np.zeros(3))
+
+
+def test_agreement_and_total_variation_by_hand():
+    first = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1]])
+    second = np.array([[0.2, 0.6, 0.2], [0.2, 0.7, 0.1]])
+    assert diagnostics.agreement(first, second) == 0.5
+    assert diagnostics.total_variation(first, second) == pytest.approx((0.3 + 0.1) / 2)
+    assert diagnostics.total_variation(first, first) == 0
+    assert diagnostics.total_variation(np.eye(2), np.eye(2)[::-1]) == 1

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from asymjax.config import ModelConfig, OptimizerConfig
+from asymjax.report.study_table import GROUPS
 
 NUM_TEST, NUM_NOISE, NUM_OUTPUTS = 30, 10, 3
 SHAPES = {"position/dense_0/bias": (3,), "position/dense_0/kernel": (2, 3)}
@@ -307,6 +308,82 @@ def write_interpolation(parent, archs=("standard", "w_asym"), num_networks=5, da
     np.savez(path / "curves.npz", **arrays)
     finish_run(path, "mli", archs, config, summary)
     return path
+
+
+# Studies of posteriors
+
+
+def make_repeats(rng, num_repeats, low, high, is_compared):
+    values = rng.uniform(low, high, num_repeats)
+    return {
+        "repeats": values.tolist(),
+        **make_statistics(rng),
+        "mean": values.mean(),
+        "low": values.min() - 0.1,
+        "high": values.max() + 0.1,
+        "difference": make_statistics(rng) if is_compared else None,
+    }
+
+
+def make_arm(rng, name, arch, varied, num_repeats):
+    is_compared = arch != "standard"
+    metrics = {
+        metric: make_repeats(rng, num_repeats, 1, 1.2, is_compared)
+        for _, columns in GROUPS.values()
+        for metric, _ in columns.values()
+        if metric not in ("rmse", "coverage_error")
+    }
+    metrics |= {"weight_rhat_max": make_repeats(rng, num_repeats, 1.1, 4, is_compared)}
+    shift = {part: make_repeats(rng, num_repeats, 0.5, 1.5, False) for part in ("variance_ratio", "ess_per_1000")}
+    distances = {"within": 0.25, "baseline": 0.5 if is_compared else None}
+    return {
+        **{"arch": arch, "varied": varied, "baseline": "standard", "num_trainable": 1234, "num_fixed": 56},
+        **{"metrics": metrics, "shifts": {"dense_0/bias": shift}, "reference": None},
+        "prior": dict.fromkeys(("before", "after", "std_before", "std_after", "std_wanted"), 1.5),
+        "predictions": {
+            **{"agreement": distances, "total_variation": distances},
+            "excess": make_statistics(rng) if is_compared else None,
+        },
+    }
+
+
+def make_study_arrays(rng, names, num_repeats):
+    arrays = {}
+    for name in names:
+        for repeat in range(num_repeats):
+            gradients = np.linspace(1, 10, 10) * rng.uniform(15e3, 20e3)
+            rhats = 1 + rng.uniform(0.1, 0.8) / np.arange(1, 11)
+            lppds = -0.1 - rng.uniform(0.01, 0.05) / np.arange(1, 11)
+            curve = {"num_grad_evals": gradients, "rhat_max": rhats, "lppd": lppds}
+            arrays |= {f"{name}/{repeat}/{field}": values for field, values in curve.items()}
+    shape = (len(names), len(names), num_repeats, num_repeats)
+    return arrays | {field: rng.uniform(0.01, 0.06, shape) for field in ("agreement", "total_variation")}
+
+
+def write_study(parent, arms, num_repeats=3):
+    """Write a run directory of a study and return its path; ``arms`` are name -> (method, what varies)."""
+    rng = np.random.default_rng(0)
+    path = parent / "study"
+    path.mkdir()
+    entries = {name: make_arm(rng, name, *arm, num_repeats) for name, arm in arms.items()}
+    summary = {
+        **{"backbone": "mlp", "dataset": "digits", "task": "classification", "sampler": "hmc"},
+        **{"num_repeats": num_repeats, "num_rows": {"train": 120, "test": 30}, "budget": 150e3, "arms": entries},
+    }
+    np.savez(path / "study.npz", **make_study_arrays(rng, list(arms), num_repeats))
+    provenance = {"command": [], "commit": None, "uncommitted_changes": False, "device": {"kind": "cpu", "count": 2}}
+    config = {"study": {"num_repeats": num_repeats, "num_chains": 4, "num_draws": 200}}
+    record = {"experiment": "compare_posteriors", "config": config, "provenance": provenance}
+    (path / "config.json").write_text(json.dumps(record))
+    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "DONE").touch()
+    return path
+
+
+@pytest.fixture
+def make_study(tmp_path):
+    """Write a run directory of a study of posteriors below ``tmp_path``; arguments of ``write_study``."""
+    return partial(write_study, tmp_path)
 
 
 @pytest.fixture

@@ -1,0 +1,113 @@
+"""What removing symmetries does to sampling: posteriors of several methods, repeated, at one prior scale and budget."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asymjax import data
+from asymjax.config import (
+    ChainsConfig,
+    DataConfig,
+    HMCConfig,
+    ModelConfig,
+    PosteriorConfig,
+    RunConfig,
+    SeedConfig,
+    StudyConfig,
+    chains_of,
+)
+from asymjax.errors import InputError
+from asymjax.experiments.arms import make_arms
+from asymjax.experiments.opening import refuse_graph
+from asymjax.experiments.posterior import check_lengths, run_posterior
+from asymjax.experiments.study_summary import compare
+from asymjax.rundir import open_run
+
+EXPERIMENT = "compare_posteriors"
+NUM_REFERENCES = 2
+
+
+def run_study(
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    posterior_config: PosteriorConfig,
+    config: StudyConfig,
+    seeds: SeedConfig,
+    run_config: RunConfig,
+) -> Path:
+    """Sample every arm several times, each as a run directory of its own, and compare them; resumes what is unfinished.
+
+    Parameters
+    ----------
+    model_config, posterior_config : what all arms have in common; the method and the scale of the output kernel aside.
+    config : the arms, and how each is sampled.
+
+    Returns
+    -------
+    The run directory, with ``posteriors/ARM/REPEAT``, ``references/ARM/{0,1}`` for other samplers than hmc,
+    summary.json and study.npz.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
+    DivergedError
+        If a loss or log density is not finite.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    family, chains, reference = _chains(config)
+    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    refuse_graph(dataset, data_config.dataset)
+    arms, priors = make_arms(config, model_config, posterior_config, dataset)
+    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
+    settings = {"posterior": posterior_config.for_task(dataset.task), "study": config, "seeds": seeds}
+    name = f"{model_config.backbone}-{data_config.dataset.replace('/', '_')}-{config.sampler}"
+    run = open_run(EXPERIMENT, name, {"data": identity, "model": model_config, **settings}, run_config)
+    run.identify(dataset=dataset.checksum)
+
+    def sample(folder: str, arm: str, number: int, family: str, chains: ChainsConfig, first_seed: int) -> Path:
+        path = run.path / folder / arm / str(number)
+        if not (path / "DONE").exists():
+            print(f"{folder}/{arm}/{number}: ", end="", flush=True)
+            own = SeedConfig(seeds.init_seed + first_seed + number, seeds.seed + first_seed + number)
+            where = replace(run_config, run_dir=path, force=False)
+            run_posterior(family, data_config, arms[arm].model, arms[arm].posterior, chains, own, where)
+        return path
+
+    def sample_all(folder: str, count: int, *how: Any) -> dict[str, list[Path]]:
+        return {arm: [sample(folder, arm, number, *how) for number in range(count)] for arm in arms}
+
+    posteriors = sample_all("posteriors", config.num_repeats, family, chains, 0)
+    num_references = 0 if config.sampler == "hmc" else NUM_REFERENCES
+    references = sample_all("references", num_references, "hmc", reference, config.num_repeats)
+    summary, arrays = compare(dataset, arms, posteriors, references)
+    for arm, prior in priors.items():
+        summary["arms"][arm]["prior"] = prior
+    run.write_arrays("study.npz", arrays)
+    shared = {"backbone": model_config.backbone, "dataset": data_config.dataset, "task": dataset.task}
+    run.finish(shared | {"sampler": config.sampler, "num_repeats": config.num_repeats} | summary)
+    return run.path
+
+
+def _chains(config: StudyConfig) -> tuple[str, ChainsConfig, HMCConfig]:
+    """Return the family and the settings of the sampler, and the settings of the references.
+
+    Raises
+    ------
+    InputError
+        If the sampler is unknown, or repeats, steps or draws are too few.
+    """
+    if config.num_repeats < 2:
+        raise InputError(f"num_repeats is {config.num_repeats}; an interval takes 2 at least")
+    optional = {"num_warmup": config.num_warmup, "thinning": config.thinning}
+    given = {name: value for name, value in optional.items() if value is not None}
+    num_chains, map_steps = config.num_chains, config.map_steps
+    family, chains = chains_of(
+        config.sampler, num_chains=num_chains, num_draws=config.num_draws, map_steps=map_steps, **given
+    )
+    num_draws = 2 * config.num_draws if config.reference_draws is None else config.reference_draws
+    reference = HMCConfig(num_chains=num_chains, num_draws=num_draws, map_steps=map_steps)
+    check_lengths(chains)
+    check_lengths(reference)
+    return family, chains, reference

@@ -1,0 +1,81 @@
+"""Prior predictive scale: how far outputs vary under the prior, and the scale of the output kernel that sets it."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from asymjax import rng
+from asymjax.config import ModelConfig, PosteriorConfig
+from asymjax.errors import InputError
+from asymjax.inference.posterior import draw_prior, num_network_outputs
+from asymjax.inference.problem import make_problem
+from asymjax.models import build_model, draw_frozen
+from asymjax.types import Array, Dataset, Key
+
+NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100
+DIGITS = 4
+"""Of a matched scale; no other machine's last bits then make another configuration."""
+
+
+class OutputVariance(NamedTuple):
+    """Variance of a network's outputs over draws from the prior, mean over inputs and outputs: rest + scaled s^2.
+
+    ``s`` is ``output_prior_scale``, and outputs are linear in the output kernel; ``rest`` comes from the output bias
+    and from entries of that kernel that are fixed at a scale of their own.
+    """
+
+    rest: float
+    scaled: float
+
+    def at(self, scale: float) -> float:
+        """Return the variance at an ``output_prior_scale``."""
+        return self.rest + self.scaled * scale**2
+
+
+def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> OutputVariance:
+    """Estimate the variance of logits, or of regression means, under the prior of a network.
+
+    At each of the first training inputs, over ``NUM_PRIOR_DRAWS`` draws that are the same for every method; constants
+    are those of the mask seed. Both parts come from outputs at s = 0 and s = 1 with the same draws. Their covariance is
+    zero, and is left out.
+    """
+    keys = rng.member_keys(rng.role_key(0, "prior predictive"), NUM_PRIOR_DRAWS)
+    rest = _prior_outputs(model, replace(posterior, output_prior_scale=0.0), dataset, keys)
+    both = _prior_outputs(model, replace(posterior, output_prior_scale=1.0), dataset, keys)
+    return OutputVariance(*(float(jnp.mean(jnp.var(part, axis=0, ddof=1))) for part in (rest, both - rest)))
+
+
+def _prior_outputs(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset, keys: Key) -> Array:
+    """Return outputs [draw, row, output]: logits, or means."""
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
+    model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+    frozen = draw_frozen(model, model_config.mask_seed)
+    problem = make_problem(model, dataset.task, posterior, frozen, jax.tree.map(lambda x: x[:MAX_ROWS], dataset.train))
+    draw = partial(draw_prior, mean=problem.prior_mean, scale=problem.prior_scale, like=problem.shape)
+
+    def outputs(key: Key) -> Array:
+        return problem.predict(draw(key), frozen, problem.data.inputs)[:, : dataset.num_outputs]  # type: ignore[arg-type]
+
+    return jax.jit(partial(lax.map, outputs))(keys)
+
+
+def matched_scale(variance: OutputVariance, target: float) -> float:
+    """Return the ``output_prior_scale`` at which outputs have a given variance, to ``DIGITS`` digits.
+
+    Raises
+    ------
+    InputError
+        If the variance cannot be as small as that, or does not depend on the scale.
+    """
+    if not variance.scaled > 0 or target <= variance.rest:
+        raise InputError(
+            f"outputs have a standard deviation of {math.sqrt(variance.rest):.4g} under the prior before the free part "
+            f"of the output kernel adds any, and {math.sqrt(target):.4g} is wanted; choose a smaller --fixed-scale or "
+            "a larger --output-prior-scale"
+        )
+    return float(f"{math.sqrt((target - variance.rest) / variance.scaled):.{DIGITS}g}")

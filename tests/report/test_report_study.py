@@ -1,0 +1,51 @@
+"""Reports of studies of posteriors: figures, tables, and what is left out."""
+
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from asymjax.report import read_study, study_figures, study_tables, to_rich, write_report
+from asymjax.report.study import distance_matrix
+
+METHODS = {arch: (arch, None) for arch in ("standard", "w_asym", "sigma_asym", "pruned", "syre")}
+DOSES = {"standard": ("standard", None)} | {
+    f"w_asym-fixed_scale-{value}": ("w_asym", ["fixed_scale", value]) for value in (0.25, 0.5, 1.0)
+}
+
+
+@pytest.mark.parametrize("arms", [METHODS, DOSES])
+def test_every_figure_is_drawn_and_every_number_is_whole(make_study, arms):
+    path = make_study(arms)
+    run = read_study(path)
+    figures = study_figures(run)
+    assert ("varied" in figures) == (arms is DOSES)
+    write_report([path], path / "report")
+    assert {f"{name}.png" for name in figures} <= {file.name for file in (path / "figures").iterdir()}
+    console = Console(width=120)
+    for table in study_tables(run):
+        with console.capture() as capture:
+            console.print(to_rich(table))
+        words = set(capture.get().split())
+        assert {word for row in table.rows for cell in row[1:] for word in cell.split()} <= words
+        assert {part for row in table.rows for part in row[0].split()} <= words
+
+
+def test_a_difference_is_marked_where_its_interval_leaves_out_zero(make_study):
+    path = make_study(METHODS)
+    summary = json.loads((path / "summary.json").read_text())
+    clear, unclear = {"mean": 0.5, "std": 1, "low": 0.25, "high": 0.75}, {"mean": 0.5, "std": 1, "low": -1, "high": 2}
+    metrics = summary["arms"]["w_asym"]["metrics"]
+    metrics["nll"]["difference"], metrics["ece"]["difference"] = clear, unclear
+    (path / "summary.json").write_text(json.dumps(summary))
+    (table,) = [table for table in study_tables(read_study(path)) if table.title == "Differences to standard"]
+    cells = {row[0]: row[table.columns.index("w_asym")] for row in table.rows}
+    assert (cells["Test: NLL"], cells["Test: ECE"]) == ("0.5000 ± 0.2500 *", "0.5000 ± 1.5000")
+
+
+def test_distances_are_means_over_different_repeats(make_study):
+    run = read_study(make_study(METHODS))
+    values = run.arrays["total_variation"]
+    found = distance_matrix(run, "total_variation")
+    assert found[1, 3] == pytest.approx(np.mean([values[1, 3, r, s] for r in range(3) for s in range(3) if r != s]))

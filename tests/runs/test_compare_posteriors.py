@@ -1,0 +1,55 @@
+"""A study of posteriors as a user runs it: through a kill, and when all of its runs are there."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from asymjax import results
+from asymjax.report import write_report
+
+ROOT = Path(__file__).parents[2]
+SCRIPT, KILL = ROOT / "runs" / "compare_posteriors.py", Path(__file__).parent / "kill.py"
+ARMS = ("standard", "w_asym")
+TINY = "--num-warmup 5 --map-steps 50 --num-chains 2 --no-progress"
+WORDS = ["--preset", "smoke", *TINY.split()]
+
+
+def test_a_study_is_resumed_run_by_run_and_reported(python, tmp_path):
+    path = tmp_path / "study"
+    words = [SCRIPT, *WORDS, "--run-dir", path]
+    assert python(KILL, "sample", 3, "between", *words, check=False).returncode == -signal.SIGKILL
+    assert not (path / "posteriors" / "standard" / "0" / "DONE").exists()
+    done = python(*words)
+    assert done.stderr == "" and "Differences to standard" in done.stdout
+    runs = [path / "posteriors" / arm / str(repeat) for arm in ARMS for repeat in range(2)]
+    assert all((run / "DONE").exists() and (run / "summary.json").exists() for run in runs)
+    summary = results.read_json(path / "summary.json")
+    assert_summary(summary, runs)
+
+    times = [(run / "DONE").stat().st_mtime_ns for run in runs]
+    (path / "DONE").unlink()
+    python(*words)
+    assert [(run / "DONE").stat().st_mtime_ns for run in runs] == times
+    np.testing.assert_equal(results.read_json(path / "summary.json"), summary)
+    write_report([path], tmp_path / "report")
+    figures = {file.name for file in (path / "figures").iterdir()}
+    assert figures >= {"rhat.png", "scores.png", "budget.png", "distances.png"} and "varied.png" not in figures
+    assert "### Equal gradients" in (tmp_path / "report" / "table.md").read_text()
+
+
+def assert_summary(summary, runs):
+    scores = [results.read_json(run / "summary.json") for run in runs]
+    for arm, own in zip(ARMS, (scores[:2], scores[2:]), strict=True):
+        entry = summary["arms"][arm]
+        assert entry["metrics"]["function_rhat_max"]["repeats"] == [run["function_space"]["rhat_max"] for run in own]
+        assert entry["shifts"].keys() == {"dense_0/bias"}
+        assert 0 <= entry["predictions"]["total_variation"]["within"] < 1
+    difference = summary["arms"]["w_asym"]["metrics"]["nll"]["difference"]
+    nlls = np.array([-run["test"]["posterior"]["lppd"] for run in scores]).reshape(2, 2)
+    assert difference["mean"] == pytest.approx(np.mean(nlls[1] - nlls[0]))
+    prior = summary["arms"]["w_asym"]["prior"]
+    assert prior["after"] > prior["before"] == 20
+    totals = [run["sampler"]["num_grad_evals"] + run["sampler"]["num_warmup_grad_evals"] for run in scores]
+    assert summary["budget"] == min(totals)
