@@ -265,8 +265,8 @@ class MinibatchConfig(ChainsConfig):
     step_size: Literal["auto"] | float = "auto"
     """Step size in units of one row: a step takes the gradient of the log density times step_size / rows, whatever the
     batch size. The same for samplers with momentum, whose time step is the square root of that. auto is 0.1 (sgld),
-    0.3 (csgld), 0.01 (sghmc, sgnht), 0.001 (psgld), or 0.1 (swag). On digits those of sgld and sghmc do not converge; the
-    others were tried in short runs, or not at all."""
+    0.3 (csgld), 0.01 (sghmc, sgnht), 0.001 (psgld), or 0.1 (swag). On digits those of sgld and sghmc do not converge;
+    the others were tried in short runs, or not at all."""
     schedule: Literal["constant", "polynomial"] = "constant"
     """Step sizes of sgld's draws: constant, or step_size x (1 + t / decay_steps)^-decay_exponent after t steps. Draws
     all count the same."""
