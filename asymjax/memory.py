@@ -136,20 +136,36 @@ def _lifetimes(equations: list[Equation], results: list[Value], owned: list[Valu
     return last | {source: len(equations) for value in results for source in made_from.get(value, ())}
 
 
+def _hoisted(equations: list[Equation], constants: Sequence[Value]) -> set[Value]:
+    """Return what XLA makes once before a loop: what depends on constants alone and is no larger, as a transpose."""
+    fixed: set[Value] = set(constants)
+    made: set[Value] = set()
+    for name, inputs, outputs, _ in equations:
+        if inputs and fixed.issuperset(inputs) and name not in LOOPS:
+            fixed.update(outputs)
+            made.update(value for value in outputs if value.num_bytes <= _num_bytes(inputs))
+    return made
+
+
 def _peak(jaxpr: Any, owned: Sequence[Any]) -> int:
     """Return the most bytes alive at once: of temporaries, results, and the inputs that may be overwritten."""
     values = {variable: _value(variable) for variable in jaxpr.invars}
     equations, results = _inline(jaxpr, values)
     equations = _without_dead(equations, results)
     last = _lifetimes(equations, results, [values[variable] for variable in owned])
+    constants = [values[variable] for variable in jaxpr.invars if variable not in owned]
+    hoisted = _hoisted(equations, constants).intersection(last)
+    last |= dict.fromkeys(hoisted, len(equations))
     ending: dict[int, set[Value]] = {}
     for value, index in last.items():
         ending.setdefault(index, set()).add(value)
-    alive = peak = _num_bytes([values[variable] for variable in owned])
+    alive = peak = _num_bytes([*hoisted, *(values[variable] for variable in owned)])
     for index, equation in enumerate(equations):
         over = ending.get(index, set())
         in_place = over.intersection(_carried(equation))
-        alive += _num_bytes([value for value in equation.outputs if value in last]) - _num_bytes(list(in_place))
+        alive += _num_bytes(
+            [value for value in equation.outputs if value in last and value not in hoisted]
+        ) - _num_bytes(list(in_place))
         peak = max(peak, alive + max(_inside(equation), 0))
         alive -= _num_bytes(list(over - in_place))
     return peak
