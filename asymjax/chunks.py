@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from asymjax import trees
+from asymjax import memory, trees
 from asymjax.errors import StopRequestedError
 from asymjax.rundir import RunDir
 from asymjax.types import PyTree
@@ -38,10 +38,26 @@ def chunk_size(total: int, target: int) -> int:
     return max(size for size in range(1, max(1, min(total, target)) + 1) if total % size == 0)
 
 
-def compile_ahead(run: RunDir, fn: Callable[..., PyTree], *args: Any, donate: tuple[int, ...] = ()) -> Callable:
-    """Compile a function for these arguments, on the clock of "compile"."""
+def compile_ahead(
+    run: RunDir, fn: Callable[..., PyTree], *args: Any, donate: tuple[int, ...] = (), phase: str | None = None
+) -> Callable:
+    """Compile a function for these arguments, on the clock of "compile".
+
+    With the name of a phase, print what its chunks take of memory: the estimate, and beside it the compiler's figure.
+
+    Raises
+    ------
+    InputError
+        If the estimate exceeds the memory that there is.
+    """
     with run.clock("compile"):
-        return jax.jit(fn, donate_argnums=donate).lower(*args).compile()
+        traced = jax.jit(fn, donate_argnums=donate).trace(*args)
+        estimated = memory.estimate_bytes(traced.jaxpr)
+        memory.require_memory(estimated)
+        compiled = traced.lower().compile()
+    if phase is not None:
+        print(f"{phase}, on each device: {memory.describe(estimated, memory.compiled_bytes(compiled))}", flush=True)
+    return compiled
 
 
 @contextmanager

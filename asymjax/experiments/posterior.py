@@ -75,7 +75,7 @@ def run_posterior(
     problem = make_problem(model, dataset.task, posterior, frozen, dataset.train)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
-    print(f"{placement}; {state_plan(run, problem, config, inputs, keep_position)}", flush=True)
+    print(f"{placement}; {state_plan(run, problem, algorithm, config, inputs, keep_position)}", flush=True)
 
     keys = partial(_chain_keys, count=config.num_chains)
     optima, start = find_start(run, problem, _chain_keys(seeds.init_seed, "init", count), placement, config)

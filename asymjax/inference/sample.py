@@ -37,8 +37,21 @@ def keeps_weights(config: ChainsConfig, num_coordinates: int) -> bool:
     return config.keep == "weights" or (config.keep == "auto" and num_bytes < MAX_WEIGHT_BYTES)
 
 
-def state_plan(run: RunDir, problem: Problem, config: ChainsConfig, inputs: Array, keep_position: bool) -> str:
-    """Say what the run will keep and compute.
+def persistent_shape(problem: Problem, algorithm: Algorithm) -> tuple[Any, Any]:
+    """Return the shape structs of what one chain has from draw to draw: its state, and what was tuned."""
+
+    def persistent(key: Key, position: Position) -> tuple[Any, Any]:
+        target = problem.target(problem.frozen, problem.data)
+        position, tuned = algorithm.finish(algorithm.begin(key, position, target))
+        return algorithm.make(target, tuned, None, False).init(key, position), tuned
+
+    return jax.eval_shape(persistent, jax.random.key(0), problem.shape)
+
+
+def state_plan(
+    run: RunDir, problem: Problem, algorithm: Algorithm, config: ChainsConfig, inputs: Array, keep_position: bool
+) -> str:
+    """Say what the run will keep and compute, and how many positions a chain has from draw to draw.
 
     Raises
     ------
@@ -50,11 +63,13 @@ def state_plan(run: RunDir, problem: Problem, config: ChainsConfig, inputs: Arra
     num_kept = trees.num_entries(outputs) + (num_coordinates if keep_position else 0)
     megabytes = 4e-6 * num_kept * config.num_chains * config.num_draws
     require_space(run.path, int(1.2e6 * megabytes))
+    num_bytes = trees.num_bytes(persistent_shape(problem, algorithm))
     kept = "weights and outputs" if keep_position else "outputs"
     return (
         f"{num_coordinates:,} coordinates, {config.num_chains} chains x {config.num_draws} draws; keeps {kept} at "
         f"{len(inputs)} inputs: {megabytes:,.0f} MB on disk, {megabytes / min(NUM_CHUNKS, config.num_draws):,.1f} MB a "
-        f"chunk in memory"
+        f"chunk in memory; a chain's state takes {num_bytes / trees.num_bytes(problem.shape):.1f} positions, "
+        f"{1e-6 * num_bytes:,.1f} MB"
     )
 
 
@@ -126,7 +141,7 @@ def warm_up(
             _, advance = make_warmup_chunk(problem, algorithm, stage)
             mapped = map_leading(advance, placement, [True, True, False, False, False, False], AXIS)
             arguments = (keys, shapes, jnp.asarray(0), jnp.asarray(0.0), *shared)
-            compiled[stage.advance] = compile_ahead(run, mapped, *arguments)
+            compiled[stage.advance] = compile_ahead(run, mapped, *arguments, phase="warmup")
 
     def chunk(index: int, state: Any) -> Chunk:
         stage, first = stages[index], jnp.asarray(firsts[index])
@@ -226,7 +241,7 @@ def sample_chains(
     init = partial(jax.jit(mapped_begin), keys, start, tuned, *shared[:2])
     shapes = parallel.abstract(jax.eval_shape(init), placement, is_mapped=True, axis=AXIS)
     mapped = map_leading(advance, placement, [True, True, True, False, False, False, False], AXIS)
-    compiled = compile_ahead(run, mapped, keys, shapes, tuned, jnp.asarray(0), *shared)
+    compiled = compile_ahead(run, mapped, keys, shapes, tuned, jnp.asarray(0), *shared, phase="sample")
 
     def chunk(index: int, state: Any) -> Chunk:
         state, draw = compiled(keys, put(state, is_mapped=True), tuned, jnp.asarray(index * num_draws), *shared)

@@ -70,7 +70,7 @@ def run_sweep(
     frozen = put_seeds(frozen) if has_own_masks else put_shared(frozen)
     data = put_shared(jax.tree.map(jnp.asarray, data))
     shapes = parallel.abstract(jax.eval_shape(init, init_keys, frozen), placement, is_mapped=True, axis=AXIS)
-    compiled = compile_ahead(run, advance, keys, shapes, frozen, data, donate=(1,))
+    compiled = compile_ahead(run, advance, keys, shapes, frozen, data, donate=(1,), phase=phase)
 
     def chunk(index: int, state: TrainState) -> Chunk:
         state, losses = compiled(keys, put_seeds(state), frozen, data)

@@ -37,8 +37,8 @@ def largest_constant(text):
 def record_programs(compile_ahead, programs):
     """Wrap ``compile_ahead`` so that it notes what every chunk is lowered and compiled to."""
 
-    def recording(run, fn, *args, donate=()):
-        compiled = compile_ahead(run, fn, *args, donate=donate)
+    def recording(run, fn, *args, **options):
+        compiled = compile_ahead(run, fn, *args, **options)
         programs.append({"fn": fn, "args": args, "compiled": compiled.as_text()})
         return compiled
 

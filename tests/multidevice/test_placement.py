@@ -30,7 +30,7 @@ def driven(python, tmp_path_factory):
         path = folder / f"{num_devices}.npz"
         done = python("-W", "error", DRIVE, path, num_devices=num_devices, env=ENV)
         with np.load(path) as arrays:
-            return dict(arrays), json.loads(done.stdout)
+            return dict(arrays), json.loads(done.stdout.splitlines()[-1])
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(drive.COUNTS, pool.map(one, drive.COUNTS), strict=True))

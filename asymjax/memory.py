@@ -1,0 +1,210 @@
+"""What a program takes of memory: an estimate from its trace, before it is compiled, and what the compiler says.
+
+The estimate goes through the equations in order and adds up what is alive: arguments and results all the time, and
+temporaries from where they are made to where they are used last. XLA fuses chains of elementwise operations into one
+pass, so a temporary takes memory only where something else needs it whole (matrix products, loops, scatters), where it
+is a reduction, or where it is used more than once and dear to compute again; a fused one keeps alive what it is made
+from. Loops update what they carry in place.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from asymjax.errors import InputError
+
+CALLS = ("jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
+LOOPS = ("scan", "while", "cond", "shard_map")
+NEEDS_WHOLE = (*LOOPS, "dot_general", "conv_general", "scatter", "sort", "concatenate", "random_", "top_k", "fft")
+REDUCES = ("reduce_", "arg", "gather", "cum")
+THREEFRY_COPIES = 5  # Counters and what its rounds carry, two words each for one of random bits, beside the result.
+DEAR = ("tanh", "logistic", "exp", "log", "erf", "div", "sqrt", "rsqrt", "pow", "sin", "cos", "wide")
+
+
+class Value:
+    """One value of a program once calls are inlined, where a variable of a jaxpr may stand for several."""
+
+    def __init__(self, dtype: Any, size: int):
+        self.dtype, self.size = dtype, size
+        self.num_bytes = size * getattr(dtype, "itemsize", 8)
+
+
+def _value(variable: Any) -> Value:
+    return Value(variable.aval.dtype, int(np.prod(variable.aval.shape)))
+
+
+class Equation(NamedTuple):
+    """One operation."""
+
+    name: str
+    inputs: list[Value]
+    outputs: list[Value]
+    params: dict[str, Any]
+
+
+def _opened(jaxpr: Any) -> Any:
+    return jaxpr.jaxpr if hasattr(jaxpr, "consts") else jaxpr
+
+
+def _inline(jaxpr: Any, known: dict[Any, Value]) -> tuple[list[Equation], list[Value]]:
+    """Return the equations of a jaxpr, those of calls in their place, and its results; ``known`` are its inputs."""
+
+    def read(variable: Any) -> Value:
+        return _value(variable) if hasattr(variable, "val") else known.setdefault(variable, _value(variable))
+
+    equations: list[Equation] = []
+    wide: dict[tuple[Value, int], Value] = {}
+    for eqn in jaxpr.eqns:
+        inputs = [read(variable) for variable in eqn.invars]
+        if eqn.primitive.name in CALLS:
+            body = next(_opened(value) for value in eqn.params.values() if hasattr(value, "eqns"))
+            inner, outputs = _inline(body, dict(zip(body.invars, inputs, strict=True)))
+            equations += inner
+            known.update(zip(eqn.outvars, outputs, strict=True))
+        else:
+            outputs = [read(variable) for variable in eqn.outvars]
+            if not eqn.primitive.name.startswith(NEEDS_WHOLE + REDUCES):
+                inputs = [_broadcast(value, outputs[0], wide, equations) for value in inputs]
+            equations.append(Equation(eqn.primitive.name, inputs, outputs, eqn.params))
+    return equations, [read(variable) for variable in jaxpr.outvars]
+
+
+def _broadcast(value: Value, like: Value, wide: dict, equations: list[Equation]) -> Value:
+    if value.size in (1, like.size) or like.size < value.size:
+        return value
+    if (value, like.size) not in wide:
+        wide[value, like.size] = made = Value(value.dtype, like.size)
+        equations.append(Equation("wide", [value], [made], {}))
+    return wide[value, like.size]
+
+
+def _without_dead(equations: list[Equation], results: list[Value]) -> list[Equation]:
+    used, kept = set(results), []
+    for equation in reversed(equations):
+        if used.intersection(equation.outputs):
+            used.update(equation.inputs)
+            kept.append(equation)
+    return kept[::-1]
+
+
+def _carried(equation: Equation) -> list[Value]:
+    """Return what a loop carries, as its inputs."""
+    params = equation.params
+    if equation.name == "scan":
+        return equation.inputs[params["num_consts"] :][: params["num_carry"]]
+    return equation.inputs[params["cond_nconsts"] + params["body_nconsts"] :] if equation.name == "while" else []
+
+
+def _inside(equation: Equation) -> int:
+    """Return the bytes that an operation takes beside its inputs and outputs."""
+    params = equation.params
+    if equation.name == "scan":
+        body = _opened(params["jaxpr"])
+        return _peak(body, body.invars[params["num_consts"] :]) - _num_bytes(_carried(equation))
+    if equation.name == "while":
+        body = _opened(params["body_jaxpr"])
+        return _peak(body, body.invars[params["body_nconsts"] :]) - _num_bytes(_carried(equation))
+    if equation.name == "cond":
+        return max(_peak(_opened(branch), []) for branch in params["branches"]) - _num_bytes(equation.outputs)
+    if equation.name == "random_bits":
+        return THREEFRY_COPIES * _num_bytes(equation.outputs)
+    return 0
+
+
+def _num_bytes(values: Sequence[Value]) -> int:
+    return sum(value.num_bytes for value in values)
+
+
+def _lifetimes(equations: list[Equation], results: list[Value], owned: list[Value]) -> dict[Value, int]:
+    """Return the index of the last use of every value that takes memory."""
+    whole = {v for equation in equations if equation.name.startswith(NEEDS_WHOLE) for v in equation.inputs}
+    num_uses = Counter(v for equation in equations for v in set(equation.inputs))
+    last, made_from = dict.fromkeys(owned, -1), {value: {value} for value in owned}
+    for index, (name, inputs, outputs, _) in enumerate(equations):
+        sources = set().union(*(made_from.get(v, ()) for v in inputs))
+        last |= dict.fromkeys(sources, index)
+        for value in outputs:
+            is_kept = name.startswith(NEEDS_WHOLE + REDUCES) or (num_uses[value] > 1 and name in DEAR)
+            if name not in ("reshape", "squeeze") and (is_kept or value in whole or value in results):
+                last[value], made_from[value] = index, {value}
+            else:
+                made_from[value] = sources
+    return last | {source: len(equations) for value in results for source in made_from.get(value, ())}
+
+
+def _hoisted(equations: list[Equation], constants: Sequence[Value]) -> set[Value]:
+    """Return what XLA makes once before a loop: what depends on constants alone and is no larger, as a transpose."""
+    fixed: set[Value] = set(constants)
+    made: set[Value] = set()
+    for name, inputs, outputs, _ in equations:
+        if inputs and fixed.issuperset(inputs) and name not in LOOPS:
+            fixed.update(outputs)
+            made.update(value for value in outputs if value.num_bytes <= _num_bytes(inputs))
+    return made
+
+
+def _peak(jaxpr: Any, owned: Sequence[Any]) -> int:
+    """Return the most bytes alive at once: of temporaries, results, and the inputs that may be overwritten."""
+    values = {variable: _value(variable) for variable in jaxpr.invars}
+    equations, results = _inline(jaxpr, values)
+    equations = _without_dead(equations, results)
+    last = _lifetimes(equations, results, [values[variable] for variable in owned])
+    constants = [values[variable] for variable in jaxpr.invars if variable not in owned]
+    hoisted = _hoisted(equations, constants).intersection(last)
+    last |= dict.fromkeys(hoisted, len(equations))
+    ending: dict[int, set[Value]] = {}
+    for value, index in last.items():
+        ending.setdefault(index, set()).add(value)
+    alive = peak = _num_bytes([*hoisted, *(values[variable] for variable in owned)])
+    for index, equation in enumerate(equations):
+        over = ending.get(index, set())
+        in_place = over.intersection(_carried(equation))
+        alive += _num_bytes(
+            [value for value in equation.outputs if value in last and value not in hoisted]
+        ) - _num_bytes(list(in_place))
+        peak = max(peak, alive + max(_inside(equation), 0))
+        alive -= _num_bytes(list(over - in_place))
+    return peak
+
+
+def estimate_bytes(jaxpr: Any) -> int:
+    """Return the bytes that a traced program takes on each device: arguments, results and temporaries at their peak."""
+    jaxpr = _opened(jaxpr)
+    while len(jaxpr.eqns) == 1 and jaxpr.eqns[0].primitive.name in (*CALLS, "shard_map"):
+        jaxpr = next(_opened(value) for value in jaxpr.eqns[0].params.values() if hasattr(value, "eqns"))
+    return _num_bytes([_value(variable) for variable in jaxpr.invars]) + _peak(jaxpr, [])
+
+
+def require_memory(num_bytes: int) -> None:
+    """Refuse what no device could hold, before it is compiled.
+
+    Raises
+    ------
+    InputError
+        If ``num_bytes`` exceed the memory of a device, on CPU that of the machine.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    limit = stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if num_bytes > limit:
+        raise InputError(
+            f"a chunk takes about {num_bytes / 1e9:,.1f} GB on each device, which has {limit / 1e9:,.1f} GB; give "
+            "fewer chains or draws, --keep outputs, --placement sequential, a narrower network or fewer rows"
+        )
+
+
+def describe(estimated: int, compiled: int | None) -> str:
+    """Say in megabytes what was estimated, and what the compiler says."""
+    told = "" if compiled is None else f", compiled {compiled / 1e6:,.1f} MB"
+    return f"memory: estimated {estimated / 1e6:,.1f} MB{told}"
+
+
+def compiled_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """Return the same as the compiler says, or None where it does not tell; donated arguments count as results too."""
+    stats = compiled.memory_analysis()
+    if stats is None:
+        return None
+    return stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes

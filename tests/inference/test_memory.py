@@ -1,0 +1,111 @@
+"""What chains take of memory: positions from draw to draw, the estimate beside the compiler's figure, thinning."""
+
+from dataclasses import replace
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from asymjax import memory, trees
+from asymjax.config import HMCConfig, MCLMCConfig, MinibatchConfig, ModelConfig, NUTSConfig, PosteriorConfig
+from asymjax.errors import InputError
+from asymjax.inference import SAMPLERS
+from asymjax.inference.problem import make_problem
+from asymjax.inference.sample import make_sampling_chunk, persistent_shape
+from asymjax.models import build_model, draw_frozen
+from asymjax.types import Split
+
+GROUPS = (HMCConfig(), NUTSConfig(), MCLMCConfig(), MinibatchConfig(), MinibatchConfig(control_variates=True))
+CONFIGS = [replace(group, sampler=name) for group in GROUPS for name in type(group).__annotations__["sampler"].__args__]
+MAX_POSITIONS, TOLERANCE = 4, 0.25
+# Rows, inputs, outputs and hidden widths; "large" is an MLP on 5,000 images of 28 x 28.
+SHAPES = {
+    "regression": (310, 10, 2, (16, 16)),
+    "digits": (1258, 64, 10, (32, 32)),
+    "large": (4000, 784, 10, (512,) * 3),
+}
+
+
+@cache
+def make_case(arch, shape):
+    """Return a problem with data of zeros, and where outputs are kept."""
+    num_rows, num_inputs, num_outputs, widths = SHAPES[shape]
+    task = "regression" if shape == "regression" else "classification"
+    norm = "none" if task == "regression" else "layer"
+    config = PosteriorConfig().for_task(task)
+    model = build_model(ModelConfig(arch, widths=widths, norm=norm), (num_inputs,), num_outputs, config)
+    targets = np.zeros((num_rows, 1), np.float32) if task == "regression" else np.zeros(num_rows, np.int32)
+    data = Split(np.zeros((num_rows, num_inputs), np.float32), targets)
+    problem = make_problem(model, task, config, draw_frozen(model, 0), data)
+    return problem, jnp.zeros((num_rows // 3, num_inputs))
+
+
+def trace(config, arch="standard", shape="regression", num_draws=20):
+    """Trace a chunk of draws of one chain that keep outputs alone."""
+    problem, inputs = make_case(arch, shape)
+    algorithm = SAMPLERS[config.sampler](config)
+    _, advance = make_sampling_chunk(problem, algorithm, num_draws, config.thinning, keep_position=False)
+    state, tuned = persistent_shape(problem, algorithm)
+    shared = (jnp.asarray(0), problem.frozen, problem.data, inputs)
+    return jax.jit(advance).trace(jax.random.key(0), state, tuned, *shared)
+
+
+@cache
+def compiled_bytes(config, arch="standard", shape="regression"):
+    return memory.compiled_bytes(trace(config, arch, shape).lower().compile())
+
+
+def num_bytes_of_position(shape):
+    return trees.num_bytes(make_case("standard", shape)[0].shape)
+
+
+def assert_estimate_holds(config, arch, shape):
+    estimated = memory.estimate_bytes(trace(config, arch, shape).jaxpr)
+    compiled = compiled_bytes(config, arch, shape)
+    assert abs(estimated / compiled - 1) < TOLERANCE, f"estimated {estimated:,}, compiled {compiled:,}"
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.sampler)
+def test_a_chain_has_four_positions_at_most_from_draw_to_draw(config):
+    problem, _ = make_case("standard", "digits")
+    num_bytes = trees.num_bytes(persistent_shape(problem, SAMPLERS[config.sampler](config)))
+    scalars = 100
+    assert num_bytes <= MAX_POSITIONS * trees.num_bytes(problem.shape) + scalars
+
+
+def test_a_doubling_of_nuts_takes_two_positions_more():
+    few, many = (memory.estimate_bytes(trace(NUTSConfig(max_doublings=n), shape="digits").jaxpr) for n in (3, 8))
+    assert (many - few) / 5 / num_bytes_of_position("digits") == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("config", "arch"), [(HMCConfig(), "sigma_asym"), (MinibatchConfig(thinning=2), "standard")], ids=["hmc", "sgld"]
+)
+def test_the_estimate_is_what_the_compiler_says(config, arch):
+    assert_estimate_holds(config, arch, "regression")
+
+
+@pytest.mark.long
+def test_a_doubling_of_nuts_takes_two_positions_more_when_compiled():
+    few, many = (compiled_bytes(NUTSConfig(max_doublings=n), shape="digits") for n in (3, 8))
+    assert (many - few) / 5 / num_bytes_of_position("digits") == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("arch", ["standard", "w_asym", "sigma_asym"])
+@pytest.mark.parametrize("sampler", ["hmc", "nuts", "mclmc", "sgld", "sghmc"])
+def test_the_estimate_is_what_the_compiler_says_of_all(sampler, arch, shape):
+    assert_estimate_holds(next(config for config in CONFIGS if config.sampler == sampler), arch, shape)
+
+
+def test_draws_that_are_not_kept_take_no_memory():
+    # From 2 on: a loop of one turn is no loop to the compiler, and its program takes some more.
+    assert compiled_bytes(MinibatchConfig(thinning=2)) == compiled_bytes(MinibatchConfig(thinning=50))
+
+
+def test_what_exceeds_the_memory_is_refused():
+    with pytest.raises(InputError, match="takes about 1,000,000"):
+        memory.require_memory(10**15)
