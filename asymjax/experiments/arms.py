@@ -77,15 +77,17 @@ def match_priors(arms: Mapping[str, Arm], dataset: Dataset) -> tuple[dict[str, A
         If an arm has no such scale.
     """
     matched, found = {}, {}
-    first = next(iter(arms.values()))
-    standard = output_variance(replace(first.model, arch=BASELINE), first.posterior, dataset)
+    posterior = next(iter(arms.values())).posterior  # They differ in temperature alone.
+    before = posterior.output_prior_scale
+    assert before is not None
+    models = dict.fromkeys(arm.model for arm in arms.values())
+    variances = {model: output_variance(model, posterior, dataset) for model in models}
+    standard = replace(next(iter(models)), arch=BASELINE)
+    target = (variances.get(standard) or output_variance(standard, posterior, dataset)).at(before)
     for name, arm in arms.items():
-        before = arm.posterior.output_prior_scale
-        assert before is not None
-        target, is_standard = standard.at(before), arm.model.arch == BASELINE
-        variance = standard if is_standard else output_variance(arm.model, arm.posterior, dataset)
+        variance = variances[arm.model]
         try:
-            after = before if is_standard else matched_scale(variance, target)
+            after = before if arm.model.arch == BASELINE else matched_scale(variance, target)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         matched[name] = arm._replace(posterior=replace(arm.posterior, output_prior_scale=after))

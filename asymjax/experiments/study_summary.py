@@ -215,15 +215,25 @@ def _compare_predictions(
     found = {
         name: {
             "predictions": _predictions(distances, list(entries), name, entry["baseline"]),
-            "reference": _against(predictions[name], read(references.get(name, ()))),
+            "reference": against(predictions[name], read(references.get(name, ()))),
         }
         for name, entry in entries.items()
     }
     return found, distances
 
 
-def _against(runs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, Any] | None:
-    """Hold runs against reference runs, and these against each other, which is the most that can be expected."""
+def against(runs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, Any] | None:
+    """Hold predictions of runs against those of two references, and these against each other.
+
+    Parameters
+    ----------
+    runs, references : predictive distributions [input, class].
+
+    Returns
+    -------
+    Of each of ``MEASURES`` what :func:`over_repeats` gives of the means over references, and the ``ceiling``, between
+    both references: the most that can be expected. None without references.
+    """
     if not references:
         return None
     return {

@@ -7,7 +7,7 @@ from asymjax import data
 from asymjax.config import ModelConfig, PosteriorConfig, StudyConfig, chains_of
 from asymjax.errors import InputError
 from asymjax.experiments.arms import baseline_of, make_arms
-from asymjax.experiments.study_summary import at_budget, between, excess, over_repeats, summary_metrics
+from asymjax.experiments.study_summary import against, at_budget, between, excess, over_repeats, summary_metrics
 from asymjax.inference.samplers import SAMPLERS
 
 MODEL = ModelConfig(widths=(6,))
@@ -70,6 +70,15 @@ def test_arms_differ_by_more_than_their_repeats():
     same, other = excess(far, 1, 0), excess(far, 2, 0)
     assert same["low"] < 0 < same["high"]
     assert 20 < other["low"] < 25 < other["high"] < 30
+
+
+def test_runs_are_held_against_references_and_these_against_each_other():
+    first, second = np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([[0.7, 0.3], [0.6, 0.4]])
+    found = against([first, second], [first, second])
+    assert found["agreement"]["repeats"].tolist() == [0.75, 0.75] and found["agreement"]["ceiling"] == 0.5
+    assert found["total_variation"]["mean"] == pytest.approx(0.1)
+    assert found["total_variation"]["ceiling"] == pytest.approx(0.2)
+    assert against([first], []) is None
 
 
 def test_what_a_summary_lacks_is_not_a_number():
