@@ -32,6 +32,8 @@ TRIVIAL_LPPD_OF_REGRESSION = -0.5 * math.log(2 * math.pi * math.e)
 MAX_STANDARD_ERRORS = 5
 
 
+# A run directory stays locked, its lock file open, as long as somebody may hold the run.
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("arch", ["standard", "w_asym", "sigma_asym"])
 @pytest.mark.parametrize("sampler", FAMILY_OF)
 @pytest.mark.parametrize("target", ["linear", "two_units", "toy", "digits", *UCI])
