@@ -31,6 +31,8 @@ CLOCKS = {
 }
 FACTORS = {"numpyro": 3.0, "blackjax": 2.0}
 """Times the ESS a second of the opponents that our best sampler is meant to have."""
+STEP_DOUBLINGS = 6
+"""Depth of NUTS' trees where single steps are timed."""
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,23 @@ def judge(setting: Setting, outputs: Any) -> dict[str, float]:
     }
 
 
-def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> dict[str, Any]:
-    """Run one of our samplers as ``run_posterior`` does, and return its row."""
+def our_chains(config: Config, sampler: str) -> Any:
+    """Return the settings of one of our samplers: its defaults, but for the lengths."""
     from dataclasses import replace
 
+    from bench_convergence import make_chains
+
+    family, chains = make_chains(sampler, config.num_draws)
+    chains = replace(chains, num_chains=config.num_chains, num_warmup=config.num_warmup)
+    if family == "nuts":
+        return replace(chains, max_doublings=config.max_doublings)
+    return replace(chains, num_warmup=config.mclmc_warmup) if sampler == "mclmc" else chains
+
+
+def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> dict[str, Any]:
+    """Run one of our samplers as ``run_posterior`` does, and return its row."""
     import jax.numpy as jnp
     import numpy as np
-    from bench_convergence import make_chains
     from measure import timed
 
     from asymjax import results, rng
@@ -172,23 +184,17 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
     from asymjax.inference.samplers import SAMPLERS
     from asymjax.rundir import RunDir
 
-    family, chains = make_chains(sampler, config.num_draws)
-    num_warmup = config.mclmc_warmup if family == "mclmc" else config.num_warmup
-    chains = replace(chains, num_chains=config.num_chains, num_warmup=num_warmup)
-    if family == "nuts":
-        chains = replace(chains, max_doublings=config.max_doublings)
+    chains = our_chains(config, sampler)
     algorithm, problem, placement = SAMPLERS[sampler](chains), setting.problem, setting.placement
     path = folder / sampler
     path.mkdir()
     run = RunDir(path, show_progress=False)
-    warmup_keys, sample_keys = (
-        rng.member_keys(rng.role_key(setting.seed, role), config.num_chains) for role in ("warmup", "sample")
-    )
+    keys = [rng.member_keys(rng.role_key(setting.seed, role), config.num_chains) for role in ("warmup", "sample")]
     inputs = jnp.asarray(setting.dataset.test.inputs)
 
     def whole() -> None:
-        start, tuned = warm_up(run, problem, warmup_keys, setting.starts, placement, algorithm)
-        sample_chains(run, problem, sample_keys, start, tuned, inputs, placement, algorithm, chains, True)
+        start, tuned = warm_up(run, problem, keys[0], setting.starts, placement, algorithm)
+        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, chains, True)
 
     _, total, compiling = timed(whole)
     kept = list(results.read_chunks(path, "outputs", "num_grad_evals"))
@@ -284,36 +290,45 @@ def compare(rows: list[dict[str, Any]], opponent: str) -> list[dict[str, Any]]:
 
 
 class StepCase(NamedTuple):
-    """Calls of the same steps, ours and BlackJAX's, and their gradients; ``compile_seconds`` are both."""
+    """The same steps, ours and BlackJAX's: calls, gradients in a call, seconds of compilation."""
 
     calls: tuple[Callable[[], Any], Callable[[], Any]]
     num_gradients: tuple[float, float]
     compile_seconds: tuple[float, float]
 
 
-def step_settings(sampler: str, num_gradients: int) -> tuple[Any, int]:
-    """Return the configuration of one of our samplers with fixed lengths, and its draws in a call."""
+class Steps(NamedTuple):
+    """How steps are taken: one of our configurations, draws in a call, step size and steps of a trajectory."""
+
+    sampler: str
+    chains: Any
+    num_draws: int
+    step_size: float
+    num_steps: int
+
+
+def make_steps(sampler: str, num_gradients: int, step_size: float = 1e-3) -> Steps:
+    """Return steps of fixed lengths with about ``num_gradients`` gradients over all rows a chain in a call."""
     from dataclasses import replace
 
     from bench_convergence import make_chains
 
     num_steps = max(1, min(50, num_gradients // 4))
     family, chains = make_chains(sampler, 1)
+    per_draw = {"nuts": 2**STEP_DOUBLINGS - 1, "sgld": 10, "mclmc": 2 * chains.thinning}.get(family, num_steps)
     if family == "nuts":
-        return replace(chains, max_doublings=6), max(1, num_gradients // 63)
-    if family == "sgld":
-        return chains, max(1, num_gradients // 10)
-    if sampler in ("mala", "mclmc"):
-        return chains, max(1, num_gradients // (1 if sampler == "mala" else 2 * chains.thinning))
-    jitter = 1.0 if sampler == "dynamic_hmc" else 0.0
-    # Of drawn lengths none is cut off.
-    longest = num_steps * (2 if sampler == "dynamic_hmc" else 1)
-    thinning_steps = num_steps * (2 if sampler == "adjusted_mclmc" else 1)
-    chains = replace(chains, jitter=jitter, max_integration_steps=longest, thinning=1)
-    return chains, max(1, num_gradients // thinning_steps)
+        chains = replace(chains, max_doublings=STEP_DOUBLINGS)
+    elif sampler == "mala":
+        per_draw = 1
+    elif sampler == "dynamic_hmc":  # Of drawn lengths none is cut off.
+        chains = replace(chains, max_integration_steps=2 * num_steps)
+    elif family == "hmc" or sampler == "adjusted_mclmc":
+        chains = replace(chains, jitter=0.0, max_integration_steps=num_steps, thinning=1)
+        per_draw = num_steps * (2 if family == "mclmc" else 1)
+    return Steps(sampler, chains, max(1, num_gradients // per_draw), step_size, num_steps)
 
 
-def tuned_for(setting: Setting, algorithm: Any, sampler: str, step_size: float, num_steps: int) -> Any:
+def tuned_for(setting: Setting, algorithm: Any, steps: Steps) -> Any:
     """Return what warmup would tune, one set a chain, with a given step size and length."""
     import jax
     import jax.numpy as jnp
@@ -322,56 +337,60 @@ def tuned_for(setting: Setting, algorithm: Any, sampler: str, step_size: float, 
     target = problem.target(problem.frozen, problem.data)
     one = jax.tree.map(lambda leaf: leaf[0], setting.starts)
     _, tuned = algorithm.finish(algorithm.begin(jax.random.key(0), one, target))
-    if "inverse_mass_matrix" in tuned._fields:
+    names = tuned._fields
+    if "inverse_mass_matrix" in names:
         root = tuned.inverse_mass_matrix.size**0.5
-        size = step_size * (root if "L" in tuned._fields else 1.0)
-        # A hair less, so that rounding up gives just these steps.
-        length = root if sampler == "mclmc" else size * (num_steps - 0.01)
-        lengths = {name: jnp.asarray(length) for name in ("L", "trajectory_length") if name in tuned._fields}
-        lengths = {} if sampler == "mala" else lengths
+        size = steps.step_size * (root if "L" in names else 1.0)
+        # A hair less, so that rounding up gives just these steps; none for mala, whose length is 0.
+        length = root if steps.sampler == "mclmc" else size * (steps.num_steps - 0.01) * (steps.sampler != "mala")
+        lengths = {name: jnp.asarray(length) for name in ("L", "trajectory_length") if name in names}
         tuned = tuned._replace(step_size=jnp.asarray(size), **lengths)
     return jax.tree.map(lambda leaf: jnp.tile(leaf, (count,) + (1,) * jnp.ndim(leaf)), tuned)
 
 
-def make_step_case(setting: Setting, sampler: str, num_gradients: int, step_size: float = 1e-3) -> StepCase:
-    """Compile the same steps of one sampler, as our runs take them and as one would write them with BlackJAX."""
+def their_steps(setting: Setting, steps: Steps) -> tuple[Callable[[], Any], float, float]:
+    """Return a call of BlackJAX's steps, its gradients, and the seconds of compiling it."""
     import jax
     import jax.numpy as jnp
     import opponents
-    from bench_hmc import make_call
     from measure import timed
 
-    from asymjax.inference.samplers import SAMPLERS
     from asymjax.inference.warmup import prior_metric
 
-    chains, num_draws = step_settings(sampler, num_gradients)
-    algorithm, problem, placement = SAMPLERS[sampler](chains), setting.problem, setting.placement
-    num_steps = max(1, min(50, num_gradients // 4))
-    tuned = tuned_for(setting, algorithm, sampler, step_size, num_steps)
-    inputs = jnp.asarray(setting.dataset.test.inputs)
-    ours, compiling = make_call(
-        problem, algorithm, tuned, setting.starts, inputs, placement, num_draws, chains.thinning, keep_position=True
-    )
-
-    logdensity = problem.target(problem.frozen, problem.data).logdensity
-    metric = prior_metric(problem.shape, problem.prior_scale)
-    if sampler in ("sgld", "sghmc", "sgnht"):
-        kernel = opponents.minibatch_kernels(problem, chains.batch_size)[sampler]
+    problem, num_calls = setting.problem, steps.num_draws * steps.chains.thinning
+    if steps.sampler in ("sgld", "sghmc", "sgnht"):
+        kernel = opponents.minibatch_kernels(problem, steps.chains.batch_size)[steps.sampler]
+        num_calls = max(1, num_calls // 10) if steps.sampler == "sghmc" else num_calls
     else:
-        kernel = opponents.full_batch_kernels(logdensity, step_size, metric, num_steps, 6)[sampler]
-    num_theirs = num_draws * chains.thinning
-    if sampler == "sghmc":
-        num_theirs = max(1, num_theirs // 10)
-    sample = opponents.scan_of_vmap(kernel.step, num_theirs)
-    keys = jax.random.split(jax.random.key(1), placement.size)
+        logdensity = problem.target(problem.frozen, problem.data).logdensity
+        metric = prior_metric(problem.shape, problem.prior_scale)
+        kernels = opponents.full_batch_kernels(logdensity, steps.step_size, metric, steps.num_steps, STEP_DOUBLINGS)
+        kernel = kernels[steps.sampler]
+    sample = opponents.scan_of_vmap(kernel.step, num_calls)
+    keys = jax.random.split(jax.random.key(1), setting.placement.size)
     states = jax.jit(jax.vmap(kernel.init))(keys, setting.starts)
 
-    def theirs() -> Any:
+    def call() -> Any:
         return sample(keys[0], states)
 
-    (_, (_, infos)), _, their_compiling = timed(theirs)
-    gradients = float(ours()[1].num_grad_evals.sum()), float(jnp.sum(kernel.cost(infos)))
-    return StepCase((ours, theirs), gradients, (compiling, their_compiling))
+    (_, (_, infos)), _, compiling = timed(call)
+    return call, float(jnp.sum(kernel.cost(infos))), compiling
+
+
+def make_step_case(setting: Setting, steps: Steps) -> StepCase:
+    """Compile the same steps of one sampler, as our runs take them and as one would write them with BlackJAX."""
+    import jax.numpy as jnp
+    from bench_hmc import make_call
+
+    from asymjax.inference.samplers import SAMPLERS
+
+    algorithm, thinning = SAMPLERS[steps.sampler](steps.chains), steps.chains.thinning
+    tuned, inputs = tuned_for(setting, algorithm, steps), jnp.asarray(setting.dataset.test.inputs)
+    problem, starts, placement = setting.problem, setting.starts, setting.placement
+    ours, compiling = make_call(problem, algorithm, tuned, starts, inputs, placement, steps.num_draws, thinning, True)
+    theirs, num_theirs, their_compiling = their_steps(setting, steps)
+    num_ours = float(ours()[1].num_grad_evals.sum())
+    return StepCase((ours, theirs), (num_ours, num_theirs), (compiling, their_compiling))
 
 
 def step_rows(config: Config, target: str) -> Iterator[dict[str, Any]]:
@@ -381,7 +400,7 @@ def step_rows(config: Config, target: str) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         setting = make_setting(config, target, 0, Path(folder))
     for sampler in config.step_samplers:
-        case = make_step_case(setting, sampler, config.num_gradients)
+        case = make_step_case(setting, make_steps(sampler, config.num_gradients))
         costs = [s / n for s, n in zip(interleaved(case.calls, config.num_rounds), case.num_gradients, strict=True)]
         yield {
             "part": "step",
