@@ -236,6 +236,8 @@ def run_opponent(config: Config, setting: Setting, opponent: str) -> dict[str, A
 
 def whole_runs(config: Config, target: str, seed: int) -> Iterator[dict[str, Any]]:
     """Yield the rows of all samplers on one target with one seed."""
+    from importlib.metadata import version
+
     from asymjax.errors import DivergedError
 
     with tempfile.TemporaryDirectory() as name:
@@ -247,6 +249,7 @@ def whole_runs(config: Config, target: str, seed: int) -> Iterator[dict[str, Any
         cases += [(name, "nuts", lambda name=name: run_opponent(config, setting, name)) for name in config.opponents]
         for library, sampler, case in cases:
             row = {"part": "run"} | setting.row | {"library": library, "sampler": sampler}
+            row |= {"version": version(library.split("_")[0])}
             try:
                 yield row | case()
             except (DivergedError, ValueError) as error:  # ValueError: draws that are not finite.
@@ -419,7 +422,7 @@ def step_rows(config: Config, target: str) -> Iterator[dict[str, Any]]:
 # bde -------------------------------------------------------------------------------------------------------------
 
 
-def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) -> dict[str, float]:
+def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) -> dict[str, Any]:
     """Run bde on the rows of a dataset in its own interpreter, and return its scores."""
     import json
     import os
@@ -443,8 +446,8 @@ def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) 
     subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - begun
     with np.load(folder / "predictive.npz") as kept:
-        found = score(dataset, [kept["predictive"]])
-    return {"bde_seconds": seconds, "bde_lppd": found["lppd"], "bde_rmse": found["rmse"]}
+        found, version = score(dataset, [kept["predictive"]]), str(kept["version"])
+    return {"bde_version": version, "bde_seconds": seconds, "bde_lppd": found["lppd"], "bde_rmse": found["rmse"]}
 
 
 def run_quick(config: Config, target: str, seed: int, dataset: Any, folder: Path) -> tuple[dict[str, float], Any]:

@@ -3,7 +3,7 @@
     python benchmarks/by_bde.py FOLDER '{"n_members": 8}'
 
 Reads rows.npz (inputs, targets, test_inputs) and writes predictive.npz: means and log noise scales side by side
-[member, draw, test row, 2].
+[member, draw, test row, 2], and bde's version.
 """
 
 import json
@@ -15,7 +15,7 @@ import numpy as np
 
 def main(folder: Path, settings: dict) -> None:
     """Fit, predict, write."""
-    from bde import BdeRegressor
+    from bde import BdeRegressor, __version__
 
     with np.load(folder / "rows.npz") as rows:
         inputs, targets, test_inputs = (np.asarray(rows[name]) for name in ("inputs", "targets", "test_inputs"))
@@ -23,7 +23,8 @@ def main(folder: Path, settings: dict) -> None:
     regressor.fit(inputs, targets[:, 0])
     mean, raw = np.split(np.asarray(regressor.predict(test_inputs, raw=True), np.float64), 2, axis=-1)
     # bde's scale is softplus(raw) + 1e-6.
-    np.savez(folder / "predictive.npz", predictive=np.concatenate([mean, np.log(np.logaddexp(0, raw) + 1e-6)], axis=-1))
+    predictive = np.concatenate([mean, np.log(np.logaddexp(0, raw) + 1e-6)], axis=-1)
+    np.savez(folder / "predictive.npz", predictive=predictive, version=__version__)
 
 
 if __name__ == "__main__":
