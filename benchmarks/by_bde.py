@@ -8,6 +8,7 @@ Reads rows.npz (inputs, targets, test_inputs) and writes predictive.npz: means a
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 
 def main(folder: Path, settings: dict) -> None:
     """Fit, predict, write."""
-    from bde import BdeRegressor, __version__
+    from bde import BdeRegressor
 
     with np.load(folder / "rows.npz") as rows:
         inputs, targets, test_inputs = (np.asarray(rows[name]) for name in ("inputs", "targets", "test_inputs"))
@@ -24,7 +25,7 @@ def main(folder: Path, settings: dict) -> None:
     mean, raw = np.split(np.asarray(regressor.predict(test_inputs, raw=True), np.float64), 2, axis=-1)
     # bde's scale is softplus(raw) + 1e-6.
     predictive = np.concatenate([mean, np.log(np.logaddexp(0, raw) + 1e-6)], axis=-1)
-    np.savez(folder / "predictive.npz", predictive=predictive, version=__version__)
+    np.savez(folder / "predictive.npz", predictive=predictive, version=version("sklearn-contrib-bde"))
 
 
 if __name__ == "__main__":
