@@ -424,12 +424,28 @@ def step_rows(config: Config, target: str) -> Iterator[dict[str, Any]]:
 # bde -------------------------------------------------------------------------------------------------------------
 
 
+def seconds_of(command: list[str], environment: dict[str, str]) -> float:
+    """Return the wall-clock seconds of a process.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails; with the end of what it said.
+    """
+    import subprocess
+    import time
+
+    begun = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-1000:]}")
+    return time.perf_counter() - begun
+
+
 def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) -> dict[str, Any]:
     """Run bde on the rows of a dataset in its own interpreter, and return its scores."""
     import json
     import os
-    import subprocess
-    import time
 
     import numpy as np
 
@@ -444,9 +460,7 @@ def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) 
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "JAX_COMPILATION_CACHE_DIR")}
     environment |= {"XLA_FLAGS": f"--xla_force_host_platform_device_count={cores}"}
     command = [str(config.bde_python), str(script), str(folder), json.dumps(settings)]
-    begun = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    seconds = time.perf_counter() - begun
+    seconds = seconds_of(command, environment)
     with np.load(folder / "predictive.npz") as kept:
         found, version = score(dataset, [kept["predictive"]]), str(kept["version"])
     return {"bde_version": version, "bde_seconds": seconds, "bde_lppd": found["lppd"], "bde_rmse": found["rmse"]}
@@ -455,23 +469,19 @@ def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) 
 def run_quick(config: Config, target: str, seed: int, dataset: Any, folder: Path) -> tuple[dict[str, float], Any]:
     """Run ``bnn_mclmc.py --preset uci_quick`` with nothing compiled before; return scores and the curve of LPPD."""
     import os
-    import subprocess
     import sys
-    import time
 
     from asymjax import results
     from asymjax.diagnostics.evaluate import convergence_curve
 
     script = Path(__file__).parents[1] / "runs" / "bnn_mclmc.py"
-    options = {"data.dataset": target, "seeds.init-seed": seed, "seeds.seed": seed, "run.run-dir": folder / "run"}
+    options = {"dataset": target, "init-seed": seed, "seed": seed, "run-dir": folder / "run"}
     if config.data_dir is not None:
-        options["data.data-dir"] = config.data_dir
+        options["data-dir"] = config.data_dir
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, str(script), "--preset", "uci_quick", *words]
-    begun = time.perf_counter()
-    subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    total = time.perf_counter() - begun
+    total = seconds_of(command, environment)
     summary = results.read_json(folder / "run" / "summary.json")
     curve = convergence_curve(folder / "run", dataset, has_scale_head=True)
     shares = curve["num_draws"] / curve["num_draws"][-1]
