@@ -9,6 +9,7 @@ the rows (a leapfrog step on one row), each with all devices at work. Rounds are
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,28 +54,29 @@ def make_problem(target: str, arch: str) -> Any:
     return config, make_problem(model, dataset.task, posterior, frozen, dataset.train)
 
 
-def make_case(target: str, problem: Any, num_chains: int, num_devices: int, inside: str, num_steps: int) -> dict:
-    """Compile one case and return its row with a ``call`` of two trajectories a chain."""
+def make_call(
+    problem: Any,
+    algorithm: Any,
+    tuned: Any,
+    start: Any,
+    inputs: Any,
+    placement: Any,
+    num_draws: int,
+    thinning: int = 1,
+    keep_position: bool = False,
+) -> tuple[Callable[[], Any], float]:
+    """Compile a chunk of draws of all chains; return () -> (state, Draw), and the seconds of compiling it."""
     import jax
     import jax.numpy as jnp
 
     from asymjax import parallel, rng
-    from asymjax.config import HMCConfig
     from asymjax.inference.sample import make_sampling_chunk
-    from asymjax.inference.samplers import SAMPLERS
-    from asymjax.inference.samplers.hmc import Tuned
-    from asymjax.inference.start import prior_start
-    from asymjax.inference.warmup import prior_metric
 
-    config = HMCConfig(jitter=0.0, max_integration_steps=num_steps)
-    begin, advance = make_sampling_chunk(problem, SAMPLERS["hmc"](config), 2, 1, keep_position=False)
-    placement = parallel.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
-    keys = rng.member_keys(jax.random.key(0), num_chains)
-    metric = prior_metric(problem.shape, problem.prior_scale)
-    tuned = Tuned(jnp.full(num_chains, 1e-3), jnp.tile(metric, (num_chains, 1)), jnp.full(num_chains, 1e-3 * num_steps))
-    keys, start, tuned = parallel.put((keys, prior_start(problem, keys), tuned), placement, is_mapped=True)
+    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, thinning, keep_position)
+    keys = rng.member_keys(jax.random.key(0), placement.size)
+    keys, start, tuned = parallel.put((keys, start, tuned), placement, is_mapped=True)
     shared = parallel.put((problem.frozen, problem.data), placement, is_mapped=False)
-    inputs = parallel.put(problem.data.inputs[:10], placement, is_mapped=False)
+    inputs = parallel.put(inputs, placement, is_mapped=False)
     state = jax.jit(parallel.map_leading(begin, placement, [True, True, True, False, False]))(
         keys, start, tuned, *shared
     )
@@ -82,18 +84,34 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
     begun = time.perf_counter()
     compiled = jax.jit(mapped).lower(keys, state, tuned, jnp.asarray(0), *shared, inputs).compile()
     compile_seconds = time.perf_counter() - begun
+    return lambda: compiled(keys, state, tuned, jnp.asarray(0), *shared, inputs), compile_seconds
 
-    def call() -> Any:
-        return compiled(keys, state, tuned, jnp.asarray(0), *shared, inputs)
 
-    num_gradients = int(call()[1].num_grad_evals.sum())
+def make_case(target: str, problem: Any, num_chains: int, num_devices: int, inside: str, num_steps: int) -> dict:
+    """Compile one case and return its row with a ``call`` of two trajectories a chain."""
+    import jax
+    import jax.numpy as jnp
+
+    from asymjax import parallel, rng
+    from asymjax.config import HMCConfig
+    from asymjax.inference.samplers import SAMPLERS
+    from asymjax.inference.samplers.hmc import Tuned
+    from asymjax.inference.start import prior_start
+    from asymjax.inference.warmup import prior_metric
+
+    algorithm = SAMPLERS["hmc"](HMCConfig(jitter=0.0, max_integration_steps=num_steps))
+    placement = parallel.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
+    start = prior_start(problem, rng.member_keys(jax.random.key(0), num_chains))
+    metric = prior_metric(problem.shape, problem.prior_scale)
+    tuned = Tuned(jnp.full(num_chains, 1e-3), jnp.tile(metric, (num_chains, 1)), jnp.full(num_chains, 1e-3 * num_steps))
+    call, compile_seconds = make_call(problem, algorithm, tuned, start, problem.data.inputs[:10], placement, 2)
     return {
         "target": target,
         "num_chains": num_chains,
         "num_devices": num_devices,
         "inside": inside,
         "compile_seconds": compile_seconds,
-        "num_gradients": num_gradients,
+        "num_gradients": int(call()[1].num_grad_evals.sum()),
         "call": call,
     }
 

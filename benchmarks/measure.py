@@ -17,6 +17,32 @@ from asymjax.types import PyTree
 
 RESULTS = Path(__file__).parent / "results"
 Call = Callable[[], Any]
+# When JAX was at work on a program (tracing, lowering, compiling), from and to, in seconds; kept by `timed`.
+COMPILATIONS: list[tuple[float, float]] = []
+
+
+def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:
+    if event.startswith("/jax/core/compile/"):
+        COMPILATIONS.append((time.perf_counter() - duration_secs, time.perf_counter()))
+
+
+jax.monitoring.register_event_duration_secs_listener(_note_compilation)
+
+
+def timed(call: Call) -> tuple[Any, float, float]:
+    """Return what a call returns, its seconds without compilation, and those of compilation.
+
+    Also where a library compiles out of sight. Tracing inside of tracing counts once.
+    """
+    COMPILATIONS.clear()
+    start = time.perf_counter()
+    result = jax.block_until_ready(call())
+    total = time.perf_counter() - start
+    compiling, last = 0.0, start
+    for begin, end in sorted(COMPILATIONS):
+        compiling += max(0.0, end - max(begin, last))
+        last = max(last, end)
+    return result, total - compiling, compiling
 
 
 def interleaved(calls: Sequence[Call], num_rounds: int) -> list[float]:
