@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from asymjax import rng
-from asymjax.config import ModelConfig, PosteriorConfig
+from asymjax import rng, trees
+from asymjax.config import OUTPUT_KERNEL, ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference.posterior import draw_prior, num_network_outputs
-from asymjax.inference.problem import make_problem
+from asymjax.inference.problem import Problem, make_problem
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Array, Dataset, Key
 
@@ -44,24 +44,28 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     are those of the mask seed. Both parts come from outputs at s = 0 and s = 1 with the same draws. Their covariance is
     zero, and is left out.
     """
-    keys = rng.member_keys(rng.role_key(0, "prior predictive"), NUM_PRIOR_DRAWS)
-    rest = _prior_outputs(model, replace(posterior, output_prior_scale=0.0), dataset, keys)
-    both = _prior_outputs(model, replace(posterior, output_prior_scale=1.0), dataset, keys)
-    return OutputVariance(*(float(jnp.mean(jnp.var(part, axis=0, ddof=1))) for part in (rest, both - rest)))
-
-
-def _prior_outputs(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset, keys: Key) -> Array:
-    """Return outputs [draw, row, output]: logits, or means."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
-    model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
-    frozen = draw_frozen(model, model_config.mask_seed)
-    problem = make_problem(model, dataset.task, posterior, frozen, jax.tree.map(lambda x: x[:MAX_ROWS], dataset.train))
+    silent, problem = (_problem(model, replace(posterior, output_prior_scale=scale), dataset) for scale in (0.0, 1.0))
     draw = partial(draw_prior, mean=problem.prior_mean, scale=problem.prior_scale, like=problem.shape)
 
-    def outputs(key: Key) -> Array:
-        return problem.predict(draw(key), frozen, problem.data.inputs)[:, : dataset.num_outputs]  # type: ignore[arg-type]
+    def outputs(key: Key) -> tuple[Array, Array]:
+        position = trees.flatten(draw(key))
+        without = {path: 0.0 * leaf if path == OUTPUT_KERNEL else leaf for path, leaf in position.items()}
+        rest, both = (
+            of.predict(trees.unflatten(drawn), of.frozen, of.data.inputs)[:, : dataset.num_outputs]  # type: ignore[arg-type]
+            for of, drawn in ((silent, without), (problem, position))
+        )
+        return rest, both - rest
 
-    return jax.jit(partial(lax.map, outputs))(keys)
+    keys = rng.member_keys(rng.role_key(0, "prior predictive"), NUM_PRIOR_DRAWS)
+    parts = jax.jit(partial(lax.map, outputs))(keys)
+    return OutputVariance(*(float(jnp.mean(jnp.var(part, axis=0, ddof=1))) for part in parts))
+
+
+def _problem(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
+    model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+    rows = jax.tree.map(lambda leaf: leaf[:MAX_ROWS], dataset.train)
+    return make_problem(model, dataset.task, posterior, draw_frozen(model, model_config.mask_seed), rows)
 
 
 def matched_scale(variance: OutputVariance, target: float) -> float:

@@ -32,11 +32,6 @@ def test_arms_vary_have_one_output_scale_and_a_baseline():
     for prior in priors.values():
         assert prior["std_after"] == pytest.approx(prior["std_wanted"], rel=1e-3)
 
-    config = StudyConfig(archs=("standard", "w_asym"), vary="fixed_scale", values=(0.25, 0.5))
-    arms, _ = make_arms(config, MODEL, PosteriorConfig(), dataset)
-    assert list(arms) == ["standard", "w_asym-fixed_scale-0.25", "w_asym-fixed_scale-0.5"]
-    assert {baseline_of(name, arms) for name in arms} == {"standard"}
-
 
 @pytest.mark.parametrize(("vary", "values"), [("temperature", ()), ("temperature", (0.0,)), ("none", (1.0,))])
 def test_values_that_do_not_fit_are_refused(vary, values):
