@@ -166,9 +166,9 @@ def our_chains(config: Config, sampler: str) -> Any:
     """Return the settings of one of our samplers: its defaults, but for the lengths."""
     from dataclasses import replace
 
-    from bench_convergence import make_chains
+    from asymjax.config import chains_of
 
-    family, chains = make_chains(sampler, config.num_draws)
+    family, chains = chains_of(sampler, num_draws=config.num_draws)
     chains = replace(chains, num_chains=config.num_chains, num_warmup=config.num_warmup)
     if family == "nuts":
         return replace(chains, max_doublings=config.max_doublings)
@@ -316,10 +316,10 @@ def make_steps(sampler: str, num_gradients: int, step_size: float = 1e-3) -> Ste
     """Return steps of fixed lengths with about ``num_gradients`` gradients over all rows a chain in a call."""
     from dataclasses import replace
 
-    from bench_convergence import make_chains
+    from asymjax.config import chains_of
 
     num_steps = max(1, min(50, num_gradients // 4))
-    family, chains = make_chains(sampler, 1)
+    family, chains = chains_of(sampler, num_draws=1)
     per_draw = {"nuts": 2**STEP_DOUBLINGS - 1, "sgld": 10, "mclmc": 2 * chains.thinning}.get(family, num_steps)
     if family == "nuts":
         chains = replace(chains, max_doublings=STEP_DOUBLINGS)
