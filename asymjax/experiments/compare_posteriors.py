@@ -44,8 +44,8 @@ def run_study(
 
     Returns
     -------
-    The run directory, with ``posteriors/ARM/REPEAT``, ``references/ARM/{0,1}`` for other samplers than hmc,
-    summary.json and study.npz.
+    The run directory, with ``posteriors/ARM/REPEAT``, ``references/ARM/{0,1}`` for classes and other samplers
+    than hmc, summary.json and study.npz.
 
     Raises
     ------
@@ -79,7 +79,9 @@ def run_study(
         return {arm: [sample(folder, arm, number, *how) for number in range(count)] for arm in arms}
 
     posteriors = sample_all("posteriors", config.num_repeats, family, chains, 0)
-    num_references = 0 if config.sampler == "hmc" else NUM_REFERENCES
+    # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
+    is_referred = config.sampler != "hmc" and dataset.task == "classification"
+    num_references = NUM_REFERENCES if is_referred else 0
     references = sample_all("references", num_references, "hmc", reference, config.num_repeats)
     summary, arrays = compare(dataset, arms, posteriors, references)
     for arm, prior in priors.items():

@@ -44,6 +44,10 @@ METRICS: dict[str, tuple[str, float]] = {
     "ece": ("test/posterior/ece", 1),
     "rmse": ("test/posterior/rmse", 1),
     "coverage_error": ("test/posterior/coverage_error", 1),
+    "noise_auroc": ("shift/posterior/other/noise/auroc_total", 1),
+    "noise_auroc_epistemic": ("shift/posterior/other/noise/auroc_epistemic", 1),
+    "patches_auroc": ("shift/posterior/other/patches/auroc_total", 1),
+    "patches_auroc_epistemic": ("shift/posterior/other/patches/auroc_epistemic", 1),
 }
 """Numbers of one run: their name here -> where they are in its summary, and a factor."""
 AT_BUDGET = ("rhat_max", "ess_bulk_min", "lppd")
@@ -60,13 +64,13 @@ class Sampled(NamedTuple):
     ----------
     metrics : see ``METRICS``, and what :func:`read_sampled` adds; NaN where a run has none.
     curve : see :func:`~asymjax.diagnostics.evaluate.convergence_curve`.
-    shifts : see :func:`~asymjax.diagnostics.flat.bias_shifts`, the ESS per 1,000 gradients.
+    flat : see :func:`~asymjax.diagnostics.flat.bias_shifts`, the ESS per 1,000 gradients.
     seconds : of compiling, training, warmup and sampling.
     """
 
     metrics: dict[str, float]
     curve: dict[str, np.ndarray]
-    shifts: dict[str, dict[str, float]]
+    flat: dict[str, dict[str, float]]
     seconds: float
 
 
@@ -78,15 +82,15 @@ def read_sampled(path: Path, dataset: Dataset, arm: Arm) -> Sampled:
     summary = results.read_json(path / "summary.json")
     metrics = summary_metrics(summary)
     has_scale_head = dataset.task == "regression" and arm.posterior.noise == "heteroscedastic"
-    shifts = _bias_shifts(path, dataset, arm)
-    for values in shifts.values():
+    flat = _bias_shifts(path, dataset, arm)
+    for values in flat.values():
         values["ess_per_1000"] = PER * values.pop("ess") / summary["sampler"]["num_grad_evals"]
     if dataset.task == "classification":
         entropy = results.read_arrays(path / "predictions.npz", "posterior/entropy_total")["posterior/entropy_total"]
         test, noise = np.split(entropy, [len(dataset.test.targets)])
         metrics |= {"test_entropy": float(test.mean()), "noise_entropy": float(noise.mean())}
     seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "warmup", "sample"))
-    return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), shifts, seconds)
+    return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), flat, seconds)
 
 
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -94,12 +98,27 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     flat = trees.flatten(summary)
     metrics = {name: factor * float(flat.get(path, np.nan)) for name, (path, factor) in METRICS.items()}
     gradients = summary["sampler"]["num_grad_evals"]
-    return metrics | {
-        "num_grad_evals": gradients + summary["sampler"]["num_warmup_grad_evals"],
-        "weight_ess_median_per_1000": PER * float(flat.get("weight_space/ess_bulk_median", np.nan)) / gradients,
-        "mean_network_excess": metrics["mean_network_nll"] - metrics["nll"],
-        "aligned_mean_network_excess": metrics["aligned_mean_network_nll"] - metrics["nll"],
-    }
+    return (
+        metrics
+        | _corrupted(summary)
+        | {
+            "num_grad_evals": gradients + summary["sampler"]["num_warmup_grad_evals"],
+            "weight_ess_median_per_1000": PER * float(flat.get("weight_space/ess_bulk_median", np.nan)) / gradients,
+            "mean_network_excess": metrics["mean_network_nll"] - metrics["nll"],
+            "aligned_mean_network_excess": metrics["aligned_mean_network_nll"] - metrics["nll"],
+        }
+    )
+
+
+def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Average the posterior's scores over the corruptions of the test inputs; NaN where no weights were kept."""
+    shift = summary.get("shift")
+    rows = [scores for name, scores in shift["posterior"]["corrupted"].items() if name != "none"] if shift else []
+
+    def mean(name: str) -> float:
+        return float(np.mean([row.get(name, np.nan) for row in rows])) if rows else np.nan
+
+    return {"corrupted_nll": -mean("lppd")} | {f"corrupted_{name}": mean(name) for name in ("accuracy", "ece", "rmse")}
 
 
 def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, float]]:
@@ -142,7 +161,12 @@ def compare(
         paired = sampled[baseline] if baseline and baseline != name else None
         first = results.read_json(posteriors[name][0] / "summary.json")
         described = {field: first[field] for field in ("arch", "num_trainable", "num_fixed")}
-        entries[name] = {**described, "varied": arms[name].varied, "baseline": baseline, "shifts": _over_shifts(runs)}
+        entries[name] = {
+            **described,
+            "varied": arms[name].varied,
+            "baseline": baseline,
+            "flat_directions": _over_flat(runs),
+        }
         entries[name]["metrics"] = _over_arm(runs, paired, budget)
         entries[name]["seconds"] = sum(run.seconds for run in runs)
         for number, run in enumerate(runs):
@@ -190,10 +214,10 @@ def _over_arm(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None, budge
     }
 
 
-def _over_shifts(runs: Sequence[Sampled]) -> dict[str, dict[str, dict[str, Any]]]:
+def _over_flat(runs: Sequence[Sampled]) -> dict[str, dict[str, dict[str, Any]]]:
     return {
-        layer: {name: over_repeats([run.shifts[layer][name] for run in runs]) for name in values}
-        for layer, values in runs[0].shifts.items()
+        layer: {name: over_repeats([run.flat[layer][name] for run in runs]) for name in values}
+        for layer, values in runs[0].flat.items()
     }
 
 

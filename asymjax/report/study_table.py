@@ -31,6 +31,11 @@ MODES_NOTE = (
 )
 TEST_NOTE = "NLL: negative LPPD in nats; MAP: mean over its networks."
 ENTROPY_NOTE = "Entropy of the posterior's predictions on test inputs and on standard normal noise, in nats."
+SHIFT_NOTE = "Posterior on corrupted test inputs, means over the corruptions."
+OTHER_NOTE = (
+    "AUROC with which the posterior's uncertainty, and the epistemic part of it alone, tells standard normal noise and "
+    "patches of photographs from test inputs."
+)
 MEAN_NOTE = "Network at the mean of all draws, as drawn and aligned; above: its NLL less that of the posterior average."
 DIFFERENCE_NOTE = (
     "Each arm less its standard arm, repeat by repeat, mean plus or minus half the 95 % interval (Student's t); * "
@@ -47,7 +52,7 @@ PREDICTION_NOTE = (
     "around zero where predictions are the same up to Monte Carlo error."
 )
 REFERENCE_NOTE = "Each run against two HMC runs of the same arm, and these against each other (ceiling)."
-SHIFT_NOTE = (
+FLAT_NOTE = (
     "Mean bias of layers before a layer norm, which no output depends on: its variance over that under the prior, 1 "
     "along a flat direction, and its bulk ESS per 1,000 gradients beside the median over all weights."
 )
@@ -90,6 +95,18 @@ TEST: Columns = {
     "coverage error": ("coverage_error", ".4f"),
 }
 ENTROPY: Columns = {"test": ("test_entropy", ".3f"), "noise": ("noise_entropy", ".3f")}
+SHIFT: Columns = {
+    "NLL": ("corrupted_nll", ".3f"),
+    "accuracy": ("corrupted_accuracy", ".3f"),
+    "ECE": ("corrupted_ece", ".3f"),
+    "RMSE": ("corrupted_rmse", ".3f"),
+}
+OTHER: Columns = {
+    "noise": ("noise_auroc", ".3f"),
+    "noise, epistemic": ("noise_auroc_epistemic", ".3f"),
+    "patches": ("patches_auroc", ".3f"),
+    "patches, epistemic": ("patches_auroc_epistemic", ".3f"),
+}
 MEAN: Columns = {
     "NLL": ("mean_network_nll", ".4f"),
     "above": ("mean_network_excess", ".4f"),
@@ -103,6 +120,8 @@ GROUPS: dict[str, tuple[str, Columns]] = {
     "Modes": (MODES_NOTE, MODES),
     "Test": (TEST_NOTE, TEST),
     "Entropy": (ENTROPY_NOTE, ENTROPY),
+    "Under shift": (SHIFT_NOTE, SHIFT),
+    "Other data": (OTHER_NOTE, OTHER),
     "Network at the posterior mean": (MEAN_NOTE, MEAN),
 }
 
@@ -114,7 +133,7 @@ def study_tables(run: StudyRun) -> list[Table]:
         Table(title, f"{note.format(**run.summary)} {repeats}", *_by_arm(run, columns))
         for title, (note, columns) in GROUPS.items()
     ]
-    tables += [*_differences(run), *_predictions(run), _shifts(run), _priors(run)]
+    tables += [*_differences(run), *_predictions(run), _flat_directions(run), _priors(run)]
     return [table for table in tables if table.rows]
 
 
@@ -190,7 +209,7 @@ def _against(found: Mapping[str, Any]) -> list[str]:
     return [statistic(found, ".4f"), number(found["ceiling"], ".4f")]
 
 
-def _shifts(run: StudyRun) -> Table:
+def _flat_directions(run: StudyRun) -> Table:
     rows = [
         [
             name,
@@ -200,10 +219,10 @@ def _shifts(run: StudyRun) -> Table:
             statistic(arm["metrics"]["weight_ess_median_per_1000"], ".3f"),
         ]
         for name, arm in run.kinds.items()
-        for layer, found in arm["shifts"].items()
+        for layer, found in arm["flat_directions"].items()
     ]
     columns = ["kind", "layer", "variance / prior's", "ESS per 1,000", "median of weights"]
-    return Table("Flat directions", f"{SHIFT_NOTE} {REPEATS_NOTE.format(**run.summary)}", columns, rows)
+    return Table("Flat directions", f"{FLAT_NOTE} {REPEATS_NOTE.format(**run.summary)}", columns, rows)
 
 
 def _priors(run: StudyRun) -> Table:

@@ -44,7 +44,7 @@ def assert_summary(summary, runs):
     for arm, own in zip(ARMS, (scores[:2], scores[2:]), strict=True):
         entry = summary["arms"][arm]
         assert entry["metrics"]["function_rhat_max"]["repeats"] == [run["function_space"]["rhat_max"] for run in own]
-        assert entry["shifts"].keys() == {"dense_0/bias"}
+        assert entry["flat_directions"].keys() == {"dense_0/bias"}
         assert 0 <= entry["predictions"]["total_variation"]["within"] < 1
     difference = summary["arms"]["w_asym"]["metrics"]["nll"]["difference"]
     nlls = np.array([-run["test"]["posterior"]["lppd"] for run in scores]).reshape(2, 2)
