@@ -14,12 +14,15 @@ from asymjax.errors import InputError
 from asymjax.inference import SAMPLERS
 from asymjax.inference.problem import make_problem
 from asymjax.inference.sample import make_sampling_chunk, persistent_shape
+from asymjax.inference.samplers.swag import RANK
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Split
 
 GROUPS = (HMCConfig(), NUTSConfig(), MCLMCConfig(), MinibatchConfig(), MinibatchConfig(control_variates=True))
 CONFIGS = [replace(group, sampler=name) for group in GROUPS for name in type(group).__annotations__["sampler"].__args__]
 MAX_POSITIONS, TOLERANCE = 4, 0.25
+# The Gaussian that swag draws from: mean, scale and deviations, beside a position.
+MAX_POSITIONS_OF = {"swag": RANK + 3}
 # Rows, inputs, outputs and hidden widths; "large" is an MLP on 5,000 images of 28 x 28.
 SHAPES = {
     "regression": (310, 10, 2, (16, 16)),
@@ -72,7 +75,8 @@ def test_a_chain_has_four_positions_at_most_from_draw_to_draw(config):
     problem, _ = make_case("standard", "digits")
     num_bytes = trees.num_bytes(persistent_shape(problem, SAMPLERS[config.sampler](config)))
     scalars = 100
-    assert num_bytes <= MAX_POSITIONS * trees.num_bytes(problem.shape) + scalars
+    max_positions = MAX_POSITIONS_OF.get(config.sampler, MAX_POSITIONS)
+    assert num_bytes <= max_positions * trees.num_bytes(problem.shape) + scalars
 
 
 def test_a_doubling_of_nuts_takes_two_positions_more():
