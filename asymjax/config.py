@@ -376,8 +376,8 @@ class StudyConfig:
     map_steps: int = 2000
     """Full-batch optimizer steps to the optimum that a chain starts from."""
     reference_draws: int | None = None
-    """Kept draws a chain of both HMC runs of each arm that other samplers than hmc are held against. Default: twice
-    num_draws."""
+    """Kept draws a chain of both HMC runs of each arm that classifiers by other samplers than hmc are held against.
+    Default: twice num_draws."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ over the number of trainable entries says how biased the draws are.
 
 The preset mile has the settings of Sommer et al. (2025, "Microcanonical Langevin Ensembles") for any data set: 12
 chains from a deep ensemble, 50,000 steps of warmup, one in ten of 10,000 kept, unit Gaussian priors, two layers of 16
-ReLU units. Its ensemble is of optima of the posterior, where theirs stops early. uci_quick and uci_long take fewer.
+ReLU units. Its ensemble is of optima of the posterior, where theirs stops early. uci_quick is shorter, uci_long
+deeper with 10 chains.
 """
 
 from dataclasses import dataclass, field, replace

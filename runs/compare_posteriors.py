@@ -33,6 +33,13 @@ class Config:
 DEFAULT = Config()
 PRESETS = {
     "default": DEFAULT,
+    # With fixed output weights as large as by default, outputs of w_asym vary more than those of standard ever do.
+    "regression": replace(
+        DEFAULT,
+        data=DataConfig("diabetes"),
+        study=StudyConfig(archs=("standard", "w_asym", "sigma_asym", "pruned")),
+        model=PlainModelConfig(widths=(16, 16), norm="none", activation="tanh", fixed_scale=(0.5, 0.5, 0.1)),
+    ),
     "smoke": replace(
         DEFAULT,
         study=StudyConfig(

@@ -154,7 +154,7 @@ def efficiency(summary: Mapping[str, float], seconds: float, num_grad_evals: flo
         If there are no seconds, or a cost is negative.
     """
     if seconds <= 0 or num_grad_evals < 0:
-        raise ValueError(f"costs must be positive, got {seconds} seconds and {num_grad_evals} gradient evaluations")
+        raise ValueError(f"no cost is {seconds} seconds or {num_grad_evals} gradients: give more than 0, and 0 or more")
     ess = {name: value for name, value in summary.items() if name.startswith("ess_")}
     num_grad_evals = num_grad_evals or np.nan
     per_second = {f"{name}_per_second": value / seconds for name, value in ess.items()}

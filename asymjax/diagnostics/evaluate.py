@@ -1,6 +1,6 @@
 """From the draws in a run directory to the numbers of its summary and the arrays of its figures."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,8 @@ NUM_PROBES = 100
 
 MIN_DRAWS = 8
 """Draws a chain below which convergence is not judged."""
+NUM_POINTS = 10
+"""Points of a curve of convergence."""
 CURVE = ("num_draws", "num_grad_evals", "rhat_max", "ess_bulk_min", "lppd")
 
 
@@ -133,40 +135,48 @@ def evaluate_draws(
     return summary, trees.flatten(values)
 
 
+def gradients_spent(path: Path) -> np.ndarray:
+    """Return how many gradients over all data all chains took up to each draw, warmup included, float64 [draw]."""
+    warmup = [line["num_grad_evals"] for line in results.read_metrics(path) if line["phase"] == "warmup"]
+    draws = results.read_draws(path, "num_grad_evals")["num_grad_evals"]
+    return np.sum(warmup) + np.cumsum(draws.sum(axis=0, dtype=np.float64))
+
+
 def convergence_curve(
-    path: Path, dataset: Dataset, has_scale_head: bool, num_points: int = 10
+    path: Path, dataset: Dataset, has_scale_head: bool, stops: Sequence[int] | None = None
 ) -> dict[str, np.ndarray]:
     """Follow convergence and score of the draws of a run directory as they were made.
 
     Parameters
     ----------
     path, dataset, has_scale_head : as of :func:`evaluate_draws`.
-    num_points : points of the curve at most, each at the end of a chunk, with all draws up to there.
+    stops : draws a chain after which to look, with all draws up to there; those below ``MIN_DRAWS`` are left out.
+        Default: every tenth of the draws.
 
     Returns
     -------
-    Arrays [point]: ``num_draws`` a chain; ``num_grad_evals`` of all chains, warmup included, in gradients over all
-    data; ``rhat_max`` and ``ess_bulk_min`` over function space; ``lppd`` on the test rows.
+    Arrays [point]: ``num_draws`` a chain; ``num_grad_evals`` as of :func:`gradients_spent`; ``rhat_max`` and
+    ``ess_bulk_min`` over function space; ``lppd`` on the test rows.
     """
     num_test = len(dataset.test.targets)
     targets, num_probes = np.asarray(dataset.test.targets), min(NUM_PROBES, num_test)
-    warmup = [line["num_grad_evals"] for line in results.read_metrics(path) if line["phase"] == "warmup"]
-    spent = float(np.sum(warmup))
+    spent = gradients_spent(path)
+    if stops is None:
+        stops = np.linspace(0, len(spent), NUM_POINTS + 1)[1:].round().astype(int).tolist()
     probes: list[np.ndarray] = []
     sums: list[ClassificationSums | RegressionSums] = []
     points, num_draws = [], 0
-    chunks = list(results.read_chunks(path, "outputs", "num_grad_evals"))
-    ends = {round(end) for end in np.linspace(0, len(chunks), num_points + 1)[1:]}
-    for index, chunk in enumerate(chunks, 1):
-        spent += float(chunk["num_grad_evals"].sum(dtype=np.float64))
-        probes.append(chunk["outputs"][:, :, :num_probes])
-        sums.append(predictive_sums(dataset.task, chunk["outputs"][..., :num_test, :], targets))
-        num_draws += chunk["outputs"].shape[1]
-        if index in ends and num_draws >= MIN_DRAWS:
-            draws = np.concatenate(probes, axis=1)
-            summary = summarise(function_coordinates(dataset.task, draws, has_scale_head))
-            lppd = predictive_metrics(mixture(sums), dataset)["lppd"]
-            points.append((num_draws, spent, summary["rhat_max"], summary["ess_bulk_min"], lppd))
+    for chunk in results.read_chunks(path, "outputs"):
+        cuts = [stop - num_draws for stop in stops if 0 < stop - num_draws < chunk["outputs"].shape[1]]
+        for piece in np.split(chunk["outputs"], cuts, axis=1):
+            probes.append(piece[:, :, :num_probes])
+            sums.append(predictive_sums(dataset.task, piece[..., :num_test, :], targets))
+            num_draws += piece.shape[1]
+            if num_draws in stops and num_draws >= MIN_DRAWS:
+                draws = np.concatenate(probes, axis=1)
+                summary = summarise(function_coordinates(dataset.task, draws, has_scale_head))
+                lppd = predictive_metrics(mixture(sums), dataset)["lppd"]
+                points.append((num_draws, spent[num_draws - 1], summary["rhat_max"], summary["ess_bulk_min"], lppd))
     return dict(zip(CURVE, np.array(points, np.float64).reshape(-1, len(CURVE)).T, strict=True))
 
 

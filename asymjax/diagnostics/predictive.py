@@ -203,6 +203,11 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.mean(0.5 * np.abs(first - second).sum(axis=-1)))
 
 
+def squared_distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the squared Euclidean distance between two predictive distributions [input, class], mean over inputs."""
+    return float(np.mean(np.square(first - second).sum(axis=-1)))
+
+
 def classification_by_member(logits: ArrayLike, targets: ArrayLike, num_bins: int = 15) -> dict[str, np.ndarray]:
     """Score every member by itself: the metrics of :func:`classification_metrics`, each [member].
 

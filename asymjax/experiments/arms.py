@@ -8,7 +8,7 @@ from typing import NamedTuple
 from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig, PosteriorConfig, StudyConfig
 from asymjax.errors import InputError
 from asymjax.experiments.variants import make_variants
-from asymjax.inference.prior_predictive import matched_scale, output_variance
+from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
 from asymjax.types import Dataset
 
 BASELINE = "standard"
@@ -76,23 +76,27 @@ def match_priors(arms: Mapping[str, Arm], dataset: Dataset) -> tuple[dict[str, A
     InputError
         If an arm has no such scale.
     """
+    variances: dict[tuple[ModelConfig, float], OutputVariance] = {}
+
+    def variance_of(model: ModelConfig, posterior: PosteriorConfig) -> OutputVariance:
+        case = model, posterior.temperature  # Posteriors differ in temperature alone.
+        if case not in variances:
+            variances[case] = output_variance(model, posterior, dataset)
+        return variances[case]
+
     matched, found = {}, {}
-    posterior = next(iter(arms.values())).posterior  # They differ in temperature alone.
-    before = posterior.output_prior_scale
-    assert before is not None
-    models = dict.fromkeys(arm.model for arm in arms.values())
-    variances = {model: output_variance(model, posterior, dataset) for model in models}
-    standard = replace(next(iter(models)), arch=BASELINE)
-    target = (variances.get(standard) or output_variance(standard, posterior, dataset)).at(before)
-    for name, arm in arms.items():
-        variance = variances[arm.model]
+    for name, (model, posterior, varied) in arms.items():
+        before = posterior.output_prior_scale
+        assert before is not None
+        variance = variance_of(model, posterior)
+        target = variance_of(replace(model, arch=BASELINE), posterior).at(before)
         try:
-            after = before if arm.model.arch == BASELINE else matched_scale(variance, target)
+            after = before if model.arch == BASELINE else matched_scale(variance, target)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
-        matched[name] = arm._replace(posterior=replace(arm.posterior, output_prior_scale=after))
-        stds = {"std_before": variance.at(before), "std_after": variance.at(after), "std_wanted": target}
-        found[name] = {"before": before, "after": after} | {part: math.sqrt(value) for part, value in stds.items()}
+        matched[name] = Arm(model, replace(posterior, output_prior_scale=after), varied)
+        reached = {"std_before": variance.at(before), "std_after": variance.at(after), "std_wanted": target}
+        found[name] = {"before": before, "after": after} | {part: math.sqrt(value) for part, value in reached.items()}
     return matched, found
 
 

@@ -1,8 +1,9 @@
 """What removing symmetries does to sampling: posteriors of several methods, repeated, at one prior scale and budget."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
 
 from asymjax import data
 from asymjax.config import (
@@ -16,12 +17,12 @@ from asymjax.config import (
     StudyConfig,
     chains_of,
 )
-from asymjax.errors import InputError
-from asymjax.experiments.arms import make_arms
-from asymjax.experiments.opening import refuse_graph
+from asymjax.errors import DivergedError, InputError
+from asymjax.experiments.arms import Arm, make_arms
+from asymjax.experiments.opening import describe_data, refuse_graph
 from asymjax.experiments.posterior import check_lengths, run_posterior
 from asymjax.experiments.study_summary import compare
-from asymjax.rundir import open_run
+from asymjax.rundir import config_hash, open_run
 
 EXPERIMENT = "compare_posteriors"
 NUM_REFERENCES = 2
@@ -52,7 +53,7 @@ def run_study(
     InputError
         If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
     DivergedError
-        If a loss or log density is not finite.
+        If a loss or log density is not finite; all other runs are finished then.
     StopRequestedError
         If SIGTERM came.
     """
@@ -64,32 +65,59 @@ def run_study(
     settings = {"posterior": posterior_config.for_task(dataset.task), "study": config, "seeds": seeds}
     name = f"{model_config.backbone}-{data_config.dataset.replace('/', '_')}-{config.sampler}"
     run = open_run(EXPERIMENT, name, {"data": identity, "model": model_config, **settings}, run_config)
-    run.identify(dataset=dataset.checksum)
+    run.identify(dataset=dataset.checksum, priors=config_hash({arm: prior["after"] for arm, prior in priors.items()}))
 
-    def sample(folder: str, arm: str, number: int, family: str, chains: ChainsConfig, first_seed: int) -> Path:
-        path = run.path / folder / arm / str(number)
-        if not (path / "DONE").exists():
-            print(f"{folder}/{arm}/{number}: ", end="", flush=True)
-            own = SeedConfig(seeds.init_seed + first_seed + number, seeds.seed + first_seed + number)
-            where = replace(run_config, run_dir=path, force=False)
-            run_posterior(family, data_config, arms[arm].model, arms[arm].posterior, chains, own, where)
-        return path
+    def sample(folder: str, count: int, first: int, family: str, chains: ChainsConfig) -> dict[str, list[Path]]:
+        own = SeedConfig(seeds.init_seed + first, seeds.seed + first)
+        return _sample_arms(run.path / folder, arms, count, family, chains, data_config, own, run_config)
 
-    def sample_all(folder: str, count: int, *how: Any) -> dict[str, list[Path]]:
-        return {arm: [sample(folder, arm, number, *how) for number in range(count)] for arm in arms}
-
-    posteriors = sample_all("posteriors", config.num_repeats, family, chains, 0)
+    posteriors = sample("posteriors", config.num_repeats, 0, family, chains)
     # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
     is_referred = config.sampler != "hmc" and dataset.task == "classification"
     num_references = NUM_REFERENCES if is_referred else 0
-    references = sample_all("references", num_references, "hmc", reference, config.num_repeats)
+    references = sample("references", num_references, config.num_repeats, "hmc", reference)
     summary, arrays = compare(dataset, arms, posteriors, references)
     for arm, prior in priors.items():
         summary["arms"][arm]["prior"] = prior
     run.write_arrays("study.npz", arrays)
-    shared = {"backbone": model_config.backbone, "dataset": data_config.dataset, "task": dataset.task}
+    shared = describe_data(dataset, data_config.dataset) | {"backbone": model_config.backbone}
     run.finish(shared | {"sampler": config.sampler, "num_repeats": config.num_repeats} | summary)
     return run.path
+
+
+def _sample_arms(
+    folder: Path,
+    arms: Mapping[str, Arm],
+    count: int,
+    family: str,
+    chains: ChainsConfig,
+    data_config: DataConfig,
+    seeds: SeedConfig,
+    run_config: RunConfig,
+) -> dict[str, list[Path]]:
+    """Make the runs of all arms that are not finished, and return all; repeat i has both seeds + i.
+
+    Raises
+    ------
+    DivergedError
+        If some diverge, once all others are finished; names them.
+    """
+    paths = {arm: [folder / arm / str(number) for number in range(count)] for arm in arms}
+    diverged = []
+    for arm, number in product(arms, range(count)):
+        path, (model, posterior, _) = paths[arm][number], arms[arm]
+        if (path / "DONE").exists():
+            continue
+        print(f"{folder.name}/{arm}/{number}: ", end="", flush=True)
+        own = SeedConfig(seeds.init_seed + number, seeds.seed + number)
+        where = replace(run_config, run_dir=path, force=False)
+        try:
+            run_posterior(family, data_config, model, posterior, chains, own, where)
+        except DivergedError as error:
+            diverged.append(f"{path}: {error}")
+    if diverged:
+        raise DivergedError("; ".join(diverged))
+    return paths
 
 
 def _chains(config: StudyConfig) -> tuple[str, ChainsConfig, HMCConfig]:

@@ -108,9 +108,13 @@ def describe_network(
     return {
         "arch": model_config.arch,
         "backbone": model_config.backbone,
-        "dataset": dataset_name,
-        "task": dataset.task,
-        "num_rows": {name: len(getattr(dataset, name).targets) for name in ("train", "validation", "test")},
+        **describe_data(dataset, dataset_name),
         "num_trainable": trees.num_entries(free),
         "num_fixed": trees.num_entries(model.params_shape) - trees.num_entries(free),
     }
+
+
+def describe_data(dataset: Dataset, name: str) -> dict[str, Any]:
+    """Return what a summary says of data."""
+    num_rows = {split: len(getattr(dataset, split).targets) for split in ("train", "validation", "test")}
+    return {"dataset": name, "task": dataset.task, "num_rows": num_rows}

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asymjax import results, trees
-from asymjax.diagnostics.evaluate import convergence_curve
+from asymjax.diagnostics.evaluate import CURVE, convergence_curve, gradients_spent
 from asymjax.diagnostics.flat import bias_shifts
-from asymjax.diagnostics.predictive import agreement, total_variation
+from asymjax.diagnostics.predictive import agreement, squared_distance, total_variation
 from asymjax.experiments.arms import Arm, baseline_of
 from asymjax.inference.posterior import num_network_outputs
 from asymjax.models import build_model
@@ -26,6 +26,8 @@ METRICS: dict[str, tuple[str, float]] = {
     "function_ess_per_1000": ("function_space/ess_bulk_min_per_grad_eval", PER),
     "weight_rhat_median": ("weight_space/rhat_median", 1),
     "weight_rhat_max": ("weight_space/rhat_max", 1),
+    "effective_rhat_median": ("modes/weight_space/rhat_median", 1),
+    "effective_rhat_max": ("modes/weight_space/rhat_max", 1),
     "aligned_rhat_median": ("modes/aligned_weight_space/rhat_median", 1),
     "aligned_rhat_max": ("modes/aligned_weight_space/rhat_max", 1),
     "permutation_share": ("modes/covariance/permutation_share", 1),
@@ -34,7 +36,6 @@ METRICS: dict[str, tuple[str, float]] = {
     "occupancy_entropy": ("modes/chambers/occupancy_entropy", 1),
     "barrier": ("modes/barrier/maximum/mean", 1),
     "num_divergent": ("sampler/num_divergent", 1),
-    "lppd": ("test/posterior/lppd", 1),
     "nll": ("test/posterior/lppd", -1),
     "ensemble_nll": ("test/ensemble/lppd", -1),
     "map_nll": ("test/map/lppd", -1),
@@ -50,10 +51,13 @@ METRICS: dict[str, tuple[str, float]] = {
     "patches_auroc_epistemic": ("shift/posterior/other/patches/auroc_epistemic", 1),
 }
 """Numbers of one run: their name here -> where they are in its summary, and a factor."""
-AT_BUDGET = ("rhat_max", "ess_bulk_min", "lppd")
 
 Measure = Callable[[np.ndarray, np.ndarray], float]
-MEASURES: dict[str, Measure] = {"agreement": agreement, "total_variation": total_variation}
+MEASURES: dict[str, Measure] = {
+    "agreement": agreement,
+    "total_variation": total_variation,
+    "squared_distance": squared_distance,
+}
 """How alike two predictive distributions are, [input, class]."""
 
 
@@ -77,14 +81,14 @@ class Sampled(NamedTuple):
 # One run ---------------------------------------------------------------------------------------------------------
 
 
-def read_sampled(path: Path, dataset: Dataset, arm: Arm) -> Sampled:
-    """Read what a study compares of a finished run."""
+def read_sampled(path: Path, dataset: Dataset, arm: Arm, budget: float) -> Sampled:
+    """Read what a study compares of a finished run; ``budget`` as of :func:`at_budget`."""
     summary = results.read_json(path / "summary.json")
-    metrics = summary_metrics(summary)
     has_scale_head = dataset.task == "regression" and arm.posterior.noise == "heteroscedastic"
+    metrics = summary_metrics(summary) | at_budget(path, dataset, has_scale_head, budget)
     flat = _bias_shifts(path, dataset, arm)
     for values in flat.values():
-        values["ess_per_1000"] = PER * values.pop("ess") / summary["sampler"]["num_grad_evals"]
+        values["ess_per_1000"] = PER * values.pop("ess") / sampling_gradients(summary)
     if dataset.task == "classification":
         entropy = results.read_arrays(path / "predictions.npz", "posterior/entropy_total")["posterior/entropy_total"]
         test, noise = np.split(entropy, [len(dataset.test.targets)])
@@ -93,17 +97,30 @@ def read_sampled(path: Path, dataset: Dataset, arm: Arm) -> Sampled:
     return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), flat, seconds)
 
 
+def sampling_gradients(summary: Mapping[str, Any]) -> float:
+    """Return the gradients over all data that the draws of a run took; NaN where draws take none."""
+    return summary["sampler"]["num_grad_evals"] or np.nan
+
+
+def at_budget(path: Path, dataset: Dataset, has_scale_head: bool, budget: float) -> dict[str, float]:
+    """Judge the draws of a run up to a number of gradients of all chains, warmup included; NaN where these are few."""
+    num_draws = int(np.searchsorted(gradients_spent(path), budget, side="right"))
+    point = convergence_curve(path, dataset, has_scale_head, [num_draws])
+    return {f"{name}_at_budget": float(point[name][0]) if point[name].size else np.nan for name in CURVE}
+
+
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return ``METRICS`` of a run's summary, and what follows from them; NaN for what it has not."""
     flat = trees.flatten(summary)
     metrics = {name: factor * float(flat.get(path, np.nan)) for name, (path, factor) in METRICS.items()}
-    gradients = summary["sampler"]["num_grad_evals"]
+    ess = float(flat.get("weight_space/ess_bulk_median", np.nan))
+    total = sum(summary["sampler"][name] for name in ("num_grad_evals", "num_warmup_grad_evals"))
     return (
         metrics
         | _corrupted(summary)
         | {
-            "num_grad_evals": gradients + summary["sampler"]["num_warmup_grad_evals"],
-            "weight_ess_median_per_1000": PER * float(flat.get("weight_space/ess_bulk_median", np.nan)) / gradients,
+            "num_grad_evals_total": total,
+            "weight_ess_median_per_1000": PER * ess / sampling_gradients(summary),
             "mean_network_excess": metrics["mean_network_nll"] - metrics["nll"],
             "aligned_mean_network_excess": metrics["aligned_mean_network_nll"] - metrics["nll"],
         }
@@ -149,11 +166,13 @@ def compare(
 
     Returns
     -------
-    Entries of summary.json, and arrays: ``<arm>/<repeat>/<name>`` of the curves of convergence, ``agreement`` and
-    ``total_variation`` [arm, arm, repeat, repeat] (classification).
+    Entries of summary.json, and arrays: ``<arm>/<repeat>/<name>`` of the curves of convergence, ``agreement``,
+    ``total_variation`` and ``squared_distance`` [arm, arm, repeat, repeat] (classification).
     """
-    sampled = {name: [read_sampled(path, dataset, arms[name]) for path in paths] for name, paths in posteriors.items()}
-    budget = min(float(run.curve["num_grad_evals"][-1]) for runs in sampled.values() for run in runs)
+    budget = min(float(gradients_spent(path)[-1]) for paths in posteriors.values() for path in paths)
+    sampled = {
+        name: [read_sampled(path, dataset, arms[name], budget) for path in paths] for name, paths in posteriors.items()
+    }
     entries: dict[str, dict[str, Any]] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, runs in sampled.items():
@@ -167,8 +186,8 @@ def compare(
             "baseline": baseline,
             "flat_directions": _over_flat(runs),
         }
-        entries[name]["metrics"] = _over_arm(runs, paired, budget)
-        entries[name]["seconds"] = sum(run.seconds for run in runs)
+        entries[name]["metrics"] = _over_arm(runs, paired)
+        entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
         for number, run in enumerate(runs):
             arrays |= {f"{name}/{number}/{field}": values for field, values in run.curve.items()}
     if dataset.task == "classification":
@@ -176,17 +195,7 @@ def compare(
         arrays |= distances
         for name, entry in entries.items():
             entry |= found[name]
-    seconds = sum(entry["seconds"] for entry in entries.values())
-    return {"num_rows": first["num_rows"], "budget": budget, "arms": entries, "seconds": seconds}, arrays
-
-
-def at_budget(curve: Mapping[str, np.ndarray], budget: float) -> dict[str, float]:
-    """Return the last point of a curve of convergence within a number of gradients; NaN where all are beyond it."""
-    within = np.flatnonzero(curve["num_grad_evals"] <= budget)
-    return {
-        f"{name}_at_budget": float(curve[name][within[-1]]) if within.size else np.nan
-        for name in ("num_grad_evals", *AT_BUDGET)
-    }
+    return {"budget": budget, "arms": entries}, arrays
 
 
 def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = None) -> dict[str, Any]:
@@ -203,14 +212,12 @@ def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = Non
         return {"repeats": own, **over_networks(own), "difference": difference}
 
 
-def _over_arm(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None, budget: float) -> dict[str, dict[str, Any]]:
-    def rows(of: Sequence[Sampled]) -> list[dict[str, float]]:
-        return [run.metrics | at_budget(run.curve, budget) for run in of]
-
-    own, other = rows(runs), rows(baseline or ())
+def _over_arm(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:
     return {
-        name: over_repeats([row[name] for row in own], [row[name] for row in other] if other else None)
-        for name in own[0]
+        name: over_repeats(
+            [run.metrics[name] for run in runs], [run.metrics[name] for run in baseline] if baseline else None
+        )
+        for name in runs[0].metrics
     }
 
 
@@ -255,14 +262,14 @@ def against(runs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dic
 
     Returns
     -------
-    Of each of ``MEASURES`` what :func:`over_repeats` gives of the means over references, and the ``ceiling``, between
-    both references: the most that can be expected. None without references.
+    Of each of ``MEASURES`` what :func:`over_repeats` gives of the means over references, and ``between_references``,
+    what two independent runs reach. None without references.
     """
     if not references:
         return None
     return {
         name: over_repeats([float(np.mean([measure(run, other) for other in references])) for run in runs])
-        | {"ceiling": measure(*references)}
+        | {"between_references": measure(*references)}
         for name, measure in MEASURES.items()
     }
 
@@ -275,12 +282,13 @@ def between(predictions: Sequence[Sequence[np.ndarray]], measure: Measure) -> np
 def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
     """Say by how much repeats of two arms differ more than repeats of one arm do, with a 95 % interval.
 
-    Of each pair of different repeats the mean of both values between the arms, less that of both within one. Zero where
-    the arms predict the same up to Monte Carlo error.
+    Of each pair of different repeats the mean of both values between the arms, less that of both within one. For
+    squared distances its expectation is the squared distance between the arms' expected predictions, zero where the
+    arms differ by Monte Carlo error alone, however large that of each is; for other distances it is not.
 
     Parameters
     ----------
-    values : [arm, arm, repeat, repeat] distances, as of :func:`between`.
+    values : [arm, arm, repeat, repeat] squared distances, as of :func:`between`.
     own, other : indices of the arms.
 
     Returns
@@ -308,5 +316,5 @@ def _predictions(
             "within": float(values[own, own][apart].mean()),
             "baseline": None if other is None else float(values[own, other][apart].mean()),
         }
-    found["excess"] = None if other is None else excess(distances["total_variation"], own, other)
+    found["excess"] = None if other is None else excess(distances["squared_distance"], own, other)
     return found

@@ -38,14 +38,15 @@ class OutputVariance(NamedTuple):
 
 
 def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> OutputVariance:
-    """Estimate the variance of logits, or of regression means, under the prior of a network.
+    """Estimate the variance of logits, or of regression means, under the prior of a network at its temperature.
 
-    At each of the first training inputs, over ``NUM_PRIOR_DRAWS`` draws that are the same for every method; constants
-    are those of the mask seed. Both parts come from outputs at s = 0 and s = 1 with the same draws. Their covariance is
-    zero, and is left out.
+    At each of the first training inputs, over ``NUM_PRIOR_DRAWS`` draws of the density prior^(1 / T), with the same
+    keys for every method; constants are those of the mask seed. Both parts come from outputs at s = 0 and s = 1 with
+    the same draws. Their covariance is zero, and is left out.
     """
-    silent, problem = (_problem(model, replace(posterior, output_prior_scale=scale), dataset) for scale in (0.0, 1.0))
-    draw = partial(draw_prior, mean=problem.prior_mean, scale=problem.prior_scale, like=problem.shape)
+    silent, problem = (problem_of(model, replace(posterior, output_prior_scale=scale), dataset) for scale in (0.0, 1.0))
+    tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, problem.prior_scale)
+    draw = partial(draw_prior, mean=problem.prior_mean, scale=tempered, like=problem.shape)
 
     def outputs(key: Key) -> tuple[Array, Array]:
         position = trees.flatten(draw(key))
@@ -61,7 +62,8 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     return OutputVariance(*(float(jnp.mean(jnp.var(part, axis=0, ddof=1))) for part in parts))
 
 
-def _problem(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
+def problem_of(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
+    """Return the problem of a network on the first training inputs."""
     num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
     model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
     rows = jax.tree.map(lambda leaf: leaf[:MAX_ROWS], dataset.train)

@@ -18,7 +18,7 @@ SUMMARY = ("backbone", "dataset", "task", "sampler", "num_repeats", "num_rows", 
 CURVE = ("num_grad_evals", "rhat_max", "lppd")
 RHATS = {
     "function_rhat_max": ("function, max", style.BLUE),
-    "weight_rhat_max": ("weights, max", style.VERMILLION),
+    "effective_rhat_max": ("weights, max", style.VERMILLION),
     "aligned_rhat_max": ("aligned weights, max", style.GREEN),
 }
 SCORES = {

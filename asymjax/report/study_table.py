@@ -18,40 +18,46 @@ FUNCTION_NOTE = (
     "gradients of the draws, warmup apart."
 )
 BUDGET_NOTE = (
-    "Each run at the last of ten points of its way that takes no more than {budget:,.0f} gradients, warmup included, "
-    "the fewest that any run has in all."
+    "Of each run the draws that take no more than {budget:,.0f} gradients, warmup included, the fewest that any run "
+    "has in all; a dash where a repeat has too few draws by then."
 )
 WEIGHT_NOTE = (
-    "Trainable entries as drawn; aligned: effective weights, units permuted to match one draw, what is fixed along."
+    "Trainable entries, all draws; divergent draws of a run. As drawn and aligned: effective weights of at most 100 "
+    "draws a chain, evenly spaced, as they are and with units permuted to match one draw, what is fixed along."
 )
 MODES_NOTE = (
-    "Permutation share: of the trace of the covariance of weights. Switches: draws of a chain that another permutation "
-    "aligns than the draw before; identity: share of draws that match as they are; entropy of the permutations, in "
-    "nats. Barrier: of the log density between last draws of chains, maximum on the straight path, in nats."
+    "Of at most 100 draws a chain, evenly spaced. Permutation share: of the trace of the covariance of weights. "
+    "Switches: draws of a chain that another permutation aligns than the one before; identity: share of draws that "
+    "match as they are; entropy of the permutations, in nats. Barrier: of the log density between last draws of "
+    "chains, maximum on the straight path, in nats."
 )
 TEST_NOTE = "NLL: negative LPPD in nats; MAP: mean over its networks."
 ENTROPY_NOTE = "Entropy of the posterior's predictions on test inputs and on standard normal noise, in nats."
-SHIFT_NOTE = "Posterior on corrupted test inputs, means over the corruptions."
+SHIFT_NOTE = "First 400 test inputs, corrupted, 25 draws a chain; means over the corruptions."
 OTHER_NOTE = (
-    "AUROC with which the posterior's uncertainty, and the epistemic part of it alone, tells standard normal noise and "
-    "patches of photographs from test inputs."
+    "Of 25 draws a chain. AUROC with which the posterior's uncertainty, and the epistemic part of it alone, tells "
+    "standard normal noise and patches of photographs from test inputs."
 )
-MEAN_NOTE = "Network at the mean of all draws, as drawn and aligned; above: its NLL less that of the posterior average."
+MEAN_NOTE = (
+    "Network at the mean of at most 100 draws a chain, as drawn and aligned; above: its NLL less that of the "
+    "posterior average."
+)
 DIFFERENCE_NOTE = (
     "Each arm less its standard arm, repeat by repeat, mean plus or minus half the 95 % interval (Student's t); * "
     "where the interval leaves out zero. Not corrected for the number of comparisons."
 )
 PRIOR_NOTE = (
     "Scale of the output kernel's prior (--output-prior-scale), chosen so that outputs have the standard deviation of "
-    "the standard network's under the prior: over 1,000 draws, at 100 training inputs (variances averaged)."
+    "the standard network's under the prior: over 1,000 draws, at 100 training inputs (variances averaged; a Monte "
+    "Carlo error of 1 to 2 %)."
 )
 PREDICTION_NOTE = (
     "Test inputs, means over pairs of different repeats: agreement, the share given the same class, and total "
-    "variation (TV) of predictive distributions. Within: repeats of one arm, the most that can be expected of the "
-    "agreement. Excess: TV to standard less the mean of both within, with a 95 % interval (jackknife over repeats); "
-    "around zero where predictions are the same up to Monte Carlo error."
+    "variation (TV) of predictive distributions, within the repeats of one arm and to those of standard. Excess: "
+    "squared distance of predictive distributions to standard less the mean of both within, with a 95 % interval "
+    "(jackknife over repeats); around zero where predictions are the same up to Monte Carlo error."
 )
-REFERENCE_NOTE = "Each run against two HMC runs of the same arm, and these against each other (ceiling)."
+REFERENCE_NOTE = "Each run against two HMC runs of the same arm, and these against each other (between)."
 FLAT_NOTE = (
     "Mean bias of layers before a layer norm, which no output depends on: its variance over that under the prior, 1 "
     "along a flat direction, and its bulk ESS per 1,000 gradients beside the median over all weights."
@@ -61,8 +67,7 @@ FUNCTION: Columns = {
     "R-hat max": ("function_rhat_max", ".3f"),
     "ESS min": ("function_ess_min", ",.0f"),
     "ESS min per 1,000": ("function_ess_per_1000", ".3f"),
-    "test LPPD": ("lppd", ".4f"),
-    "gradients": ("num_grad_evals", ",.0f"),
+    "gradients, warmup included": ("num_grad_evals_total", ",.0f"),
 }
 BUDGET: Columns = {
     "R-hat max": ("rhat_max_at_budget", ".3f"),
@@ -73,7 +78,7 @@ BUDGET: Columns = {
 WEIGHT: Columns = {
     "R-hat median": ("weight_rhat_median", ".3f"),
     "R-hat max": ("weight_rhat_max", ".3f"),
-    "R-hat median, aligned": ("aligned_rhat_median", ".3f"),
+    "R-hat max, as drawn": ("effective_rhat_max", ".3f"),
     "R-hat max, aligned": ("aligned_rhat_max", ".3f"),
     "ESS median per 1,000": ("weight_ess_median_per_1000", ".3f"),
     "divergent draws": ("num_divergent", ",.1f"),
@@ -176,13 +181,14 @@ def _difference(found: Mapping[str, Any] | None, form: str) -> str:
     difference = found and found["difference"]
     if not difference:
         return "-"
-    is_clear = difference["low"] > 0 or difference["high"] < 0
+    # Counts and shares of few inputs may be the same in all repeats, which is no certainty.
+    is_clear = difference["low"] < difference["high"] and (difference["low"] > 0 or difference["high"] < 0)
     return statistic(difference, form) + (" *" if is_clear else "")
 
 
 def _predictions(run: StudyRun) -> list[Table]:
     measured = {name: arm for name, arm in run.kinds.items() if arm.get("predictions")}
-    columns = ["kind", "agreement within", "agreement to standard", "TV within", "TV to standard", "excess of TV"]
+    columns = ["kind", "agreement within", "agreement to standard", "TV within", "TV to standard", "excess, squared"]
     rows = [
         [
             name,
@@ -191,13 +197,13 @@ def _predictions(run: StudyRun) -> list[Table]:
                 for measure in ("agreement", "total_variation")
                 for whose in ("within", "baseline")
             ),
-            statistic(arm["predictions"]["excess"], ".4f"),
+            statistic(arm["predictions"]["excess"], ".5f"),
         ]
         for name, arm in measured.items()
     ]
     tables = [Table("Predictions", PREDICTION_NOTE, columns, rows)]
     if held := {name: arm["reference"] for name, arm in measured.items() if arm["reference"]}:
-        columns = ["kind", "agreement", "agreement, ceiling", "TV", "TV, ceiling"]
+        columns = ["kind", "agreement", "agreement, between", "TV", "TV, between"]
         rows = [
             [name, *_against(found["agreement"]), *_against(found["total_variation"])] for name, found in held.items()
         ]
@@ -206,7 +212,7 @@ def _predictions(run: StudyRun) -> list[Table]:
 
 
 def _against(found: Mapping[str, Any]) -> list[str]:
-    return [statistic(found, ".4f"), number(found["ceiling"], ".4f")]
+    return [statistic(found, ".4f"), number(found["between_references"], ".4f")]
 
 
 def _flat_directions(run: StudyRun) -> Table:

@@ -1,5 +1,9 @@
 """The variance of outputs under the prior, and the scale of the output kernel that matches it."""
 
+from dataclasses import replace
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +11,8 @@ import pytest
 from asymjax import data
 from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
+from asymjax.inference.posterior import draw_prior
+from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance, problem_of
 from asymjax.models import build_model, draw_frozen
 
 PRIOR = PosteriorConfig(prior_scale=0.5, noise="fixed", output_prior_scale=1.0)
@@ -28,12 +33,21 @@ def test_variance_of_a_linear_network(arch):
     assert found.scaled == pytest.approx(np.mean(x**2 @ is_free) * 0.5**2 / 64, rel=0.1)
 
 
-def test_outputs_of_a_deep_network_are_linear_in_the_output_kernel():
-    dataset = data.load("diabetes")
-    prior = PosteriorConfig(noise="heteroscedastic", output_prior_scale=1.0)
-    found = output_variance(ModelConfig("syre", widths=(6,)), prior, dataset)
-    assert found.rest == pytest.approx(1, rel=0.15)  # The bias of one output, 1,000 draws.
-    assert found.at(3.0) == found.rest + 9 * found.scaled
+def test_the_variance_at_a_scale_is_that_of_draws_with_this_scale():
+    dataset, config = data.load("digits"), ModelConfig("w_asym", widths=(6,))
+    prior = replace(PRIOR, temperature=0.5)
+    problem = problem_of(config, replace(prior, output_prior_scale=3.0), dataset)
+    scale = jax.tree.map(lambda scale: np.sqrt(0.5) * scale, problem.prior_scale)
+
+    def outputs(key):
+        return problem.predict(
+            draw_prior(key, problem.prior_mean, scale, problem.shape), problem.frozen, problem.data.inputs
+        )
+
+    drawn = jax.jit(partial(jax.lax.map, outputs))(jax.random.split(jax.random.key(1), 4000))
+    found = output_variance(config, prior, dataset)
+    assert found.rest > 0.5 * 0.5**2  # Fixed entries of the output kernel add to the bias.
+    assert found.at(3.0) == pytest.approx(float(drawn.var(0).mean()), rel=0.1)
 
 
 def test_the_matched_scale():

@@ -333,12 +333,14 @@ def make_arm(rng, name, arch, varied, num_repeats):
         for metric, _ in columns.values()
         if metric not in ("rmse", "corrupted_rmse", "coverage_error")
     }
-    metrics |= {"weight_rhat_max": make_repeats(rng, num_repeats, 1.1, 4, is_compared)}
+    metrics |= {"effective_rhat_max": make_repeats(rng, num_repeats, 1.1, 4, is_compared)}
     shift = {part: make_repeats(rng, num_repeats, 0.5, 1.5, False) for part in ("variance_ratio", "ess_per_1000")}
     distances = {"within": 0.25, "baseline": 0.5 if is_compared else None}
+    held = make_repeats(rng, num_repeats, 0, 1, False) | {"between_references": 0.125}
+    reference = {"agreement": held, "total_variation": held} if is_compared else None
     return {
         **{"arch": arch, "varied": varied, "baseline": "standard", "num_trainable": 1234, "num_fixed": 56},
-        **{"metrics": metrics, "flat_directions": {"dense_0/bias": shift}, "reference": None},
+        **{"metrics": metrics, "flat_directions": {"dense_0/bias": shift}, "reference": reference},
         "prior": dict.fromkeys(("before", "after", "std_before", "std_after", "std_wanted"), 1.5),
         "predictions": {
             **{"agreement": distances, "total_variation": distances},

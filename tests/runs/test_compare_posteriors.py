@@ -8,6 +8,7 @@ import pytest
 
 from asymjax import results
 from asymjax.report import write_report
+from asymjax.report.study_table import GROUPS
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "compare_posteriors.py", Path(__file__).parent / "kill.py"
@@ -51,5 +52,8 @@ def assert_summary(summary, runs):
     assert difference["mean"] == pytest.approx(np.mean(nlls[1] - nlls[0]))
     prior = summary["arms"]["w_asym"]["prior"]
     assert prior["after"] > prior["before"] == 20
+    absent = {"rmse", "coverage_error", "corrupted_rmse"}
+    for metric in {metric for _, columns in GROUPS.values() for metric, _ in columns.values()} - absent:
+        assert not np.isnan(summary["arms"]["standard"]["metrics"][metric]["repeats"]).any(), metric
     totals = [run["sampler"]["num_grad_evals"] + run["sampler"]["num_warmup_grad_evals"] for run in scores]
     assert summary["budget"] == min(totals)

@@ -85,12 +85,12 @@ class Tuned(NamedTuple):
 
 
 class State(NamedTuple):
-    """One chain: at most two positions, four with the control variates in ``Tuned``.
+    """One chain: at most two positions, four with the control variates in ``Tuned``; more while swag fits a Gaussian.
 
     Attributes
     ----------
     position : trainable leaves.
-    memory : what the dynamics have beside z: nothing, a momentum, or squared gradients.
+    memory : what the dynamics have beside z: nothing, a momentum, squared gradients, or moments.
     num_steps : int32 [] steps taken.
     """
 

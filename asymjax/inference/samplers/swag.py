@@ -26,7 +26,7 @@ from asymjax.types import Array, Draw, Info, Key, Position, PyTree, Sampler
 RANK = 20
 """Deviations that are kept, those of the last snapshots."""
 NUM_SNAPSHOTS = 100
-"""Places that the Gaussian is fitted to, evenly spaced over the second half of warmup."""
+"""Places that the Gaussian is fitted to at most, evenly spaced over the second half of warmup."""
 
 
 class Moments(NamedTuple):
@@ -150,6 +150,6 @@ def swag(config: MinibatchConfig) -> Algorithm:
     num_walked = config.num_warmup // 2
     if num_walked < RANK:
         raise InputError(f"num_warmup is {config.num_warmup}; swag keeps {RANK} places of half of it, give {2 * RANK}")
-    interval = max(1, num_walked // NUM_SNAPSHOTS)
+    interval = -(-num_walked // NUM_SNAPSHOTS)
     begin, stages, _ = burn_in(descent(config.num_warmup - num_walked, interval), config)
     return Algorithm(make_swag, begin, (*stages, Stage(adopt_mean, 1)), fitted)
