@@ -23,13 +23,24 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig, chains_of
+from asymjax.config import (
+    FAMILY_OF,
+    ChainsConfig,
+    DataConfig,
+    ModelConfig,
+    PosteriorConfig,
+    RunConfig,
+    SeedConfig,
+    chains_of,
+)
 from asymjax.errors import DivergedError, InputError
 
 MIN_ESS = 400
 THRESHOLDS = (1.05, 1.01)
 # One step of mala is far from a draw; one of adjusted_mclmc is a trajectory, and the defaults are those of mclmc.
 CHANGED = {"mala": {"thinning": 20}, "adjusted_mclmc": {"thinning": 1, "num_warmup": 100}}
+BIASED = ("mclmc", *(name for name, family in FAMILY_OF.items() if family == "sgld"))
+"""Samplers without an accept step, whose draws are not of the posterior whatever their number."""
 
 
 @dataclass(frozen=True)
@@ -202,9 +213,12 @@ def when_converged(curve: dict[str, Any], warmup_seconds: float, sample_seconds:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Run all cases and print one row each."""
+    import jax
+
     from asymjax import cli
 
     cli.start_jax()
+    jax.config.update("jax_enable_compilation_cache", False)
     from measure import RESULTS, ceilings, save
 
     from asymjax.results import read_json
