@@ -186,12 +186,12 @@ def estimate_bytes(traced: jax.stages.Traced) -> int | None:
     try:
         jaxpr = _opened(traced.jaxpr)
         is_donated = [argument.donated for argument in jax.tree.leaves(traced.args_info)]
-        donated = {v for v, flag in zip(jaxpr.invars, is_donated, strict=True) if flag}
+        donated = {id(v) for v, flag in zip(jaxpr.invars, is_donated, strict=True) if flag}
         while len(jaxpr.eqns) == 1 and jaxpr.eqns[0].primitive.name in (*CALLS, "shard_map"):
             (eqn,) = jaxpr.eqns
             jaxpr = _body(eqn)
-            donated = {inner for inner, v in zip(jaxpr.invars, eqn.invars, strict=True) if v in donated}
-        arguments = [_value(variable) for variable in jaxpr.invars if variable not in donated]
+            donated = {id(inner) for inner, v in zip(jaxpr.invars, eqn.invars, strict=True) if id(v) in donated}
+        arguments = [_value(variable) for variable in jaxpr.invars if id(variable) not in donated]
         return _num_bytes(arguments) + _peak(jaxpr, [])
     except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError):
         return None
