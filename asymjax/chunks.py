@@ -43,20 +43,22 @@ def compile_ahead(
 ) -> Callable:
     """Compile a function for these arguments, on the clock of "compile".
 
-    With the name of a phase, print what its chunks take of memory: the estimate, and beside it the compiler's figure.
+    With the name of a phase, print what its chunks take of memory: the estimate, then beside it the compiler's figure.
 
     Raises
     ------
     InputError
-        If the estimate exceeds the memory that there is.
+        If the estimate is far above the memory that there is.
     """
     with run.clock("compile"):
         traced = jax.jit(fn, donate_argnums=donate).trace(*args)
-        estimated = memory.estimate_bytes(traced.jaxpr)
-        memory.require_memory(estimated)
+        estimated, limit = memory.estimate_bytes(traced), memory.limit_bytes(traced)
+        memory.require_memory(estimated, limit)
+        if phase is not None:
+            print(f"{phase}, on each device: {memory.describe(estimated, limit)}", end="", flush=True)
         compiled = traced.lower().compile()
     if phase is not None:
-        print(f"{phase}, on each device: {memory.describe(estimated, memory.compiled_bytes(compiled))}", flush=True)
+        print(memory.describe_compiled(compiled), flush=True)
     return compiled
 
 

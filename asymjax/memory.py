@@ -21,6 +21,7 @@ CALLS = ("jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
 LOOPS = ("scan", "while", "cond", "shard_map")
 NEEDS_WHOLE = (*LOOPS, "dot_general", "conv_general", "scatter", "sort", "concatenate", "random_", "top_k", "fft")
 REDUCES = ("reduce_", "arg", "gather", "cum")
+MARGIN = 1.5  # Times the memory that there is; estimates are not exact, and machines swap.
 THREEFRY_COPIES = 5  # Counters and what its rounds carry, two words each for one of random bits, beside the result.
 DEAR = ("tanh", "logistic", "exp", "log", "erf", "div", "sqrt", "rsqrt", "pow", "sin", "cos", "wide")
 
@@ -50,6 +51,11 @@ def _opened(jaxpr: Any) -> Any:
     return jaxpr.jaxpr if hasattr(jaxpr, "consts") else jaxpr
 
 
+def _body(eqn: Any) -> Any:
+    """Return the jaxpr that an equation calls, or None."""
+    return next((_opened(value) for value in eqn.params.values() if hasattr(value, "eqns")), None)
+
+
 def _inline(jaxpr: Any, known: dict[Any, Value]) -> tuple[list[Equation], list[Value]]:
     """Return the equations of a jaxpr, those of calls in their place, and its results; ``known`` are its inputs."""
 
@@ -60,14 +66,14 @@ def _inline(jaxpr: Any, known: dict[Any, Value]) -> tuple[list[Equation], list[V
     wide: dict[tuple[Value, int], Value] = {}
     for eqn in jaxpr.eqns:
         inputs = [read(variable) for variable in eqn.invars]
-        if eqn.primitive.name in CALLS:
-            body = next(_opened(value) for value in eqn.params.values() if hasattr(value, "eqns"))
+        body = _body(eqn) if eqn.primitive.name in CALLS else None
+        if body is not None:
             inner, outputs = _inline(body, dict(zip(body.invars, inputs, strict=True)))
             equations += inner
             known.update(zip(eqn.outvars, outputs, strict=True))
         else:
             outputs = [read(variable) for variable in eqn.outvars]
-            if not eqn.primitive.name.startswith(NEEDS_WHOLE + REDUCES):
+            if outputs and not eqn.primitive.name.startswith(NEEDS_WHOLE + REDUCES):
                 inputs = [_broadcast(value, outputs[0], wide, equations) for value in inputs]
             equations.append(Equation(eqn.primitive.name, inputs, outputs, eqn.params))
     return equations, [read(variable) for variable in jaxpr.outvars]
@@ -171,40 +177,72 @@ def _peak(jaxpr: Any, owned: Sequence[Any]) -> int:
     return peak
 
 
-def estimate_bytes(jaxpr: Any) -> int:
-    """Return the bytes that a traced program takes on each device: arguments, results and temporaries at their peak."""
-    jaxpr = _opened(jaxpr)
-    while len(jaxpr.eqns) == 1 and jaxpr.eqns[0].primitive.name in (*CALLS, "shard_map"):
-        jaxpr = next(_opened(value) for value in jaxpr.eqns[0].params.values() if hasattr(value, "eqns"))
-    return _num_bytes([_value(variable) for variable in jaxpr.invars]) + _peak(jaxpr, [])
+def estimate_bytes(traced: jax.stages.Traced) -> int | None:
+    """Return the bytes that a program takes on each device: arguments, results and temporaries at their peak.
+
+    Donated arguments count once: results take their place. None where the program holds what this module does not know:
+    how JAX writes a program down may change with any release, and a figure to print must not end a run.
+    """
+    try:
+        jaxpr = _opened(traced.jaxpr)
+        is_donated = [argument.donated for argument in jax.tree.leaves(traced.args_info)]
+        donated = {id(v) for v, flag in zip(jaxpr.invars, is_donated, strict=True) if flag}
+        while len(jaxpr.eqns) == 1 and jaxpr.eqns[0].primitive.name in (*CALLS, "shard_map"):
+            (eqn,) = jaxpr.eqns
+            jaxpr = _body(eqn)
+            donated = {id(inner) for inner, v in zip(jaxpr.invars, eqn.invars, strict=True) if id(v) in donated}
+        arguments = [_value(variable) for variable in jaxpr.invars if id(variable) not in donated]
+        return _num_bytes(arguments) + _peak(jaxpr, [])
+    except (AttributeError, IndexError, KeyError, StopIteration, TypeError, ValueError):
+        return None
 
 
-def require_memory(num_bytes: int) -> None:
+def limit_bytes(traced: jax.stages.Traced) -> int | None:
+    """Return the memory that a program has on each device, None where that is unknown.
+
+    On CPU the devices of its mesh share that of the machine.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    num_pages, page_size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    num_devices = max((getattr(eqn.params.get("mesh"), "size", 1) for eqn in traced.jaxpr.eqns), default=1)
+    return num_pages * page_size // num_devices if min(num_pages, page_size) > 0 else None
+
+
+def require_memory(estimated: int | None, limit: int | None) -> None:
     """Refuse what no device could hold, before it is compiled.
 
     Raises
     ------
     InputError
-        If ``num_bytes`` exceed the memory of a device, on CPU that of the machine.
+        If the estimate exceeds the limit by more than such an estimate may be wrong, ``MARGIN`` times.
     """
-    stats = jax.local_devices()[0].memory_stats() or {}
-    limit = stats.get("bytes_limit") or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if num_bytes > limit:
+    if estimated is not None and limit is not None and estimated > MARGIN * limit:
         raise InputError(
-            f"a chunk takes about {num_bytes / 1e9:,.1f} GB on each device, which has {limit / 1e9:,.1f} GB; give "
-            "fewer chains or draws, --keep outputs, --placement sequential, a narrower network or fewer rows"
+            f"a program takes about {estimated / 1e9:,.1f} GB on each device, which has {limit / 1e9:,.1f} GB; give "
+            "fewer networks, chains or rows at once, --placement sequential, or a narrower network"
         )
 
 
-def describe(estimated: int, compiled: int | None) -> str:
-    """Say in megabytes what was estimated, and what the compiler says."""
-    told = "" if compiled is None else f", compiled {compiled / 1e6:,.1f} MB"
-    return f"memory: estimated {estimated / 1e6:,.1f} MB{told}"
+def describe(estimated: int | None, limit: int | None) -> str:
+    """Say in megabytes what was estimated, and whether there is less."""
+    if estimated is None:
+        return "memory: not estimated"
+    is_scarce = limit is not None and estimated > limit
+    return f"memory: estimated {estimated / 1e6:.1f} MB" + (f" of {limit / 1e6:.1f} MB" if is_scarce else "")
+
+
+def describe_compiled(compiled: jax.stages.Compiled) -> str:
+    """Say in megabytes what the compiler says, where it tells."""
+    num_bytes = compiled_bytes(compiled)
+    return "" if num_bytes is None else f", compiled {num_bytes / 1e6:.1f} MB"
 
 
 def compiled_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """Return the same as the compiler says, or None where it does not tell; donated arguments count as results too."""
+    """Return the same as :func:`estimate_bytes` as the compiler says, or None where it does not tell."""
     stats = compiled.memory_analysis()
     if stats is None:
         return None
-    return stats.argument_size_in_bytes + stats.output_size_in_bytes + stats.temp_size_in_bytes
+    given = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
+    return given + stats.temp_size_in_bytes

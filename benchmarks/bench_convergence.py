@@ -9,8 +9,8 @@ Every case is a whole run: MAP networks, warmup, draws. After each tenth of the 
 points with R-hat below 1.05 (or 1.01) and ESS above 400. Gradients are those of all chains over all data, warmup
 included; seconds are those of warmup and sampling, compilation and the training of the MAP networks apart. What does
 not converge within its draws, or diverges, is kept and counted as a failure. Where the posterior is known without
-sampling (linear, two_units; see exact.py), a row holds the log evidence, and by how many standard errors means and
-variances of the outputs on the test inputs miss theirs, at the worst input.
+sampling (linear, two_units; see exact.py), a row holds the log evidence, and by how many posterior standard deviations,
+and standard errors, means and spreads of the outputs on the test inputs miss theirs, at the worst input.
 """
 
 import tempfile
@@ -23,13 +23,24 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig, chains_of
+from asymjax.config import (
+    FAMILY_OF,
+    ChainsConfig,
+    DataConfig,
+    ModelConfig,
+    PosteriorConfig,
+    RunConfig,
+    SeedConfig,
+    chains_of,
+)
 from asymjax.errors import DivergedError, InputError
 
 MIN_ESS = 400
 THRESHOLDS = (1.05, 1.01)
 # One step of mala is far from a draw; one of adjusted_mclmc is a trajectory, and the defaults are those of mclmc.
 CHANGED = {"mala": {"thinning": 20}, "adjusted_mclmc": {"thinning": 1, "num_warmup": 100}}
+BIASED = ("mclmc", *(name for name, family in FAMILY_OF.items() if family == "sgld"))
+"""Samplers without an accept step, whose draws are not of the posterior whatever their number."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,13 @@ class Config:
     """Draws a chain at which a case ends."""
     data_dir: Path | None = None
     """Folder of data files."""
+    name: str = "convergence"
+    """Name of the file in results/, or a path without its .json."""
     save: bool = True
-    """Write results/convergence.json, after every case."""
+    """Write it, after every case."""
     resume: bool = False
-    """Keep the rows that are in results/convergence.json, and run the cases that have none of this commit, device and
-    settings."""
+    """Keep the rows that are in it, and run the cases that have none of this commit, device and settings. Rows of code
+    with uncommitted changes count as none."""
 
 
 class Case(NamedTuple):
@@ -151,20 +164,18 @@ def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: 
     from exact import solve
 
     from asymjax import data
-    from asymjax.inference.problem import make_problem
-    from asymjax.models import build_model, draw_frozen
+    from asymjax.inference.problem import problem_of
 
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    model = build_model(model_config, dataset.input_shape, dataset.num_outputs, posterior)
-    frozen = draw_frozen(model, model_config.mask_seed)
-    problem = make_problem(model, dataset.task, posterior, frozen, dataset.train)
-    return solve(problem, posterior.noise_scale, np.asarray(dataset.test.inputs))
+    return solve(problem_of(model_config, posterior, dataset), posterior, np.asarray(dataset.test.inputs))
 
 
 def beside_exact(path: Path, case: Case) -> dict[str, float]:
-    """Return the evidence, and by how many standard errors mean and variance of the outputs miss, at their worst.
+    """Return the evidence, and by how much mean and spread of the outputs miss, at their worst.
 
-    Nothing where the noise is not known or the network is too large for a grid.
+    ``mean_error`` and ``variance_error`` are in standard errors, which say little of chains that have not converged;
+    ``mean_off`` and ``spread_off`` (of the standard deviation) in standard deviations of the exact posterior. Nothing
+    where the noise is not known or the network is too large for a grid.
     """
     import numpy as np
 
@@ -181,10 +192,13 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
         standard_error = series.std((0, 1)) / np.sqrt(per_coordinate(series)["ess_bulk"])
         return float(np.max(np.abs(series.mean((0, 1)) - expected) / standard_error))
 
+    squares, exact = np.square(outputs - answer.mean), np.sqrt(answer.variance)
     return {
         "log_evidence": answer.log_evidence,
         "mean_error": worst(outputs, answer.mean),
-        "variance_error": worst(np.square(outputs - answer.mean), answer.variance),
+        "variance_error": worst(squares, answer.variance),
+        "mean_off": float(np.max(np.abs(outputs.mean((0, 1)) - answer.mean) / exact)),
+        "spread_off": float(np.max(np.abs(np.sqrt(squares.mean((0, 1))) / exact - 1))),
     }
 
 
@@ -202,26 +216,31 @@ def when_converged(curve: dict[str, Any], warmup_seconds: float, sample_seconds:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Run all cases and print one row each."""
+    import jax
+
     from asymjax import cli
 
     cli.start_jax()
-    from measure import RESULTS, ceilings, save
+    jax.config.update("jax_enable_compilation_cache", False)
+    from measure import RESULTS, ceilings, has_changes, save
 
     from asymjax.results import read_json
 
-    path, machine = RESULTS / "convergence.json", ceilings() if config.save else {}
+    path, machine = RESULTS / f"{config.name}.json", ceilings() if config.save else {}
     rows: list[dict[str, Any]] = read_json(path)["rows"] if config.resume and path.exists() else []
+    is_changed = has_changes()
+    rows = [row for row in rows if not row["origin"].get("is_changed", True)]
     names = list(product(config.targets, config.archs, config.samplers, range(config.num_seeds)))
     cases = {identity: make_case(config, *identity) for identity in names}
     for identity, case in cases.items():
-        row = dict(zip(("target", "arch", "sampler", "seed"), identity, strict=True)) | origin(case)
-        if any(row.items() <= other.items() for other in rows):
+        row = dict(zip(("target", "arch", "sampler", "seed"), identity, strict=True)) | origin(case, is_changed)
+        if not is_changed and any(row.items() <= other.items() for other in rows):
             continue
         begun = time.perf_counter()
         rows.append(row | run_case(case))
         print(describe(rows[-1], time.perf_counter() - begun), flush=True)
         if config.save:
-            save("convergence", rows, machine)
+            save(config.name, rows, machine)
     num_failed = sum(row.get(f"gradients_to_{THRESHOLDS[0]}") is None for row in rows)
     print(f"{num_failed} of {len(rows)} cases did not converge to {THRESHOLDS[0]}")
     if config.save:
@@ -229,16 +248,17 @@ def main(config: Config) -> list[dict[str, Any]]:
     return rows
 
 
-def origin(case: Case) -> dict[str, Any]:
-    """Return the settings of a case, the commit and the device, as JSON gives them back."""
+def origin(case: Case, is_changed: bool) -> dict[str, Any]:
+    """Return the settings of a case, the commit, whether code differs from it, and the device, as JSON has them."""
     from asymjax.rundir import provenance, to_json
 
     settings = to_json(case._asdict())
     del settings["data"]["data_dir"]
-    return {"settings": settings, "origin": {name: provenance()[name] for name in ("commit", "device")}}
+    made_by = {name: provenance()[name] for name in ("commit", "device")}
+    return {"settings": settings, "origin": made_by | {"is_changed": is_changed}}
 
 
-def describe(row: dict[str, Any], seconds: float) -> str:
+def describe(row: dict[str, Any], total_seconds: float) -> str:
     """Write a row in words."""
     name = f"{row['target']:12s} {row['arch']:11s} {row['sampler']:14s} seed {row['seed']}: "
     if "failure" in row:
@@ -253,14 +273,17 @@ def describe(row: dict[str, Any], seconds: float) -> str:
     return name + (
         f"{'; '.join(map(cost, THRESHOLDS))}; in the end R-hat {row['rhat_max']:.3f}, ESS {row['ess_bulk_min']:.0f}, "
         f"{1000 * row['ess_per_gradient']:.2f} per 1,000 gradients, {row['ess_per_second']:.1f} per second; "
-        f"compile {row['compile_seconds']:.0f} s, {seconds:.0f} s in all"
-        + (
-            "; exact: mean off {mean_error:.1f}, variance {variance_error:.1f} standard errors, log evidence "
-            "{log_evidence:.2f}".format(**row)
-            if "log_evidence" in row
-            else ""
-        )
+        f"compile {row['compile_seconds']:.0f} s, {total_seconds:.0f} s in all"
+        + (describe_exact(row) if "log_evidence" in row else "")
     )
+
+
+def describe_exact(row: dict[str, Any]) -> str:
+    """Write in words what a row misses the exact answer by; standard errors only where chains have converged."""
+    words = "; exact: mean off {mean_off:.3f}, spread {spread_off:.3f} posterior standard deviations"
+    if row[f"gradients_to_{THRESHOLDS[0]}"] is not None:
+        words += " (mean {mean_error:.1f}, variance {variance_error:.1f} standard errors)"
+    return (words + ", log evidence {log_evidence:.2f}").format(**row)
 
 
 if __name__ == "__main__":

@@ -36,22 +36,14 @@ class Config:
 
 def make_problem(target: str, arch: str) -> Any:
     """Return the model's configuration and what the chains sample."""
-    import jax
-
-    from asymjax import data, rng
+    from asymjax import data
     from asymjax.config import ModelConfig, PosteriorConfig
-    from asymjax.inference.posterior import num_network_outputs
-    from asymjax.inference.problem import make_problem
-    from asymjax.models import build_model
+    from asymjax.inference.problem import problem_of
 
     dataset = data.load(target)
-    posterior = PosteriorConfig().for_task(dataset.task)
     small = ModelConfig(widths=(16, 16), norm="none", activation="tanh")
     config = ModelConfig(arch=arch) if target == "digits" else small
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
-    model = build_model(config, dataset.input_shape, num_outputs, posterior)
-    frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
-    return config, make_problem(model, dataset.task, posterior, frozen, dataset.train)
+    return config, problem_of(config, PosteriorConfig().for_task(dataset.task), dataset)
 
 
 def make_call(

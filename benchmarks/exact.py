@@ -18,6 +18,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.special import logsumexp
 
 from asymjax import trees
+from asymjax.config import PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference.problem import Problem
 from asymjax.types import Array
@@ -39,21 +40,27 @@ class Answer(NamedTuple):
     variance: np.ndarray
 
 
-def solve(problem: Problem, noise_scale: float, inputs: np.ndarray, spacing: float = 0.25) -> Answer:
-    """Integrate over the posterior of a network with one output and fixed noise at temperature 1.
+def solve(problem: Problem, config: PosteriorConfig, inputs: np.ndarray, spacing: float = 0.25) -> Answer:
+    """Integrate over the posterior of a network with one output, at temperature 1.
 
     Parameters
     ----------
-    problem : the posterior.
-    noise_scale : standard deviation of the noise, above 0.
+    problem : the posterior, its prior of mean 0.
+    config : what it was made of; its noise is fixed.
     inputs : [row, ...] where the output is predicted.
     spacing : of the grid, in prior standard deviations; it reaches from -4.5 to 4.5.
 
     Raises
     ------
     InputError
-        If more than 4 weights before the last layer are free.
+        If noise is not fixed, the temperature not 1, a prior's mean not 0, or more than 4 weights before the last layer
+        are free.
     """
+    if config.noise != "fixed" or config.temperature != 1 or any(jax.tree.leaves(problem.prior_mean)):
+        raise InputError(
+            f"{config.noise} noise, temperature {config.temperature}, prior means {problem.prior_mean}; an answer is "
+            "known for fixed noise, temperature 1 and prior means of 0"
+        )
     hidden = {name: layer for name, layer in problem.shape.items() if name != "output"}
     dimension = trees.num_entries(hidden)
     if dimension > MAX_HIDDEN:
@@ -61,7 +68,7 @@ def solve(problem: Problem, noise_scale: float, inputs: np.ndarray, spacing: flo
     count = round(2 * REACH / spacing) + 1
     axis = np.linspace(-REACH, REACH, count)
     grid = np.array(list(product(axis, repeat=dimension)), np.float32).reshape(count**dimension, dimension)
-    given = jax.jit(partial(_slab, problem, noise_scale, jnp.asarray(inputs)))
+    given = jax.jit(partial(_slab, problem, config.noise_scale, jnp.asarray(inputs)))
     slabs = [jax.tree.map(np.asarray, given(slab)) for slab in np.split(grid, count if dimension else 1)]
     logs = np.array([slab[0] for slab in slabs], np.float64)
     total = logsumexp(logs)

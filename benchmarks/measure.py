@@ -2,6 +2,7 @@
 
 import json
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from asymjax import parallel
 from asymjax.rundir import provenance, to_json
 from asymjax.types import PyTree
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 Call = Callable[[], Any]
 # When JAX was at work on a program (tracing, lowering, compiling), from and to, in seconds; kept by `timed`.
 COMPILATIONS: list[tuple[float, float]] = []
@@ -97,8 +99,15 @@ def ceilings() -> dict[str, float]:
     return {"sgemm_flops_per_second": sgemm_peak(), "copy_bytes_per_second": copy_bandwidth()}
 
 
+def has_changes() -> bool:
+    """Return whether files other than results differ from the commit, or none is known."""
+    command = ["git", "status", "--porcelain", "--", ".", f":(exclude){RESULTS.relative_to(ROOT)}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.returncode != 0 or bool(done.stdout.strip())
+
+
 def save(name: str, rows: list[dict[str, Any]], machine: dict[str, float]) -> Path:
-    """Write rows with ceilings and provenance to ``results/NAME.json``."""
+    """Write rows with ceilings and provenance to ``results/NAME.json``, or ``NAME.json`` for an absolute path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(to_json({"rows": rows, "ceilings": machine, "provenance": provenance()}), indent=1))

@@ -20,7 +20,7 @@ from asymjax.errors import InputError
 from asymjax.report import style
 
 RESULTS = Path(__file__).parent / "results"
-COLORS = (*style.CHAINS, *style.CONTROL_COLORS.values(), "#999933")
+COLORS = (*style.CHAINS, *style.CONTROL_COLORS.values(), "#999933", "#661100")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 MAX_COLUMNS, COLUMN = 6, 1.75
 

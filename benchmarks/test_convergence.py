@@ -13,19 +13,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bench_convergence import Config, main, make_target
+from bench_convergence import BIASED, Config, main, make_target
 from exact import solve
+from measure import has_changes
 from scipy.special import logsumexp
 
 from asymjax import data, rng
 from asymjax.config import FAMILY_OF
+from asymjax.errors import InputError
 from asymjax.inference.posterior import draw_prior
-from asymjax.inference.problem import make_problem
-from asymjax.models import build_model, draw_frozen
+from asymjax.inference.problem import problem_of
 from asymjax.types import Array, Key
 
 UCI = [f"uci/{name}{network}" for name in ("energy", "yacht", "airfoil", "concrete") for network in (":2x16", ":4x16")]
-EXACT = [name for name, family in FAMILY_OF.items() if family in ("hmc", "nuts") or name == "adjusted_mclmc"]
 # Of predicting the mean and spread of standardised targets, or all classes alike.
 TRIVIAL_LPPD = {"digits": -math.log(10)}
 TRIVIAL_LPPD_OF_REGRESSION = -0.5 * math.log(2 * math.pi * math.e)
@@ -40,17 +40,18 @@ MAX_STANDARD_ERRORS = 5
 def test_a_sampler_runs_predicts_and_finds_what_is_known(
     request: pytest.FixtureRequest, target: str, sampler: str, arch: str
 ) -> None:
-    """No chain diverges; predictions beat a constant; exact samplers agree with the exact answer."""
+    """No chain leaves the finite numbers; predictions beat a constant; exact samplers agree with the exact answer."""
     data_dir = request.config.getoption("--data-dir")
     if target.startswith("uci/") and data_dir is None:
         pytest.skip("give --data-dir")
     (row,) = main(Config((target,), (arch,), (sampler,), data_dir=data_dir, save=False))
     assert "failure" not in row
     assert row["lppd"] > TRIVIAL_LPPD.get(target, TRIVIAL_LPPD_OF_REGRESSION)
-    assert np.all(np.diff(row["curve"]["num_grad_evals"]) > 0)
-    if "log_evidence" in row and sampler in EXACT:
+    # Draws of swag, from its Gaussian, take none.
+    assert np.all(np.diff(row["curve"]["num_grad_evals"]) >= (sampler != "swag"))
+    if "log_evidence" in row and sampler not in BIASED:
         assert row["gradients_to_1.05"] is not None
-        assert max(row["mean_error"], row["variance_error"]) < MAX_STANDARD_ERRORS
+        assert np.max([row["mean_error"], row["variance_error"]]) < MAX_STANDARD_ERRORS
 
 
 def test_the_grid_agrees_with_draws_from_the_prior() -> None:
@@ -59,9 +60,8 @@ def test_the_grid_agrees_with_draws_from_the_prior() -> None:
     posterior = replace(posterior, noise_scale=4.0)
     toy = data.load(config.dataset)
     inputs = jnp.asarray(np.asarray(toy.test.inputs))
-    model = build_model(model_config, toy.input_shape, 1, posterior)
-    problem = make_problem(model, toy.task, posterior, draw_frozen(model, 0), toy.train)
-    answer = solve(problem, posterior.noise_scale, np.asarray(inputs), spacing=0.3)
+    problem = problem_of(model_config, posterior, toy)
+    answer = solve(problem, posterior, np.asarray(inputs), spacing=0.3)
 
     def draw(key: Key) -> tuple[Array, Array]:
         position = draw_prior(key, problem.prior_mean, problem.prior_scale, problem.shape)
@@ -83,17 +83,37 @@ def test_the_grid_agrees_with_draws_from_the_prior() -> None:
     assert np.all(np.abs(weights @ squares - answer.variance) < 4 * errors)
 
 
+def test_two_grids_agree_on_the_evidence_of_the_benchmark() -> None:
+    """The grid resolves the posterior at the noise that samplers are held against."""
+    config, model_config, posterior = make_target("two_units", "standard", None)
+    toy = data.load(config.dataset)
+    problem, inputs = problem_of(model_config, posterior, toy), np.asarray(toy.test.inputs[:2])
+    fine, coarse = (solve(problem, posterior, inputs, spacing).log_evidence for spacing in (0.25, 0.375))
+    assert abs(fine - coarse) < 1e-3
+
+
+@pytest.mark.parametrize("changed", [{"temperature": 0.5}, {"noise": "learned"}])
+def test_what_has_no_exact_answer_is_refused(changed: dict) -> None:
+    """A tempered posterior, or one whose noise is learned."""
+    config, model_config, posterior = make_target("two_units", "standard", None)
+    posterior, toy = replace(posterior, **changed), data.load(config.dataset)
+    with pytest.raises(InputError, match="an answer is known"):
+        solve(problem_of(model_config, posterior, toy), posterior, np.asarray(toy.test.inputs))
+
+
 def test_rows_are_saved_kept_by_a_second_call_and_drawn(tmp_path: Path) -> None:
-    """A second call runs nothing anew, and the figure is drawn from the file."""
+    """A second call runs nothing anew unless code differs from the commit, and the figure is drawn from the file."""
 
     def run(script: str, *words: str | Path) -> list[str]:
         command = [sys.executable, Path(__file__).with_name(script), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()
 
     words = ["--targets", "linear", "--archs", "standard", "--samplers", "hmc", "--num-draws", "8", "--resume"]
+    words += ["--name", str(tmp_path / "rows")]
     run("bench_convergence.py", *words)
     *printed, _, path = run("bench_convergence.py", *words)
-    assert printed == []
+    assert Path(path) == tmp_path / "rows.json"
+    assert (printed == []) != has_changes()
     figure = tmp_path / "figure.png"
     run("plot_convergence.py", path, "--out", figure)
     assert figure.stat().st_size > 10_000

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from asymjax.config import PosteriorConfig
+from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Target
-from asymjax.inference.posterior import make_init, make_posterior, make_predict, prior_moments
-from asymjax.types import Array, Frozen, Graph, Key, Model, Position, Posterior, Split
+from asymjax.inference.posterior import make_init, make_posterior, make_predict, num_network_outputs, prior_moments
+from asymjax.models import build_model, draw_frozen
+from asymjax.types import Array, Dataset, Frozen, Graph, Key, Model, Position, Posterior, Split
 
 
 class Problem(NamedTuple):
@@ -74,3 +75,10 @@ def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Froze
         prior_mean=mean,
         prior_scale=scale,
     )
+
+
+def problem_of(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
+    """Build the model of a posterior on a dataset, draw its constants, and gather what chains sample."""
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
+    model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+    return make_problem(model, dataset.task, posterior, draw_frozen(model, model_config.mask_seed), dataset.train)

@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh, PartitionSpec
+from memory_run import MemoryRun
 
 from asymjax import memory, trees
+from asymjax.chunks import compile_ahead
 from asymjax.config import HMCConfig, MCLMCConfig, MinibatchConfig, ModelConfig, NUTSConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference import SAMPLERS
@@ -65,7 +68,7 @@ def num_bytes_of_position(shape):
 
 
 def assert_estimate_holds(config, arch, shape):
-    estimated = memory.estimate_bytes(trace(config, arch, shape).jaxpr)
+    estimated = memory.estimate_bytes(trace(config, arch, shape))
     compiled = compiled_bytes(config, arch, shape)
     assert abs(estimated / compiled - 1) < TOLERANCE, f"estimated {estimated:,}, compiled {compiled:,}"
 
@@ -80,7 +83,7 @@ def test_a_chain_has_four_positions_at_most_from_draw_to_draw(config):
 
 
 def test_a_doubling_of_nuts_takes_two_positions_more():
-    few, many = (memory.estimate_bytes(trace(NUTSConfig(max_doublings=n), shape="digits").jaxpr) for n in (3, 8))
+    few, many = (memory.estimate_bytes(trace(NUTSConfig(max_doublings=n), shape="digits")) for n in (3, 8))
     assert (many - few) / 5 / num_bytes_of_position("digits") == pytest.approx(2, rel=0.05)
 
 
@@ -110,6 +113,43 @@ def test_draws_that_are_not_kept_take_no_memory():
     assert compiled_bytes(MinibatchConfig(thinning=2)) == compiled_bytes(MinibatchConfig(thinning=50))
 
 
-def test_what_exceeds_the_memory_is_refused():
-    with pytest.raises(InputError, match="takes about 1,000,000"):
-        memory.require_memory(10**15)
+def test_what_far_exceeds_the_memory_is_refused_before_it_is_compiled(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "estimate_bytes", lambda traced: 10**18)
+    with pytest.raises(InputError, match=r"takes about 1,000,000,000\.0 GB"):
+        compile_ahead(MemoryRun(), jnp.sin, 1.0, phase="trial")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("estimated", "limit", "said"),
+    [(2, 3, "estimated 2.0 MB"), (4, 3, "estimated 4.0 MB of 3.0 MB"), (9, None, "estimated 9.0 MB")],
+)
+def test_what_may_fit_is_allowed(estimated, limit, said):
+    estimated, limit = estimated * 10**6, limit and limit * 10**6
+    memory.require_memory(estimated, limit)
+    assert memory.describe(estimated, limit) == f"memory: {said}"
+
+
+def test_a_program_that_prints_is_estimated():
+    traced = jax.jit(lambda x: (jax.debug.print("{}", x), x + 1)[1]).trace(jnp.ones(10))
+    assert memory.estimate_bytes(traced) == 80
+
+
+def test_a_program_that_is_not_understood_runs(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "_peak", lambda *_: {}["unknown"])
+    assert compile_ahead(MemoryRun(), jnp.sin, 0.0, phase="trial")(0.0) == 0
+    assert capsys.readouterr().out.startswith("trial, on each device: memory: not estimated, compiled ")
+
+
+def test_what_is_donated_counts_once():
+    traced = jax.jit(lambda x, y: x + y, donate_argnums=0).trace(jnp.ones(1000), 1.0)
+    assert memory.estimate_bytes(traced) == memory.compiled_bytes(traced.lower().compile()) == 4004
+
+
+def test_host_devices_share_the_memory_of_the_machine():
+    def limit(count):
+        mesh, spec = AbstractMesh((count,), ("member",)), PartitionSpec("member")
+        mapped = jax.shard_map(jnp.sin, mesh=mesh, in_specs=spec, out_specs=spec)
+        return memory.limit_bytes(jax.jit(mapped).trace(jnp.ones(count)))
+
+    assert limit(2) == (limit(1) // 2 if jax.default_backend() == "cpu" else limit(1))
