@@ -229,8 +229,8 @@ def describe(estimated: int | None, limit: int | None) -> str:
     """Say in megabytes what was estimated, and whether there is less."""
     if estimated is None:
         return "memory: not estimated"
-    is_scarce = limit is not None and estimated > limit
-    return f"memory: estimated {estimated / 1e6:.1f} MB" + (f" of {limit / 1e6:.1f} MB" if is_scarce else "")
+    lacking = f", more than the {limit / 1e6:.1f} MB there are" if limit is not None and estimated > limit else ""
+    return f"memory: estimated {estimated / 1e6:.1f} MB{lacking}"
 
 
 def describe_compiled(compiled: jax.stages.Compiled) -> str:
