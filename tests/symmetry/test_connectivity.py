@@ -30,6 +30,9 @@ from asymjax.train.losses import cross_entropy
 from asymjax.types import Split
 
 RNG = np.random.default_rng(0)
+# One that fixes nothing, one that fixes weights, one with gates; the others with --run-long.
+SHORT = ("standard", "w_asym", "sigma_asym")
+FEW = [pytest.param(arch, marks=[] if arch in SHORT else [pytest.mark.long]) for arch in METHODS]
 
 
 @cache
@@ -56,7 +59,7 @@ def assert_trees_equal(left, right):
 # Interpolation
 
 
-@pytest.mark.parametrize("arch", METHODS)
+@pytest.mark.parametrize("arch", FEW)
 def test_ends_are_met_to_the_bit(arch):
     model, frozen, positions = networks(arch)
     start, end = (model.merge(pick(positions, index), frozen) for index in (0, 1))
@@ -151,7 +154,7 @@ def test_ends_of_curves_are_the_networks(num_devices_and_inside):
         np.testing.assert_allclose(distance, trees.norm(difference), rtol=1e-5)
 
 
-@pytest.mark.parametrize("arch", METHODS)
+@pytest.mark.parametrize("arch", FEW)
 def test_paths_are_the_same_with_the_first_layer_at_their_ends_alone(arch):
     model, frozen, positions = networks(arch)
     start, end = (model.merge(pick(positions, index), frozen) for index in range(2))
@@ -206,7 +209,7 @@ def measured_path(arch, aligned):
     return trees.to_host(measured["curves"]["test"])
 
 
-@pytest.mark.parametrize("arch", METHODS)
+@pytest.mark.parametrize("arch", FEW)
 def test_a_permuted_copy_is_behind_a_barrier_and_once_aligned_there_is_none_at_all(arch):
     curve = measured_path(arch, aligned=False)["loss"]
     np.testing.assert_allclose(curve[-1], curve[0], rtol=1e-5)
