@@ -12,9 +12,8 @@ from jax import lax
 from asymjax import rng, trees
 from asymjax.config import OUTPUT_KERNEL, ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import draw_prior, num_network_outputs
-from asymjax.inference.problem import Problem, make_problem
-from asymjax.models import build_model, draw_frozen
+from asymjax.inference.posterior import draw_prior
+from asymjax.inference.problem import problem_of
 from asymjax.types import Array, Dataset, Key
 
 NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100
@@ -44,7 +43,8 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     keys for every method; constants are those of the mask seed. Both parts come from outputs at s = 0 and s = 1 with
     the same draws. Their covariance is zero, and is left out.
     """
-    silent, problem = (problem_of(model, replace(posterior, output_prior_scale=scale), dataset) for scale in (0.0, 1.0))
+    first = dataset._replace(train=dataset.train.take(slice(MAX_ROWS)))
+    silent, problem = (problem_of(model, replace(posterior, output_prior_scale=scale), first) for scale in (0.0, 1.0))
     tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, problem.prior_scale)
     draw = partial(draw_prior, mean=problem.prior_mean, scale=tempered, like=problem.shape)
 
@@ -60,14 +60,6 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     keys = rng.member_keys(rng.role_key(0, "prior predictive"), NUM_PRIOR_DRAWS)
     parts = jax.jit(partial(lax.map, outputs))(keys)
     return OutputVariance(*(float(jnp.mean(jnp.var(part, axis=0, ddof=1))) for part in parts))
-
-
-def problem_of(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
-    """Return the problem of a network on the first training inputs."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
-    model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
-    rows = jax.tree.map(lambda leaf: leaf[:MAX_ROWS], dataset.train)
-    return make_problem(model, dataset.task, posterior, draw_frozen(model, model_config.mask_seed), rows)
 
 
 def matched_scale(variance: OutputVariance, target: float) -> float:
