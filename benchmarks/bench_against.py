@@ -10,10 +10,10 @@ disk. Where R-hat is above 1.05 the ESS says little; such ratios are marked, and
 an accept step, whose ESS is about a biased target. NumPyro is represented by the better of its two ways to run chains,
 in each seed.
 
-Then single steps, all on one device: each of our samplers against BlackJAX's own with the same step size, metric and
-steps, in seconds a gradient, in interleaved rounds. With ``--bde-python`` (an interpreter that has sklearn-contrib-bde)
-also whole runs of ``bnn_mclmc.py --preset uci_quick`` against bde, on the same rows: LPPD at equal time, all of it on
-the clock.
+Then single steps, each side in its own way to use all cores (ours: chains over devices): each of our samplers against
+BlackJAX's own with the same step size, metric and steps, in seconds a gradient, in interleaved rounds. With
+``--bde-python`` (an interpreter that has sklearn-contrib-bde) also whole runs of ``bnn_mclmc.py --preset uci_quick``
+against bde, on the same rows: LPPD at equal time, all of it on the clock.
 """
 
 import math
@@ -420,11 +420,8 @@ def step_rows(config: Config, target: str) -> Iterator[dict[str, Any]]:
     """Yield the rows of single steps on one target, sampler by sampler."""
     from measure import interleaved
 
-    from asymjax import parallel
-
     with tempfile.TemporaryDirectory() as folder:
         setting = make_setting(config, target, 0, Path(folder))
-    setting = setting._replace(placement=parallel.place(config.num_chains, 1))
     for sampler in config.step_samplers:
         case = make_step_case(setting, make_steps(sampler, config.num_gradients))
         costs = [s / n for s, n in zip(interleaved(case.calls, config.num_rounds), case.num_gradients, strict=True)]
