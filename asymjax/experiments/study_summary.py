@@ -24,6 +24,7 @@ METRICS: dict[str, tuple[str, float]] = {
     "function_rhat_max": ("function_space/rhat_max", 1),
     "function_ess_min": ("function_space/ess_bulk_min", 1),
     "function_ess_per_1000": ("function_space/ess_bulk_min_per_grad_eval", PER),
+    "function_ess_median_per_1000": ("function_space/ess_bulk_median_per_grad_eval", PER),
     "weight_rhat_median": ("weight_space/rhat_median", 1),
     "weight_rhat_max": ("weight_space/rhat_max", 1),
     "effective_rhat_median": ("modes/weight_space/rhat_median", 1),

@@ -14,8 +14,8 @@ Columns = Mapping[str, tuple[str, str]]
 
 REPEATS_NOTE = "Means over {num_repeats} repeats, plus or minus half their 95 % interval (Student's t)."
 FUNCTION_NOTE = (
-    "Rank-normalised split R-hat, maximum, and bulk ESS, minimum, over predictions on the probe inputs; ESS per 1,000 "
-    "gradients of the draws, warmup apart."
+    "Rank-normalised split R-hat, maximum, and bulk ESS, minimum and median, over predictions on the probe inputs; ESS "
+    "per 1,000 gradients of the draws, warmup apart."
 )
 BUDGET_NOTE = (
     "Of each run the draws that take no more than {budget:,.0f} gradients, warmup included, the fewest that any run "
@@ -67,6 +67,7 @@ FUNCTION: Columns = {
     "R-hat max": ("function_rhat_max", ".3f"),
     "ESS min": ("function_ess_min", ",.0f"),
     "ESS min per 1,000": ("function_ess_per_1000", ".3f"),
+    "ESS median per 1,000": ("function_ess_median_per_1000", ".3f"),
     "gradients, warmup included": ("num_grad_evals_total", ",.0f"),
 }
 BUDGET: Columns = {
