@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pytest
 from outcome import assert_same_outcome
 
 from asymjax import results
@@ -16,15 +17,14 @@ NUM_STEPS = 2 * 8 * 2
 PHASES = ["warmup"] * 4 + ["sample"] * 8
 
 
-def test_a_run_that_is_killed_ends_as_one_that_is_not_and_has_its_report(python, tmp_path):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    python(SCRIPT, *WORDS, "--run-dir", whole)
-    for phase, chunk, place in (("warmup", 3, "between"), ("sample", 2, "half")):
-        done = python(KILL, phase, chunk, place, SCRIPT, *WORDS, "--run-dir", killed, check=False)
-        assert done.returncode == -signal.SIGKILL
-    python(SCRIPT, *WORDS, "--run-dir", killed)
+@pytest.fixture(scope="module")
+def whole(python, tmp_path_factory):
+    path = tmp_path_factory.mktemp("out") / "whole"
+    python(SCRIPT, *WORDS, "--run-dir", path)
+    return path
 
-    assert_same_outcome(killed, whole)
+
+def test_summary_and_report(whole, python):
     metrics, summary = results.read_metrics(whole), results.read_json(whole / "summary.json")
     assert [line["phase"] for line in metrics][-12:] == PHASES
     sampler = summary["sampler"]
@@ -33,6 +33,15 @@ def test_a_run_that_is_killed_ends_as_one_that_is_not_and_has_its_report(python,
     assert len(sampler["L"]) == len(sampler["step_size"]) == 2
     python(ROOT / "runs" / "report.py", whole)
     assert "step size" in (whole / "figures" / "table.md").read_text()
+
+
+@pytest.mark.long  # Kills of hmc and sgnht are tested always.
+def test_a_run_that_is_killed_ends_as_one_that_is_not(whole, python, tmp_path):
+    for phase, chunk, place in (("warmup", 3, "between"), ("sample", 2, "half")):
+        done = python(KILL, phase, chunk, place, SCRIPT, *WORDS, "--run-dir", tmp_path / "run", check=False)
+        assert done.returncode == -signal.SIGKILL
+    python(SCRIPT, *WORDS, "--run-dir", tmp_path / "run")
+    assert_same_outcome(tmp_path / "run", whole)
 
 
 def test_the_adjusted_sampler(python, tmp_path):
