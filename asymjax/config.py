@@ -141,6 +141,10 @@ class PosteriorConfig:
             scale /= math.sqrt(math.prod(shape[:-1]))
         return scale
 
+    def has_scale_head(self, task: str) -> bool:
+        """Return whether the noise scale is an output of the network."""
+        return task == "regression" and self.noise == "heteroscedastic"
+
     def for_task(self, task: str) -> "PosteriorConfig":
         """Fill in the defaults that depend on the task."""
         if self.output_prior_scale is not None:

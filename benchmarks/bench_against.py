@@ -124,7 +124,7 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     chains = ChainsConfig(num_chains=config.num_chains, map_steps=config.map_steps)
     keys = rng.member_keys(rng.role_key(seed, "init"), config.num_chains)
     _, starts = find_start(opening.run, problem, keys, placement, chains)
-    has_scale_head = dataset.task == "regression" and opening.posterior.noise == "heteroscedastic"
+    has_scale_head = opening.posterior.has_scale_head(dataset.task)
     return Setting(target, seed, dataset, problem, has_scale_head, placement, starts)
 
 

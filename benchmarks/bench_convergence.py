@@ -139,7 +139,7 @@ def measure_run(path: Path, case: Case) -> dict[str, Any]:
 
     summary = results.read_json(path / "summary.json")
     dataset = data.load(case.data.dataset, case.data.data_dir, case.data.data_seed)
-    has_scale_head = dataset.task == "regression" and case.posterior.noise == "heteroscedastic"
+    has_scale_head = case.posterior.has_scale_head(dataset.task)
     curve = convergence_curve(path, dataset, has_scale_head)
     seconds, function = summary["seconds"], summary["function_space"]
     return {

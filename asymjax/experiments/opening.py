@@ -67,7 +67,7 @@ def open_experiment(
     else:
         refuse_graph(dataset, data_config.dataset)
         posterior = posterior.for_task(dataset.task)
-        num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
+        num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
         model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
         settings = {"posterior": posterior, **settings}
     frozen = draw_frozen(model, model_config.mask_seed)

@@ -54,7 +54,7 @@ def summarise_posterior(
     The summary, but for what it says of data and network, and arrays by the name of their file.
     """
     num_superchains = num_starts(config) if config.chains_per_start > 1 else None
-    has_scale_head = dataset.task == "regression" and posterior.noise == "heteroscedastic"
+    has_scale_head = posterior.has_scale_head(dataset.task)
     summary, diagnostics = evaluate_draws(run.path, dataset, has_scale_head, num_superchains)
     summary["sampler"] = _sampler_summary(run.path, config.sampler, tuned)
     summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)

@@ -85,7 +85,7 @@ class Sampled(NamedTuple):
 def read_sampled(path: Path, dataset: Dataset, arm: Arm, budget: float) -> Sampled:
     """Read what a study compares of a finished run; ``budget`` as of :func:`at_budget`."""
     summary = results.read_json(path / "summary.json")
-    has_scale_head = dataset.task == "regression" and arm.posterior.noise == "heteroscedastic"
+    has_scale_head = arm.posterior.has_scale_head(dataset.task)
     metrics = summary_metrics(summary) | at_budget(path, dataset, has_scale_head, budget)
     flat = _bias_shifts(path, dataset, arm)
     for values in flat.values():
@@ -141,7 +141,7 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, arm.posterior.noise)
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, arm.posterior)
     model = build_model(arm.model, dataset.input_shape, num_outputs, arm.posterior)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
     if arm.model.norm != "layer" or not normed:

@@ -22,9 +22,9 @@ NOISE_PATH, NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE = "noise/log_scale", -1.0, 1.0
 MIN_NOISE_SCALE = 1e-3
 
 
-def num_network_outputs(task: str, num_outputs: int, noise: str) -> int:
+def num_network_outputs(task: str, num_outputs: int, config: PosteriorConfig) -> int:
     """Return how many outputs the network needs: classes, means, or means and raw noise scales."""
-    return 2 * num_outputs if task == "regression" and noise == "heteroscedastic" else num_outputs
+    return 2 * num_outputs if config.has_scale_head(task) else num_outputs
 
 
 def prior_moments(model: Model, config: PosteriorConfig, position: Position) -> tuple[PyTree, PyTree]:

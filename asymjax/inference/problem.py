@@ -79,6 +79,6 @@ def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Froze
 
 def problem_of(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
     """Build the model of a posterior on a dataset, draw its constants, and gather what chains sample."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior.noise)
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
     model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
     return make_problem(model, dataset.task, posterior, draw_frozen(model, model_config.mask_seed), dataset.train)
