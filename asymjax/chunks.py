@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from asymjax import memory, trees
+from asymjax import hosts, memory
 from asymjax.errors import StopRequestedError
 from asymjax.rundir import RunDir
 from asymjax.types import PyTree
@@ -79,6 +80,8 @@ def run_phase(
     num_chunks: int,
     init: Callable[[], PyTree],
     advance: Callable[[int, PyTree], Chunk],
+    like: PyTree,
+    work: tuple[int, str],
 ) -> PyTree:
     """Run the chunks of a phase that are not committed yet, and return the state after the last.
 
@@ -86,37 +89,57 @@ def run_phase(
     ----------
     run : the run directory.
     phase : name of the phase; its key on the clock too.
-    num_chunks : chunks in all.
-    init : () -> state before the first chunk; its structure is traced when the phase resumes.
-    advance : (index, state) -> Chunk. Raises to end the run; chunks committed before stay.
+    num_chunks : chunks in all, equal shares of the work.
+    init : () -> state before the first chunk.
+    advance : (index, state) -> Chunk. Raises, on all processes alike, to end the run; chunks committed before stay.
+    like : shape structs of the state, with the shardings of what lies on the devices of a placement; or arrays.
+    work : how much there is to do, and of what: ``(10_000, "networks")``.
 
     Raises
     ------
     StopRequestedError
-        If SIGTERM came; the chunk under way is finished and committed first.
+        If SIGTERM came to one of the processes, or word of a preemption; the chunk under way is finished and committed
+        first.
     """
-    num_done, state = run.restore(phase, jax.eval_shape(init))
+    num_done, state = run.restore(phase, like)
     if num_done == 0:
         state = init()
+    with _progress(run, phase, num_chunks, num_done, work) as show, _stop_on_sigterm() as asked:
+        for index in range(num_done, num_chunks):
+            with run.clock(phase), run.profiled(phase):
+                chunk = jax.block_until_ready(advance(index, state))
+            state = chunk.state
+            run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
+            show(index + 1, chunk.note)
+            if hosts.anyone(asked() or run.is_preempted(phase, index + 1)):
+                raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
+    return state
+
+
+@contextmanager
+def _progress(
+    run: RunDir, phase: str, num_chunks: int, num_before: int, work: tuple[int, str]
+) -> Iterator[Callable[[int, str], None]]:
+    """Show one line: chunks, time, how much of the work is done and how fast, memory, and a note."""
+    total, unit = work
+    start = perf_counter()
     columns = (
         TextColumn(f"{phase:<8}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not run.show_progress) as bar, _stop_on_sigterm() as asked:
-        task = bar.add_task(phase, total=num_chunks, completed=num_done, note="")
-        for index in range(num_done, num_chunks):
-            with run.clock(phase):
-                chunk = jax.block_until_ready(advance(index, state))
-            state = chunk.state
-            run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
-            bar.update(task, advance=1, note=chunk.note)
-            if asked():
-                raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
-    # On the host, so that what follows computes the same bits after a phase that ran and one that was restored.
-    return trees.to_host(state)
+    with Progress(*columns, console=Console(stderr=True), disable=not run.show_progress) as bar:
+        task = bar.add_task(phase, total=num_chunks, completed=num_before, note="")
+
+        def show(num_done: int, note: str) -> None:
+            done = total * num_done // num_chunks
+            rate = total * (num_done - num_before) / num_chunks / (perf_counter() - start)
+            megabytes = memory.in_use_bytes() / 1e6
+            note = f"{done:,} of {total:,} {unit}, {rate:,.3g} a second, {megabytes:,.0f} MB" + f", {note}" * bool(note)
+            bar.update(task, completed=num_done, note=note)
+
+        yield show

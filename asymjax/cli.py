@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from asymjax.config import ModelConfig
+from asymjax.config import ModelConfig, RunConfig
 from asymjax.errors import DivergedError, InputError, StopRequestedError
 
 Config = TypeVar("Config")
@@ -58,17 +58,26 @@ def _value_of(flag: str, words: list[str]) -> str | None:
     return None
 
 
-def start_jax() -> None:
-    """Give JAX one CPU device a core, and keep compiled programs for the next run."""
+def start_jax(run: RunConfig = RunConfig()) -> None:  # noqa: B008
+    """Give JAX one CPU device a core, join the other processes, and keep compiled programs for the next run.
+
+    Raises
+    ------
+    InputError
+        If the other processes cannot be joined.
+    """
     import jax
 
-    from asymjax import parallel
+    from asymjax import hosts, parallel
 
     parallel.configure_host_devices()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "asymjax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    hosts.connect(run.coordinator, run.num_processes, run.process_id, run.distributed)
+    if not hosts.is_leader():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (one process speaks for all)
 
 
 def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], description: str) -> None:
@@ -80,7 +89,7 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     signal.signal(signal.SIGTERM, _stop)
     try:
         config = parse(presets, description)
-        start_jax()
+        start_jax(config.run)
         path = main(config)
     except (InputError, OSError) as error:
         _leave(f"error: {error}", EXIT_INPUT)

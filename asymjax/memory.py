@@ -8,6 +8,7 @@ from. Loops update what they carry in place.
 """
 
 import os
+import resource
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -200,14 +201,27 @@ def estimate_bytes(traced: jax.stages.Traced) -> int | None:
 def limit_bytes(traced: jax.stages.Traced) -> int | None:
     """Return the memory that a program has on each device, None where that is unknown.
 
-    On CPU the devices of its mesh share that of the machine.
+    On CPU the devices of its mesh that a process has share that of the machine.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return stats["bytes_limit"]
     num_pages, page_size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     num_devices = max((getattr(eqn.params.get("mesh"), "size", 1) for eqn in traced.jaxpr.eqns), default=1)
+    num_devices = max(1, num_devices // jax.process_count())
     return num_pages * page_size // num_devices if min(num_pages, page_size) > 0 else None
+
+
+def in_use_bytes() -> int:
+    """Return the bytes in use on the fullest device of this process, or on CPU by this process."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    if all("bytes_in_use" in of_device for of_device in stats):
+        return max(of_device["bytes_in_use"] for of_device in stats)
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Bytes where there is no /proc: on macOS.
 
 
 def require_memory(estimated: int | None, limit: int | None) -> None:

@@ -1,8 +1,9 @@
-"""One function over a leading axis of networks or chains: over devices, and inside a device at once or in turn.
+"""One function over a leading axis of networks or chains: over hosts and devices, and inside a device at once or in turn.
 
-On CPU, members in turn (``lax.map``) are equal to the last bit whatever their count and the number of devices, as long
-as XLA's thread pool has one size: the larger of cores and host devices. With more host devices than cores, large sums
-are split otherwise and round otherwise.
+On CPU, members in turn (``lax.map``) are equal to the last bit whatever their count, the number of devices, of processes
+and of rounds, as long as XLA's thread pool has one size: the larger of cores and host devices. With more host devices
+than cores, large sums are split otherwise and round otherwise. Members at once (``vmap``) are equal to the bit only
+among runs with as many at once.
 """
 
 import os
@@ -40,57 +41,125 @@ class Placement(NamedTuple):
 
     Attributes
     ----------
-    size : members, the length of the leading axis.
-    num_devices : devices they are spread over; divides ``size``.
-    inside : ``"vectorized"`` (vmap) or ``"sequential"`` (lax.map) on each device.
+    count : members in all.
+    size : members of one program, the length of its leading axis. Members beyond it run in further rounds, the last of
+        which is filled up with members that ran before.
+    num_devices : devices that a program is spread over, as many of every process; divides ``size``.
+    width : members at once on a device (vmap), from 1, one after the other, to all of them.
     """
 
+    count: int
     size: int
     num_devices: int
-    inside: Literal["vectorized", "sequential"]
+    width: int
+
+    @property
+    def num_rounds(self) -> int:
+        """Programs that run one after the other until every member has run."""
+        return -(-self.count // self.size)
+
+    def members(self, index: int) -> np.ndarray:
+        """Return which members run in a round, int [size]."""
+        return np.arange(index * self.size, (index + 1) * self.size) % self.count
 
     def __str__(self) -> str:
         """Say in words what was chosen."""
-        kind = jax.devices()[0].device_kind
-        how = "one after the other" if self.inside == "sequential" else "vectorized"
-        return f"{self.size} on {self.num_devices} of {jax.device_count()} devices ({kind}), {how} on each"
+        on_each = self.size // self.num_devices
+        how = "one after the other" if self.width == 1 else "at once" if self.width >= on_each else f"{self.width} at once"
+        rounds = f" in {self.num_rounds} rounds of {self.size:,}" if self.num_rounds > 1 else ""
+        of_processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        return (
+            f"{self.count:,}{rounds} on {self.num_devices} of {jax.device_count()} devices{of_processes} "
+            f"({jax.devices()[0].device_kind}), {on_each:,} on each, {how}"
+        )
+
+
+Inside = Literal["auto", "vectorized", "sequential"] | int
 
 
 def place(
-    count: int,
-    num_devices: int | None = None,
-    inside: Literal["auto", "vectorized", "sequential"] = "auto",
+    count: int, num_devices: int | None = None, inside: Inside = "auto", max_size: int | None = None
 ) -> Placement:
     """Choose where ``count`` members run.
 
     Parameters
     ----------
     count : members of the leading axis, at least 1.
-    num_devices : devices to use; by default the largest number available that divides ``count``.
-    inside : placement on each device; ``"auto"`` is sequential on CPU, where a member's parameters then stay in the
-        cache of one core and its result does not depend on the others to the last bit, and vectorized elsewhere.
+    num_devices : devices to use; by default the largest number available that divides the members of a program.
+    inside : placement on each device, or how many run at once there; ``"auto"`` is sequential on CPU, where a member's
+        parameters then stay in the cache of one core and its result does not depend on the others to the last bit, and
+        vectorized elsewhere.
+    max_size : members of one program at most; more run in rounds.
 
     Raises
     ------
     InputError
-        If ``num_devices`` exceeds what there is or does not divide ``count``.
+        If ``num_devices`` exceeds what there is, is not as many on every process, or does not divide the members of a
+        program, or if the number of processes does not.
     """
-    available = jax.device_count()
     if count < 1:
         raise InputError(f"{count} networks or chains asked for; give at least 1")
-    if num_devices is None:
-        num_devices = max(n for n in range(1, available + 1) if count % n == 0)
-    elif not 1 <= num_devices <= available:
-        raise InputError(f"{num_devices} devices asked for, {available} available")
-    elif count % num_devices:
-        raise InputError(f"{num_devices} devices do not divide {count} networks or chains; choose a divisor")
+    size = count if max_size is None else min(count, max_size)
+    num_devices = _choose_devices(size, num_devices)
+    return Placement(count, size, num_devices, width_of(inside, size // num_devices))
+
+
+def width_of(inside: Inside, count: int) -> int:
+    """Return how many of ``count`` members on a device run at once.
+
+    Raises
+    ------
+    InputError
+        If ``inside`` is a number below 1.
+    """
     if inside == "auto":
         inside = "sequential" if jax.default_backend() == "cpu" else "vectorized"
-    return Placement(count, num_devices, inside)
+    if isinstance(inside, str):
+        return 1 if inside == "sequential" else count
+    if inside < 1:
+        raise InputError(f"placement is {inside}; give auto, vectorized, sequential, or how many run at once")
+    return min(inside, count)
+
+
+def _choose_devices(size: int, asked: int | None) -> int:
+    processes, available = jax.process_count(), jax.device_count()
+    if asked is not None and not 1 <= asked <= available:
+        raise InputError(f"{asked} devices asked for, {available} available")
+    if size % processes:
+        raise InputError(f"{processes} processes do not divide {size} networks or chains; choose a multiple or a divisor")
+    if asked is None:
+        return max(n for n in range(processes, available + 1, processes) if size % n == 0)
+    if asked % processes:
+        raise InputError(f"{asked} devices asked for, which {processes} processes cannot share evenly")
+    if size % asked:
+        raise InputError(f"{asked} devices do not divide {size} networks or chains; choose a divisor")
+    return asked
 
 
 def _mesh(placement: Placement, axis: str) -> Mesh:
-    return Mesh(np.asarray(jax.devices()[: placement.num_devices]), (axis,))
+    """Return the devices of a placement, those of each process side by side, so that its members are as well."""
+    on_each = placement.num_devices // jax.process_count()
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    by_process = np.asarray(devices).reshape(jax.process_count(), -1)
+    return Mesh(by_process[:, :on_each].ravel(), (axis,))
+
+
+def map_on_device(fn: Callable[..., PyTree], width: int, is_mapped: Sequence[bool]) -> Callable[..., PyTree]:
+    """Map a function of one member over the leading axis of its arguments on one device, ``width`` at once."""
+
+    def inner(*args: Any) -> PyTree:
+        members = [arg for arg, mapped in zip(args, is_mapped, strict=True) if mapped]
+
+        def one(members: list[Any]) -> PyTree:
+            rest = iter(members)
+            return fn(*[next(rest) if mapped else arg for arg, mapped in zip(args, is_mapped, strict=True)])
+
+        count = jax.tree.leaves(members)[0].shape[0]
+        if width >= count > 1:
+            return jax.vmap(one)(members)
+        return lax.map(one, members, batch_size=width if width > 1 else None)
+
+    return inner
 
 
 def map_leading(
@@ -109,21 +178,13 @@ def map_leading(
     -------
     A function of the same arguments; every leaf of its result has the leading axis. Not jitted.
     """
-
-    def inner(*args: Any) -> PyTree:
-        if placement.inside == "vectorized":
-            return jax.vmap(fn, in_axes=[0 if mapped else None for mapped in is_mapped])(*args)
-        members = [arg for arg, mapped in zip(args, is_mapped, strict=True) if mapped]
-
-        def one(members: list[Any]) -> PyTree:
-            rest = iter(members)
-            return fn(*[next(rest) if mapped else arg for arg, mapped in zip(args, is_mapped, strict=True)])
-
-        return lax.map(one, members)
-
     specs = tuple(PartitionSpec(axis) if mapped else PartitionSpec() for mapped in is_mapped)
     return jax.shard_map(
-        inner, mesh=_mesh(placement, axis), in_specs=specs, out_specs=PartitionSpec(axis), check_vma=False
+        map_on_device(fn, placement.width, is_mapped),
+        mesh=_mesh(placement, axis),
+        in_specs=specs,
+        out_specs=PartitionSpec(axis),
+        check_vma=False,
     )
 
 
@@ -132,11 +193,27 @@ def _sharding(placement: Placement, is_mapped: bool, axis: str) -> NamedSharding
 
 
 def put(tree: PyTree, placement: Placement, is_mapped: bool, axis: str = "member") -> PyTree:
-    """Move a tree to the devices of a placement: split along the leading axis, or a copy on each."""
-    return jax.device_put(tree, _sharding(placement, is_mapped, axis))
+    """Move a tree to the devices of a placement: split along the leading axis, or a copy on each.
+
+    With several processes, each holds the whole tree and moves its own part; what lies on the devices already stays.
+    """
+    sharding = _sharding(placement, is_mapped, axis)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda leaf: _put_own(leaf, sharding), tree)
+
+
+def _put_own(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if isinstance(leaf, jax.Array) and leaf.sharding.is_equivalent_to(sharding, leaf.ndim):
+        return leaf
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _put_own(jax.random.key_data(leaf), sharding)
+        return jax.jit(jax.random.wrap_key_data, out_shardings=sharding)(data)
+    array = np.asarray(leaf)
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def abstract(tree: PyTree, placement: Placement, is_mapped: bool, axis: str = "member") -> PyTree:
-    """Return the shape structs of a tree as :func:`put` would place it; enough to compile for."""
+    """Return the shape structs of a tree as :func:`put` would place it; enough to compile for, or to restore into."""
     sharding = _sharding(placement, is_mapped, axis)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

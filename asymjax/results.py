@@ -27,9 +27,25 @@ def read_json(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
+def metrics_file(process: int) -> str:
+    """Return the name of the file with the metrics of one process of a run."""
+    return "metrics.jsonl" if process == 0 else f"metrics.p{process}.jsonl"
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl of a run directory."""
-    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    """Return the metrics of a run directory, one entry a chunk.
+
+    What a chunk's processes wrote is put together: lists, which have an entry a network or chain, one after the other;
+    all else as process 0 says.
+    """
+    processes = [0, *sorted(int(file.name.split(".")[1][1:]) for file in path.glob("metrics.p*.jsonl"))]
+    chunks: dict[tuple[str, int], dict[str, Any]] = {}
+    for process in processes:
+        for line in map(json.loads, (path / metrics_file(process)).read_text().splitlines()):
+            whole = chunks.setdefault((line["phase"], line["chunk"]), line)
+            if whole is not line:
+                whole |= {name: whole[name] + part for name, part in line.items() if isinstance(part, list)}
+    return list(chunks.values())
 
 
 def read_arrays(path: Path, *prefixes: str) -> dict[str, np.ndarray]:

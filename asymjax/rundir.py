@@ -5,6 +5,10 @@
 Work is divided into named phases, phases into chunks. A chunk is committed in this order: its draws (temporary name,
 fsync, rename), its metrics, its checkpoint. What lies beyond the last checkpoint is deleted when a run resumes, so a
 run that is killed anywhere and resumed leaves the same files as one that never stopped.
+
+With several processes the directory lies on a file system that all share. Each writes the draws and metrics of its own
+members (``draws/chunk-K.pP.npz``, ``metrics.pP.jsonl``) and its part of the checkpoint, process 0 all else. Readers put
+the parts together, so that a run may go on with other processes than it began with.
 """
 
 import errno
@@ -15,23 +19,25 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from asymjax import trees
+from asymjax import hosts, results, trees
 from asymjax.config import RunConfig
 from asymjax.errors import InputError
 from asymjax.types import PyTree
 
+Summary = tuple[Mapping[str, Any], Mapping[str, Mapping[str, np.ndarray]]]
 LIBRARIES = ("asymjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "blackjax", "numpy")
 
 
@@ -82,6 +88,7 @@ def provenance() -> dict[str, Any]:
         "uncommitted_changes": bool(_git("status", "--porcelain")),
         "versions": {name: version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "num_processes": jax.process_count(),
         "numerics": {
             name: jax.config.values[name]
             for name in ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
@@ -114,11 +121,30 @@ def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
+def _locked(path: Path) -> TextIO:
+    """Open and lock the lock file of a run directory; it is held until the process ends.
+
+    Raises
+    ------
+    InputError
+        If another process holds it.
+    """
+    lock = open(path / ".lock", "w")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        raise InputError(f"{path} is in use by another process; wait for it, or choose another --run-dir") from None
+    return lock
+
+
 # The directory ---------------------------------------------------------------------------------------------------
 
 
 class RunDir:
-    """One run directory, open for writing and locked against a second process.
+    """One run directory, open for writing and locked against a second run.
 
     Attributes
     ----------
@@ -127,19 +153,13 @@ class RunDir:
     show_progress : whether progress bars are shown.
     """
 
-    def __init__(self, path: Path, show_progress: bool = True):
+    def __init__(self, path: Path, show_progress: bool = True, lock: TextIO | None = None, profile: bool = False):
         self.path = path
         self.seconds: dict[str, float] = {}
-        self.show_progress = show_progress
+        self.show_progress = show_progress and hosts.is_leader()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        self._lock = open(path / ".lock", "w")  # noqa: SIM115  (held until the process ends)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise
-            raise InputError(f"{path} is in use by another process; wait for it, or choose another --run-dir") from None
+        self._profile, self._profiled = profile, set[str]()
+        self._lock = lock  # Held until the process ends.
 
     # Records
 
@@ -156,6 +176,10 @@ class RunDir:
         InputError
             If one differs: the run would go on with another dataset or other frozen constants.
         """
+        hosts.agree("checksums", checksums)
+        hosts.lead(partial(self._identify, checksums))
+
+    def _identify(self, checksums: Mapping[str, str]) -> None:
         record = self.record
         known = record.setdefault("checksums", {})
         for name, value in checksums.items():
@@ -165,6 +189,20 @@ class RunDir:
                     "restore what it began with, or begin anew with --force or another --run-dir"
                 )
         _write_json(self.path / "config.json", record)
+
+    def settle(self, name: str, value: int) -> int:
+        """Return what was settled under a name when the run began; on the first call for it, note ``value``.
+
+        For what cuts work into chunks and would follow the number of devices, which may be another when a run resumes.
+        """
+
+        def note() -> None:
+            record = self.record
+            record.setdefault("settled", {}).setdefault(name, value)
+            _write_json(self.path / "config.json", record)
+
+        hosts.lead(note)
+        return self.record["settled"][name]
 
     @contextmanager
     def clock(self, kind: str) -> Iterator[None]:
@@ -189,11 +227,12 @@ class RunDir:
         Parameters
         ----------
         phase : name of the phase.
-        like : a state of the same structure and shapes (arrays or shape structs).
+        like : a state of the same structure and shapes: shape structs, or arrays. Where structs have a sharding, each
+            process reads its own part.
 
         Returns
         -------
-        ``(num_done, state)`` with NumPy leaves, or ``(0, None)`` where nothing was committed.
+        ``(num_done, state)``, with NumPy leaves where there is no sharding; ``(0, None)`` where nothing was committed.
 
         Raises
         ------
@@ -201,12 +240,11 @@ class RunDir:
             If the checkpoint is damaged or holds another structure.
         """
         done = self._manager(phase).latest_step() or 0
-        self._truncate(phase, done)
+        hosts.lead(partial(self._truncate, phase, done))
         if done == 0:
             return 0, None
         folder = self.path / "checkpoints" / phase / str(done)
-        template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore())
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(_template, like)), meta=ocp.args.JsonRestore())
         try:
             kept = self._manager(phase).restore(done, args=args)
         except Exception as error:  # Orbax raises many kinds for damaged files.
@@ -233,27 +271,51 @@ class RunDir:
         phase : name of the phase.
         num_done : chunks done, this one included.
         state : what the next chunk starts from.
-        draws : arrays to append to ``draws/``, if any.
-        metrics : one line for ``metrics.jsonl``, if any.
+        draws : arrays of this process's members to append to ``draws/``, if any.
+        metrics : one line for this process's ``metrics.jsonl``, if any; lists have one entry a member of its own.
 
         Raises
         ------
         InputError
             If the disk is full or cannot be written.
         """
-        with self._explaining(f"chunk {num_done} of {phase}"):
-            if draws is not None:
-                folder = self.path / "draws"
-                folder.mkdir(exist_ok=True)
-                _write_npz(folder / f"chunk-{num_done - 1:05d}.p{jax.process_index()}.npz", draws)
-            if metrics is not None:
-                line = {"phase": phase, "chunk": num_done - 1, "seconds": sum(self.seconds.values())} | to_json(metrics)
-                with open(self.path / "metrics.jsonl", "a") as file:
-                    file.write(json.dumps(line) + "\n")
-            args = ocp.args.Composite(
-                state=ocp.args.StandardSave(trees.to_host(state)), meta=ocp.args.JsonSave({"seconds": self.seconds})
-            )
+        what = f"chunk {num_done} of {phase}"
+
+        def write_own() -> None:
+            with self._explaining(what):
+                self._write_own(phase, num_done - 1, draws, metrics)
+
+        hosts.together(write_own)
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"seconds": self.seconds}))
+        with self._explaining(what):
             self._manager(phase).save(num_done, args=args, force=True)
+
+    def _write_own(
+        self, phase: str, index: int, draws: Mapping[str, np.ndarray] | None, metrics: Mapping[str, Any] | None
+    ) -> None:
+        process = jax.process_index()
+        if draws is not None:
+            folder = self.path / "draws"
+            folder.mkdir(exist_ok=True)
+            _write_npz(folder / f"chunk-{index:05d}.p{process}.npz", draws)
+        if metrics is not None:
+            line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values())} | to_json(metrics)
+            with open(self.path / results.metrics_file(process), "a") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def is_preempted(self, phase: str, num_done: int) -> bool:
+        """Return whether JAX had word that this job is to be preempted, as all processes agree to see it."""
+        return self._manager(phase).reached_preemption(num_done)
+
+    @contextmanager
+    def profiled(self, phase: str) -> Iterator[None]:
+        """Trace the block into ``profile/`` where profiles are asked for: the first of each phase in this process."""
+        if not self._profile or phase in self._profiled:
+            yield
+            return
+        self._profiled.add(phase)
+        with jax.profiler.trace(str(self.path / "profile" / phase)):
+            yield
 
     @contextmanager
     def _explaining(self, what: str) -> Iterator[None]:
@@ -271,8 +333,7 @@ class RunDir:
 
     def _truncate(self, phase: str, done: int) -> None:
         """Delete metrics of a phase, and draws if it is the sampling phase, that no checkpoint covers."""
-        metrics = self.path / "metrics.jsonl"
-        if metrics.exists():
+        for metrics in self.path.glob("metrics*.jsonl"):
             lines = metrics.read_text().splitlines(keepends=True)
             kept = [line for line in lines if _is_covered(line, phase, done)]
             if kept != lines:
@@ -287,16 +348,29 @@ class RunDir:
 
     # The end
 
-    def write_arrays(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write ``name`` (an .npz file) for reports; rewritten whole when a run resumes."""
-        with self._explaining(name):
-            _write_npz(self.path / name, arrays)
+    def finish(self, summarise: Callable[[], Summary]) -> None:
+        """Write the arrays of figures and summary.json, then DONE.
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json, then DONE."""
-        with self._explaining("summary.json"):
-            _write_json(self.path / "summary.json", summary)
-            (self.path / "DONE").touch()
+        Parameters
+        ----------
+        summarise : () -> what summary.json says, and the arrays of .npz files by name. Process 0 alone calls it.
+        """
+
+        def write() -> None:
+            summary, files = summarise()
+            for name, arrays in files.items():
+                with self._explaining(name):
+                    _write_npz(self.path / name, arrays)
+            with self._explaining("summary.json"):
+                _write_json(self.path / "summary.json", summary)
+                (self.path / "DONE").touch()
+
+        hosts.lead(write)
+
+
+def _template(leaf: Any) -> Any:
+    """Return what Orbax restores a leaf into: NumPy, unless the struct says on which devices it lies."""
+    return np.zeros(leaf.shape, leaf.dtype) if getattr(leaf, "sharding", None) is None else leaf
 
 
 def read_state(path: Path, phase: str, like: PyTree) -> PyTree:
@@ -317,7 +391,7 @@ def read_state(path: Path, phase: str, like: PyTree) -> PyTree:
     steps = [int(step.name) for step in folder.glob("*") if step.name.isdecimal()]
     if not steps:
         raise InputError(f"{folder} holds no checkpoint; was {path} written by this version?")
-    template = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    template = jax.tree.map(_template, like)
     latest = folder / str(max(steps))
     try:
         with ocp.StandardCheckpointer() as checkpointer:
@@ -351,22 +425,37 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
     """
     path = run.run_dir or run.out / experiment / f"{name}-{config_hash(scientific)}"
     scientific = json.loads(json.dumps(to_json(scientific)))
+    hosts.agree("the run", {"directory": str(path), "force": run.force, "config": scientific})
+    lock = hosts.lead(partial(_create, path, experiment, scientific, run.force))
+    hosts.together(partial(_check_shared, path))
+    return RunDir(path.absolute(), run.progress, lock, run.profile)
+
+
+def _create(path: Path, experiment: str, scientific: Mapping[str, Any], force: bool) -> TextIO:
+    """Make a run directory, or find it as this configuration left it, and return its lock."""
     record_path = path / "config.json"
-    if run.force:
+    if force:
         _check_is_run(path)
     elif record_path.exists():
         _check_same(path, scientific)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        opened = RunDir(path.absolute(), run.progress)
-        if run.force:
+        lock = _locked(path)
+        if force:
             _clear(path)
         if not record_path.exists():
-            record = {"experiment": experiment, "config": scientific, "provenance": provenance()}
-            _write_json(record_path, record)
+            _write_json(record_path, {"experiment": experiment, "config": scientific, "provenance": provenance()})
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another --out or --run-dir") from error
-    return opened
+    return lock
+
+
+def _check_shared(path: Path) -> None:
+    if not (path / "config.json").exists():
+        raise InputError(
+            f"{path} was made by process 0 and cannot be seen from here; choose an --out on a file system that all "
+            "processes share"
+        )
 
 
 def _content(path: Path) -> list[Path]:

@@ -22,6 +22,8 @@ class Config:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     num_seeds: int = 4
     """Networks, one a seed."""
+    keep_weights: bool = True
+    """Keep the trained weights of all networks, and not their metrics alone."""
     seeds: SeedConfig = field(default_factory=SeedConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -42,7 +44,9 @@ def main(config: Config) -> Path:
     """Run one sweep and return its run directory."""
     from asymjax.experiments import run_train_sweep
 
-    return run_train_sweep(config.data, config.model, config.optimizer, config.seeds, config.num_seeds, config.run)
+    return run_train_sweep(
+        config.data, config.model, config.optimizer, config.seeds, config.num_seeds, config.run, config.keep_weights
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ class MemoryRun:
     def clock(self, kind):
         return nullcontext()
 
+    def profiled(self, phase):
+        return nullcontext()
+
+    def is_preempted(self, phase, num_done):
+        return False
+
     def restore(self, phase, like):
         return 0, None
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from asymjax import data
 from asymjax.config import (
     ChainsConfig,
     DataConfig,
@@ -19,10 +18,10 @@ from asymjax.config import (
 )
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.arms import Arm, make_arms
-from asymjax.experiments.opening import describe_data, refuse_graph
+from asymjax.experiments.opening import describe_data, load_data, refuse_graph
 from asymjax.experiments.posterior import check_lengths, run_posterior
 from asymjax.experiments.study_summary import compare
-from asymjax.rundir import config_hash, open_run
+from asymjax.rundir import Summary, config_hash, open_run
 
 EXPERIMENT = "compare_posteriors"
 NUM_REFERENCES = 2
@@ -58,7 +57,7 @@ def run_study(
         If SIGTERM came.
     """
     family, chains, reference = _chains(config)
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    dataset = load_data(data_config)
     refuse_graph(dataset, data_config.dataset)
     arms, priors = make_arms(config, model_config, posterior_config, dataset)
     identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
@@ -76,12 +75,16 @@ def run_study(
     is_referred = config.sampler != "hmc" and dataset.task == "classification"
     num_references = NUM_REFERENCES if is_referred else 0
     references = sample("references", num_references, config.num_repeats, "hmc", reference)
-    summary, arrays = compare(dataset, arms, posteriors, references)
-    for arm, prior in priors.items():
-        summary["arms"][arm]["prior"] = prior
-    run.write_arrays("study.npz", arrays)
-    shared = describe_data(dataset, data_config.dataset) | {"backbone": model_config.backbone}
-    run.finish(shared | {"sampler": config.sampler, "num_repeats": config.num_repeats} | summary)
+
+    def summarise() -> Summary:
+        summary, arrays = compare(dataset, arms, posteriors, references)
+        for arm, prior in priors.items():
+            summary["arms"][arm]["prior"] = prior
+        shared = describe_data(dataset, data_config.dataset) | {"backbone": model_config.backbone}
+        shared |= {"sampler": config.sampler, "num_repeats": config.num_repeats}
+        return shared | summary, {"study.npz": arrays}
+
+    run.finish(summarise)
     return run.path
 
 

@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from asymjax import data, parallel, results, rng, trees
+from asymjax import data, hosts, parallel, results, rng, trees
 from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError, InputError
-from asymjax.experiments.train_sweep import make_trainer, train_networks
+from asymjax.experiments.opening import load_data
+from asymjax.experiments.train_sweep import train_networks
 from asymjax.experiments.variants import Variant, make_variants
 from asymjax.models import build_model, draw_frozen
-from asymjax.rundir import RunDir, differences, read_state
+from asymjax.rundir import RunDir, differences
+from asymjax.store import read_networks, tree_of
 from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.sweep import failures
-from asymjax.train.trainer import TrainState
 from asymjax.types import Dataset, Frozen, Key, Model, Params, Position
 
 
@@ -77,13 +79,13 @@ def keep_finite(arch: str, params: Params, names: Sequence[str], failed: Mapping
     return Networks(jax.tree.map(lambda leaf: leaf[kept], params), [names[index] for index in kept], excluded)
 
 
-def _effective(model: Model, state: TrainState, frozen: Frozen, has_own_masks: bool = False) -> Params:
+def _effective(model: Model, positions: Position, frozen: Frozen, has_own_masks: bool = False) -> Params:
     merge = jax.vmap(model.merge, (0, 0 if has_own_masks else None))
-    return trees.to_host(jax.jit(merge)(state.position, frozen))
+    return trees.to_host(jax.jit(merge)(positions, frozen))
 
 
-def _failed(state: TrainState) -> dict[int, str]:
-    return {seed: f"loss not finite at step {step}" for seed, step in failures(state).items()}
+def _failed(failed_step: np.ndarray) -> dict[int, str]:
+    return {seed: f"loss not finite at step {step}" for seed, step in failures(failed_step).items()}
 
 
 # Trained here ----------------------------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ def prepare_kinds(
     """
     if num_seeds < 2:
         raise InputError(f"num_seeds is {num_seeds}; give two networks of a kind at least")
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    dataset = load_data(data_config)
     variants = make_variants(kinds_config, model_config, optimizer, (dataset.input_shape, dataset.num_outputs))
     settings = {
         "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
@@ -146,8 +148,9 @@ def trained_kinds(
         state = train_networks(
             run, model, frozen, dataset, variant.optimizer, seeds, placement, f"train-{name}", has_own_masks
         )
-        failed = {str(seed): why for seed, why in _failed(state).items()}
-        return keep_finite(name, _effective(model, state, frozen, has_own_masks), names, failed)
+        positions, failed_step = hosts.gather((state.position, state.failed_step))
+        failed = {str(seed): why for seed, why in _failed(failed_step).items()}
+        return keep_finite(name, _effective(model, positions, frozen, has_own_masks), names, failed)
 
     kinds = {}
     for name, variant in variants.items():
@@ -291,22 +294,22 @@ def loaded_kinds(dataset: Dataset, sweeps: Mapping[str, Sequence[Sweep]]) -> dic
         model = _build(variant, dataset)
         frozen = draw_frozen(model, variant.model.mask_seed)
         _check_checksum(members[0], "frozen", trees.checksum(frozen))
-        kinds[arch] = Kind(variant, model, frozen, partial(_load, arch, model, frozen, dataset, members))
+        kinds[arch] = Kind(variant, model, frozen, partial(_load, arch, model, frozen, members))
     return kinds
 
 
-def _load(arch: str, model: Model, frozen: Frozen, dataset: Dataset, sweeps: Sequence[Sweep], run: RunDir) -> Networks:
+def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run: RunDir) -> Networks:
     parts: list[Params] = []
     names: list[str] = []
     failed: dict[str, str] = {}
     for number, sweep in enumerate(sweeps):
-        trainer = make_trainer(model, dataset, OptimizerConfig(**_from_json(sweep.config["optimizer"])))
-        keys = rng.member_keys(jax.random.key(0), sweep.config["num_seeds"])
-        state = read_state(sweep.path, "train", jax.eval_shape(jax.vmap(trainer.init, (0, None)), keys, frozen))
+        networks = read_networks(sweep.path)
+        if not any(str(name).startswith("position.") for name in networks):
+            raise InputError(f"{sweep.path} kept no weights (--no-keep-weights); train it again with weights")
         prefix = f"{number}." if len(sweeps) > 1 else ""
-        parts.append(_effective(model, state, frozen))
+        parts.append(_effective(model, tree_of(networks, "position"), frozen))
         names += [f"{prefix}{seed}" for seed in range(sweep.config["num_seeds"])]
-        failed |= {f"{prefix}{seed}": why for seed, why in _failed(state).items()}
+        failed |= {f"{prefix}{seed}": why for seed, why in _failed(networks["failed_step"].values).items()}
     params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     run.identify(**{f"params_{arch}": trees.checksum(params)})
     return keep_finite(arch, trees.to_host(params), names, failed)

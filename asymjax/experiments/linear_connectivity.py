@@ -27,7 +27,6 @@ from asymjax.experiments.members import measure_members
 from asymjax.experiments.opening import describe_network
 from asymjax.experiments.planes import check_plane, measure_plane
 from asymjax.experiments.strength import measure_strength
-from asymjax.parallel import map_leading
 from asymjax.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
@@ -206,12 +205,11 @@ def compare_kinds(
         description = describe_network(dataset, dataset_name, kind.model, kind.frozen, config_of, trained)
         entries[name] = description | {"varied": kind.variant.varied} | entry
         arrays |= {f"{name}/{array}": values for array, values in curves.items()}
-    run.write_arrays("curves.npz", arrays)
     shared = ("backbone", "dataset", "task", "num_rows")
     summary = {name: next(iter(entries.values()))[name] for name in shared}
     summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}
     summary["kinds"] = {name: {n: v for n, v in entry.items() if n not in shared} for name, entry in entries.items()}
-    run.finish(summary | {"seconds": _seconds(run)})
+    run.finish(lambda: (summary | {"seconds": _seconds(run)}, {"curves.npz": arrays}))
     return run.path
 
 
@@ -302,10 +300,9 @@ def _stack(networks: Iterable[PyTree]) -> PyTree:
 
 def measure_each(task: Task, params: Params, frozen: Frozen, run_config: RunConfig) -> PyTree:
     """Measure networks alone, on one device since they are few: split -> metric -> [network]."""
-    placement = parallel.place(len(jax.tree.leaves(params)[0]), 1, run_config.placement)
-    return trees.to_host(
-        jax.jit(map_leading(task.measure, placement, [True, False, False]))(params, frozen, task.splits)
-    )
+    width = parallel.width_of(run_config.placement, len(jax.tree.leaves(params)[0]))
+    measure = parallel.map_on_device(task.measure, width, [True, False, False])
+    return trees.to_host(jax.jit(measure)(params, frozen, task.splits))
 
 
 def measure_paths(

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from asymjax import parallel, trees
+from asymjax import hosts, parallel
 from asymjax.chunks import Chunk, compile_ahead, run_phase
 from asymjax.config import RunConfig
 from asymjax.parallel import map_leading
@@ -35,7 +34,7 @@ def measure_members(
     members : int [member] -> the arguments of those members, leaves [member, ...].
     shared : arguments of all members.
     count : members.
-    min_per_chunk : members of a chunk at least, a multiple of the devices.
+    min_per_chunk : members of a chunk at least; it has a multiple of the devices that there are at first.
     what : what the members are, in the plural.
     run_config : where work runs.
 
@@ -43,9 +42,9 @@ def measure_members(
     -------
     What ``measure`` returns, NumPy leaves [member, ...].
     """
-    num_devices = run_config.num_devices or min(jax.device_count(), count)
-    size = num_devices * -(-min_per_chunk // num_devices)
-    placement = parallel.place(size, num_devices, run_config.placement)
+    num_devices = run_config.num_devices or jax.device_count()
+    size = run.settle(f"{phase}_chunk", num_devices * -(-min_per_chunk // num_devices))
+    placement = parallel.place(size, run_config.num_devices, run_config.placement)
     num_chunks = -(-count // size)
     order = np.arange(num_chunks * size) % count  # The last chunk is filled up with members measured before.
     put_members = partial(parallel.put, placement=placement, is_mapped=True)
@@ -62,16 +61,16 @@ def measure_members(
     )
 
     def init() -> PyTree:
-        return jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape), leaf.dtype), shapes)
+        return jax.tree.map(lambda leaf: np.zeros((count, *leaf.shape), leaf.dtype), shapes)
 
     def advance(index: int, state: PyTree) -> Chunk:
         chosen = order[index * size : (index + 1) * size]
-        values = trees.to_host(compiled(*put_members(tuple(members(chosen))), *shared))
+        values = hosts.gather(compiled(*put_members(tuple(members(chosen))), *shared))
         state = jax.tree.map(lambda old, new: _with_rows(old, chosen, new), state, values)
         num_done = min((index + 1) * size, count)
-        return Chunk(state, metrics={f"num_{what}": num_done}, note=f"{num_done} of {count} {what}")
+        return Chunk(state, metrics={f"num_{what}": num_done})
 
-    return run_phase(run, phase, num_chunks, init, advance)
+    return run_phase(run, phase, num_chunks, init, advance, init(), (count, what))
 
 
 def _with_rows(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from asymjax import data, parallel, trees
+from asymjax import data, hosts, parallel, trees
 from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
 from asymjax.errors import InputError
 from asymjax.inference.posterior import num_network_outputs
@@ -43,6 +43,7 @@ def open_experiment(
     count: int,
     run_config: RunConfig,
     posterior: PosteriorConfig | None = None,
+    max_size: int | None = None,
 ) -> Opening:
     """Load the data, build the model, choose the placement, and open the run directory.
 
@@ -55,13 +56,14 @@ def open_experiment(
     count : networks or chains.
     run_config : where results go and where work runs.
     posterior : prior and noise, where the network has a posterior.
+    max_size : networks or chains of one program at most.
 
     Raises
     ------
     InputError
         If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
     """
-    dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
+    dataset = load_data(data_config)
     if posterior is None:
         model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
     else:
@@ -71,12 +73,23 @@ def open_experiment(
         model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
         settings = {"posterior": posterior, **settings}
     frozen = draw_frozen(model, model_config.mask_seed)
-    placement = parallel.place(count, run_config.num_devices, run_config.placement)
+    placement = parallel.place(count, run_config.num_devices, run_config.placement, max_size)
     identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
     name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{suffix}"
     run = open_run(experiment, name, {"data": identity, "model": model_config, **settings}, run_config)
     run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
     return Opening(dataset, model, frozen, posterior, placement, run)
+
+
+def load_data(config: DataConfig) -> Dataset:
+    """Load the data of an experiment.
+
+    Raises
+    ------
+    InputError
+        On every process, if on one the name is unknown or files are missing or damaged.
+    """
+    return hosts.together(lambda: data.load(config.dataset, config.data_dir, config.data_seed))
 
 
 def refuse_graph(dataset: Dataset, name: str) -> None:

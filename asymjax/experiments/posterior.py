@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import results, rng, trees
+from asymjax import hosts, results, rng, trees
 from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
 from asymjax.diagnostics.evaluate import MIN_DRAWS
 from asymjax.diagnostics.shift import noise_inputs
@@ -20,6 +20,7 @@ from asymjax.inference.problem import make_problem
 from asymjax.inference.sample import keeps_weights, sample_chains, state_plan, warm_up
 from asymjax.inference.samplers import SAMPLERS
 from asymjax.inference.start import find_start, num_starts
+from asymjax.rundir import Summary
 from asymjax.types import Dataset
 
 NUM_NOISE_INPUTS = 100
@@ -80,15 +81,18 @@ def run_posterior(
     keys = partial(_chain_keys, count=config.num_chains)
     optima, start = find_start(run, problem, _chain_keys(seeds.init_seed, "init", count), placement, config)
     position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, algorithm)
+    tuned = hosts.gather(tuned)
     print(state_cost(run.path, algorithm, tuned, config), flush=True)
     sample_keys = keys(seeds.seed, "sample")
     sample_chains(run, problem, sample_keys, position, tuned, inputs, placement, algorithm, config, keep_position)
-    summary, arrays = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
-    for name, of_file in arrays.items():
-        run.write_arrays(name, of_file)
-    summary |= describe(opening, data_config, model_config)
-    summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
-    run.finish(summary)
+
+    def summarise() -> Summary:
+        summary, files = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
+        summary |= describe(opening, data_config, model_config)
+        summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
+        return summary, files
+
+    run.finish(summarise)
     return run.path
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from asymjax import parallel, rng, trees
+from asymjax import hosts, parallel, rng, trees
 from asymjax.chunks import Chunk, chunk_size, compile_ahead, run_phase
 from asymjax.config import ChainsConfig
 from asymjax.errors import DivergedError
@@ -73,21 +73,26 @@ def state_plan(
     )
 
 
-def refuse_non_finite(logdensity: np.ndarray, phase: str, first: int) -> None:
-    """Look at log densities [chain, draw].
+def refuse_non_finite(logdensity: np.ndarray, phase: str, first: int, first_chain: int = 0) -> None:
+    """Look at log densities [chain, draw] of this process's chains.
 
     Raises
     ------
     DivergedError
-        If one is not finite; names the chain and the draw, counted from ``first``.
+        On every process, if one is not finite; names the chain and the draw, counted from ``first_chain`` and
+        ``first``.
     """
-    bad = np.argwhere(~np.isfinite(logdensity))
-    if bad.size:
-        chain, draw = bad[0]
-        raise DivergedError(
-            f"the log density of chain {chain} is {logdensity[chain, draw]} at {phase} draw {first + draw}; "
-            "lower the prior scale or the step size, or look for unstandardised data"
-        )
+
+    def look() -> None:
+        bad = np.argwhere(~np.isfinite(logdensity))
+        if bad.size:
+            chain, draw = bad[0]
+            raise DivergedError(
+                f"the log density of chain {first_chain + chain} is {logdensity[chain, draw]} at {phase} draw "
+                f"{first + draw}; lower the prior scale or the step size, or look for unstandardised data"
+            )
+
+    hosts.together(look)
 
 
 # Warmup ----------------------------------------------------------------------------------------------------------
@@ -146,14 +151,15 @@ def warm_up(
     def chunk(index: int, state: Any) -> Chunk:
         stage, first = stages[index], jnp.asarray(firsts[index])
         advance = compiled[stage.advance]
-        state, metrics = advance(keys, put(state, is_mapped=True), first, jnp.asarray(stage.setting), *shared)
-        metrics = trees.to_host(metrics)
-        refuse_non_finite(metrics["logdensity"][:, None], "warmup", int(firsts[index + 1]) - 1)
+        state, metrics = advance(keys, state, first, jnp.asarray(stage.setting), *shared)
+        first_chain, _ = hosts.local_rows(metrics["logdensity"])
+        metrics = hosts.local(metrics)
+        refuse_non_finite(metrics["logdensity"][:, None], "warmup", int(firsts[index + 1]) - 1, first_chain)
         noted = {name: metrics[name].mean() for name in ("acceptance_rate", "step_size") if name in metrics}
         return Chunk(state, metrics=metrics, note=", ".join(f"{name} {value:.3g}" for name, value in noted.items()))
 
-    state = run_phase(run, "warmup", len(stages), init, chunk)
-    return jax.jit(jax.vmap(algorithm.finish))(state)
+    state = run_phase(run, "warmup", len(stages), init, chunk, shapes, (placement.size * int(firsts[-1]), "steps"))
+    return jax.jit(map_leading(algorithm.finish, placement, [True], AXIS))(state)
 
 
 # Sampling --------------------------------------------------------------------------------------------------------
@@ -244,15 +250,17 @@ def sample_chains(
     compiled = compile_ahead(run, mapped, keys, shapes, tuned, jnp.asarray(0), *shared, phase="sample")
 
     def chunk(index: int, state: Any) -> Chunk:
-        state, draw = compiled(keys, put(state, is_mapped=True), tuned, jnp.asarray(index * num_draws), *shared)
-        draw = trees.to_host(draw)
-        refuse_non_finite(draw.logdensity, "sampling", index * num_draws)
+        state, draw = compiled(keys, state, tuned, jnp.asarray(index * num_draws), *shared)
+        first_chain, _ = hosts.local_rows(draw.logdensity)
+        draw = hosts.local(draw)
+        refuse_non_finite(draw.logdensity, "sampling", index * num_draws, first_chain)
         rate, divergent = draw.acceptance_rate.mean(1), draw.is_divergent.sum(1)
         metrics = {"acceptance_rate": rate, "num_divergent": divergent, "num_grad_evals": draw.num_grad_evals.sum(1)}
         note = f"divergent {divergent.sum()}" + (f", acceptance {rate.mean():.2f}" if np.isfinite(rate).all() else "")
         return Chunk(state, draws=flatten_draw(draw), metrics=metrics, note=note)
 
-    run_phase(run, "sample", config.num_draws // num_draws, init, chunk)
+    work = (placement.size * config.num_draws, "draws")
+    run_phase(run, "sample", config.num_draws // num_draws, init, chunk, shapes, work)
 
 
 def flatten_draw(draw: Draw) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from asymjax import parallel, rng, trees
+from asymjax import hosts, parallel, rng, trees
 from asymjax.chunks import chunk_size
 from asymjax.config import ChainsConfig
 from asymjax.errors import InputError
@@ -27,11 +27,12 @@ NUM_CHUNKS = 10
 def find_map(
     run: RunDir, problem: Problem, keys: Key, placement: Placement, num_steps: int, learning_rate: float
 ) -> Position:
-    """Train one network a key to the optimum of the posterior density, full batch [chain, ...].
+    """Train one network a key to the optimum of the posterior density, full batch; NumPy leaves [chain, ...].
 
     Adam on -log density / rows with a cosine schedule from ``learning_rate`` to zero.
     """
-    num_rows = problem.data.targets.shape[0]
+    num_rows, count = problem.data.targets.shape[0], len(keys)
+    keys = keys[jnp.arange(placement.size) % count]
 
     def loss(apply: Any, position: Position, frozen: Frozen, batch: Split) -> Array:
         return -problem.posterior.logdensity(position, frozen, batch) / num_rows
@@ -39,7 +40,8 @@ def find_map(
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
     trainer = make_train(problem.model._replace(init=problem.init), loss, optimizer, num_steps, batch_size=None)
     epochs = chunk_size(num_steps, max(1, num_steps // NUM_CHUNKS))
-    return run_sweep(run, trainer, keys, keys, problem.frozen, problem.data, placement, num_steps, epochs).position
+    state = run_sweep(run, trainer, keys, keys, problem.frozen, problem.data, placement, num_steps, epochs)
+    return jax.tree.map(lambda leaf: leaf[:count], hosts.gather(state.position))
 
 
 def logdensity_and_gradient_norm(problem: Problem, positions: Position) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +104,9 @@ def find_start(
         starts = prior_start(problem, keys)
     else:
         num_optima = len(keys) if config.start == "map" else 1
-        where = placement if num_optima == placement.size else parallel.place(num_optima, inside=placement.inside)
+        # As many for every process: some find an optimum that others find as well.
+        size = jax.process_count() * -(-num_optima // jax.process_count())
+        where = placement if size == placement.size else parallel.place(size, inside=placement.width)
         optima = find_map(run, problem, keys[:num_optima], where, config.map_steps, config.map_learning_rate)
         starts = optima
         if config.start == "permuted":

@@ -1,26 +1,55 @@
-"""A sweep over seeds: the same training, one network a seed, in compiled and resumable chunks."""
+"""A sweep over seeds: the same training, one network a seed, in rounds of compiled and resumable chunks."""
 
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import parallel
+from asymjax import hosts, memory, parallel, trees
 from asymjax.chunks import Chunk, chunk_size, compile_ahead, run_phase
 from asymjax.errors import DivergedError
-from asymjax.parallel import Placement, map_leading
+from asymjax.parallel import Inside, Placement, map_leading
 from asymjax.rundir import RunDir
 from asymjax.train.trainer import Trainer, TrainState
-from asymjax.types import Array, Frozen, Key, Split
+from asymjax.types import Array, Frozen, Key, PyTree, Split
 
 AXIS = "seed"
+MAX_ROUND = 1024
+MAX_SHARE = 0.5  # Of the memory of a device, for the networks of a round.
+
+# (members int [size], [size] whether each is there for the first time, state [size, ...]) -> None
+Finish = Callable[[np.ndarray, np.ndarray, TrainState], None]
 
 
-def failures(state: TrainState) -> dict[int, int]:
-    """Return the seeds whose loss left the finite numbers, each with its first such step."""
-    return {seed: int(step) for seed, step in enumerate(np.asarray(state.failed_step)) if step >= 0}
+def failures(failed_step: Any) -> dict[int, int]:
+    """Return the networks whose loss left the finite numbers, each with its first such step; the others have -1."""
+    return {seed: int(step) for seed, step in enumerate(np.asarray(failed_step)) if step >= 0}
+
+
+def fitting_round(trainer: Trainer, key: Key, frozen: Frozen, data: Split, inside: Inside) -> int:
+    """Return how many networks a program may train: a power of two up to ``MAX_ROUND`` that memory has room for.
+
+    A power of two, so that any usual number of devices and processes divides it.
+
+    Parameters
+    ----------
+    key : key of one network, or whatever stands in its place.
+    inside : placement on each device.
+    """
+    state = jax.eval_shape(trainer.init, key, frozen)
+    one = jax.jit(partial(_advance, trainer, 1)).trace(key, state, frozen, jax.tree.map(jnp.asarray, data))
+    estimated, limit = memory.estimate_bytes(one), memory.limit_bytes(one)
+    if estimated is None or limit is None:
+        return MAX_ROUND
+    shared = trees.num_bytes((frozen, data))
+    is_sequential = parallel.width_of(inside, MAX_ROUND) == 1
+    per_network = 2 * trees.num_bytes(state) if is_sequential else estimated - shared
+    fitting = max(1, int((MAX_SHARE * limit - shared) / per_network) * jax.device_count())
+    return min(MAX_ROUND, 1 << (fitting.bit_length() - 1))
 
 
 def run_sweep(
@@ -35,7 +64,7 @@ def run_sweep(
     epochs_per_chunk: int,
     may_fail: bool = False,
     phase: str = "train",
-    has_own_masks: bool = False,
+    finish: Finish | None = None,
 ) -> TrainState:
     """Train one network a seed, resuming what the run directory holds.
 
@@ -43,48 +72,77 @@ def run_sweep(
     ----------
     run : the run directory.
     trainer : training of one network.
-    init_keys, keys : [seed] keys of the initial positions and of the order of the rows.
-    frozen : constants, the same for all seeds; with ``has_own_masks`` leaves [seed, ...].
+    init_keys, keys : [seed] keys of the initial positions and of the order of the rows, or trees of arrays that the
+        trainer takes in their place, leaves [seed, ...].
+    frozen : constants, the same for all seeds.
     data : training rows.
-    placement : where the networks run.
+    placement : where the networks run, and in how many rounds.
     num_epochs : passes over the rows.
     epochs_per_chunk : upper bound on the passes in one compiled chunk.
     may_fail : whether some seeds may diverge; the others then go on, and their status tells.
     phase : name of the phase in the run directory.
+    finish : takes the networks of a round when they are trained, before that is committed: it is called again for a
+        round that a kill interrupts. Each process calls it, so it may write rows of its own.
 
     Returns
     -------
-    TrainState with a leading [seed] axis.
+    TrainState of the last round on its devices, [size, ...].
 
     Raises
     ------
     DivergedError
-        If a loss leaves the finite numbers (any seed's, or with ``may_fail`` every seed's); names seeds and steps.
+        If a loss leaves the finite numbers (any seed's, or with ``may_fail`` every seed's of a round); names seeds and
+        steps.
     """
     epochs = chunk_size(num_epochs, epochs_per_chunk)
-    init = jax.jit(map_leading(trainer.init, placement, [True, has_own_masks], AXIS))
-    advance = map_leading(partial(_advance, trainer, epochs), placement, [True, True, has_own_masks, False], AXIS)
+    chunks_per_round = num_epochs // epochs
+    init = jax.jit(map_leading(trainer.init, placement, [True, False], AXIS))
+    advance = map_leading(partial(_advance, trainer, epochs), placement, [True, True, False, False], AXIS)
     put_shared = partial(parallel.put, placement=placement, is_mapped=False, axis=AXIS)
-    put_seeds = partial(parallel.put, placement=placement, is_mapped=True, axis=AXIS)
-    init_keys, keys = put_seeds(init_keys), put_seeds(keys)
-    frozen = put_seeds(frozen) if has_own_masks else put_shared(frozen)
-    data = put_shared(jax.tree.map(jnp.asarray, data))
-    shapes = parallel.abstract(jax.eval_shape(init, init_keys, frozen), placement, is_mapped=True, axis=AXIS)
-    compiled = compile_ahead(run, advance, keys, shapes, frozen, data, donate=(1,), phase=phase)
+    frozen, data = put_shared(frozen), put_shared(jax.tree.map(jnp.asarray, data))
+
+    def of_round(index: int, tree: PyTree) -> PyTree:
+        members = placement.members(index)
+        return parallel.put(jax.tree.map(lambda leaf: leaf[members], tree), placement, is_mapped=True, axis=AXIS)
+
+    first, first_init = of_round(0, keys), of_round(0, init_keys)
+    shapes = parallel.abstract(jax.eval_shape(init, first_init, frozen), placement, is_mapped=True, axis=AXIS)
+    compiled = compile_ahead(run, advance, first, shapes, frozen, data, donate=(1,), phase=phase)
 
     def chunk(index: int, state: TrainState) -> Chunk:
-        state, losses = compiled(keys, put_seeds(state), frozen, data)
-        losses = np.asarray(losses)
-        failed = failures(state)
-        if failed and (not may_fail or len(failed) == placement.size):
+        number, within = divmod(index, chunks_per_round)
+        if within == 0 and number > 0:
+            state = init(of_round(number, init_keys), frozen)
+        state, losses = compiled(of_round(number, keys), state, frozen, data)
+        members = placement.members(number)
+        failed = {int(members[row]): step for row, step in failures(hosts.gather(state.failed_step)).items()}
+        if failed and (not may_fail or len(failed) == len(np.unique(members))):
             raise DivergedError(_failure_message(failed))
-        metrics = {"epoch": (index + 1) * epochs, "loss": losses[:, -1], "failed": sorted(failed)}
-        return Chunk(state, metrics=metrics, note=f"loss {np.nanmean(losses[:, -1]):.4f}")
+        is_new = number * placement.size + np.arange(placement.size) < placement.count
+        if finish is not None and within == chunks_per_round - 1:
+            finish(members, is_new, state)
+        start, stop = hosts.local_rows(losses)
+        own = hosts.local(losses)[is_new[start:stop], -1]
+        mine = [seed for seed in members[start:stop][is_new[start:stop]].tolist() if seed in failed]
+        metrics = {"round": number, "epoch": (within + 1) * epochs, "loss": own, "failed": mine}
+        return Chunk(state, metrics=metrics, note=f"loss {np.nanmean(own):.4f}" if own.size else "")
 
-    state = run_phase(run, phase, num_epochs // epochs, partial(init, init_keys, frozen), chunk)
-    if failed := failures(state):
-        print(f"warning: {_failure_message(failed)}", file=sys.stderr)
+    state = run_phase(
+        run,
+        phase,
+        placement.num_rounds * chunks_per_round,
+        lambda: init(first_init, frozen),
+        chunk,
+        shapes,
+        (placement.count, "networks"),
+    )
     return state
+
+
+def warn_of_failures(failed: dict[int, int]) -> None:
+    """Say on standard error which networks failed, if any did."""
+    if failed:
+        print(f"warning: {_failure_message(failed)}", file=sys.stderr)
 
 
 def _advance(
@@ -94,5 +152,8 @@ def _advance(
 
 
 def _failure_message(failed: dict[int, int]) -> str:
-    places = ", ".join(f"seed {seed} at step {step}" for seed, step in failed.items())
-    return f"the loss is not finite: {places}; lower the learning rate, warm it up or clip the gradient"
+    places = [f"seed {seed} at step {step}" for seed, step in failed.items()]
+    more = f" and {len(places) - 10} more" if len(places) > 10 else ""
+    return (
+        f"the loss is not finite: {', '.join(places[:10])}{more}; lower the learning rate, warm it up or clip the gradient"
+    )
