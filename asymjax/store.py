@@ -8,9 +8,10 @@ step whose loss was not finite. ``xarray.open_zarr(path, chunks=None)`` opens a 
 """
 
 import os
+import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from asymjax.nested import differences, flatten, unflatten
 STORE = "networks.zarr"
 FORMAT = 1
 NOT_TRAINED = -2
-AXIS = "network"
+AXIS, RUN = "network", "run"
 # Trained weights are noise that compression makes 7 to 10 % smaller and half as fast to read; a checksum finds damage.
 CODECS = (Crc32cCodec(),)
 REMEDY = "copy it anew, or train that sweep again"
@@ -73,6 +74,7 @@ def create_store(
         temporary = path.with_name(f".{path.name}.{uuid4().hex}")
         try:
             _write_empty(temporary, count, min(chunk, count), variables, coordinates, identity)
+            _sync(file for file in temporary.rglob("*") if file.is_file())
             temporary.rename(path)
         except OSError:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -91,10 +93,11 @@ def _require_storable(count: int, chunk: int, variables: Mapping, coordinates: M
     if count < 1 or chunk < 1:
         raise InputError(f"a store of {count} networks in chunks of {chunk}; both have to be at least 1")
     for name in [*variables, *coordinates]:
-        if not name or "/" in name or name.startswith((".", "_")) or (name in variables and name in coordinates):
+        is_twice = name in variables and name in coordinates
+        if not re.fullmatch(r"[a-zA-Z0-9][\w.-]*", name) or name in (AXIS, RUN) or is_twice:
             raise InputError(
-                f"{name!r} cannot be stored; names are not empty, have no slash, begin with no dot or underscore, and "
-                "belong to a variable or to a coordinate"
+                f"{name!r} cannot be stored; names are letters, digits, dots, dashes and underscores, begin with a letter "
+                f"or digit, are not {AXIS!r} or {RUN!r}, and belong to a variable or to a coordinate"
             )
     for name, values in coordinates.items():
         if values.shape != (count,):
@@ -195,7 +198,7 @@ def write_networks(path: Path, start: int, arrays: Mapping[str, np.ndarray]) -> 
         stop = start + len(arrays[name])
         with _naming_damage(path / name):
             variables[name][start:stop] = arrays[name]
-        _sync(path / name, variables[name], start, stop)
+        _sync(file for file in _files(path / name, variables[name], start, stop) if file.exists())
 
 
 def _require_fit(path: Path, variables: Mapping[str, Any], start: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -215,14 +218,18 @@ def _require_fit(path: Path, variables: Mapping[str, Any], start: int, arrays: M
         raise InputError(f"variables of one write have different numbers of networks: {lengths}")
 
 
-def _sync(folder: Path, array: Any, start: int, stop: int) -> None:
-    """Wait until the files of some rows are on the disk."""
+def _files(folder: Path, array: Any, start: int, stop: int) -> Iterator[Path]:
+    """Yield the files of some rows; zarr keeps none where all is as if not there yet."""
     chunk = array.chunks[0]
     for index in range(start // chunk, -(-stop // chunk)):
-        file = folder / array.metadata.encode_chunk_key((index, *(0 for _ in array.shape[1:])))
-        if file.exists():  # zarr keeps no file of what is not there yet.
-            with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
+        yield folder / array.metadata.encode_chunk_key((index, *(0 for _ in array.shape[1:])))
+
+
+def _sync(files: Iterable[Path]) -> None:
+    """Wait until files are on the disk."""
+    for file in files:
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
 
 
 def shares_chunks(path: Path, boundaries: Sequence[int]) -> bool:
@@ -266,8 +273,8 @@ def read_networks(path: Path, *names: str) -> xarray.Dataset:
     Raises
     ------
     InputError
-        If there is no store, a name is unknown or has different shapes in a grid, or (also when values are asked for)
-        a file is damaged.
+        If there is no store, a name is unknown or has different shapes in a grid, or a file is damaged: that one also
+        when values are asked for.
     """
     stores = _stores(path)
     groups = [_open(store) for store in stores]
@@ -285,7 +292,7 @@ def read_networks(path: Path, *names: str) -> xarray.Dataset:
     shared = [name for name in known[0] if all(name in coordinates for coordinates in known)]
     coordinates = {name: np.concatenate([_plain(of_store[name]) for of_store in known]) for name in shared}
     if _is_grid(path):
-        coordinates["run"] = np.repeat([store.parent.name for store in stores], counts)
+        coordinates[RUN] = np.repeat([store.parent.name for store in stores], counts)
     else:
         attributes["identity"] = groups[0].attrs["identity"]
     return xarray.Dataset(data, {name: (AXIS, values) for name, values in coordinates.items()}, attributes)
@@ -296,10 +303,8 @@ def _is_grid(path: Path) -> bool:
 
 
 def _stores(path: Path) -> list[Path]:
-    if (path / "zarr.json").exists():
-        return [path]
-    if (path / STORE).exists():
-        return [path / STORE]
+    if not _is_grid(path):
+        return [path if (path / "zarr.json").exists() else path / STORE]
     stores = sorted(path.glob(f"*/{STORE}"))
     if not stores:
         raise InputError(
@@ -339,8 +344,7 @@ def _coordinates(path: Path, group: zarr.Group) -> dict[str, np.ndarray]:
     coordinates: dict[str, np.ndarray] = {}
     for name in str(group.attrs["coordinates"]).split():
         with _naming_damage(path / name):
-            values = np.asarray(group[name][:])  # type: ignore[index]
-        coordinates[name] = values
+            coordinates[name] = np.asarray(group[name][:])  # type: ignore[index]
     return coordinates
 
 
