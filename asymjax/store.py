@@ -96,8 +96,8 @@ def _require_storable(count: int, chunk: int, variables: Mapping, coordinates: M
         is_twice = name in variables and name in coordinates
         if not re.fullmatch(r"[a-zA-Z0-9][\w.-]*", name) or name in (AXIS, RUN) or is_twice:
             raise InputError(
-                f"{name!r} cannot be stored; names are letters, digits, dots, dashes and underscores, begin with a letter "
-                f"or digit, are not {AXIS!r} or {RUN!r}, and belong to a variable or to a coordinate"
+                f"{name!r} cannot be stored; names are letters, digits, dots, dashes and underscores, with a letter or "
+                f"digit first, are not {AXIS!r} or {RUN!r}, and belong to a variable or to a coordinate"
             )
     for name, values in coordinates.items():
         if values.shape != (count,):
