@@ -35,6 +35,7 @@ import orbax.checkpoint as ocp
 from asymjax import hosts, results, trees
 from asymjax.config import RunConfig
 from asymjax.errors import InputError
+from asymjax.nested import differences
 from asymjax.types import PyTree
 
 Summary = tuple[Mapping[str, Any], Mapping[str, Mapping[str, np.ndarray]]]
@@ -60,17 +61,6 @@ def to_json(value: Any) -> Any:
 def config_hash(scientific: Mapping[str, Any]) -> str:
     """Return eight hexadecimal digits that identify a scientific configuration."""
     return hashlib.sha256(json.dumps(to_json(scientific), sort_keys=True).encode()).hexdigest()[:8]
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return ``"name: old -> new"`` for every field of two nested configurations that differs."""
-    old_flat, new_flat = trees.flatten(old), trees.flatten(new)
-    names = sorted(old_flat.keys() | new_flat.keys())
-    return [
-        f"{name}: {old_flat.get(name)!r} -> {new_flat.get(name)!r}"
-        for name in names
-        if old_flat.get(name) != new_flat.get(name)
-    ]
 
 
 def _git(*words: str) -> str:

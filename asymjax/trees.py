@@ -8,31 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from asymjax.nested import flatten as flatten
+from asymjax.nested import unflatten as unflatten
 from asymjax.types import Array, PyTree
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested dictionaries to ``{"dense_0/kernel": leaf}``, in sorted order."""
-    flat: dict[str, Any] = {}
-    for name in sorted(tree):
-        path = f"{prefix}{name}"
-        if isinstance(tree[name], Mapping):
-            flat |= flatten(tree[name], path + "/")
-        else:
-            flat[path] = tree[name]
-    return flat
-
-
-def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Nest ``{"dense_0/kernel": leaf}`` again; the inverse of :func:`flatten` for trees without empty branches."""
-    tree: dict[str, Any] = {}
-    for path, leaf in flat.items():
-        *branches, name = path.split("/")
-        node = tree
-        for branch in branches:
-            node = node.setdefault(branch, {})
-        node[name] = leaf
-    return tree
 
 
 def num_entries(tree: PyTree) -> int:

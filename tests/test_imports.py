@@ -9,7 +9,7 @@ import asymjax
 
 ROOMS = ("data", "models", "train", "symmetry", "inference", "diagnostics", "experiments", "report")
 PACKAGE = Path(asymjax.__file__).parent
-WITHOUT_JAX = ("report", "config", "errors", "results", "cli")
+WITHOUT_JAX = ("report", "config", "errors", "results", "cli", "nested", "store")
 
 
 def imported(path):

@@ -8,7 +8,8 @@ import pytest
 from asymjax import rundir
 from asymjax.config import HMCConfig, RunConfig
 from asymjax.errors import InputError
-from asymjax.rundir import config_hash, differences, open_run, require_space, to_json
+from asymjax.nested import differences
+from asymjax.rundir import config_hash, open_run, require_space, to_json
 
 SCIENTIFIC = {"hmc": HMCConfig(), "data": {"dataset": "digits", "data_seed": 0}}
 STATE = {"position": np.arange(3.0), "step": np.array(4)}
