@@ -46,12 +46,14 @@ class Placement(NamedTuple):
         which is filled up with members that ran before.
     num_devices : devices that a program is spread over, as many of every process; divides ``size``.
     width : members at once on a device (vmap), from 1, one after the other, to all of them.
+    is_local : whether the devices are those of this process alone.
     """
 
     count: int
     size: int
     num_devices: int
     width: int
+    is_local: bool = False
 
     @property
     def num_rounds(self) -> int:
@@ -78,7 +80,11 @@ Inside = Literal["auto", "vectorized", "sequential"] | int
 
 
 def place(
-    count: int, num_devices: int | None = None, inside: Inside = "auto", max_size: int | None = None
+    count: int,
+    num_devices: int | None = None,
+    inside: Inside = "auto",
+    max_size: int | None = None,
+    is_local: bool = False,
 ) -> Placement:
     """Choose where ``count`` members run.
 
@@ -90,6 +96,7 @@ def place(
         parameters then stay in the cache of one core and its result does not depend on the others to the last bit, and
         vectorized elsewhere.
     max_size : members of one program at most; more run in rounds.
+    is_local : use the devices of this process alone, for what one process does without the others.
 
     Raises
     ------
@@ -100,8 +107,8 @@ def place(
     if count < 1:
         raise InputError(f"{count} networks or chains asked for; give at least 1")
     size = count if max_size is None else min(count, max_size)
-    num_devices = _choose_devices(size, num_devices)
-    return Placement(count, size, num_devices, width_of(inside, size // num_devices))
+    num_devices = _choose_devices(size, num_devices, *_available(is_local))
+    return Placement(count, size, num_devices, width_of(inside, size // num_devices), is_local)
 
 
 def width_of(inside: Inside, count: int) -> int:
@@ -121,8 +128,12 @@ def width_of(inside: Inside, count: int) -> int:
     return min(inside, count)
 
 
-def _choose_devices(size: int, asked: int | None) -> int:
-    processes, available = jax.process_count(), jax.device_count()
+def _available(is_local: bool) -> tuple[int, int]:
+    """Return how many devices there are, and to how many processes they belong."""
+    return (jax.local_device_count(), 1) if is_local else (jax.device_count(), jax.process_count())
+
+
+def _choose_devices(size: int, asked: int | None, available: int, processes: int) -> int:
     if asked is not None and not 1 <= asked <= available:
         raise InputError(f"{asked} devices asked for, {available} available")
     if size % processes:
@@ -138,10 +149,11 @@ def _choose_devices(size: int, asked: int | None) -> int:
 
 def _mesh(placement: Placement, axis: str) -> Mesh:
     """Return the devices of a placement, those of each process side by side, so that its members are as well."""
-    on_each = placement.num_devices // jax.process_count()
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    by_process = np.asarray(devices).reshape(jax.process_count(), -1)
-    return Mesh(by_process[:, :on_each].ravel(), (axis,))
+    _, processes = _available(placement.is_local)
+    devices = jax.local_devices() if placement.is_local else jax.devices()
+    devices = sorted(devices, key=lambda device: (device.process_index, device.id))
+    by_process = np.asarray(devices).reshape(processes, -1)
+    return Mesh(by_process[:, : placement.num_devices // processes].ravel(), (axis,))
 
 
 def map_on_device(fn: Callable[..., PyTree], width: int, is_mapped: Sequence[bool]) -> Callable[..., PyTree]:

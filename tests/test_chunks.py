@@ -19,7 +19,7 @@ def test_a_phase_hands_the_state_from_chunk_to_chunk():
         seen.append((index, state))
         return Chunk(state + 10)
 
-    assert run_phase(MemoryRun(), "trial", 3, lambda: 1, advance) == 31
+    assert run_phase(MemoryRun(), "trial", 3, lambda: 1, advance, 1, (3, "parts")) == 31
     assert seen == [(0, 1), (1, 11), (2, 21)]
 
 
@@ -32,5 +32,5 @@ def test_a_phase_that_fails_commits_no_more():
         return Chunk(state, draws={"logdensity": index})
 
     with pytest.raises(DivergedError):
-        run_phase(run, "trial", 3, lambda: 1, advance)
+        run_phase(run, "trial", 3, lambda: 1, advance, 1, (3, "parts"))
     assert run.chunks == [{"logdensity": 0}]

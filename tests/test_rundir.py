@@ -62,7 +62,7 @@ def test_another_configuration_is_refused_with_its_fields(run, run_config):
 
 def test_a_finished_run_is_refused_and_forced_from_the_start(run, run_config):
     run.commit("train", 1, STATE)
-    run.finish({"accuracy": np.float32(0.5)})
+    run.finish(lambda: ({"accuracy": np.float32(0.5)}, {}))
     run._lock.close()
     assert json.loads((run.path / "summary.json").read_text()) == {"accuracy": 0.5}
     with pytest.raises(InputError, match="is finished"):

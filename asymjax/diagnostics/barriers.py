@@ -115,6 +115,6 @@ def _along_paths(
     def path(start: Position, end: Position, *data: Any) -> Array:
         return lax.map(lambda t: logdensity(interpolate(start, end, t), *data), jnp.asarray(points, "float32"))
 
-    placement = place(len(jax.tree.leaves(starts)[0]))
+    placement = place(len(jax.tree.leaves(starts)[0]), is_local=True)
     curves = jax.jit(map_leading(path, placement, [True, True, *[False] * len(data)]))(starts, ends, *data)
     return barriers(points, -np.asarray(curves))

@@ -146,7 +146,7 @@ def trained_kinds(
         print(f"{name}: ", end="")
         has_own_masks = variant.masks == "own"
         state = train_networks(
-            run, model, frozen, dataset, variant.optimizer, seeds, placement, f"train-{name}", has_own_masks
+            run, model, frozen, dataset, variant.optimizer, seeds, placement, f"train-{name}"
         )
         positions, failed_step = hosts.gather((state.position, state.failed_step))
         failed = {str(seed): why for seed, why in _failed(failed_step).items()}

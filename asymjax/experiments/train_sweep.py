@@ -19,7 +19,7 @@ from asymjax.store import STORE, create_store, flatten_names, read_networks, sha
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
 from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_recipe
-from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round, warn_of_failures
+from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round
 from asymjax.train.trainer import Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Key, Model, Position, Split
 
@@ -77,7 +77,6 @@ def summarise_sweep(run: RunDir, recipes: Mapping[str, np.ndarray]) -> dict[str,
     """Return what summary.json says of the networks of a finished sweep."""
     networks = read_networks(run.path)
     failed = failures(networks["failed_step"].values)
-    warn_of_failures(failed)
     count = networks.sizes["network"]
     summary: dict[str, Any] = {
         "num_seeds": count,

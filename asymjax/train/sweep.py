@@ -119,15 +119,18 @@ def run_sweep(
         if failed and (not may_fail or len(failed) == len(np.unique(members))):
             raise DivergedError(_failure_message(failed))
         is_new = number * placement.size + np.arange(placement.size) < placement.count
-        if finish is not None and within == chunks_per_round - 1:
-            finish(members, is_new, state)
+        if within == chunks_per_round - 1:
+            if failed and hosts.is_leader():
+                print(f"warning: {_failure_message(failed)}", file=sys.stderr)
+            if finish is not None:
+                finish(members, is_new, state)
         start, stop = hosts.local_rows(losses)
         own = hosts.local(losses)[is_new[start:stop], -1]
         mine = [seed for seed in members[start:stop][is_new[start:stop]].tolist() if seed in failed]
         metrics = {"round": number, "epoch": (within + 1) * epochs, "loss": own, "failed": mine}
         return Chunk(state, metrics=metrics, note=f"loss {np.nanmean(own):.4f}" if own.size else "")
 
-    state = run_phase(
+    return run_phase(
         run,
         phase,
         placement.num_rounds * chunks_per_round,
@@ -136,13 +139,6 @@ def run_sweep(
         shapes,
         (placement.count, "networks"),
     )
-    return state
-
-
-def warn_of_failures(failed: dict[int, int]) -> None:
-    """Say on standard error which networks failed, if any did."""
-    if failed:
-        print(f"warning: {_failure_message(failed)}", file=sys.stderr)
 
 
 def _advance(

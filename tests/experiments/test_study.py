@@ -63,7 +63,7 @@ def test_draws_within_the_budget_are_judged(tmp_path):
     for index, chunk in enumerate(np.split(outputs, 3, axis=1)):
         grads = np.full(chunk.shape[:2], 5.0, np.float32)
         np.savez(tmp_path / "draws" / f"chunk-{index:05d}.p0.npz", outputs=chunk, num_grad_evals=grads)
-    (tmp_path / "metrics.jsonl").write_text('{"phase": "warmup", "num_grad_evals": [30, 20]}\n')
+    (tmp_path / "metrics.jsonl").write_text('{"phase": "warmup", "chunk": 0, "num_grad_evals": [30, 20]}\n')
     found = at_budget(tmp_path, dataset, False, 50 + 10 * 17 + 9)
     assert (found["num_draws_at_budget"], found["num_grad_evals_at_budget"]) == (17, 220)
     assert found["lppd_at_budget"] == pytest.approx(score(dataset, [outputs[:, :17]])["lppd"])

@@ -20,7 +20,7 @@ def refuse(monkeypatch, capsys, tmp_path):
     script = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "bnn_hmc", script)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(cli, "start_jax", lambda: None)
+    monkeypatch.setattr(cli, "start_jax", lambda run: None)
 
     def refuse(*words, out=("--out", tmp_path)):
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--widths", "4", *map(str, (*out, *words))])

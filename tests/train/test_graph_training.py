@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from random_graphs import random_graph
 
-from asymjax import rng
+from asymjax import parallel, rng
 from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep import evaluate_members
+from asymjax.experiments.train_sweep import make_evaluate
 from asymjax.models import build_model, draw_frozen
 from asymjax.symmetry import connectivity
 from asymjax.symmetry.connectivity import in_batches, make_measure
@@ -72,8 +72,8 @@ def test_members_are_scored_on_all_rows_of_a_graph(network, data, monkeypatch):
     nothing = np.zeros(2)
     dataset = Dataset("toy", "classification", data, data, data, 2, ("a", "b"), nothing, nothing + 1, "")
     positions = jax.tree.map(lambda leaf: leaf[None], position)
-    scores = evaluate_members(model, frozen, positions, dataset, data)
+    scores = make_evaluate(model, dataset, parallel.place(1)).score(positions, frozen)
     outputs = jax.jit(model.apply)(position, frozen, data.inputs)
-    assert scores["accuracy"] == [pytest.approx(float(jnp.mean(outputs.argmax(1) == data.targets)))]
+    assert scores["test.accuracy"] == [pytest.approx(float(jnp.mean(outputs.argmax(1) == data.targets)))]
     whole = partial(losses.cross_entropy, model.apply)(position, frozen, data)
-    assert scores["loss"] == [pytest.approx(float(whole), rel=1e-5)]
+    assert scores["test.loss"] == [pytest.approx(float(whole), rel=1e-5)]
