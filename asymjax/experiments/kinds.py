@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from asymjax import data, parallel, results, rng, trees
@@ -15,12 +16,12 @@ from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.train_sweep import make_trainer, train_networks
 from asymjax.experiments.variants import Variant, make_variants
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import build_model, draw_frozen, vary_frozen
 from asymjax.rundir import RunDir, differences, read_state
 from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.sweep import failures
 from asymjax.train.trainer import TrainState
-from asymjax.types import Dataset, Frozen, Key, Model, Params, Position
+from asymjax.types import Dataset, Frozen, Hyper, Key, Model, Params, Position
 
 
 class Networks(NamedTuple):
@@ -77,9 +78,12 @@ def keep_finite(arch: str, params: Params, names: Sequence[str], failed: Mapping
     return Networks(jax.tree.map(lambda leaf: leaf[kept], params), [names[index] for index in kept], excluded)
 
 
-def _effective(model: Model, state: TrainState, frozen: Frozen, has_own_masks: bool = False) -> Params:
-    merge = jax.vmap(model.merge, (0, 0 if has_own_masks else None))
-    return trees.to_host(jax.jit(merge)(state.position, frozen))
+def _effective(model: Model, state: TrainState, frozen: Frozen, hyper: Hyper) -> Params:
+    def merge(network: tuple[Position, Hyper]) -> Params:
+        position, own = network
+        return model.merge(position, vary_frozen(model, frozen, own))
+
+    return trees.to_host(jax.jit(lambda networks: lax.map(merge, networks))((state.position, hyper)))
 
 
 def _failed(state: TrainState) -> dict[int, str]:
@@ -142,19 +146,16 @@ def trained_kinds(
 
     def train(name: str, variant: Variant, model: Model, frozen: Frozen, run: RunDir) -> Networks:
         print(f"{name}: ", end="")
-        has_own_masks = variant.masks == "own"
-        state = train_networks(
-            run, model, frozen, dataset, variant.optimizer, seeds, placement, f"train-{name}", has_own_masks
-        )
+        hyper = own_masks(variant, num_seeds)
+        state = train_networks(run, model, frozen, dataset, variant.optimizer, seeds, placement, f"train-{name}", hyper)
         failed = {str(seed): why for seed, why in _failed(state).items()}
-        return keep_finite(name, _effective(model, state, frozen, has_own_masks), names, failed)
+        return keep_finite(name, _effective(model, state, frozen, hyper), names, failed)
 
     kinds = {}
     for name, variant in variants.items():
         model = _build(variant, dataset)
         frozen = draw_frozen(model, variant.model.mask_seed)
-        given = draw_masks(model, variant.model.mask_seed, num_seeds) if variant.masks == "own" else frozen
-        kinds[name] = Kind(variant, model, frozen, partial(train, name, variant, model, given))
+        kinds[name] = Kind(variant, model, frozen, partial(train, name, variant, model, frozen))
     return kinds
 
 
@@ -172,10 +173,9 @@ def _build(variant: Variant, dataset: Dataset) -> Model:
     return model._replace(init=init)
 
 
-def draw_masks(model: Model, mask_seed: int, count: int) -> Frozen:
-    """Return the constants of ``count`` mask seeds from ``mask_seed`` on, leaves [network, ...]."""
-    keys = jnp.stack([rng.role_key(mask_seed + index, "mask") for index in range(count)])
-    return jax.jit(lambda keys: lax.map(model.freeze, keys))(keys)
+def own_masks(variant: Variant, count: int) -> Hyper:
+    """Return the mask seeds of networks with masks of their own, from the configured one on [network]; else nothing."""
+    return {"mask_seed": variant.model.mask_seed + np.arange(count)} if variant.masks == "own" else {}
 
 
 # Read from finished sweeps ---------------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def _load(arch: str, model: Model, frozen: Frozen, dataset: Dataset, sweeps: Seq
         keys = rng.member_keys(jax.random.key(0), sweep.config["num_seeds"])
         state = read_state(sweep.path, "train", jax.eval_shape(jax.vmap(trainer.init, (0, None)), keys, frozen))
         prefix = f"{number}." if len(sweeps) > 1 else ""
-        parts.append(_effective(model, state, frozen))
+        parts.append(_effective(model, state, frozen, {}))
         names += [f"{prefix}{seed}" for seed in range(sweep.config["num_seeds"])]
         failed |= {f"{prefix}{seed}": why for seed, why in _failed(state).items()}
     params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -1,5 +1,6 @@
 """A sweep over seeds: independent networks of one model, trained side by side, each scored on its own."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -12,14 +13,15 @@ from asymjax import rng, trees
 from asymjax.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.opening import describe, open_experiment
+from asymjax.models import vary_frozen
 from asymjax.parallel import Placement
 from asymjax.rundir import RunDir, require_space
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_recipe
+from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_values
 from asymjax.train.sweep import failures
-from asymjax.train.trainer import Trainer, TrainState, initial_position, make_varied
-from asymjax.types import Dataset, Frozen, Graph, Key, Model, Position, Split
+from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
+from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
 STEPS_PER_CHUNK = 500
 NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
@@ -70,15 +72,20 @@ def run_train_sweep(
     return run.path
 
 
-def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig) -> Trainer:
+def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_names: Collection[str] = ()) -> Trainer:
     """Build the training of one network of a model on a dataset.
+
+    Parameters
+    ----------
+    hyper_names : settings that each network has of its own, learning_rate, weight_decay, label_smoothing or those of
+        ``vary_frozen``; where there are any, the trainer takes a ``Member`` in place of a key.
 
     Raises
     ------
     InputError
         If there are fewer rows than a batch needs, or labels of a regression are to be smoothed.
     """
-    is_smoothed = config.label_smoothing != 0
+    is_smoothed = config.label_smoothing != 0 or "label_smoothing" in hyper_names
     if is_smoothed and dataset.task != "classification":
         raise InputError(f"label_smoothing is {config.label_smoothing}, but {dataset.name} has no classes; give 0")
     num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
@@ -94,9 +101,9 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig) -> Tra
         )
 
     trainer = make(config)  # Even where it is not the one: it refuses what does not fit before anything is traced.
-    if config.recipe == "shared":
+    if not hyper_names:
         return trainer
-    return make_varied(lambda key: make(with_recipe(config, draw_recipe(config, _recipe_key(key)))))
+    return make_varied(lambda hyper: make(with_values(config, hyper)), partial(vary_frozen, model))
 
 
 def _recipe_key(key: Key) -> Key:
@@ -121,7 +128,13 @@ def drawn_recipes(config: OptimizerConfig, seeds: SeedConfig, num_seeds: int) ->
     if config.recipe == "shared":
         return {}
     keys = _train_keys(seeds, num_seeds)
-    return trees.to_host(jax.jit(jax.vmap(lambda key: draw_recipe(config, _recipe_key(key))))(keys))
+    # One after the other, so that nothing depends on how many there are.
+    return trees.to_host(jax.jit(lambda keys: lax.map(lambda key: draw_recipe(config, _recipe_key(key)), keys))(keys))
+
+
+def members(keys: Key, hyper: Hyper) -> PyTree:
+    """Return what a trainer takes for each network: its key [network], with its settings [network] where it has any."""
+    return Member(keys, hyper) if hyper else keys
 
 
 def train_networks(
@@ -133,13 +146,14 @@ def train_networks(
     seeds: SeedConfig,
     placement: Placement,
     phase: str = "train",
-    has_own_masks: bool = False,
+    hyper: Hyper | None = None,
 ) -> TrainState:
     """Train one network a seed, resuming what the run directory holds; some may fail.
 
     Parameters
     ----------
-    frozen : constants, the same for all networks; with ``has_own_masks`` leaves [seed, ...].
+    frozen : constants of networks that have none of their own.
+    hyper : settings that networks have of their own [network], beside the recipes that are drawn for them.
 
     Returns
     -------
@@ -153,8 +167,8 @@ def train_networks(
         If every seed's loss leaves the finite numbers.
     """
     num_seeds, steps_per_epoch = placement.size, _steps_per_epoch(config, len(dataset.train.targets))
-    one = jax.tree.map(lambda leaf: leaf[0], frozen) if has_own_masks else frozen
-    shape = jax.eval_shape(model.init, jax.random.key(0), one)
+    hyper = drawn_recipes(config, seeds, num_seeds) | (hyper or {})
+    shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
     require_space(run.path, 10 * num_seeds * trees.num_bytes(shape))
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
@@ -163,9 +177,9 @@ def train_networks(
     )
     return run_sweep(
         run,
-        make_trainer(model, dataset, config),
-        _init_keys(seeds, num_seeds),
-        _train_keys(seeds, num_seeds),
+        make_trainer(model, dataset, config, hyper),
+        members(_init_keys(seeds, num_seeds), hyper),
+        members(_train_keys(seeds, num_seeds), hyper),
         frozen,
         dataset.train,
         placement,
@@ -173,7 +187,6 @@ def train_networks(
         _epochs_per_chunk(dataset.train, steps_per_epoch),
         may_fail=True,
         phase=phase,
-        has_own_masks=has_own_masks,
     )
 
 
