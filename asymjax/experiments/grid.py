@@ -45,7 +45,7 @@ class Point(NamedTuple):
     Attributes
     ----------
     name : its static settings that vary, ``"arch=w_asym,widths=16-16"``; empty where none does.
-    model, optimizer : its configuration.
+    model, optimizer : its configuration; ``fixed_scale`` is 1 where it is traced, since its values multiply that.
     coordinates : traced setting -> its value [network], and last ``seed`` int [network], which runs fastest.
     hyper : what a trainer takes for each network [network]; empty without traced axes.
     """

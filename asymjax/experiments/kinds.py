@@ -243,6 +243,8 @@ def _read_sweep(path: Path) -> Sweep:
     record = results.read_json(path / "config.json")
     if record["experiment"] != "train_sweep":
         raise InputError(f"{path} holds a run of {record['experiment']}, not of train_sweep")
+    if "coordinates" in record["config"]:
+        raise InputError(f"{path} holds networks of several settings; give sweeps of one recipe and one mask")
     if not (path / "DONE").exists():
         raise InputError(f"{path} is not finished (there is no DONE); run its command again to go on")
     return Sweep(path, record["config"], record["checksums"])

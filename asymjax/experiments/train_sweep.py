@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from jax import lax
 from asymjax import rng, trees
 from asymjax.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
+from asymjax.experiments.grid import Point
 from asymjax.experiments.opening import describe, open_experiment
 from asymjax.models import vary_frozen
 from asymjax.parallel import Placement
@@ -35,13 +37,18 @@ def run_train_sweep(
     seeds: SeedConfig,
     num_seeds: int,
     run_config: RunConfig,
+    point: Point | None = None,
 ) -> Path:
     """Train one network a seed and write a run directory; resumes one that is not finished.
 
+    Parameters
+    ----------
+    point : the networks where their settings vary, of these model and training; without it, one a seed.
+
     Returns
     -------
-    The run directory; ``checkpoints/train`` holds positions with a leading [seed] axis, summary.json the metrics and
-    the status of every seed.
+    The run directory; ``checkpoints/train`` holds positions with a leading [network] axis, summary.json the metrics,
+    the status and, of a point, the coordinates of every network.
 
     Raises
     ------
@@ -52,19 +59,22 @@ def run_train_sweep(
     StopRequestedError
         If SIGTERM came.
     """
-    settings = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
+    settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
+    hyper, seed_of = (point.hyper, point.coordinates["seed"]) if point else ({}, np.arange(num_seeds))
+    varied = {"coordinates": point.coordinates} if point and hyper else {}
     opening = open_experiment(
-        "train_sweep", config.optimizer, data_config, model_config, settings, num_seeds, run_config
+        "train_sweep", config.optimizer, data_config, model_config, settings | varied, len(seed_of), run_config
     )
     dataset, model, frozen, _, placement, run = opening
-    state = train_networks(run, model, frozen, dataset, config, seeds, placement)
+    state = train_networks(run, model, frozen, dataset, config, seeds, placement, hyper=hyper, seed_of=seed_of)
     failed = failures(state)
     summary = describe(opening, data_config, model_config, config.trained) | {
         "num_seeds": num_seeds,
-        "status": [f"not finite at step {failed[seed]}" if seed in failed else "ok" for seed in range(num_seeds)],
+        "status": [f"not finite at step {failed[i]}" if i in failed else "ok" for i in range(len(seed_of))],
+        **varied,
     }
     for split in ("train", "validation", "test"):
-        summary[split] = evaluate_members(model, frozen, state.position, dataset, getattr(dataset, split))
+        summary[split] = evaluate_members(model, frozen, state.position, dataset, getattr(dataset, split), hyper)
     if recipes := drawn_recipes(config, seeds, num_seeds):
         summary["recipes"] = recipes
     summary["seconds"] = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}
@@ -147,6 +157,7 @@ def train_networks(
     placement: Placement,
     phase: str = "train",
     hyper: Hyper | None = None,
+    seed_of: np.ndarray | None = None,
 ) -> TrainState:
     """Train one network a seed, resuming what the run directory holds; some may fail.
 
@@ -154,10 +165,11 @@ def train_networks(
     ----------
     frozen : constants of networks that have none of their own.
     hyper : settings that networks have of their own [network], beside the recipes that are drawn for them.
+    seed_of : int [network] which seed each has; by default the i-th network the i-th.
 
     Returns
     -------
-    TrainState with a leading [seed] axis.
+    TrainState with a leading [network] axis.
 
     Raises
     ------
@@ -166,10 +178,13 @@ def train_networks(
     DivergedError
         If every seed's loss leaves the finite numbers.
     """
-    num_seeds, steps_per_epoch = placement.size, _steps_per_epoch(config, len(dataset.train.targets))
-    hyper = drawn_recipes(config, seeds, num_seeds) | (hyper or {})
+    steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
+    seed_of = np.arange(placement.size) if seed_of is None else seed_of
+    num_seeds = int(seed_of.max()) + 1
+    drawn = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()}
+    hyper = drawn | (hyper or {})
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    require_space(run.path, 10 * num_seeds * trees.num_bytes(shape))
+    require_space(run.path, 10 * placement.size * trees.num_bytes(shape))
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
         f"{config.num_epochs} epochs of {steps_per_epoch} steps",
@@ -178,8 +193,8 @@ def train_networks(
     return run_sweep(
         run,
         make_trainer(model, dataset, config, hyper),
-        members(_init_keys(seeds, num_seeds), hyper),
-        members(_train_keys(seeds, num_seeds), hyper),
+        members(_init_keys(seeds, num_seeds)[seed_of], hyper),
+        members(_train_keys(seeds, num_seeds)[seed_of], hyper),
         frozen,
         dataset.train,
         placement,
@@ -214,25 +229,29 @@ def _epochs_per_chunk(data: Split, steps_per_epoch: int) -> int:
 
 
 def evaluate_members(
-    model: Model, frozen: Frozen, positions: Position, dataset: Dataset, split: Split
+    model: Model, frozen: Frozen, positions: Position, dataset: Dataset, split: Split, hyper: Hyper | None = None
 ) -> dict[str, list[float]] | None:
-    """Return loss and, for classifiers, accuracy of every member [seed] on a split; None if it has no rows."""
+    """Return loss and, for classifiers, accuracy of every member [network] on a split; None if it has no rows.
+
+    ``hyper`` are settings that networks have of their own, [network].
+    """
     if len(split.targets) == 0:
         return None
     loss = TASK_LOSSES[dataset.task]
 
-    def one(position: Position, rows: Split) -> dict[str, jax.Array]:
-        metrics = {"loss": loss(model.apply, position, frozen, rows)}
+    def one(member: tuple[Position, Hyper], rows: Split) -> dict[str, jax.Array]:
+        position, own = member[0], vary_frozen(model, frozen, member[1])
+        metrics = {"loss": loss(model.apply, position, own, rows)}
         if dataset.task == "classification":
-            predicted = jnp.argmax(model.apply(position, frozen, rows.inputs), axis=-1)
+            predicted = jnp.argmax(model.apply(position, own, rows.inputs), axis=-1)
             metrics["accuracy"] = jnp.mean(predicted == rows.targets)
         return metrics
 
-    evaluate = jax.jit(lambda positions, rows: lax.map(partial(one, rows=rows), positions))
+    evaluate = jax.jit(lambda members, rows: lax.map(partial(one, rows=rows), members))
     totals: dict[str, np.ndarray] = {}
     for start in range(0, len(split.targets), ROWS_PER_BATCH):
         rows = jax.tree.map(jnp.asarray, split.take(slice(start, start + ROWS_PER_BATCH)))
-        for name, values in evaluate(positions, rows).items():
+        for name, values in evaluate((positions, hyper or {}), rows).items():
             weight = rows.targets.shape[0] / len(split.targets)
             totals[name] = totals.get(name, 0.0) + weight * np.asarray(values, np.float64)
     return {name: values.tolist() for name, values in totals.items()}
