@@ -1,12 +1,13 @@
 """A grid of sweeps: a run directory for each combination of settings that is a program of its own."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from asymjax import data, results
 from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError
-from asymjax.experiments.grid import grid_points
+from asymjax.experiments.grid import Point, grid_points
 from asymjax.experiments.train_sweep import make_trainer, run_train_sweep
 from asymjax.models import build_model
 from asymjax.rundir import open_run
@@ -57,9 +58,29 @@ def run_train_grid(
     name = f"{data_config.dataset.replace('/', '_')}-{len(points)}_programs"
     run = open_run(EXPERIMENT, name, {"data": identity, "model": model_config, **settings}, run_config)
     run.identify(dataset=dataset.checksum)
+    _train_points(run.path, points, data_config, seeds, num_seeds, run_config)
+    run.finish({"points": {point.name: results.read_json(run.path / point.name / "summary.json") for point in points}})
+    return run.path
+
+
+def _train_points(
+    folder: Path,
+    points: Sequence[Point],
+    data_config: DataConfig,
+    seeds: SeedConfig,
+    num_seeds: int,
+    run_config: RunConfig,
+) -> None:
+    """Make the sweeps that are not finished.
+
+    Raises
+    ------
+    DivergedError
+        If some diverge, once all others are finished; names them.
+    """
     diverged = []
     for point in points:
-        path = run.path / point.name
+        path = folder / point.name
         if (path / "DONE").exists():
             continue
         print(f"{point.name}: ", end="", flush=True)
@@ -70,5 +91,3 @@ def run_train_grid(
             diverged.append(f"{path}: {error}")
     if diverged:
         raise DivergedError("; ".join(diverged))
-    run.finish({"points": {point.name: results.read_json(run.path / point.name / "summary.json") for point in points}})
-    return run.path

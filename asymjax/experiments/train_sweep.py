@@ -97,7 +97,8 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_
     """
     is_smoothed = config.label_smoothing != 0 or "label_smoothing" in hyper_names
     if is_smoothed and dataset.task != "classification":
-        raise InputError(f"label_smoothing is {config.label_smoothing}, but {dataset.name} has no classes; give 0")
+        given = config.label_smoothing or "varied"
+        raise InputError(f"label_smoothing is {given}, but {dataset.name} has no classes; give 0")
     num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
 
     def make(config: OptimizerConfig) -> Trainer:
