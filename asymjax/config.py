@@ -94,6 +94,18 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class GridConfig:
+    """Settings that vary between the networks of a sweep."""
+
+    grid: tuple[str, ...] = ()
+    """Train networks of every combination of these settings: NAME=V1,V2,... for any field of model and optimizer, /
+    inside a value for several layers, 0:4 for the whole numbers 0 to 3: learning_rate=1e-4,1e-3 mask_seed=0:4
+    arch=standard,w_asym widths=16/16,32/32. All values of learning_rate, weight_decay, label_smoothing, fixed_scale and
+    mask_seed train side by side in one compiled program and one run directory; each combination of other settings
+    has its own. A setting varies where it matters: fixed_scale not for standard."""
+
+
+@dataclass(frozen=True)
 class SeedConfig:
     """Seeds of what differs between networks or chains of one model."""
 

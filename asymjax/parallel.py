@@ -1,7 +1,7 @@
-"""One function over a leading axis of networks or chains: over hosts and devices, and inside a device at once or in turn.
+"""One function over a leading axis of networks or chains: over hosts, over devices, and at once or in turn on each.
 
-On CPU, members in turn (``lax.map``) are equal to the last bit whatever their count, the number of devices, of processes
-and of rounds, as long as XLA's thread pool has one size: the larger of cores and host devices. With more host devices
+On CPU, members in turn (``lax.map``) are equal to the last bit whatever their count, the number of devices, processes
+and rounds, as long as XLA's thread pool has one size: the larger of cores and host devices. With more host devices
 than cores, large sums are split otherwise and round otherwise. Members at once (``vmap``) are equal to the bit only
 among runs with as many at once.
 """
@@ -41,7 +41,7 @@ class Placement(NamedTuple):
 
     Attributes
     ----------
-    count : members in all.
+    total : members in all.
     size : members of one program, the length of its leading axis. Members beyond it run in further rounds, the last of
         which is filled up with members that ran before.
     num_devices : devices that a program is spread over, as many of every process; divides ``size``.
@@ -49,7 +49,7 @@ class Placement(NamedTuple):
     is_local : whether the devices are those of this process alone.
     """
 
-    count: int
+    total: int
     size: int
     num_devices: int
     width: int
@@ -58,20 +58,26 @@ class Placement(NamedTuple):
     @property
     def num_rounds(self) -> int:
         """Programs that run one after the other until every member has run."""
-        return -(-self.count // self.size)
+        return -(-self.total // self.size)
 
     def members(self, index: int) -> np.ndarray:
         """Return which members run in a round, int [size]."""
-        return np.arange(index * self.size, (index + 1) * self.size) % self.count
+        return np.arange(index * self.size, (index + 1) * self.size) % self.total
 
     def __str__(self) -> str:
         """Say in words what was chosen."""
         on_each = self.size // self.num_devices
-        how = "one after the other" if self.width == 1 else "at once" if self.width >= on_each else f"{self.width} at once"
+        how = (
+            "one after the other"
+            if self.width == 1
+            else "at once"
+            if self.width >= on_each
+            else f"{self.width} at once"
+        )
         rounds = f" in {self.num_rounds} rounds of {self.size:,}" if self.num_rounds > 1 else ""
         of_processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
         return (
-            f"{self.count:,}{rounds} on {self.num_devices} of {jax.device_count()} devices{of_processes} "
+            f"{self.total:,}{rounds} on {self.num_devices} of {jax.device_count()} devices{of_processes} "
             f"({jax.devices()[0].device_kind}), {on_each:,} on each, {how}"
         )
 
@@ -137,7 +143,9 @@ def _choose_devices(size: int, asked: int | None, available: int, processes: int
     if asked is not None and not 1 <= asked <= available:
         raise InputError(f"{asked} devices asked for, {available} available")
     if size % processes:
-        raise InputError(f"{processes} processes do not divide {size} networks or chains; choose a multiple or a divisor")
+        raise InputError(
+            f"{processes} processes do not divide {size} networks or chains; choose a multiple or a divisor"
+        )
     if asked is None:
         return max(n for n in range(processes, available + 1, processes) if size % n == 0)
     if asked % processes:

@@ -32,7 +32,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from asymjax import hosts, results, trees
+from asymjax import hosts, results
 from asymjax.config import RunConfig
 from asymjax.errors import InputError
 from asymjax.nested import differences
@@ -234,7 +234,9 @@ class RunDir:
         if done == 0:
             return 0, None
         folder = self.path / "checkpoints" / phase / str(done)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(jax.tree.map(_template, like)), meta=ocp.args.JsonRestore())
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(jax.tree.map(_template, like)), meta=ocp.args.JsonRestore()
+        )
         try:
             kept = self._manager(phase).restore(done, args=args)
         except Exception as error:  # Orbax raises many kinds for damaged files.

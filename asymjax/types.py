@@ -16,6 +16,7 @@ PyTree = Any
 Position = dict[str, Any]
 Params = dict[str, Any]
 Frozen = dict[str, Any]
+Hyper = dict[str, Any]  # Settings that a network has of its own: name -> [], maybe traced; [network] for several.
 
 
 class Graph(NamedTuple):

@@ -2,15 +2,18 @@
 
     python runs/train_sweep.py --arch w_asym --num-seeds 16
 
-The same command resumes a run that was stopped. The run directory (last line printed) holds the trained positions,
-metrics.jsonl and summary.json with the metrics and the status of every seed.
+    python runs/train_sweep.py --grid learning_rate=1e-4,1e-3 arch=standard,w_asym mask_seed=0:4
+
+trains networks of every combination of settings. The same command resumes a run that was stopped. The run directory
+(last line printed) holds the trained positions, metrics.jsonl and summary.json with the metrics and the status of every
+network; of a grid that takes several programs, such a directory for each.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asymjax import cli
-from asymjax.config import MODEL_PRESETS, DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.config import MODEL_PRESETS, DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     num_seeds: int = 4
-    """Networks, one a seed."""
+    """Networks, one a seed; of a grid, for each combination of its settings."""
+    grid: GridConfig = field(default_factory=GridConfig)
     keep_weights: bool = True
     """Keep the trained weights of all networks, and not their metrics alone."""
     seeds: SeedConfig = field(default_factory=SeedConfig)
@@ -42,10 +46,17 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one sweep and return its run directory."""
-    from asymjax.experiments import run_train_sweep
+    from asymjax.experiments import run_train_grid
 
-    return run_train_sweep(
-        config.data, config.model, config.optimizer, config.seeds, config.num_seeds, config.run, config.keep_weights
+    return run_train_grid(
+        config.data,
+        config.model,
+        config.optimizer,
+        config.seeds,
+        config.num_seeds,
+        config.grid,
+        config.run,
+        config.keep_weights,
     )
 
 

@@ -15,14 +15,14 @@ from asymjax import data, hosts, parallel, results, rng, trees
 from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.opening import load_data
-from asymjax.experiments.train_sweep import train_networks
+from asymjax.experiments.train_sweep import make_training, train_networks
 from asymjax.experiments.variants import Variant, make_variants
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import build_model, draw_frozen, vary_frozen
 from asymjax.rundir import RunDir, differences
 from asymjax.store import read_networks, tree_of
 from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.sweep import failures
-from asymjax.types import Dataset, Frozen, Key, Model, Params, Position
+from asymjax.types import Dataset, Frozen, Hyper, Key, Model, Params, Position
 
 
 class Networks(NamedTuple):
@@ -79,9 +79,12 @@ def keep_finite(arch: str, params: Params, names: Sequence[str], failed: Mapping
     return Networks(jax.tree.map(lambda leaf: leaf[kept], params), [names[index] for index in kept], excluded)
 
 
-def _effective(model: Model, positions: Position, frozen: Frozen, has_own_masks: bool = False) -> Params:
-    merge = jax.vmap(model.merge, (0, 0 if has_own_masks else None))
-    return trees.to_host(jax.jit(merge)(positions, frozen))
+def _effective(model: Model, positions: Position, frozen: Frozen, hyper: Hyper) -> Params:
+    def merge(network: tuple[Position, Hyper]) -> Params:
+        position, own = network
+        return model.merge(position, vary_frozen(model, frozen, own))
+
+    return trees.to_host(jax.jit(lambda networks: lax.map(merge, networks))((positions, hyper)))
 
 
 def _failed(failed_step: np.ndarray) -> dict[int, str]:
@@ -144,20 +147,18 @@ def trained_kinds(
 
     def train(name: str, variant: Variant, model: Model, frozen: Frozen, run: RunDir) -> Networks:
         print(f"{name}: ", end="")
-        has_own_masks = variant.masks == "own"
-        state = train_networks(
-            run, model, frozen, dataset, variant.optimizer, seeds, placement, f"train-{name}"
-        )
+        hyper, config = own_masks(variant, num_seeds), variant.optimizer
+        training = make_training(model, dataset, config, seeds, np.arange(num_seeds), hyper)
+        state = train_networks(run, training, model, frozen, dataset, config, placement, f"train-{name}")
         positions, failed_step = hosts.gather((state.position, state.failed_step))
         failed = {str(seed): why for seed, why in _failed(failed_step).items()}
-        return keep_finite(name, _effective(model, positions, frozen, has_own_masks), names, failed)
+        return keep_finite(name, _effective(model, positions, frozen, hyper), names, failed)
 
     kinds = {}
     for name, variant in variants.items():
         model = _build(variant, dataset)
         frozen = draw_frozen(model, variant.model.mask_seed)
-        given = draw_masks(model, variant.model.mask_seed, num_seeds) if variant.masks == "own" else frozen
-        kinds[name] = Kind(variant, model, frozen, partial(train, name, variant, model, given))
+        kinds[name] = Kind(variant, model, frozen, partial(train, name, variant, model, frozen))
     return kinds
 
 
@@ -175,10 +176,9 @@ def _build(variant: Variant, dataset: Dataset) -> Model:
     return model._replace(init=init)
 
 
-def draw_masks(model: Model, mask_seed: int, count: int) -> Frozen:
-    """Return the constants of ``count`` mask seeds from ``mask_seed`` on, leaves [network, ...]."""
-    keys = jnp.stack([rng.role_key(mask_seed + index, "mask") for index in range(count)])
-    return jax.jit(lambda keys: lax.map(model.freeze, keys))(keys)
+def own_masks(variant: Variant, count: int) -> Hyper:
+    """Return the mask seeds of networks with masks of their own, from the configured one on [network]; else nothing."""
+    return {"mask_seed": variant.model.mask_seed + np.arange(count)} if variant.masks == "own" else {}
 
 
 # Read from finished sweeps ---------------------------------------------------------------------------------------
@@ -246,6 +246,8 @@ def _read_sweep(path: Path) -> Sweep:
     record = results.read_json(path / "config.json")
     if record["experiment"] != "train_sweep":
         raise InputError(f"{path} holds a run of {record['experiment']}, not of train_sweep")
+    if "coordinates" in record["config"]:
+        raise InputError(f"{path} holds networks of several settings; give sweeps of one recipe and one mask")
     if not (path / "DONE").exists():
         raise InputError(f"{path} is not finished (there is no DONE); run its command again to go on")
     return Sweep(path, record["config"], record["checksums"])
@@ -307,7 +309,7 @@ def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run:
         if not any(str(name).startswith("position.") for name in networks):
             raise InputError(f"{sweep.path} kept no weights (--no-keep-weights); train it again with weights")
         prefix = f"{number}." if len(sweeps) > 1 else ""
-        parts.append(_effective(model, tree_of(networks, "position"), frozen))
+        parts.append(_effective(model, tree_of(networks, "position"), frozen, {}))
         names += [f"{prefix}{seed}" for seed in range(sweep.config["num_seeds"])]
         failed |= {f"{prefix}{seed}": why for seed, why in _failed(networks["failed_step"].values).items()}
     params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -1,6 +1,6 @@
 """A sweep over seeds: independent networks of one model, trained side by side, each scored on its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,20 +8,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from asymjax import hosts, parallel, rng, trees
-from asymjax.config import DataConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.config import DataConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
+from asymjax.experiments.grid import Point
 from asymjax.experiments.opening import describe, open_experiment
+from asymjax.models import vary_frozen
 from asymjax.parallel import Placement
 from asymjax.rundir import RunDir, config_hash, require_space
 from asymjax.store import STORE, create_store, flatten_names, read_networks, shares_chunks, write_networks
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_recipe
+from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_values
 from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round
-from asymjax.train.trainer import Trainer, TrainState, initial_position, make_varied
-from asymjax.types import Dataset, Frozen, Graph, Key, Model, Position, Split
+from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
+from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
 STEPS_PER_CHUNK = 500
 NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
@@ -31,19 +34,23 @@ SPLITS = ("train", "validation", "test")
 
 def run_train_sweep(
     data_config: DataConfig,
-    model_config: ModelConfig,
-    config: OptimizerConfig,
+    point: Point,
     seeds: SeedConfig,
     num_seeds: int,
     run_config: RunConfig,
     keep_weights: bool = True,
 ) -> Path:
-    """Train one network a seed and write a run directory; resumes one that is not finished.
+    """Train the networks of one program and write a run directory; resumes one that is not finished.
+
+    Parameters
+    ----------
+    point : the networks, ``num_seeds`` of each combination of settings that vary.
+    keep_weights : whether the store has their positions, too.
 
     Returns
     -------
-    The run directory; networks.zarr holds metrics and, with ``keep_weights``, positions of all networks (see
-    ``store.read_networks``), summary.json their metrics and the status of every seed.
+    The run directory; networks.zarr holds coordinates, metrics and positions of all networks (see
+    ``store.read_networks``), summary.json their metrics and status.
 
     Raises
     ------
@@ -54,39 +61,44 @@ def run_train_sweep(
     StopRequestedError
         If SIGTERM came.
     """
-    settings = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds, "keep_weights": keep_weights}
-    max_size = run_config.round_size or MAX_ROUND
+    config, seed_of = point.optimizer, point.coordinates["seed"]
+    settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
+    settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
+    count, max_size = len(seed_of), run_config.round_size or MAX_ROUND
     opening = open_experiment(
-        "train_sweep", config.optimizer, data_config, model_config, settings, num_seeds, run_config, max_size=max_size
+        "train_sweep", config.optimizer, data_config, point.model, settings, count, run_config, max_size=max_size
     )
-    dataset, model, frozen, _, placement, run = opening
-    trainer = make_trainer(model, dataset, config)
-    key = _train_keys(seeds, 1)[0]
-    fitting = run_config.round_size or fitting_round(trainer, key, frozen, dataset.train, run_config.placement)
-    round_size = run.settle("round_size", fitting)
-    placement = parallel.place(num_seeds, run_config.num_devices, run_config.placement, round_size)
-    recipes = drawn_recipes(config, seeds, num_seeds)
-    finish = make_finish(run, model, frozen, dataset, placement, {"seed": np.arange(num_seeds)} | recipes, keep_weights)
-    train_networks(run, model, frozen, dataset, config, seeds, placement, finish=finish)
-    description = describe(opening, data_config, model_config, config.trained)
-    run.finish(lambda: (description | summarise_sweep(run, recipes), {}))
+    dataset, model, frozen, _, _, run = opening
+    training = make_training(model, dataset, config, seeds, seed_of, point.hyper)
+    placement = _place_rounds(run, training, frozen, dataset, run_config)
+    recipes = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()}
+    coordinates = point.coordinates | recipes
+    finish = make_finish(run, model, frozen, dataset, placement, point.hyper, coordinates, keep_weights)
+    train_networks(run, training, model, frozen, dataset, config, placement, finish=finish)
+    description = describe(opening, data_config, point.model, config.trained)
+    run.finish(lambda: (description | {"num_seeds": num_seeds} | summarise_sweep(run, coordinates), {}))
     return run.path
 
 
-def summarise_sweep(run: RunDir, recipes: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return what summary.json says of the networks of a finished sweep."""
+def _place_rounds(
+    run: RunDir, training: "Training", frozen: Frozen, dataset: Dataset, run_config: RunConfig
+) -> Placement:
+    """Cut a sweep into rounds as it was cut when it began, or else as asked for, or as memory has room for."""
+    inside = run_config.placement
+    one = jax.tree.map(lambda leaf: leaf[0], training.members)
+    size = run_config.round_size or fitting_round(training.trainer, one, frozen, dataset.train, inside)
+    return parallel.place(training.num_networks, run_config.num_devices, inside, run.settle("round_size", size))
+
+
+def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return what summary.json says of the networks of a finished sweep, each number [network]."""
     networks = read_networks(run.path)
     failed = failures(networks["failed_step"].values)
-    count = networks.sizes["network"]
-    summary: dict[str, Any] = {
-        "num_seeds": count,
-        "status": [f"not finite at step {failed[seed]}" if seed in failed else "ok" for seed in range(count)],
-    }
+    status = [f"not finite at step {failed[i]}" if i in failed else "ok" for i in range(networks.sizes["network"])]
+    summary: dict[str, Any] = {"coordinates": coordinates, "status": status}
     for split in SPLITS:
-        metrics = [name for name in networks if str(name).startswith(f"{split}.")]
-        summary[split] = {str(name).partition(".")[2]: networks[name].values for name in metrics} or None
-    if recipes:
-        summary["recipes"] = recipes
+        metrics = [name for name in map(str, networks) if name.startswith(f"{split}.")]
+        summary[split] = {name.partition(".")[2]: networks[name].values for name in metrics} or None
     return summary | {"seconds": {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}}
 
 
@@ -96,10 +108,16 @@ def make_finish(
     frozen: Frozen,
     dataset: Dataset,
     placement: Placement,
+    hyper: Hyper,
     coordinates: Mapping[str, np.ndarray],
     keep_weights: bool,
 ) -> Finish:
     """Return what scores the networks of a round and writes them to the store of the run, each process its own rows.
+
+    Parameters
+    ----------
+    hyper : settings that networks have of their own [network].
+    coordinates : what is known of every network beforehand [network].
 
     Raises
     ------
@@ -109,16 +127,16 @@ def make_finish(
     store = run.path / STORE
     evaluate = make_evaluate(model, dataset, placement)
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    variables: dict[str, Any] = {name: ((), np.float64) for name in evaluate.names}
-    variables["failed_step"] = ((), np.int32)
+    variables: dict[str, Any] = {name: ((), np.float64) for name in evaluate.names} | {"failed_step": ((), np.int32)}
     if keep_weights:
         variables |= {name: (leaf.shape, leaf.dtype) for name, leaf in flatten_names({"position": shape}).items()}
     chunk, identity = placement.size // placement.num_devices, config_hash(run.record["config"])
-    hosts.lead(lambda: create_store(store, placement.count, chunk, variables, coordinates, identity))
+    hosts.lead(lambda: create_store(store, placement.total, chunk, variables, coordinates, identity))
 
     def finish(members: np.ndarray, is_new: np.ndarray, state: TrainState) -> None:
         start, stop = hosts.local_rows(state.failed_step)
-        columns = evaluate.score(state.position, frozen) | {"failed_step": hosts.local(state.failed_step).astype(np.int32)}
+        columns = evaluate.score(state.position, frozen, jax.tree.map(lambda values: values[members], hyper))
+        columns["failed_step"] = hosts.local(state.failed_step).astype(np.int32)
         if keep_weights:
             columns |= flatten_names({"position": hosts.local(state.position)})
         own = is_new[start:stop]
@@ -126,7 +144,7 @@ def make_finish(
 
         def write() -> None:
             if own.any():
-                write_networks(store, int(members[start:stop][own][0]), columns)
+                write_networks(store, int(members[start]), columns)
 
         boundaries = members[:: placement.size // jax.process_count()].tolist()
         hosts.in_turn(write, one_by_one=shares_chunks(store, boundaries))
@@ -134,17 +152,23 @@ def make_finish(
     return finish
 
 
-def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig) -> Trainer:
+def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_names: Collection[str] = ()) -> Trainer:
     """Build the training of one network of a model on a dataset.
+
+    Parameters
+    ----------
+    hyper_names : settings that each network has of its own, learning_rate, weight_decay, label_smoothing or those of
+        ``vary_frozen``; where there are any, the trainer takes a ``Member`` in place of a key.
 
     Raises
     ------
     InputError
         If there are fewer rows than a batch needs, or labels of a regression are to be smoothed.
     """
-    is_smoothed = config.label_smoothing != 0
+    is_smoothed = config.label_smoothing != 0 or "label_smoothing" in hyper_names
     if is_smoothed and dataset.task != "classification":
-        raise InputError(f"label_smoothing is {config.label_smoothing}, but {dataset.name} has no classes; give 0")
+        given = config.label_smoothing or "varied"
+        raise InputError(f"label_smoothing is {given}, but {dataset.name} has no classes; give 0")
     num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
 
     def make(config: OptimizerConfig) -> Trainer:
@@ -158,9 +182,9 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig) -> Tra
         )
 
     trainer = make(config)  # Even where it is not the one: it refuses what does not fit before anything is traced.
-    if config.recipe == "shared":
+    if not hyper_names:
         return trainer
-    return make_varied(lambda key: make(with_recipe(config, draw_recipe(config, _recipe_key(key)))))
+    return make_varied(lambda hyper: make(with_values(config, hyper)), partial(vary_frozen, model))
 
 
 def _recipe_key(key: Key) -> Key:
@@ -185,41 +209,85 @@ def drawn_recipes(config: OptimizerConfig, seeds: SeedConfig, num_seeds: int) ->
     if config.recipe == "shared":
         return {}
     keys = _train_keys(seeds, num_seeds)
-    return trees.to_host(jax.jit(jax.vmap(lambda key: draw_recipe(config, _recipe_key(key))))(keys))
+    # One after the other, so that nothing depends on how many there are.
+    return trees.to_host(jax.jit(lambda keys: lax.map(lambda key: draw_recipe(config, _recipe_key(key)), keys))(keys))
 
 
-def train_networks(
-    run: RunDir,
-    model: Model,
-    frozen: Frozen,
-    dataset: Dataset,
-    config: OptimizerConfig,
-    seeds: SeedConfig,
-    placement: Placement,
-    phase: str = "train",
-    finish: Finish | None = None,
-) -> TrainState:
-    """Train one network a seed, resuming what the run directory holds; some may fail.
+class Training(NamedTuple):
+    """How the networks of a sweep are trained.
+
+    Attributes
+    ----------
+    num_networks : networks.
+    trainer : training of one.
+    init_members, members : what the trainer takes for each [network]: its key for the start and for the order of the
+        rows, with the settings that it has of its own, if any.
+    """
+
+    num_networks: int
+    trainer: Trainer
+    init_members: PyTree
+    members: PyTree
+
+
+def make_training(
+    model: Model, dataset: Dataset, config: OptimizerConfig, seeds: SeedConfig, seed_of: np.ndarray, hyper: Hyper
+) -> Training:
+    """Prepare the training of the networks of a sweep.
 
     Parameters
     ----------
-    finish : what is done with the networks of a round, see ``run_sweep``.
-
-    Returns
-    -------
-    TrainState of the last round with a leading [seed] axis, on its devices.
+    seed_of : int [network] which seed each has.
+    hyper : settings that networks have of their own [network], beside the recipes that are drawn for them.
 
     Raises
     ------
     InputError
-        If there are fewer rows than a batch needs, or the disk is too small.
+        If there are fewer rows than a batch needs, or labels of a regression are to be smoothed.
+    """
+    num_seeds = int(seed_of.max()) + 1
+    hyper = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()} | hyper
+
+    def members(keys: Key) -> PyTree:
+        return Member(keys[seed_of], hyper) if hyper else keys[seed_of]
+
+    trainer = make_trainer(model, dataset, config, hyper)
+    init_members, own_members = members(_init_keys(seeds, num_seeds)), members(_train_keys(seeds, num_seeds))
+    return Training(len(seed_of), trainer, init_members, own_members)
+
+
+def train_networks(
+    run: RunDir,
+    training: Training,
+    model: Model,
+    frozen: Frozen,
+    dataset: Dataset,
+    config: OptimizerConfig,
+    placement: Placement,
+    phase: str = "train",
+    finish: Finish | None = None,
+) -> TrainState:
+    """Train the networks of a sweep, resuming what the run directory holds; some may fail.
+
+    Parameters
+    ----------
+    frozen : constants of networks that have none of their own.
+    finish : what is done with the networks of a round, see ``run_sweep``.
+
+    Returns
+    -------
+    TrainState of the last round with a leading [network] axis, on its devices.
+
+    Raises
+    ------
+    InputError
+        If the disk is too small.
     DivergedError
         If every loss of a round leaves the finite numbers.
     """
     steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    num_bytes = trees.num_bytes(shape) * (10 * placement.size + (placement.count if finish else 0))
-    require_space(run.path, num_bytes)
+    require_space(run.path, trees.num_bytes(shape) * (10 * placement.size + (placement.total if finish else 0)))
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
         f"{config.num_epochs} epochs of {steps_per_epoch} steps",
@@ -227,9 +295,9 @@ def train_networks(
     )
     return run_sweep(
         run,
-        make_trainer(model, dataset, config),
-        _init_keys(seeds, placement.count),
-        _train_keys(seeds, placement.count),
+        training.trainer,
+        training.init_members,
+        training.members,
         frozen,
         dataset.train,
         placement,
@@ -270,11 +338,12 @@ class Evaluate(NamedTuple):
     Attributes
     ----------
     names : what is scored: ``"test.loss"`` and, of classifiers, ``"test.accuracy"``, of every split with rows.
-    score : (positions on their devices, frozen) -> name -> float64 [network] of this process's networks.
+    score : (positions on their devices, frozen, settings of their own) -> name -> float64 [network] of this process's
+        networks.
     """
 
     names: list[str]
-    score: Callable[[Position, Frozen], dict[str, np.ndarray]]
+    score: Callable[[Position, Frozen, Hyper], dict[str, np.ndarray]]
 
 
 def make_evaluate(model: Model, dataset: Dataset, placement: Placement) -> Evaluate:
@@ -282,24 +351,25 @@ def make_evaluate(model: Model, dataset: Dataset, placement: Placement) -> Evalu
     loss, is_classifier = TASK_LOSSES[dataset.task], dataset.task == "classification"
     splits = {name: getattr(dataset, name) for name in SPLITS if len(getattr(dataset, name).targets)}
 
-    def one(position: Position, frozen: Frozen, rows: Split) -> dict[str, jax.Array]:
-        metrics = {"loss": loss(model.apply, position, frozen, rows)}
+    def one(position: Position, hyper: Hyper, frozen: Frozen, rows: Split) -> dict[str, jax.Array]:
+        own = vary_frozen(model, frozen, hyper)
+        metrics = {"loss": loss(model.apply, position, own, rows)}
         if is_classifier:
-            predicted = jnp.argmax(model.apply(position, frozen, rows.inputs), axis=-1)
+            predicted = jnp.argmax(model.apply(position, own, rows.inputs), axis=-1)
             metrics["accuracy"] = jnp.mean(predicted == rows.targets)
         return metrics
 
-    compiled = jax.jit(parallel.map_leading(one, placement, [True, False, False]))
-    put = partial(parallel.put, placement=placement, is_mapped=False)
+    compiled = jax.jit(parallel.map_leading(one, placement, [True, True, False, False]))
+    put = partial(parallel.put, placement=placement)
 
-    def score(positions: Position, frozen: Frozen) -> dict[str, np.ndarray]:
+    def score(positions: Position, frozen: Frozen, hyper: Hyper) -> dict[str, np.ndarray]:
         totals: dict[str, np.ndarray] = {}
-        frozen = put(frozen)
+        hyper, frozen = put(hyper, is_mapped=True), put(frozen, is_mapped=False)
         for split, rows in splits.items():
             for start in range(0, len(rows.targets), ROWS_PER_BATCH):
-                batch = put(jax.tree.map(jnp.asarray, rows.take(slice(start, start + ROWS_PER_BATCH))))
+                batch = jax.tree.map(jnp.asarray, rows.take(slice(start, start + ROWS_PER_BATCH)))
                 weight = batch.targets.shape[0] / len(rows.targets)
-                for metric, values in compiled(positions, frozen, batch).items():
+                for metric, values in compiled(positions, hyper, frozen, put(batch, is_mapped=False)).items():
                     name = f"{split}.{metric}"
                     totals[name] = totals.get(name, 0.0) + weight * hosts.local(values).astype(np.float64)
         return totals

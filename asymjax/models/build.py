@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax import lax
 
 from asymjax import rng, trees
 from asymjax.config import ModelConfig, PosteriorConfig
@@ -14,7 +15,7 @@ from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
 from asymjax.models.parametrisation import constants_of, parametrise
 from asymjax.models.views import make_views
-from asymjax.types import Array, Frozen, Graph, Key, Model, Params, Position
+from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Params, Position
 
 
 def build_model(
@@ -85,3 +86,25 @@ def build_model(
 def draw_frozen(model: Model, mask_seed: int) -> Frozen:
     """Return the constants of a model that belong to a mask seed; the one way in which every run draws them."""
     return jax.jit(model.freeze)(rng.role_key(mask_seed, "mask"))
+
+
+def vary_frozen(model: Model, frozen: Frozen, hyper: Hyper) -> Frozen:
+    """Return the constants of a network that has a mask or a scale of its own, both of which may be traced.
+
+    Parameters
+    ----------
+    model : the model.
+    frozen : the constants of a network that has none.
+    hyper : settings of the network; ``mask_seed`` int [] decides its mask, to the bit as in :func:`draw_frozen`, and
+        beside it ``fixed_scale`` [] multiplies the configured scales.
+
+    Raises
+    ------
+    KeyError
+        If ``fixed_scale`` is there without a ``mask_seed``.
+    """
+    if not hyper.keys() & {"mask_seed", "fixed_scale"}:
+        return frozen
+    drawn = model.freeze(rng.role_key(hyper["mask_seed"], "mask"), hyper.get("fixed_scale", 1.0))
+    # Or XLA would merge the draw into its users, and round otherwise than for constants that are given.
+    return lax.optimization_barrier(drawn)

@@ -9,7 +9,7 @@ import optax
 
 from asymjax.config import OptimizerConfig
 from asymjax.errors import InputError
-from asymjax.types import Array, Key, Position, PyTree
+from asymjax.types import Array, Hyper, Key, Position, PyTree
 
 OUTPUT = "output"
 
@@ -19,6 +19,8 @@ OPTIMIZERS: dict[str, Callable[[optax.Schedule, float], optax.GradientTransforma
     "sgd": lambda rate, decay: optax.sgd(rate, momentum=0.9),
     "lamb": lambda rate, decay: optax.lamb(rate, weight_decay=decay),
 }
+DECAYING = frozenset({"adamw", "lamb"})
+"""Optimizers with a weight decay."""
 ELEMENTWISE = frozenset({"adamw", "adam", "sgd"})
 """Optimizers whose update of an entry depends on that entry's own history alone (clipping apart)."""
 
@@ -45,7 +47,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     InputError
         If weight decay is asked of an optimizer that has none.
     """
-    if config.optimizer not in ("adamw", "lamb") and config.weight_decay:
+    if config.optimizer not in DECAYING and config.weight_decay:
         raise InputError(f"{config.optimizer} has no weight decay (weight_decay = {config.weight_decay}); use adamw")
     optimizer = OPTIMIZERS[config.optimizer](make_schedule(config, num_steps), config.weight_decay)
     if config.clip_norm is not None:
@@ -79,7 +81,7 @@ def draw_recipe(config: OptimizerConfig, key: Key) -> dict[str, Array]:
     return {name: value for name, value in drawn.items() if getattr(config, name)}
 
 
-def with_recipe(config: OptimizerConfig, drawn: dict[str, Array]) -> OptimizerConfig:
-    """Return the configuration of one network, with what was drawn for it, which may be traced."""
-    traced: dict[str, Any] = dict(drawn)
+def with_values(config: OptimizerConfig, hyper: Hyper) -> OptimizerConfig:
+    """Return the configuration of one network: with those of its own values, maybe traced, that concern training."""
+    traced: dict[str, Any] = {name: value for name, value in hyper.items() if hasattr(config, name)}
     return replace(config, **traced)

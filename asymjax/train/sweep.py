@@ -118,7 +118,7 @@ def run_sweep(
         failed = {int(members[row]): step for row, step in failures(hosts.gather(state.failed_step)).items()}
         if failed and (not may_fail or len(failed) == len(np.unique(members))):
             raise DivergedError(_failure_message(failed))
-        is_new = number * placement.size + np.arange(placement.size) < placement.count
+        is_new = number * placement.size + np.arange(placement.size) < placement.total
         if within == chunks_per_round - 1:
             if failed and hosts.is_leader():
                 print(f"warning: {_failure_message(failed)}", file=sys.stderr)
@@ -137,7 +137,7 @@ def run_sweep(
         lambda: init(first_init, frozen),
         chunk,
         shapes,
-        (placement.count, "networks"),
+        (placement.total, "networks"),
     )
 
 
@@ -150,6 +150,5 @@ def _advance(
 def _failure_message(failed: dict[int, int]) -> str:
     places = [f"seed {seed} at step {step}" for seed, step in failed.items()]
     more = f" and {len(places) - 10} more" if len(places) > 10 else ""
-    return (
-        f"the loss is not finite: {', '.join(places[:10])}{more}; lower the learning rate, warm it up or clip the gradient"
-    )
+    where = ", ".join(places[:10]) + more
+    return f"the loss is not finite: {where}; lower the learning rate, warm it up or clip the gradient"

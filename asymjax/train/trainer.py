@@ -11,7 +11,7 @@ from jax import lax
 from asymjax import rng
 from asymjax.errors import InputError
 from asymjax.train.losses import Loss
-from asymjax.types import Array, Frozen, Graph, Key, Model, Position, PyTree, Split
+from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
 
 class TrainState(NamedTuple):
@@ -31,20 +31,33 @@ class TrainState(NamedTuple):
     failed_step: Array
 
 
+class Member(NamedTuple):
+    """One network of a sweep whose networks have settings of their own; stands where a key alone would.
+
+    Attributes
+    ----------
+    key : [] its key.
+    hyper : name of a setting -> its value [].
+    """
+
+    key: Key
+    hyper: Hyper
+
+
 class Trainer(NamedTuple):
     """Training of one network; map it over seeds with ``parallel.map_leading``.
 
     Attributes
     ----------
-    init : (key, frozen) -> TrainState.
+    init : (key, frozen) -> TrainState; ``key`` is a :class:`Member` in the training that ``make_varied`` builds.
     advance : (key, state, frozen, data, num_epochs) -> (TrainState, mean loss of each epoch [num_epochs]);
         ``num_epochs`` is static.
     train : (key, frozen, data) -> (TrainState, losses [num_epochs]); a whole run.
     """
 
-    init: Callable[[Key, Frozen], TrainState]
-    advance: Callable[[Key, TrainState, Frozen, Split, int], tuple[TrainState, Array]]
-    train: Callable[[Key, Frozen, Split], tuple[TrainState, Array]]
+    init: Callable[[Any, Frozen], TrainState]
+    advance: Callable[[Any, TrainState, Frozen, Split, int], tuple[TrainState, Array]]
+    train: Callable[[Any, Frozen, Split], tuple[TrainState, Array]]
 
 
 def initial_position(model: Model, key: Key, frozen: Frozen) -> Position:
@@ -149,22 +162,28 @@ def make_train(
     return Trainer(init, advance, train)
 
 
-def make_varied(make: Callable[[Key], Trainer]) -> Trainer:
-    """Build training in which each network has a recipe of its own.
+def make_varied(make: Callable[[Hyper], Trainer], vary: Callable[[Frozen, Hyper], Frozen]) -> Trainer:
+    """Build training in which each network has settings of its own; one compiled program for all their values.
 
     Parameters
     ----------
-    make : key -> Trainer; what it draws from the key may be traced, and may change no shape. It is called with the
-        key of each call of ``init`` or ``advance``, so that nothing drawn has to be kept.
+    make : hyper -> Trainer; the values of ``hyper`` may be traced, and may change no shape.
+    vary : (frozen, hyper) -> the constants of one network; those of all where ``hyper`` says nothing of them.
+
+    Returns
+    -------
+    A Trainer whose ``key`` is a :class:`Member`.
     """
 
-    def init(key: Key, frozen: Frozen) -> TrainState:
-        return make(key).init(key, frozen)
+    def init(member: Member, frozen: Frozen) -> TrainState:
+        return make(member.hyper).init(member.key, vary(frozen, member.hyper))
 
-    def advance(key: Key, state: TrainState, frozen: Frozen, data: Split, num_epochs: int) -> tuple[TrainState, Array]:
-        return make(key).advance(key, state, frozen, data, num_epochs)
+    def advance(
+        member: Member, state: TrainState, frozen: Frozen, data: Split, num_epochs: int
+    ) -> tuple[TrainState, Array]:
+        return make(member.hyper).advance(member.key, state, vary(frozen, member.hyper), data, num_epochs)
 
-    def train(key: Key, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
-        return make(key).train(key, frozen, data)
+    def train(member: Member, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
+        return make(member.hyper).train(member.key, vary(frozen, member.hyper), data)
 
     return Trainer(init, advance, train)

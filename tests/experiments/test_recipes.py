@@ -9,7 +9,7 @@ import pytest
 from asymjax import data, rng
 from asymjax.config import ModelConfig, OptimizerConfig, SeedConfig
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep import drawn_recipes, initial_positions, make_trainer
+from asymjax.experiments.train_sweep import drawn_recipes, initial_positions, make_trainer, members
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Split
 
@@ -40,8 +40,9 @@ def network(dataset):
 
 def train(dataset, network, config, seed):
     model, frozen = network
-    key = rng.member_keys(rng.role_key(SEEDS.seed, "train"), seed + 1)[seed]
-    state = jax.jit(make_trainer(model, dataset, config).train)(key, frozen, dataset.train)[0]
+    keys, hyper = rng.member_keys(rng.role_key(SEEDS.seed, "train"), seed + 1), drawn_recipes(config, SEEDS, seed + 1)
+    member = jax.tree.map(lambda leaf: leaf[seed], members(keys, hyper))
+    state = jax.jit(make_trainer(model, dataset, config, hyper).train)(member, frozen, dataset.train)[0]
     return state.position
 
 
@@ -89,7 +90,10 @@ def test_starts_are_those_of_training(dataset, network):
     model, frozen = network
     starts = initial_positions(model, frozen, SEEDS, 3)
     keys = rng.member_keys(rng.role_key(SEEDS.init_seed, "init"), 3)
-    trained = jax.jit(jax.vmap(make_trainer(model, dataset, DRAWN).init, (0, None)))(keys, frozen)
+    hyper = drawn_recipes(DRAWN, SEEDS, 3)
+    trained = jax.jit(jax.vmap(make_trainer(model, dataset, DRAWN, hyper).init, (0, None)))(
+        members(keys, hyper), frozen
+    )
     jax.tree.map(np.testing.assert_array_equal, starts, trained.position)
 
 

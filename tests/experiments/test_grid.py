@@ -1,0 +1,185 @@
+"""Grids of settings: what they say, what they refuse, and that networks train by settings of their own."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from asymjax import data, parallel, rng
+from asymjax.config import GridConfig, ModelConfig, OptimizerConfig
+from asymjax.errors import InputError
+from asymjax.experiments.grid import grid_points, parse_axes
+from asymjax.experiments.train_sweep import make_trainer, members
+from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.types import Split
+
+MODEL, OPTIMIZER = ModelConfig(widths=(6,)), OptimizerConfig(num_epochs=3, batch_size=16)
+
+
+def points_of(*words, num_seeds=2, model=MODEL, optimizer=OPTIMIZER):
+    return grid_points(GridConfig(words), model, optimizer, num_seeds)
+
+
+def test_words_have_the_types_of_their_settings():
+    words = ("learning_rate=1e-4,1", "widths=16/16,8", "num_fixed=0.5,3/2", "batch_size=none,64", "norm=none,layer")
+    assert parse_axes((*words, "gate_scale=0.5,inv_sqrt", "mask_seed=0:3,7", "clip_norm=none,1")) == {
+        "learning_rate": (1e-4, 1.0),
+        "widths": ((16, 16), (8,)),
+        "num_fixed": ((0.5,), (3, 2)),
+        "batch_size": (None, 64),
+        "norm": ("none", "layer"),
+        "gate_scale": (0.5, "inv_sqrt"),
+        "mask_seed": (0, 1, 2, 7),
+        "clip_norm": (None, 1.0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["learning_rat=1"], "unknown setting of a grid 'learning_rat', choose from arch, "),
+        (["learning_rate"], "grid has 'learning_rate'; write NAME=V1,V2"),
+        (["learning_rate="], "no value of learning_rate"),
+        (["mask_seed=3:3"], r"no value of mask_seed \(mask_seed=3:3\)"),
+        (["learning_rate=1,fast"], "learning_rate = 'fast'; give a number"),
+        (["learning_rate=nan"], "learning_rate = 'nan'; give a number"),
+        (["num_epochs=1.5"], "num_epochs = '1.5'; give a whole number"),
+        (["batch_size=few"], "batch_size = 'few'; give a whole number or none"),
+        (["widths=16/x"], "widths = '16/x'; give a whole number, or several joined by /"),
+        (["widths=0:8"], "widths = '0:8'; give a whole number, or"),
+        (["norm=batch,group"], "norm = 'group'; give none or layer or batch"),
+        (["arch=wasym"], "unknown arch 'wasym', choose from standard"),
+        (["learning_rate=0.001,1e-3"], r"learning_rate = 0\.001 twice"),
+        (["mask_seed=0:3,2", "arch=w_asym"], "mask_seed = 2 twice"),
+        (["mask_seed=1", "arch=w_asym", "mask_seed=2"], "mask_seed twice; join its values"),
+        (["fixed_scale=0.5,-1", "arch=w_asym"], r"fixed_scale = -1.0; give 0 or more"),
+        (["fixed_scale=0.5"], "grid has fixed_scale, which matters where arch is fixed_bias or syre or w_asym"),
+        (["depth=8,14"], "depth, which matters where backbone is resnet; leave it out"),
+        (["weight_decay=0.1", "optimizer=sgd,adam"], "weight_decay, which matters where optimizer is adamw or lamb"),
+        (["learning_rate=1,2", "recipe=drawn"], "learning_rate, which recipe drawn draws for each network"),
+    ],
+)
+def test_what_makes_no_grid_is_refused(words, message):
+    with pytest.raises(InputError, match=message):
+        points_of(*words)
+
+
+def test_nothing_that_varies_is_one_program_of_all_seeds():
+    (point,) = points_of()
+    assert (point.name, point.model, point.optimizer, point.hyper) == ("", MODEL, OPTIMIZER, {})
+    assert {name: values.tolist() for name, values in point.coordinates.items()} == {"seed": [0, 1]}
+
+
+def test_numbers_are_networks_of_one_program_and_other_settings_programs():
+    words = ("learning_rate=0.1,0.2", "arch=standard,w_asym", "fixed_scale=0.25,1", "widths=4,4/4")
+    points = points_of(*words, model=replace(MODEL, mask_seed=5))
+    names = [f"arch={arch},widths={widths}" for arch in ("standard", "w_asym") for widths in ("4", "4-4")]
+    assert [point.name for point in points] == names
+    assert [point.model.widths for point in points] == [(4,), (4, 4)] * 2
+    plain, scaled = points[0], points[3]
+    assert [*plain.coordinates] == [*plain.hyper, "seed"] == ["learning_rate", "seed"]
+    assert plain.coordinates["learning_rate"].tolist() == [0.1, 0.1, 0.2, 0.2]
+    assert scaled.model == replace(MODEL, arch="w_asym", widths=(4, 4), mask_seed=5, fixed_scale=(1.0,))
+    assert scaled.coordinates["learning_rate"].tolist() == [0.1] * 4 + [0.2] * 4
+    assert scaled.coordinates["fixed_scale"].tolist() == [0.25, 0.25, 1, 1] * 2
+    assert scaled.coordinates["seed"].tolist() == [0, 1] * 4
+    assert scaled.hyper["mask_seed"].tolist() == [5] * 8
+
+
+def test_scales_that_one_factor_cannot_make_are_programs_of_their_own():
+    by_layer = points_of("arch=syre", "fixed_scale=0.5,0.5/0.1")
+    assert [point.model.fixed_scale for point in by_layer] == [(0.5,), (0.5, 0.1)]
+    gated = points_of("fixed_scale=0.5,1", "arch=w_asym,w_sigma_asym")
+    assert [point.name for point in gated[1:]] == [f"fixed_scale={scale},arch=w_sigma_asym" for scale in (0.5, 1.0)]
+    assert gated[0].coordinates["fixed_scale"].tolist() == [0.5, 0.5, 1, 1]
+
+
+# Trained ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    dataset = data.load("digits")
+    return dataset._replace(train=Split(*(part[:64] for part in dataset.train)))
+
+
+def assert_equal(left, right):
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+
+
+def take(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+@pytest.mark.parametrize("arch", ["w_asym", "syre", "fixed_bias", "sigma_asym"])
+def test_traced_constants_are_those_of_plain_configurations_to_the_bit(arch, dataset):
+    scale = () if arch == "sigma_asym" else (0.3,)
+    axes = [f"fixed_scale={value}" for value in scale]
+    (point,) = points_of(*axes, "mask_seed=3,4", num_seeds=1, model=replace(MODEL, arch=arch))
+    model = build_model(point.model, dataset.input_shape, 10)
+    vary = partial(vary_frozen, model, draw_frozen(model, 9))
+    drawn = jax.jit(lambda hyper: jax.lax.map(vary, hyper))(point.hyper)
+    plain = build_model(replace(MODEL, arch=arch, fixed_scale=scale), dataset.input_shape, 10)
+    for index, seed in enumerate((3, 4)):
+        assert_equal(take(drawn, index), draw_frozen(plain, seed))
+
+
+def test_constants_that_do_not_vary_are_the_given_ones(dataset):
+    model = build_model(replace(MODEL, arch="w_asym"), dataset.input_shape, 10)
+    frozen = draw_frozen(model, 0)
+    assert vary_frozen(model, frozen, {"learning_rate": 0.1}) is frozen
+
+
+@pytest.fixture(scope="module")
+def sweep(dataset):
+    """Return the point of a sweep, its constants, its keys, and its networks by way of a function that trains them."""
+    words = ("learning_rate=1e-3,1e-2", "weight_decay=0,0.1", "label_smoothing=0.2", "fixed_scale=0.3", "mask_seed=0,1")
+    (point,) = points_of(*words, num_seeds=1, model=replace(MODEL, arch="w_asym"))
+    model = build_model(point.model, dataset.input_shape, 10)
+    trainer = make_trainer(model, dataset, point.optimizer, point.hyper)
+    keys = rng.member_keys(rng.role_key(0, "train"), 1)[point.coordinates["seed"]]
+    frozen = draw_frozen(model, 0)
+
+    def train(networks):
+        placement = parallel.place(len(networks), 1, "sequential")
+        mapped = jax.jit(parallel.map_leading(trainer.train, placement, [True, False, False]))
+        return mapped(take(members(keys, point.hyper), np.array(networks)), frozen, dataset.train)[0]
+
+    return point, frozen, keys, train, train(range(8))
+
+
+def test_networks_with_settings_of_their_own_are_those_trained_alone(sweep):
+    *_, train, together = sweep
+    assert_equal(take(together, np.array([5])), train([5]))
+
+
+def test_networks_with_settings_of_their_own_are_those_of_plain_configurations(sweep, dataset):
+    point, _, keys, _, together = sweep
+    index = 7
+    own = {name: float(values[index]) for name, values in point.coordinates.items()}
+    assert own == {"learning_rate": 0.01, "weight_decay": 0.1, "label_smoothing": 0.2, "fixed_scale": 0.3} | {
+        "mask_seed": 1,
+        "seed": 0,
+    }
+    model = build_model(replace(MODEL, arch="w_asym", fixed_scale=(0.3,)), dataset.input_shape, 10)
+    config = replace(OPTIMIZER, learning_rate=0.01, weight_decay=0.1, label_smoothing=0.2)
+    trainer = make_trainer(model, dataset, config)
+    alone = jax.jit(trainer.train)(keys[index], draw_frozen(model, 1), dataset.train)[0]
+    for left, right in zip(
+        jax.tree.leaves(take(together.position, index)), jax.tree.leaves(alone.position), strict=True
+    ):
+        assert np.linalg.norm(left - right) < 1e-5 * np.linalg.norm(right)
+    other = take(together.position, 6)
+    assert np.linalg.norm(other["output"]["kernel"] - alone.position["output"]["kernel"]) > 1e-2
+
+
+def test_one_compilation_serves_all_values(sweep, dataset):
+    point, frozen, keys, *_ = sweep
+    model = build_model(point.model, dataset.input_shape, 10)
+    init = jax.jit(make_trainer(model, dataset, point.optimizer, point.hyper).init)
+    starts = [init(take(members(keys, point.hyper), index), frozen) for index in (0, 7)]
+    assert init._cache_size() == 1
+    # Other masks free other entries of the same plain start.
+    assert np.any(starts[0].position["dense_0"]["kernel"] != starts[1].position["dense_0"]["kernel"])
