@@ -72,7 +72,7 @@ def test_paths_lead_from_the_starts_to_the_networks_of_a_sweep(summary, python, 
         for more in ([], ["--learning-rate", "1e-30", "--weight-decay", "0"])
     )
     kind = summary["kinds"]["w_asym"]
-    assert kind["recipes"] == trained["recipes"]
+    assert kind["recipes"] == {name: trained["coordinates"][name] for name in kind["recipes"]}
     smoothing = np.array(kind["recipes"]["label_smoothing"])
     assert smoothing.std() > 0.01
     for end, sweep in {"trained": trained, "initial": begun}.items():
