@@ -56,17 +56,6 @@ def config_hash(scientific: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(to_json(scientific), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return ``"name: old -> new"`` for every field of two nested configurations that differs."""
-    old_flat, new_flat = trees.flatten(old), trees.flatten(new)
-    names = sorted(old_flat.keys() | new_flat.keys())
-    return [
-        f"{name}: {old_flat.get(name)!r} -> {new_flat.get(name)!r}"
-        for name in names
-        if old_flat.get(name) != new_flat.get(name)
-    ]
-
-
 def _git(*words: str) -> str:
     folder = Path(__file__).parent
     done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
@@ -394,7 +383,7 @@ def _check_same(path: Path, scientific: Mapping[str, Any]) -> None:
         known = json.loads((path / "config.json").read_text())["config"]
     except (json.JSONDecodeError, KeyError) as error:
         raise InputError(f"{path / 'config.json'} is damaged; delete the directory or choose another") from error
-    if changed := differences(known, scientific):
+    if changed := trees.differences(known, scientific):
         raise InputError(
             f"{path} holds a run with another configuration; it differs in\n  " + "\n  ".join(changed) + "\n"
             "choose another --run-dir, or --force to delete that run and start again"

@@ -35,6 +35,17 @@ def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return ``"name: old -> new"`` for every field of two nested configurations that differs."""
+    old_flat, new_flat = flatten(old), flatten(new)
+    names = sorted(old_flat.keys() | new_flat.keys())
+    return [
+        f"{name}: {old_flat.get(name)!r} -> {new_flat.get(name)!r}"
+        for name in names
+        if old_flat.get(name) != new_flat.get(name)
+    ]
+
+
 def num_entries(tree: PyTree) -> int:
     """Return the number of scalars in a tree of arrays or of shape structs."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
