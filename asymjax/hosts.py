@@ -13,7 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
@@ -27,12 +27,14 @@ from asymjax.types import PyTree
 
 T = TypeVar("T")
 
-HEARTBEAT_SECONDS = 10
+HEARTBEAT_SECONDS = 15
 """A process that gives no sign of life for so long is lost."""
 
 LOST = "a process of this job was lost; what was committed is kept, start the job again, with any number of processes"
-EXIT_LOST = 75
+UNMET = "the processes of this job did not come together; JAX's runtime says above why"
+EXIT_UNMET, EXIT_LOST = 2, 75
 
+_WORDS = ("coordinator_address", "num_processes", "process_id")
 _GREETING, _GO = "asymjax", "go"
 _SHARED = {kind.__name__: kind for kind in (InputError, DivergedError, StopRequestedError, LostProcessError)}
 
@@ -72,35 +74,26 @@ def connect(
         return
     if detect and len(missing) < len(given):
         raise InputError(f"--distributed finds {', '.join(given)} itself; give either it or them")
-    # Our handlers of SIGTERM stay: JAX's preemption service would swallow it.
-    jax.config.update("jax_enable_preemption_service", False)
-    _exit_when_lost()
-    if detect:
-        _detect()
-    else:
+    if not detect:
         if missing:
             raise InputError(f"{', '.join(missing)} missing; a job of several processes needs {', '.join(given)}")
         assert coordinator is not None and num_processes is not None and process_id is not None
-        host, port = _address(coordinator)
-        if num_processes < 1 or not 0 <= process_id < num_processes:
-            raise InputError(f"--process-id {process_id} is not in 0 to {num_processes - 1} (--num-processes less 1)")
-        if process_id == 0:
-            _await_processes(port, num_processes, timeout)
-        else:
-            _report_to(host, port, num_processes, process_id, timeout)
-        jax.distributed.initialize(
-            coordinator,
-            num_processes,
-            process_id,
-            cluster_detection_method="deactivate",
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-        )
+        _meet(coordinator, num_processes, process_id, timeout)
+    # Our handlers of SIGTERM stay: JAX's preemption service would swallow it.
+    jax.config.update("jax_enable_preemption_service", False)
+    met = _exit_when_lost()
+    _initialize({} if detect else dict(zip(_WORDS, given.values(), strict=True)))
+    met.set()
     _check_alike()
 
 
-def _detect() -> None:
+def _initialize(given: dict[str, Any]) -> None:
     try:
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        jax.distributed.initialize(
+            **given,
+            cluster_detection_method="deactivate" if given else None,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+        )
     except ValueError as error:
         raise InputError(
             f"--distributed found no cluster ({error}); give --coordinator, --num-processes and --process-id"
@@ -114,6 +107,19 @@ def _address(coordinator: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _meet(coordinator: str, num_processes: int, process_id: int, timeout: float) -> None:
+    """Return when all processes of the job have reported to process 0."""
+    host, port = _address(coordinator)
+    if num_processes < 1:
+        raise InputError(f"--num-processes {num_processes}; give at least 1")
+    if not 0 <= process_id < num_processes:
+        raise InputError(f"--process-id {process_id} is not in 0 to {num_processes - 1} (--num-processes less 1)")
+    if process_id == 0:
+        _await_processes(port, num_processes, timeout)
+    else:
+        _report_to(host, port, num_processes, process_id, timeout)
+
+
 def _await_processes(port: int, num_processes: int, timeout: float) -> None:
     """Listen as process 0 until all others have reported, and tell them to go on or why not."""
     family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
@@ -125,29 +131,36 @@ def _await_processes(port: int, num_processes: int, timeout: float) -> None:
             "coordinator), so end that job or choose another port"
         ) from error
     came: dict[int, socket.socket] = {}
-    verdict = _GO
-    deadline = time.monotonic() + timeout
-    said = False
     with closing(server):
-        while verdict == _GO and len(came) < num_processes - 1:
-            server.settimeout(1.0)
-            try:
-                guest, _ = server.accept()
-            except TimeoutError:
-                missing = sorted(set(range(1, num_processes)) - came.keys())
-                names = "process " + ", ".join(map(str, missing))
-                if not said:
-                    print(f"waiting on port {port} for {names}", file=sys.stderr, flush=True)
-                said = True
-                if time.monotonic() > deadline:
-                    verdict = f"{names} of {num_processes} did not come to port {port} within {timeout:g} s"
-                continue
-            verdict = _admit(guest, came, num_processes)
+        verdict = _receive(server, came, num_processes, timeout)
         for guest in came.values():
-            with closing(guest):
+            with closing(guest), suppress(OSError):
                 guest.sendall(f"{_GREETING} {verdict}\n".encode())
     if verdict != _GO:
         raise InputError(verdict)
+
+
+def _receive(server: socket.socket, came: dict[int, socket.socket], num_processes: int, timeout: float) -> str:
+    """Add to ``came`` who comes; return ``_GO`` when all are there, or what is wrong with the job."""
+    deadline = time.monotonic() + timeout
+    is_said = False
+    port = server.getsockname()[1]
+    while len(came) < num_processes - 1:
+        missing = "process " + ", ".join(str(one) for one in range(1, num_processes) if one not in came)
+        if time.monotonic() > deadline:
+            return f"{missing} of {num_processes} did not come to port {port} within {timeout:g} s"
+        server.settimeout(min(1.0, timeout))
+        try:
+            guest, _ = server.accept()
+        except TimeoutError:
+            if not is_said:
+                print(f"waiting on port {port} for {missing}", file=sys.stderr, flush=True)
+            is_said = True
+            continue
+        verdict = _admit(guest, came, num_processes)
+        if verdict != _GO:
+            return verdict
+    return _GO
 
 
 def _admit(guest: socket.socket, came: dict[int, socket.socket], num_processes: int) -> str:
@@ -157,55 +170,57 @@ def _admit(guest: socket.socket, came: dict[int, socket.socket], num_processes: 
         name, theirs, process_id = guest.makefile().readline(200).split()
         process, count = int(process_id), int(theirs)
     except (OSError, ValueError):
-        guest.close()  # Not one of ours.
-        return _GO
+        name = ""
     if name != _GREETING:
-        guest.close()
+        guest.close()  # Not one of ours.
         return _GO
     verdict = _GO
     if count != num_processes:
         verdict = f"process {process} was given --num-processes {count}, process 0 {num_processes}"
     elif process in came:
         verdict = f"two processes were given --process-id {process}"
-    came[-1 if verdict != _GO else process] = guest
+    came[process if verdict == _GO else -1] = guest
     return verdict
 
 
 def _report_to(host: str, port: int, num_processes: int, process_id: int, timeout: float) -> None:
-    """Report to process 0 until it answers; raise what it says is wrong."""
-    deadline = time.monotonic() + timeout
-    said = False
-    while True:
-        try:
-            guest = socket.create_connection((host, port), timeout=5.0)
-            break
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"no process 0 at {host}:{port} within {timeout:g} s ({error}); check --coordinator, and that "
-                    "process 0 runs"
-                ) from error
-            if not said and time.monotonic() > deadline - timeout + 1:
-                print(f"waiting for process 0 at {host}:{port}", file=sys.stderr, flush=True)
-                said = True
-            time.sleep(0.2)
-    with closing(guest):
+    """Report to process 0, and return when it says that all are there."""
+    with closing(_reach(host, port, timeout)) as guest:
         try:
             guest.sendall(f"{_GREETING} {num_processes} {process_id}\n".encode())
             guest.settimeout(timeout + 5)
             answer = guest.makefile(errors="replace").readline(1000)
-        except OSError as error:
-            answer = str(error)
-    if answer.startswith(f"{_GREETING} ") and answer.endswith("\n"):
-        verdict = answer.removeprefix(f"{_GREETING} ").strip()
-        if verdict == _GO:
-            return
+        except OSError:
+            answer = ""
+    name, _, verdict = answer.strip().partition(" ")
+    if name != _GREETING:
+        raise InputError(
+            f"what listens at {host}:{port} is no process 0 that waits for process {process_id}: a job that runs "
+            "already (a stale coordinator), another service, or a process 0 that ended; check --coordinator and the "
+            "output of process 0, or choose another port"
+        )
+    if verdict != _GO:
         raise InputError(verdict)
-    raise InputError(
-        f"what listens at {host}:{port} is no process 0 that waits for process {process_id}: a job that runs already "
-        "(a stale coordinator), another service, or a process 0 that ended; check --coordinator and the output of "
-        "process 0, or choose another port"
-    )
+
+
+def _reach(host: str, port: int, timeout: float) -> socket.socket:
+    """Connect to process 0, which may start later."""
+    start = time.monotonic()
+    is_said = False
+    while True:
+        try:
+            return socket.create_connection((host, port), timeout=5.0)
+        except OSError as error:
+            waited = time.monotonic() - start
+            if waited > timeout:
+                raise InputError(
+                    f"no process 0 at {host}:{port} within {timeout:g} s ({error}); check --coordinator, and that "
+                    "process 0 runs"
+                ) from error
+        if waited > 1 and not is_said:
+            print(f"waiting for process 0 at {host}:{port}", file=sys.stderr, flush=True)
+            is_said = True
+        time.sleep(0.2)
 
 
 def _check_alike() -> None:
@@ -387,26 +402,33 @@ def leave(code: int) -> NoReturn:
         sys.exit(code)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Time for the others to read the shared error; JAX's runtime ends them as soon as process 0 is gone.
-    time.sleep(2.0 if jax.process_index() == 0 else 0.5)
+    if is_leader():
+        time.sleep(2.0)  # JAX's runtime ends the others as soon as process 0 is gone; let them end by themselves.
     os._exit(code)
 
 
-def _exit_when_lost() -> None:
-    """Exit with a line and a code of ours where JAX's runtime aborts because a process is lost.
+def _exit_when_lost() -> threading.Event:
+    """Exit with a line and a code of ours where JAX's runtime aborts because a process is missing or lost.
 
-    It does so from a thread of its own. An abort of the main thread, which runs our program, stays what it is.
+    It aborts in a thread of its own, but for when it starts. An abort of the main thread, which runs our program, stays
+    what it is.
+
+    Returns
+    -------
+    Event to set when the runtime has started.
     """
+    met = threading.Event()
 
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handle(number: int) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            print(LOST, file=sys.stderr, flush=True)
-            os._exit(EXIT_LOST)
+        if met.is_set() and threading.current_thread() is threading.main_thread():
+            return
+        print(LOST if met.is_set() else UNMET, file=sys.stderr, flush=True)
+        os._exit(EXIT_LOST if met.is_set() else EXIT_UNMET)
 
-    handlers.append(handle)
+    _handlers.append(handle)
     ctypes.CDLL(None).signal(int(signal.SIGABRT), handle)
+    return met
 
 
-handlers: list[Any] = []
-"""Keeps what C calls alive."""
+_handlers: list[Any] = []  # What C calls has to stay alive.

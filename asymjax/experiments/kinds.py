@@ -16,7 +16,7 @@ from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.train_sweep import make_trainer, train_networks
 from asymjax.experiments.variants import Variant, make_variants
 from asymjax.models import build_model, draw_frozen
-from asymjax.rundir import RunDir, differences, read_state
+from asymjax.rundir import RunDir, read_state
 from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.sweep import failures
 from asymjax.train.trainer import TrainState
@@ -221,7 +221,7 @@ def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
         kinds.setdefault(sweep.arch, []).append(sweep)
     for arch, (first, *others) in kinds.items():
         for other in others:
-            _refuse(first, other, differences(first.recipe, other.recipe), f"both {arch}, so one kind")
+            _refuse(first, other, trees.differences(first.recipe, other.recipe), f"both {arch}, so one kind")
             if first.config["seeds"] == other.config["seeds"]:
                 raise InputError(
                     f"{first.path} and {other.path} hold the same networks (equal seeds); give one of them"
@@ -230,7 +230,7 @@ def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
         old, new = (
             {"data": sweep.config["data"], "checksum": sweep.checksums["dataset"]} for sweep in (sweeps[0], other)
         )
-        _refuse(sweeps[0], other, differences(old, new), "compared on the same data")
+        _refuse(sweeps[0], other, trees.differences(old, new), "compared on the same data")
     return kinds
 
 

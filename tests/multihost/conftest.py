@@ -4,14 +4,14 @@ import pytest
 from launch import Job
 
 
-@pytest.fixture
-def launch(python_env, tmp_path):
-    """Return a function that starts a job; what still runs at the end of the test is killed."""
+@pytest.fixture(scope="module")
+def launch(python_env, tmp_path_factory):
+    """Return a function that starts a job; what still runs at the end of the module is killed."""
     jobs = []
 
-    def start(*words, num_processes=2, num_devices=2, env=None, **options):
-        folder = tmp_path / f"job-{len(jobs)}"
-        jobs.append(Job(words, num_processes, python_env(num_devices, env), folder, **options))
+    def start(*words, num_devices=(2, 2), env=None):
+        """Start as many processes as there are numbers of devices."""
+        jobs.append(Job(words, [python_env(number, env) for number in num_devices], tmp_path_factory.mktemp("job")))
         return jobs[-1]
 
     yield start

@@ -17,25 +17,21 @@ def free_port():
 
 
 class Job:
-    """Processes that have been started, with the flags that make them one job behind the words.
+    """Processes that have been started, one an environment, with the flags that make them one job behind the words.
 
-    ``flags`` replaces those flags: one list of words a process.
+    ``coordinator`` is where they meet.
     """
 
-    def __init__(self, words, num_processes, env, folder, flags=None):
-        folder.mkdir()
-        port = free_port()
-        flags = flags or [
-            ["--coordinator", f"127.0.0.1:{port}", "--num-processes", num_processes, "--process-id", process]
-            for process in range(num_processes)
-        ]
-        self._outs = [folder / f"{process}.out" for process in range(num_processes)]
-        self._errs = [folder / f"{process}.err" for process in range(num_processes)]
+    def __init__(self, words, envs, folder):
+        self.coordinator = f"127.0.0.1:{free_port()}"
+        self._outs = [folder / f"{process}.out" for process in range(len(envs))]
+        self._errs = [folder / f"{process}.err" for process in range(len(envs))]
         self.processes = []
-        for own, out, err in zip(flags, self._outs, self._errs, strict=True):
-            command = [sys.executable, *map(str, [*words, *own])]
-            with open(out, "w") as out_file, open(err, "w") as err_file:
-                self.processes.append(subprocess.Popen(command, env=env, stdout=out_file, stderr=err_file))
+        for process, env in enumerate(envs):
+            flags = ["--coordinator", self.coordinator, "--num-processes", len(envs), "--process-id", process]
+            command = [sys.executable, *map(str, [*words, *flags])]
+            with open(self._outs[process], "w") as out, open(self._errs[process], "w") as err:
+                self.processes.append(subprocess.Popen(command, env=env, stdout=out, stderr=err))
 
     def wait_for(self, text, process, timeout=60):
         """Wait until a process has printed a text."""
@@ -65,7 +61,7 @@ class Job:
                 hanging.append(index)
         self.kill_all()
         outs, errs = ([path.read_text() for path in paths] for paths in (self._outs, self._errs))
-        assert not hanging, f"processes {hanging} hang:\n" + "\n".join(f"{out}\n{err}" for out, err in zip(outs, errs))
+        assert not hanging, f"processes {hanging} hang:\n" + "\n".join(outs + errs)
         done = [
             CompletedProcess(process.args, process.returncode, out, err)
             for process, out, err in zip(self.processes, outs, errs, strict=True)
