@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asymjax import rundir
+from asymjax import rundir, trees
 from asymjax.config import HMCConfig, RunConfig
 from asymjax.errors import InputError
-from asymjax.rundir import config_hash, differences, open_run, require_space, to_json
+from asymjax.rundir import config_hash, open_run, require_space, to_json
 
 SCIENTIFIC = {"hmc": HMCConfig(), "data": {"dataset": "digits", "data_seed": 0}}
 STATE = {"position": np.arange(3.0), "step": np.array(4)}
@@ -33,8 +33,8 @@ def test_hash_ignores_order_and_sees_every_value():
 
 def test_differences_name_the_fields():
     old, new = (to_json({"hmc": HMCConfig(num_draws=n), "seed": 0}) for n in (5, 6))
-    assert differences(old, old) == []
-    assert differences(old, new | {"more": 1}) == ["hmc/num_draws: 5 -> 6", "more: None -> 1"]
+    assert trees.differences(old, old) == []
+    assert trees.differences(old, new | {"more": 1}) == ["hmc/num_draws: 5 -> 6", "more: None -> 1"]
 
 
 def test_directory_is_named_by_experiment_model_and_hash(run, tmp_path):
