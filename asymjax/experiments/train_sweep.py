@@ -147,7 +147,7 @@ def make_finish(
                 write_networks(store, int(members[start]), columns)
 
         boundaries = members[:: placement.size // jax.process_count()].tolist()
-        hosts.in_turn(write, one_by_one=shares_chunks(store, boundaries))
+        (hosts.in_turn if shares_chunks(store, boundaries) else hosts.together)(write)
 
     return finish
 
