@@ -22,7 +22,7 @@ from asymjax.store import STORE, create_store, flatten_names, read_networks, sha
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
 from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_values
-from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round
+from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round, flops_per_step
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -287,10 +287,14 @@ def train_networks(
     """
     steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    require_space(run.path, trees.num_bytes(shape) * (10 * placement.size + (placement.total if finish else 0)))
+    kept = trees.num_bytes(shape) * (placement.total if finish else 0)
+    require_space(run.path, 10 * placement.size * trees.num_bytes(shape) + kept)
+    one = jax.tree.map(lambda leaf: leaf[0], training.members)
+    flops = flops_per_step(training.trainer, one, frozen, dataset.train)
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
-        f"{config.num_epochs} epochs of {steps_per_epoch} steps",
+        f"{_describe_cost(config.num_epochs, steps_per_epoch, placement.total, flops)}"
+        + (f"; weights take {kept / 1e6:,.1f} MB" if kept else ""),
         flush=True,
     )
     return run_sweep(
@@ -307,6 +311,14 @@ def train_networks(
         phase=phase,
         finish=finish,
     )
+
+
+def _describe_cost(num_epochs: int, steps_per_epoch: int, num_networks: int, flops_per_step: float | None) -> str:
+    steps = f"{num_epochs} epochs of {steps_per_epoch} steps"
+    if flops_per_step is None:
+        return steps
+    total = flops_per_step * num_epochs * steps_per_epoch * num_networks
+    return f"{steps} of {flops_per_step / 1e6:,.3g} MFLOP: {total / 1e9:,.4g} GFLOP in all"
 
 
 def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:

@@ -52,6 +52,12 @@ def fitting_round(trainer: Trainer, key: Key, frozen: Frozen, data: Split, insid
     return min(MAX_ROUND, 1 << (fitting.bit_length() - 1))
 
 
+def flops_per_step(trainer: Trainer, key: Key, frozen: Frozen, data: Split) -> float | None:
+    """Return the FLOPs of one optimizer step of one network, as ``memory.count_flops``; ``key`` as there is of one."""
+    state = jax.eval_shape(trainer.init, key, frozen)
+    return memory.count_flops(partial(_advance, trainer, 1), key, state, frozen, jax.tree.map(jnp.asarray, data))
+
+
 def run_sweep(
     run: RunDir,
     trainer: Trainer,
