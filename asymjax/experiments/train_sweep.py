@@ -26,7 +26,8 @@ from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round, flop
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
-STEPS_PER_CHUNK = 500
+# Between checkpoints; an accelerator takes them in seconds, too.
+STEPS_PER_CHUNK, ACCELERATED_STEPS_PER_CHUNK = 500, 10_000
 NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
 ROWS_PER_BATCH = 1000
 SPLITS = ("train", "validation", "test")
@@ -306,7 +307,7 @@ def train_networks(
         dataset.train,
         placement,
         config.num_epochs,
-        _epochs_per_chunk(dataset.train, steps_per_epoch),
+        run.settle(f"{phase}_epochs_per_chunk", _epochs_per_chunk(dataset.train, steps_per_epoch)),
         may_fail=True,
         phase=phase,
         finish=finish,
@@ -339,9 +340,10 @@ def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
 
 
 def _epochs_per_chunk(data: Split, steps_per_epoch: int) -> int:
+    scale = 1 if jax.default_backend() == "cpu" else ACCELERATED_STEPS_PER_CHUNK // STEPS_PER_CHUNK
     if isinstance(data.inputs, Graph):
-        return max(1, NODES_PER_CHUNK // len(data.inputs.features))
-    return max(1, STEPS_PER_CHUNK // steps_per_epoch)
+        return max(1, scale * NODES_PER_CHUNK // len(data.inputs.features))
+    return max(1, scale * STEPS_PER_CHUNK // steps_per_epoch)
 
 
 class Evaluate(NamedTuple):
