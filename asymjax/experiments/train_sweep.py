@@ -22,7 +22,7 @@ from asymjax.store import STORE, create_store, flatten_names, read_networks, sha
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
 from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_values
-from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round, flops_per_step
+from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step, max_round
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -65,7 +65,7 @@ def run_train_sweep(
     config, seed_of = point.optimizer, point.coordinates["seed"]
     settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
     settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
-    count, max_size = len(seed_of), run_config.round_size or MAX_ROUND
+    count, max_size = len(seed_of), run_config.round_size or max_round()
     opening = open_experiment(
         "train_sweep", config.optimizer, data_config, point.model, settings, count, run_config, max_size=max_size
     )
