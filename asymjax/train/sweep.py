@@ -50,6 +50,8 @@ def fitting_round(trainer: Trainer, key: Key, frozen: Frozen, data: Split, insid
     estimated, limit = memory.estimate_bytes(one), memory.limit_bytes(one)
     if estimated is None or limit is None:
         return _power_of_two(max_round())
+    if jax.default_backend() == "cpu":
+        limit //= jax.local_device_count()  # They share it.
     shared = trees.num_bytes((frozen, data))
     is_sequential = parallel.width_of(inside, max_round()) == 1
     per_network = 2 * trees.num_bytes(state) if is_sequential else estimated - shared
