@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asymjax import rundir
+from asymjax import results, rundir
 from asymjax.config import HMCConfig, RunConfig
 from asymjax.errors import InputError
 from asymjax.nested import differences
@@ -124,3 +124,28 @@ def test_what_the_disk_cannot_hold_is_refused(tmp_path):
     require_space(tmp_path, 1)
     with pytest.raises(InputError, match="MB free, this run needs about 1,000,000,000,000 MB"):
         require_space(tmp_path, 10**18)
+
+
+def test_what_was_settled_when_a_run_began_stays(run):
+    assert run.settle("round_size", 4) == 4
+    assert run.settle("round_size", 8) == 4
+    assert run.settle("train_epochs_per_chunk", 26) == 26
+
+
+def test_metrics_of_processes_are_put_together(run):
+    lines = {
+        0: [
+            {"phase": "train", "chunk": 0, "epoch": 5, "loss": [1.0, 2.0]},
+            {"phase": "train", "chunk": 1, "loss": [0.5]},
+        ],
+        2: [{"phase": "train", "chunk": 0, "epoch": 5, "loss": [4.0]}],
+        10: [{"phase": "train", "chunk": 0, "epoch": 5, "loss": [5.0]}],
+        1: [{"phase": "train", "chunk": 0, "epoch": 5, "loss": [3.0]}],  # The run goes on with fewer processes.
+    }
+    for process, entries in lines.items():
+        text = "".join(json.dumps(entry) + "\n" for entry in entries)
+        (run.path / results.metrics_file(process)).write_text(text)
+    assert results.read_metrics(run.path) == [
+        {"phase": "train", "chunk": 0, "epoch": 5, "loss": [1.0, 2.0, 3.0, 4.0, 5.0]},
+        {"phase": "train", "chunk": 1, "loss": [0.5]},
+    ]
