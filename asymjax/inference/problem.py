@@ -8,11 +8,23 @@ import jax
 import jax.numpy as jnp
 
 from asymjax.config import ModelConfig, PosteriorConfig
-from asymjax.errors import InputError
+from asymjax.errors import InputError, choose
 from asymjax.inference.algorithm import Target
-from asymjax.inference.posterior import make_init, make_posterior, make_predict, num_network_outputs, prior_moments
-from asymjax.models import build_model, draw_frozen
-from asymjax.types import Array, Dataset, Frozen, Graph, Key, Model, Position, Posterior, Split
+from asymjax.inference.posterior import (
+    make_init,
+    make_posterior,
+    make_predict,
+    num_network_outputs,
+    prior_moments,
+    widened,
+)
+from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.train.trainer import Member
+from asymjax.types import Array, Dataset, Frozen, Graph, Hyper, Key, Model, Position, Posterior, Split
+
+DENSITY_SETTINGS = ("temperature", "prior_scale")
+CHAIN_SETTINGS = dict.fromkeys((*DENSITY_SETTINGS, "mask_seed", "fixed_scale"))
+"""Settings that a chain may have of its own."""
 
 
 class Problem(NamedTuple):
@@ -40,6 +52,45 @@ class Problem(NamedTuple):
     def shape(self) -> Position:
         """Shape structs of one position."""
         return jax.eval_shape(self.init, jax.random.key(0), self.frozen)
+
+    def having(self, hyper: Hyper) -> "Problem":
+        """Return the problem with another density, whose settings may be traced.
+
+        Parameters
+        ----------
+        hyper : may hold ``temperature`` [] and ``prior_scale`` [], a multiple of the configured scales.
+        """
+        given = {name: hyper[name] for name in DENSITY_SETTINGS if name in hyper}
+        if not given:
+            return self
+        logdensity = partial(self.posterior.logdensity, **given)
+        if "prior_scale" not in given:
+            return self._replace(posterior=self.posterior._replace(logdensity=logdensity))
+        factor = given["prior_scale"]
+        logprior = partial(self.posterior.logprior, prior_scale=factor)
+        posterior = self.posterior._replace(logprior=logprior, logdensity=logdensity)
+        return self._replace(posterior=posterior, prior_scale=widened(self.prior_scale, factor))
+
+    def of(self, member: Any, frozen: Frozen) -> tuple[Key, "Problem"]:
+        """Return the key of a chain and what it samples, inside a compiled chunk.
+
+        Parameters
+        ----------
+        member : its key, or a :class:`~asymjax.train.trainer.Member` where it has settings of its own: those of
+            :meth:`having` and of :func:`~asymjax.models.vary_frozen`.
+        frozen : constants of chains that have none of their own.
+
+        Raises
+        ------
+        InputError
+            If a setting is none that a chain can have.
+        """
+        if not isinstance(member, Member):
+            return member, self._replace(frozen=frozen)
+        for name in member.hyper:
+            choose(CHAIN_SETTINGS, name, "setting of a chain")
+        own = vary_frozen(self.model, frozen, member.hyper)
+        return member.key, self.having(member.hyper)._replace(frozen=own)
 
     def target(self, frozen: Frozen, data: Split) -> Target:
         """Return the density given constants and rows, which may be traced.
