@@ -75,9 +75,11 @@ def run_posterior(
     )
     dataset, model, frozen, posterior, placement, run = opening
     assert posterior is not None
-    traced: dict[str, Any] = {name: getattr(posterior, name) for name in DENSITY_SETTINGS if name in coordinates}
-    untraced = replace(posterior, **dict.fromkeys(traced, 1.0)) if traced else posterior
-    varied = make_problem(model, dataset.task, untraced, frozen, dataset.train)
+    # Both where one varies: one program then serves both.
+    names = DENSITY_SETTINGS if coordinates.keys() & set(DENSITY_SETTINGS) else ()
+    traced: dict[str, Any] = {name: getattr(posterior, name) for name in names}
+    ones: dict[str, Any] = dict.fromkeys(names, 1.0)
+    varied = make_problem(model, dataset.task, replace(posterior, **ones), frozen, dataset.train)
     problem = varied.having(traced)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))

@@ -1,7 +1,6 @@
 """What chains sample: a model, its constants, data and a posterior, gathered once."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +35,9 @@ class Problem(NamedTuple):
     init : (key, frozen) -> position.
     predict : (position, frozen, inputs) -> predictive parameters [rows, ...].
     prior_mean, prior_scale : trees of scalars, one a leaf.
+    temperature : the configured one.
+    given : what ``posterior.logdensity`` takes after the rows: nothing, or a temperature and a multiple of the
+        configured prior scales, which may be traced.
     """
 
     model: Model
@@ -47,6 +49,8 @@ class Problem(NamedTuple):
     predict: Callable[[Position, Frozen, Array], Array]
     prior_mean: Any
     prior_scale: Any
+    temperature: float
+    given: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> Position:
@@ -60,16 +64,11 @@ class Problem(NamedTuple):
         ----------
         hyper : may hold ``temperature`` [] and ``prior_scale`` [], a multiple of the configured scales.
         """
-        given = {name: hyper[name] for name in DENSITY_SETTINGS if name in hyper}
-        if not given:
+        if not hyper.keys() & set(DENSITY_SETTINGS):
             return self
-        logdensity = partial(self.posterior.logdensity, **given)
-        if "prior_scale" not in given:
-            return self._replace(posterior=self.posterior._replace(logdensity=logdensity))
-        factor = given["prior_scale"]
-        logprior = partial(self.posterior.logprior, prior_scale=factor)
-        posterior = self.posterior._replace(logprior=logprior, logdensity=logdensity)
-        return self._replace(posterior=posterior, prior_scale=widened(self.prior_scale, factor))
+        factor = hyper.get("prior_scale", 1.0)
+        given = (hyper.get("temperature", self.temperature), factor)
+        return self._replace(given=given, prior_scale=widened(self.prior_scale, factor))
 
     def of(self, member: Any, frozen: Frozen) -> tuple[Key, "Problem"]:
         """Return the key of a chain and what it samples, inside a compiled chunk.
@@ -98,7 +97,9 @@ class Problem(NamedTuple):
         Its ``estimate`` raises InputError for graphs, whose rows cannot be taken apart.
         """
         num_rows = data.targets.shape[0]
-        logdensity = partial(self.posterior.logdensity, frozen=frozen)
+
+        def logdensity(position: Position, batch: Split = data, weight: float = 1.0) -> Array:
+            return self.posterior.logdensity(position, frozen, batch, *self.given, weight=weight)
 
         def estimate(key: Key, position: Position, batch_size: int) -> Array:
             if isinstance(data.inputs, Graph):
@@ -107,7 +108,7 @@ class Problem(NamedTuple):
             batch = jax.tree.map(lambda leaf: leaf[rows], data)
             return logdensity(position, batch=batch, weight=num_rows / batch_size)
 
-        return Target(partial(logdensity, batch=data), estimate, num_rows, self.prior_scale)
+        return Target(logdensity, estimate, num_rows, self.prior_scale)
 
 
 def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Frozen, data: Split) -> Problem:
@@ -125,6 +126,7 @@ def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Froze
         predict=make_predict(model, task, config),
         prior_mean=mean,
         prior_scale=scale,
+        temperature=config.temperature,
     )
 
 

@@ -40,10 +40,10 @@ def find_map(
     model = problem.model._replace(init=problem.init)
 
     def make(hyper: Hyper) -> Trainer:
-        logdensity = problem.having(hyper).posterior.logdensity
+        given = problem.having(hyper).given
 
         def loss(apply: Any, position: Position, frozen: Frozen, batch: Split) -> Array:
-            return -logdensity(position, frozen, batch) / num_rows
+            return -problem.posterior.logdensity(position, frozen, batch, *given) / num_rows
 
         return make_train(model, loss, optimizer, num_steps, batch_size=None)
 
@@ -56,11 +56,16 @@ def find_map(
 def logdensity_and_gradient_norm(problem: Problem, positions: Position) -> tuple[np.ndarray, np.ndarray]:
     """Return the log density and the Euclidean norm of its gradient at each position [member]."""
 
-    def one(position: Position) -> tuple[Array, Array]:
-        value, grad = jax.value_and_grad(problem.posterior.logdensity)(position, problem.frozen, problem.data)
-        return value, trees.norm(grad)
+    def each(positions: Position, *given: Any) -> tuple[Array, Array]:
+        def one(position: Position) -> tuple[Array, Array]:
+            value, grad = jax.value_and_grad(problem.posterior.logdensity)(
+                position, problem.frozen, problem.data, *given
+            )
+            return value, trees.norm(grad)
 
-    value, norm = jax.jit(partial(lax.map, one))(positions)
+        return lax.map(one, positions)
+
+    value, norm = jax.jit(each)(positions, *problem.given)
     return np.asarray(value), np.asarray(norm)
 
 
