@@ -24,6 +24,3 @@ def test_a_posterior_for_each_value_and_one_compilation_for_all(python, tmp_path
     assert labels(runs) == ["standard, temperature 0.5", "standard, temperature 1.0"]
     assert runs[1].record["config"]["posterior"]["temperature"] == 1
     assert runs[0].summary["test"]["posterior"] != runs[1].summary["test"]["posterior"]
-    # A posterior that is there is not sampled again.
-    (path / "DONE").unlink()
-    assert python(SCRIPT, *TINY.split(), *GRID, "--run-dir", path).stdout == f"{path}\n"
