@@ -1,20 +1,24 @@
 """The host loop: compiled chunks, one after the other, committed to the run directory and resumed from it."""
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from asymjax import hosts, memory
 from asymjax.errors import StopRequestedError
 from asymjax.rundir import RunDir
 from asymjax.types import PyTree
+
+LINE_SECONDS = 30.0
 
 
 class Chunk(NamedTuple):
@@ -111,7 +115,7 @@ def run_phase(
             state = chunk.state
             run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
             show(index + 1, chunk.note)
-            if hosts.anyone(asked() or run.is_preempted(phase, index + 1)):
+            if hosts.anyone(asked() or run.is_preempted(phase)):
                 raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
     return state
 
@@ -120,26 +124,32 @@ def run_phase(
 def _progress(
     run: RunDir, phase: str, num_chunks: int, num_before: int, work: tuple[int, str]
 ) -> Iterator[Callable[[int, str], None]]:
-    """Show one line: chunks, time, how much of the work is done and how fast, memory, and a note."""
+    """Show one line: chunks, how much of the work is done, how fast, time left, a note and memory.
+
+    Where standard error is no terminal, as in the log of a cluster's job, a line now and then.
+    """
     total, unit = work
-    start = perf_counter()
-    columns = (
-        TextColumn(f"{phase:<8}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not run.show_progress) as bar:
-        task = bar.add_task(phase, total=num_chunks, completed=num_before, note="")
+    start = said = perf_counter()
+    console = Console(stderr=True)
+    columns = TextColumn(f"{phase:<8}"), BarColumn(bar_width=10), TimeElapsedColumn(), TextColumn("{task.fields[line]}")
+    with Progress(*columns, console=console, disable=not (run.show_progress and console.is_terminal)) as bar:
+        task = bar.add_task(phase, total=num_chunks, completed=num_before, line=f"{num_before}/{num_chunks}")
 
         def show(num_done: int, note: str) -> None:
-            done = total * num_done // num_chunks
-            rate = total * (num_done - num_before) / num_chunks / (perf_counter() - start)
-            megabytes = memory.in_use_bytes() / 1e6
-            note = f"{done:,} of {total:,} {unit}, {rate:,.3g} a second, {megabytes:,.0f} MB" + f", {note}" * bool(note)
-            bar.update(task, completed=num_done, note=note)
+            nonlocal said
+            now = perf_counter()
+            a_chunk = (now - start) / (num_done - num_before)
+            words = [
+                f"{num_done}/{num_chunks}",
+                f"{total * num_done // num_chunks:,} of {total:,} {unit}",
+                f"{total / num_chunks / a_chunk:,.3g} a second",
+                f"{timedelta(seconds=round(a_chunk * (num_chunks - num_done)))} left",
+                *([note] if note else []),
+                f"{memory.in_use_bytes() / 1e6:,.0f} MB",
+            ]
+            bar.update(task, completed=num_done, line=", ".join(words))
+            if bar.disable and run.show_progress and (now - said > LINE_SECONDS or num_done == num_chunks):
+                print(f"{phase:<8} {', '.join(words)}", file=sys.stderr, flush=True)
+                said = now
 
         yield show

@@ -3,16 +3,17 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
 from asymjax.config import ModelConfig, RunConfig
-from asymjax.errors import DivergedError, InputError, StopRequestedError
+from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError
 
 Config = TypeVar("Config")
 
@@ -84,7 +85,8 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     """Run a script: parse, start JAX, call ``main``, print the run directory it returns, exit.
 
     Exit codes: 0 done; 2 the input cannot be used; 3 a loss or log density is not finite; 75 stopped on request after
-    a checkpoint; 130 interrupted. What was committed stays, and the same command goes on from there.
+    a checkpoint, or another process of the job was lost; 130 interrupted. What was committed stays, and the same
+    command goes on from there.
     """
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -97,17 +99,32 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
         _leave(f"error: {error}", EXIT_DIVERGED)
     except StopRequestedError as error:
         _leave(f"stopped: {error}; run the same command to go on", EXIT_STOPPED)
+    except LostProcessError as error:
+        _leave(f"stopped: {error}", EXIT_STOPPED)
     except KeyboardInterrupt:
         _leave("interrupted; what was committed is kept, run the same command to go on", EXIT_INTERRUPTED)
+    except Exception as error:
+        _leave(*_unexpected(error))
     else:
         if path is not None:
             print(path)
+
+
+def _unexpected(error: Exception) -> tuple[str, int]:
+    """Return what is said of an error that is none of ours: that a process is gone, or the trace of a bug."""
+    from asymjax import hosts
+
+    return (f"stopped: {hosts.LOST}", EXIT_STOPPED) if hosts.is_loss(error) else (traceback.format_exc(), 1)
 
 
 def _stop(number: int, frame: Any) -> None:
     raise StopRequestedError("asked to stop between chunks; what was committed is kept")
 
 
-def _leave(message: str, code: int) -> None:
+def _leave(message: str, code: int) -> NoReturn:
     print(message, file=sys.stderr)
-    sys.exit(code)
+    if "asymjax.hosts" not in sys.modules:
+        sys.exit(code)  # Before JAX was there.
+    from asymjax import hosts
+
+    hosts.leave(code)

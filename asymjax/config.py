@@ -450,7 +450,7 @@ class RunConfig:
     """Devices to spread networks or chains over; must divide their number. Default: the largest number that does."""
     round_size: int | None = None
     """Networks of a sweep that are trained side by side, over all devices; more are trained in further rounds. Default:
-    a power of two up to 1024 that memory has room for. A run that began keeps its own."""
+    a power of two that memory has room for, up to 1024 or 64 a device. A run that began keeps its own."""
     progress: bool = True
     """Show a progress bar."""
     profile: bool = False

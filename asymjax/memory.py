@@ -10,13 +10,14 @@ from. Loops update what they carry in place.
 import os
 import resource
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from asymjax.errors import InputError
+from asymjax.types import PyTree
 
 CALLS = ("jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
 LOOPS = ("scan", "while", "cond", "shard_map")
@@ -210,6 +211,18 @@ def limit_bytes(traced: jax.stages.Traced) -> int | None:
     num_devices = max((getattr(eqn.params.get("mesh"), "size", 1) for eqn in traced.jaxpr.eqns), default=1)
     num_devices = max(1, num_devices // jax.process_count())
     return num_pages * page_size // num_devices if min(num_pages, page_size) > 0 else None
+
+
+def count_flops(fn: Callable[..., PyTree], *args: Any) -> float | None:
+    """Return the FLOPs of a function as XLA counts them before it optimises, the body of a loop once.
+
+    None where the backend does not tell.
+    """
+    try:
+        found = jax.jit(fn).lower(*args).cost_analysis() or {}
+    except (NotImplementedError, jax.errors.JaxRuntimeError):
+        return None
+    return found.get("flops")
 
 
 def in_use_bytes() -> int:

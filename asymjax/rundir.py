@@ -148,6 +148,7 @@ class RunDir:
         self.seconds: dict[str, float] = {}
         self.show_progress = show_progress and hosts.is_leader()
         self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._num_commits = 0  # Of all phases, in this process.
         self._profile, self._profiled = profile, set[str]()
         self._lock = lock  # Held until the process ends.
 
@@ -240,6 +241,8 @@ class RunDir:
         try:
             kept = self._manager(phase).restore(done, args=args)
         except Exception as error:  # Orbax raises many kinds for damaged files.
+            if hosts.is_loss(error):
+                raise
             raise InputError(
                 f"{folder} cannot be read ({type(error).__name__}: {str(error)[:200]}); delete that folder to go on "
                 "from the checkpoint before it"
@@ -281,6 +284,7 @@ class RunDir:
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"seconds": self.seconds}))
         with self._explaining(what):
             self._manager(phase).save(num_done, args=args, force=True)
+        self._num_commits += 1
 
     def _write_own(
         self, phase: str, index: int, draws: Mapping[str, np.ndarray] | None, metrics: Mapping[str, Any] | None
@@ -295,9 +299,9 @@ class RunDir:
             with open(self.path / results.metrics_file(process), "a") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def is_preempted(self, phase: str, num_done: int) -> bool:
-        """Return whether JAX had word that this job is to be preempted, as all processes agree to see it."""
-        return self._manager(phase).reached_preemption(num_done)
+    def is_preempted(self, phase: str) -> bool:
+        """Return whether JAX had word that this job is to be preempted, and all processes may stop at this commit."""
+        return self._manager(phase).reached_preemption(self._num_commits)
 
     @contextmanager
     def profiled(self, phase: str) -> Iterator[None]:
@@ -363,33 +367,6 @@ class RunDir:
 def _template(leaf: Any) -> Any:
     """Return what Orbax restores a leaf into: NumPy, unless the struct says on which devices it lies."""
     return np.zeros(leaf.shape, leaf.dtype) if getattr(leaf, "sharding", None) is None else leaf
-
-
-def read_state(path: Path, phase: str, like: PyTree) -> PyTree:
-    """Return the state after the last chunk of a phase of another run, which is neither locked nor changed.
-
-    Parameters
-    ----------
-    path : its run directory.
-    phase : name of the phase.
-    like : a state of the same structure and shapes (arrays or shape structs).
-
-    Raises
-    ------
-    InputError
-        If there is no such state, or it is damaged or has another structure.
-    """
-    folder = path.absolute() / "checkpoints" / phase
-    steps = [int(step.name) for step in folder.glob("*") if step.name.isdecimal()]
-    if not steps:
-        raise InputError(f"{folder} holds no checkpoint; was {path} written by this version?")
-    template = jax.tree.map(_template, like)
-    latest = folder / str(max(steps))
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(latest / "state", template)
-    except Exception as error:  # Orbax raises many kinds for damaged files.
-        raise InputError(f"{latest} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 def _is_covered(line: str, phase: str, done: int) -> bool:

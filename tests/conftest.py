@@ -25,12 +25,12 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session")
-def python(tmp_path_factory):
-    """Return a function that runs Python on words and returns the finished process."""
+def python_env(tmp_path_factory):
+    """Return a function that makes the environment of a Python process with so many devices."""
     cache = tmp_path_factory.mktemp("xla")
 
-    def run(*words, num_devices=2, check=True, env=None, timeout=300, **options):
-        env = (
+    def make(num_devices=2, env=None):
+        return (
             os.environ
             | {
                 "JAX_COMPILATION_CACHE_DIR": str(cache),
@@ -40,7 +40,17 @@ def python(tmp_path_factory):
             }
             | (env or {})
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def python(python_env):
+    """Return a function that runs Python on words and returns the finished process."""
+
+    def run(*words, num_devices=2, check=True, env=None, timeout=300, **options):
         command = [sys.executable, *map(str, words)]
+        env = python_env(num_devices, env)
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False, **options)
         assert done.returncode == 0 or not check, done.stderr
         return done

@@ -21,7 +21,7 @@ class MemoryRun:
     def profiled(self, phase):
         return nullcontext()
 
-    def is_preempted(self, phase, num_done):
+    def is_preempted(self, phase):
         return False
 
     def restore(self, phase, like):

@@ -18,7 +18,8 @@ from asymjax.experiments.opening import load_data
 from asymjax.experiments.train_sweep import make_training, train_networks
 from asymjax.experiments.variants import Variant, make_variants
 from asymjax.models import build_model, draw_frozen, vary_frozen
-from asymjax.rundir import RunDir, differences
+from asymjax.nested import differences
+from asymjax.rundir import RunDir
 from asymjax.store import read_networks, tree_of
 from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.sweep import failures

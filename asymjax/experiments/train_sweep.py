@@ -22,11 +22,12 @@ from asymjax.store import STORE, create_store, flatten_names, read_networks, sha
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
 from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_values
-from asymjax.train.sweep import MAX_ROUND, Finish, failures, fitting_round
+from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step, max_round
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
-STEPS_PER_CHUNK = 500
+# Between checkpoints; an accelerator takes them in seconds, too.
+STEPS_PER_CHUNK, ACCELERATED_STEPS_PER_CHUNK = 500, 10_000
 NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
 ROWS_PER_BATCH = 1000
 SPLITS = ("train", "validation", "test")
@@ -64,7 +65,7 @@ def run_train_sweep(
     config, seed_of = point.optimizer, point.coordinates["seed"]
     settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
     settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
-    count, max_size = len(seed_of), run_config.round_size or MAX_ROUND
+    count, max_size = len(seed_of), run_config.round_size or max_round()
     opening = open_experiment(
         "train_sweep", config.optimizer, data_config, point.model, settings, count, run_config, max_size=max_size
     )
@@ -147,7 +148,7 @@ def make_finish(
                 write_networks(store, int(members[start]), columns)
 
         boundaries = members[:: placement.size // jax.process_count()].tolist()
-        hosts.in_turn(write, one_by_one=shares_chunks(store, boundaries))
+        (hosts.in_turn if shares_chunks(store, boundaries) else hosts.together)(write)
 
     return finish
 
@@ -287,10 +288,14 @@ def train_networks(
     """
     steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    require_space(run.path, trees.num_bytes(shape) * (10 * placement.size + (placement.total if finish else 0)))
+    kept = trees.num_bytes(shape) * (placement.total if finish else 0)
+    require_space(run.path, 10 * placement.size * trees.num_bytes(shape) + kept)
+    one = jax.tree.map(lambda leaf: leaf[0], training.members)
+    flops = flops_per_step(training.trainer, one, frozen, dataset.train)
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
-        f"{config.num_epochs} epochs of {steps_per_epoch} steps",
+        f"{_describe_cost(config.num_epochs, steps_per_epoch, placement.total, flops)}"
+        + (f"; weights take {kept / 1e6:,.1f} MB" if kept else ""),
         flush=True,
     )
     return run_sweep(
@@ -302,11 +307,19 @@ def train_networks(
         dataset.train,
         placement,
         config.num_epochs,
-        _epochs_per_chunk(dataset.train, steps_per_epoch),
+        run.settle(f"{phase}_epochs_per_chunk", _epochs_per_chunk(dataset.train, steps_per_epoch)),
         may_fail=True,
         phase=phase,
         finish=finish,
     )
+
+
+def _describe_cost(num_epochs: int, steps_per_epoch: int, num_networks: int, flops_per_step: float | None) -> str:
+    steps = f"{num_epochs} epochs of {steps_per_epoch} steps"
+    if flops_per_step is None:
+        return steps
+    total = flops_per_step * num_epochs * steps_per_epoch * num_networks
+    return f"{steps} of {flops_per_step / 1e6:,.3g} MFLOP: {total / 1e9:,.4g} GFLOP in all"
 
 
 def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
@@ -327,9 +340,10 @@ def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
 
 
 def _epochs_per_chunk(data: Split, steps_per_epoch: int) -> int:
+    scale = 1 if jax.default_backend() == "cpu" else ACCELERATED_STEPS_PER_CHUNK // STEPS_PER_CHUNK
     if isinstance(data.inputs, Graph):
-        return max(1, NODES_PER_CHUNK // len(data.inputs.features))
-    return max(1, STEPS_PER_CHUNK // steps_per_epoch)
+        return max(1, scale * NODES_PER_CHUNK // len(data.inputs.features))
+    return max(1, scale * STEPS_PER_CHUNK // steps_per_epoch)
 
 
 class Evaluate(NamedTuple):

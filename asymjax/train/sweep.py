@@ -18,7 +18,7 @@ from asymjax.train.trainer import Trainer, TrainState
 from asymjax.types import Array, Frozen, Key, PyTree, Split
 
 AXIS = "seed"
-MAX_ROUND = 1024
+MAX_ROUND, MAX_ROUND_OF_A_DEVICE = 1024, 64
 MAX_SHARE = 0.5  # Of the memory of a device, for the networks of a round.
 
 # (members int [size], [size] whether each is there for the first time, state [size, ...]) -> None
@@ -30,8 +30,13 @@ def failures(failed_step: Any) -> dict[int, int]:
     return {seed: int(step) for seed, step in enumerate(np.asarray(failed_step)) if step >= 0}
 
 
+def max_round() -> int:
+    """Return how many networks a program trains at most, unless more are asked for."""
+    return max(MAX_ROUND, MAX_ROUND_OF_A_DEVICE * jax.device_count())
+
+
 def fitting_round(trainer: Trainer, key: Key, frozen: Frozen, data: Split, inside: Inside) -> int:
-    """Return how many networks a program may train: a power of two up to ``MAX_ROUND`` that memory has room for.
+    """Return how many networks a program may train: a power of two up to :func:`max_round` that memory has room for.
 
     A power of two, so that any usual number of devices and processes divides it.
 
@@ -44,12 +49,24 @@ def fitting_round(trainer: Trainer, key: Key, frozen: Frozen, data: Split, insid
     one = jax.jit(partial(_advance, trainer, 1)).trace(key, state, frozen, jax.tree.map(jnp.asarray, data))
     estimated, limit = memory.estimate_bytes(one), memory.limit_bytes(one)
     if estimated is None or limit is None:
-        return MAX_ROUND
+        return _power_of_two(max_round())
+    if jax.default_backend() == "cpu":
+        limit //= jax.local_device_count()  # They share it.
     shared = trees.num_bytes((frozen, data))
-    is_sequential = parallel.width_of(inside, MAX_ROUND) == 1
+    is_sequential = parallel.width_of(inside, max_round()) == 1
     per_network = 2 * trees.num_bytes(state) if is_sequential else estimated - shared
     fitting = max(1, int((MAX_SHARE * limit - shared) / per_network) * jax.device_count())
-    return min(MAX_ROUND, 1 << (fitting.bit_length() - 1))
+    return _power_of_two(min(max_round(), fitting))
+
+
+def _power_of_two(limit: int) -> int:
+    return 1 << (limit.bit_length() - 1)
+
+
+def flops_per_step(trainer: Trainer, key: Key, frozen: Frozen, data: Split) -> float | None:
+    """Return the FLOPs of one optimizer step of one network, as ``memory.count_flops``; ``key`` as there is of one."""
+    state = jax.eval_shape(trainer.init, key, frozen)
+    return memory.count_flops(partial(_advance, trainer, 1), key, state, frozen, jax.tree.map(jnp.asarray, data))
 
 
 def run_sweep(

@@ -103,7 +103,8 @@ def test_every_combination_of_chains_is_a_posterior_of_its_own():
     assert len(points) == 2 * (1 + 2) * (1 + 2) == len({point.name for point in points})
     assert {(point.chains.num_draws, point.model.widths) for point in points} == {(9, (6,))}
     assert points[0].name == "temperature=0.5,arch=standard,sampler=mala"
-    (last,) = (point for point in points if "w_asym,mask_seed=1,sampler=hmc,jitter=0.5" in point.name[16:])
+    name = "temperature=1.0,arch=w_asym,mask_seed=1,sampler=hmc,jitter=0.5"
+    (last,) = (point for point in points if point.name == name)
     assert (last.posterior.temperature, last.model.mask_seed, last.chains.sampler) == (1, 1, "hmc")
     assert last.coordinates == dict(temperature=1, arch="w_asym", mask_seed=1, sampler="hmc", jitter=0.5)
 

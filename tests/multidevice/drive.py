@@ -19,6 +19,7 @@ from asymjax.models import build_model, draw_frozen
 from asymjax.train import losses, make_optimizer, make_train, sweep
 
 COUNTS = {1: (8, 1), 4: (8, 3)}  # by number of devices
+PLACEMENTS = {1: (2,), 4: ("vectorized",)}  # by number of devices; beside the default
 ARCHS = ("standard", "w_asym")
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 CONSTANT = re.compile(r"= [a-z]+(\d*)\w*\[([\d,]*)\]\S* constant\(")
@@ -34,12 +35,13 @@ def largest_constant(text):
     return int(max(sizes, default=0))
 
 
-def record_programs(compile_ahead, programs):
-    """Wrap ``compile_ahead`` so that it notes what every chunk is lowered and compiled to."""
+def record_programs(compile_ahead, programs, label):
+    """Wrap ``compile_ahead`` so that it notes what every chunk is lowered and compiled to, by label and phase."""
 
     def recording(run, fn, *args, **options):
         compiled = compile_ahead(run, fn, *args, **options)
-        programs.append({"fn": fn, "args": args, "compiled": compiled.as_text()})
+        program = {"fn": fn, "args": args, "compiled": compiled.as_text()}
+        programs.setdefault(f"{label[0]} {options['phase']}", program)
         return compiled
 
     return recording
@@ -54,11 +56,15 @@ def member_keys(count, role):
     return rng.member_keys(rng.role_key(0, role), count)
 
 
-def train(arch, count, inside="auto", num_epochs=2, batch_size=64):
-    """Return the position of ``count`` networks after training, by path."""
+def make_trainer(arch, num_epochs, batch_size):
     model, frozen = make_model(arch)
     optimizer = make_optimizer(OptimizerConfig(weight_decay=0.01), 100)
-    trainer = make_train(model, losses.cross_entropy, optimizer, num_epochs, batch_size, in_effective_weights=True)
+    return make_train(model, losses.cross_entropy, optimizer, num_epochs, batch_size, in_effective_weights=True), frozen
+
+
+def train(arch, count, inside="auto", num_epochs=2, batch_size=64):
+    """Return the position of ``count`` networks after training, by path."""
+    trainer, frozen = make_trainer(arch, num_epochs, batch_size)
     placement = parallel.place(count, inside=inside)
     keys = member_keys(count, "train")
     state = sweep.run_sweep(MemoryRun(), trainer, keys, keys, frozen, DATASET.train, placement, num_epochs, 1)
@@ -70,11 +76,11 @@ def make_chain_problem(arch):
     return make_problem(model, DATASET.task, PosteriorConfig(), frozen, DATASET.train)
 
 
-def run_chains(arch, count):
+def run_chains(arch, count, inside="auto"):
     """Return the draws of ``count`` chains and what they were tuned to, by name."""
     config = HMCConfig(num_chains=count, num_draws=2, num_warmup=10, max_integration_steps=8)
     problem, algorithm = make_chain_problem(arch), SAMPLERS["hmc"](config)
-    placement, run = parallel.place(count), MemoryRun()
+    placement, run = parallel.place(count, inside=inside), MemoryRun()
     start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), problem.frozen)
     position, tuned = sample.warm_up(run, problem, member_keys(count, "warmup"), start, placement, algorithm)
     inputs = DATASET.test.inputs[:10]
@@ -96,16 +102,20 @@ def describe(program):
 
 
 def main(path):
-    programs = []
-    sweep.compile_ahead = sample.compile_ahead = record_programs(sweep.compile_ahead, programs)
+    programs, label = {}, [""]
+    sweep.compile_ahead = sample.compile_ahead = record_programs(sweep.compile_ahead, programs, label)
     left = {}
     for count in COUNTS[jax.device_count()]:
         for arch in ARCHS:
+            label[0] = arch
             left |= {f"train/{arch}/{count}/{name}": value for name, value in train(arch, count).items()}
         left |= {f"chains/w_asym/{count}/{name}": value for name, value in run_chains("w_asym", count).items()}
+    for inside in PLACEMENTS[jax.device_count()]:
+        label[0] = str(inside)
+        train("w_asym", 8, inside, num_epochs=1)
+        run_chains("w_asym", 8, inside)
     np.savez(path, **left)
-    names = ("train standard", "train w_asym", "warmup", "sample")  # of the first count
-    print(json.dumps({name: describe(program) for name, program in zip(names, programs, strict=False)}))
+    print(json.dumps({name: describe(program) for name, program in programs.items()}))
 
 
 if __name__ == "__main__":

@@ -61,10 +61,18 @@ def test_members_differ(driven):
                 assert len(np.unique(leaf.reshape(8, -1), axis=0)) == 8, name
 
 
-@pytest.mark.parametrize("num_devices", drive.COUNTS)
-@pytest.mark.parametrize("name", ["train standard", "train w_asym", "warmup", "sample"])
-def test_chunk_has_no_collective_and_no_large_constant_and_lowers_for_tpu(driven, num_devices, name):
-    program = driven[num_devices][1][name]
+@pytest.mark.parametrize(
+    ("num_devices", "label", "phase"),
+    [(number, "standard", "train") for number in drive.COUNTS]
+    + [
+        (number, label, phase)
+        for number in drive.COUNTS
+        for label in ("w_asym", *map(str, drive.PLACEMENTS[number]))
+        for phase in ("train", "warmup", "sample")
+    ],
+)
+def test_chunk_has_no_collective_and_no_large_constant_and_lowers_for_tpu(driven, num_devices, label, phase):
+    program = driven[num_devices][1][f"{label} {phase}"]
     assert program["num_operations"] > 100
     assert program["collectives"] == []
     assert program["largest_constant"] < MAX_CONSTANT_BYTES
@@ -119,6 +127,34 @@ def test_vectorized_chains_agree_after_one_step_and_other_step_sizes_compile_not
     difference = relative_difference(left, right)
     print(f"one step of HMC, vectorized against sequential: {difference:.1e} relative")
     assert difference < 1e-5 < relative_difference(left, other)
+
+
+@pytest.mark.parametrize(("inside", "width"), [("sequential", 1), ("vectorized", 6), (4, 4), (9, 6)])
+def test_as_many_members_run_at_once_as_asked_for(inside, width):
+    assert parallel.place(6, 1, inside).width == width
+    mapped = jax.jit(parallel.map_leading(lambda x, y: x * y, parallel.place(6, 1, inside), [True, False]))
+    np.testing.assert_array_equal(mapped(jnp.arange(6), jnp.asarray(3)), 3 * np.arange(6))
+
+
+def test_rounds_have_every_member_and_the_last_is_filled_up():
+    placement = parallel.place(10, 1, max_size=4)
+    assert (placement.total, placement.size, placement.num_rounds) == (10, 4, 3)
+    rounds = [placement.members(index).tolist() for index in range(3)]
+    assert rounds == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
+    assert str(placement).startswith("10 in 3 rounds of 4 on 1 of ")
+    assert parallel.place(3, 1, max_size=4).num_rounds == 1
+
+
+def test_members_share_processes_evenly(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    assert [parallel.place(count).num_devices for count in (4, 8, 12, 24)] == [4, 8, 4, 8]
+    for count, num_devices, message in [
+        (6, None, "4 processes do not divide 6 networks or chains"),
+        (12, 6, "6 devices asked for, which 4 processes cannot share evenly"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            parallel.place(count, num_devices)
 
 
 def test_as_many_devices_as_divide_the_count(monkeypatch):

@@ -1,0 +1,50 @@
+"""Rounds of a sweep: how large they are, and what is called at the end of each."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+from memory_run import MemoryRun
+
+from asymjax import data, memory, parallel, rng
+from asymjax.config import ModelConfig
+from asymjax.models import build_model, draw_frozen
+from asymjax.train import losses, make_train, run_sweep, sweep
+
+DATASET = data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = build_model(ModelConfig(widths=(4,), norm="none"), DATASET.input_shape, DATASET.num_outputs)
+    trainer = make_train(model, losses.cross_entropy, optax.sgd(0.1), 2, batch_size=256)
+    return trainer, draw_frozen(model, 0)
+
+
+def train(network, total, **where):
+    trainer, frozen = network
+    keys, seen = rng.member_keys(jax.random.key(0), total), []
+
+    def finish(members, is_new, state):
+        kernels = np.asarray(state.position["dense_0"]["kernel"])
+        seen.append((members.tolist(), is_new.tolist(), kernels))
+
+    placement = parallel.place(total, **where)
+    run_sweep(MemoryRun(), trainer, keys, keys, frozen, DATASET.train, placement, 2, 1, finish=finish)
+    return seen
+
+
+def test_rounds_train_the_networks_of_one_program(network):
+    ((_, _, whole),) = train(network, 5)
+    rounds = train(network, 5, max_size=2)
+    assert [members for members, _, _ in rounds] == [[0, 1], [2, 3], [4, 0]]
+    assert [is_new for _, is_new, _ in rounds] == [[True, True], [True, True], [True, False]]
+    np.testing.assert_array_equal(np.concatenate([kernels for _, _, kernels in rounds])[:5], whole)
+
+
+@pytest.mark.parametrize(("inside", "megabytes", "expected"), [("sequential", 1, 64), ("sequential", 1e6, 1024)])
+def test_a_round_has_room_in_memory(network, monkeypatch, inside, megabytes, expected):
+    trainer, frozen = network
+    monkeypatch.setattr(memory, "limit_bytes", lambda traced: int(megabytes * 1e6 * jax.local_device_count()))
+    size = sweep.fitting_round(trainer, jax.random.key(0), frozen, DATASET.train, inside)
+    assert size == expected
