@@ -106,6 +106,17 @@ class GridConfig:
 
 
 @dataclass(frozen=True)
+class PosteriorGridConfig(GridConfig):
+    """Settings that vary between posteriors."""
+
+    grid: tuple[str, ...] = ()
+    """Sample the posteriors of every combination of these settings, each with chains and a run directory of its own:
+    NAME=V1,V2,... for any field of model, posterior and sampler, / inside a value for several layers, 0:4 for the whole
+    numbers 0 to 3: temperature=0.1,0.3,1 prior_scale=0.5,1 arch=standard,w_asym. Values of temperature, prior_scale,
+    fixed_scale and mask_seed share their compiled programs. A setting varies where it matters."""
+
+
+@dataclass(frozen=True)
 class SeedConfig:
     """Seeds of what differs between networks or chains of one model."""
 

@@ -18,7 +18,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asymjax import cli
-from asymjax.config import DataConfig, MCLMCConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.config import (
+    DataConfig,
+    MCLMCConfig,
+    ModelConfig,
+    PosteriorConfig,
+    PosteriorGridConfig,
+    RunConfig,
+    SeedConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Config:
     posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
     mclmc: MCLMCConfig = field(default_factory=MCLMCConfig)
     seeds: SeedConfig = field(default_factory=SeedConfig)
+    grid: PosteriorGridConfig = field(default_factory=PosteriorGridConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 
@@ -65,9 +74,18 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one experiment and return its run directory."""
-    from asymjax.experiments import run_posterior
+    from asymjax.experiments import run_posterior_grid
 
-    return run_posterior("mclmc", config.data, config.model, config.posterior, config.mclmc, config.seeds, config.run)
+    return run_posterior_grid(
+        "mclmc",
+        config.data,
+        config.model,
+        config.posterior,
+        config.mclmc,
+        config.seeds,
+        config.grid,
+        config.run,
+    )
 
 
 if __name__ == "__main__":

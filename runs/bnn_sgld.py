@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from asymjax import cli
-from asymjax.config import DataConfig, MinibatchConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.config import (
+    DataConfig,
+    MinibatchConfig,
+    ModelConfig,
+    PosteriorConfig,
+    PosteriorGridConfig,
+    RunConfig,
+    SeedConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,7 @@ class Config:
     posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
     sgld: MinibatchConfig = field(default_factory=MinibatchConfig)
     seeds: SeedConfig = field(default_factory=SeedConfig)
+    grid: PosteriorGridConfig = field(default_factory=PosteriorGridConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 
@@ -42,9 +51,18 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one experiment and return its run directory."""
-    from asymjax.experiments import run_posterior
+    from asymjax.experiments import run_posterior_grid
 
-    return run_posterior("sgld", config.data, config.model, config.posterior, config.sgld, config.seeds, config.run)
+    return run_posterior_grid(
+        "sgld",
+        config.data,
+        config.model,
+        config.posterior,
+        config.sgld,
+        config.seeds,
+        config.grid,
+        config.run,
+    )
 
 
 if __name__ == "__main__":

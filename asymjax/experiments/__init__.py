@@ -8,12 +8,14 @@ from asymjax.experiments.compare_posteriors import run_study
 from asymjax.experiments.linear_connectivity import connect_sweeps, train_and_connect
 from asymjax.experiments.monotonic_interpolation import train_and_interpolate
 from asymjax.experiments.posterior import run_posterior
+from asymjax.experiments.posterior_grid import run_posterior_grid
 from asymjax.experiments.train_grid import run_train_grid
 from asymjax.experiments.train_sweep import run_train_sweep
 
 __all__ = [
     "connect_sweeps",
     "run_posterior",
+    "run_posterior_grid",
     "run_study",
     "run_train_grid",
     "run_train_sweep",

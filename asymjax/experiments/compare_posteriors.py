@@ -1,8 +1,7 @@
 """What removing symmetries does to sampling: posteriors of several methods, repeated, at one prior scale and budget."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from itertools import product
+from functools import partial
 from pathlib import Path
 
 from asymjax.config import (
@@ -16,9 +15,10 @@ from asymjax.config import (
     StudyConfig,
     chains_of,
 )
-from asymjax.errors import DivergedError, InputError
+from asymjax.errors import InputError
 from asymjax.experiments.arms import Arm, make_arms
 from asymjax.experiments.opening import describe_data, load_data, refuse_graph
+from asymjax.experiments.points import make_points
 from asymjax.experiments.posterior import check_lengths, run_posterior
 from asymjax.experiments.study_summary import compare
 from asymjax.rundir import Summary, config_hash, open_run
@@ -68,7 +68,7 @@ def run_study(
 
     def sample(folder: str, count: int, first: int, family: str, chains: ChainsConfig) -> dict[str, list[Path]]:
         own = SeedConfig(seeds.init_seed + first, seeds.seed + first)
-        return _sample_arms(run.path / folder, arms, count, family, chains, data_config, own, run_config)
+        return _sample_arms(run.path, folder, arms, count, family, chains, data_config, own, run_config)
 
     posteriors = sample("posteriors", config.num_repeats, 0, family, chains)
     # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
@@ -89,7 +89,8 @@ def run_study(
 
 
 def _sample_arms(
-    folder: Path,
+    parent: Path,
+    folder: str,
     arms: Mapping[str, Arm],
     count: int,
     family: str,
@@ -105,22 +106,15 @@ def _sample_arms(
     DivergedError
         If some diverge, once all others are finished; names them.
     """
-    paths = {arm: [folder / arm / str(number) for number in range(count)] for arm in arms}
-    diverged = []
-    for arm, number in product(arms, range(count)):
-        path, (model, posterior, _) = paths[arm][number], arms[arm]
-        if (path / "DONE").exists():
-            continue
-        print(f"{folder.name}/{arm}/{number}: ", end="", flush=True)
+
+    def sample(arm: Arm, number: int, where: RunConfig) -> Path:
         own = SeedConfig(seeds.init_seed + number, seeds.seed + number)
-        where = replace(run_config, run_dir=path, force=False)
-        try:
-            run_posterior(family, data_config, model, posterior, chains, own, where)
-        except DivergedError as error:
-            diverged.append(f"{path}: {error}")
-    if diverged:
-        raise DivergedError("; ".join(diverged))
-    return paths
+        return run_posterior(family, data_config, arm.model, arm.posterior, chains, own, where)
+
+    names = {arm: [f"{folder}/{arm}/{number}" for number in range(count)] for arm in arms}
+    points = {names[arm][number]: partial(sample, arms[arm], number) for arm in arms for number in range(count)}
+    make_points(parent, points, run_config)
+    return {arm: [parent / name for name in names[arm]] for arm in arms}
 
 
 def _chains(config: StudyConfig) -> tuple[str, ChainsConfig, HMCConfig]:

@@ -6,7 +6,7 @@ are. A *static* axis is any other setting: a program for each of its values.
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import product
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import numpy as np
 
-from asymjax.config import GridConfig, ModelConfig, OptimizerConfig
+from asymjax.config import ChainsConfig, GridConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.errors import InputError, choose
 from asymjax.experiments.variants import GATED, MASKED, SETTINGS
 from asymjax.models.asymmetry import METHODS
@@ -34,6 +34,14 @@ MATTERS_TO: dict[str, tuple[str, frozenset[str]]] = {
     "depth": ("backbone", frozenset({"resnet"})),
     "width_multiplier": ("backbone", frozenset({"resnet"})),
     "weight_decay": ("optimizer", DECAYING),
+    "noise_scale": ("noise", frozenset({"fixed"})),
+    "trajectory_length": ("sampler", frozenset({"hmc", "mhmc", "dynamic_hmc", "adjusted_mclmc"})),
+    "jitter": ("sampler", frozenset({"hmc", "mhmc", "adjusted_mclmc"})),
+    "num_cycles": ("sampler", frozenset({"csgld"})),
+    "exploration": ("sampler", frozenset({"csgld"})),
+    "momentum": ("sampler", frozenset({"sghmc", "sgnht"})),
+    "norm_decay": ("sampler", frozenset({"psgld"})),
+    "norm_floor": ("sampler", frozenset({"psgld"})),
 }
 """Settings that do not matter everywhere -> the setting that decides, and its values where they do."""
 DECIDING = frozenset(field for field, _ in MATTERS_TO.values())
@@ -74,22 +82,72 @@ def grid_points(config: GridConfig, model: ModelConfig, optimizer: OptimizerConf
         If an axis is unknown, empty or given twice, has a value twice or one of a wrong kind, or matters nowhere.
     """
     axes = parse_axes(config.grid)
-    points, used = [], set()
+    programs = _programs(axes, vars(model) | vars(optimizer), _is_traced)
+    return [_point(static, traced, model, optimizer, num_seeds) for static, traced in programs]
+
+
+class PosteriorPoint(NamedTuple):
+    """One posterior of a grid.
+
+    Attributes
+    ----------
+    name : its settings that vary, ``"temperature=0.1,arch=w_asym"``; empty where none does.
+    coordinates : the same by name.
+    model, posterior, chains : its configuration.
+    """
+
+    name: str
+    coordinates: dict[str, Any]
+    model: ModelConfig
+    posterior: PosteriorConfig
+    chains: ChainsConfig
+
+
+def posterior_points(
+    config: GridConfig, model: ModelConfig, posterior: PosteriorConfig, chains: ChainsConfig
+) -> list[PosteriorPoint]:
+    """Return the posteriors of a grid; a single one where nothing varies.
+
+    Parameters
+    ----------
+    config : the axes, fields of the other three.
+    model, posterior, chains : settings that are no axis.
+
+    Raises
+    ------
+    InputError
+        As :func:`grid_points`.
+    """
+    base = (model, posterior, chains)
+    kinds = {name: kind for one in base for name, kind in get_type_hints(type(one)).items()}
+    settings = {name: value for one in base for name, value in vars(one).items()}
+    chosen = [static for static, _ in _programs(parse_axes(config.grid, kinds), settings, lambda *axis: False)]
+    return [PosteriorPoint(_name(own), own, *(_with(one, own) for one in base)) for own in chosen]
+
+
+def _programs(
+    axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any], is_traced: Callable[..., bool]
+) -> list[tuple[dict[str, Any], dict[str, Sequence[Any]]]]:
+    """Return of each combination of static settings the values, and with them the traced axes.
+
+    Raises
+    ------
+    InputError
+        If an axis matters nowhere.
+    """
+    programs, used = [], set()
     for decided in _combinations(axes, DECIDING):
-        settings = vars(model) | vars(optimizer) | decided
-        own = {name for name in axes if name not in DECIDING and _matters(name, settings)}
-        traced = {name for name in own if _is_traced(axes[name], name, settings["arch"])}
+        known = {**settings, **decided}
+        own = {name for name in axes if name not in DECIDING and _matters(name, known)}
+        traced = {name: axes[name] for name in axes if name in own and is_traced(axes[name], name, known["arch"])}
         used |= own
-        for chosen in _combinations(axes, own - traced):
-            static = {name: (decided | chosen)[name] for name in axes if name in decided | chosen}
-            points.append(
-                _point(static, {name: axes[name] for name in axes if name in traced}, model, optimizer, num_seeds)
-            )
+        for chosen in _combinations(axes, own - traced.keys()):
+            programs.append(({name: (decided | chosen)[name] for name in axes if name in decided | chosen}, traced))
     if unused := axes.keys() - used - DECIDING:
         name = min(unused)
         field, values = MATTERS_TO[name]
         raise InputError(f"grid has {name}, which matters where {field} is {' or '.join(sorted(values))}; leave it out")
-    return points
+    return programs
 
 
 def _combinations(axes: Mapping[str, Sequence[Any]], names: Iterable[str]) -> list[dict[str, Any]]:
@@ -126,8 +184,7 @@ def _point(
     InputError
         If what varies is drawn as well.
     """
-    model = replace(model, **{name: value for name, value in static.items() if hasattr(model, name)})
-    optimizer = replace(optimizer, **{name: value for name, value in static.items() if hasattr(optimizer, name)})
+    model, optimizer = _with(model, static), _with(optimizer, static)
     if optimizer.recipe == "drawn" and (both := RECIPE & traced.keys()):
         raise InputError(f"grid has {min(both)}, which recipe drawn draws for each network; give one of the two")
     columns = np.meshgrid(*map(np.ravel, map(np.array, traced.values())), np.arange(num_seeds), indexing="ij")
@@ -136,9 +193,15 @@ def _point(
     if "fixed_scale" in traced:
         model = replace(model, fixed_scale=(1.0,))  # Which the values multiply.
         hyper.setdefault("mask_seed", np.full(len(coordinates["seed"]), model.mask_seed, np.int32))
-    return Point(
-        ",".join(f"{name}={_word(value)}" for name, value in static.items()), model, optimizer, coordinates, hyper
-    )
+    return Point(_name(static), model, optimizer, coordinates, hyper)
+
+
+def _with(config: Any, values: Mapping[str, Any]) -> Any:
+    return replace(config, **{name: value for name, value in values.items() if hasattr(config, name)})
+
+
+def _name(values: Mapping[str, Any]) -> str:
+    return ",".join(f"{name}={_word(value)}" for name, value in values.items())
 
 
 def _word(value: Any) -> str:
@@ -148,8 +211,13 @@ def _word(value: Any) -> str:
 # From words ------------------------------------------------------------------------------------------------------
 
 
-def parse_axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+def parse_axes(words: Sequence[str], kinds: Mapping[str, Any] = FIELDS) -> dict[str, tuple[Any, ...]]:
     """Read ``NAME=V1,V2,...`` into name -> values; ``16/32`` is a tuple, ``0:8`` the whole numbers from 0 to 7.
+
+    Parameters
+    ----------
+    words : one an axis.
+    kinds : name of a setting -> the type of its values.
 
     Raises
     ------
@@ -160,16 +228,16 @@ def parse_axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     for word in words:
         name, sign, text = word.partition("=")
         if not sign:
-            raise InputError(f"grid has {word!r}; write NAME=V1,V2,..., for example learning_rate=1e-4,1e-3")
-        choose(FIELDS, name, "setting of a grid")
+            raise InputError(f"grid has {word!r}; write NAME=V1,V2,..., for example arch=standard,w_asym")
+        choose(kinds, name, "setting of a grid")
         if name in axes:
             raise InputError(f"grid has {name} twice; join its values with commas")
-        axes[name] = _values(name, text)
+        axes[name] = _values(name, text, kinds[name])
     return axes
 
 
-def _values(name: str, text: str) -> tuple[Any, ...]:
-    values = [value for part in text.split(",") for value in _part(name, part)] if text else []
+def _values(name: str, text: str, kind: Any) -> tuple[Any, ...]:
+    values = [value for part in text.split(",") for value in _part(name, part, kind)] if text else []
     if not values:
         raise InputError(f"grid has no value of {name} ({name}={text}); give one at least")
     for value in values:
@@ -182,9 +250,8 @@ def _values(name: str, text: str) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _part(name: str, text: str) -> Sequence[Any]:
+def _part(name: str, text: str, kind: Any) -> Sequence[Any]:
     """Read what stands between two commas: one value, or a range of whole numbers."""
-    kind = FIELDS[name]
     if kind in (int, int | None) and (ends := re.fullmatch(r"(\d+):(\d+)", text)):
         return range(int(ends[1]), int(ends[2]))
     try:

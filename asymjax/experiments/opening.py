@@ -8,7 +8,7 @@ import jax
 from asymjax import data, hosts, parallel, trees
 from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import num_network_outputs
+from asymjax.inference.posterior import check_posterior, num_network_outputs
 from asymjax.models import build_model, draw_frozen
 from asymjax.parallel import Placement
 from asymjax.rundir import RunDir, open_run
@@ -68,6 +68,7 @@ def open_experiment(
         model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
     else:
         refuse_graph(dataset, data_config.dataset)
+        check_posterior(posterior)
         posterior = posterior.for_task(dataset.task)
         num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
         model = build_model(model_config, dataset.input_shape, num_outputs, posterior)

@@ -1,10 +1,11 @@
 """The posterior of one network by any sampler: MAP ensemble, warmup, draws, diagnostics."""
 
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -16,12 +17,13 @@ from asymjax.errors import InputError
 from asymjax.experiments.opening import describe, open_experiment
 from asymjax.experiments.posterior_summary import summarise_posterior
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.problem import make_problem
+from asymjax.inference.problem import DENSITY_SETTINGS, make_problem
 from asymjax.inference.sample import keeps_weights, sample_chains, state_plan, warm_up
 from asymjax.inference.samplers import SAMPLERS
 from asymjax.inference.start import find_start, num_starts
 from asymjax.rundir import Summary
-from asymjax.types import Dataset
+from asymjax.train.trainer import Member
+from asymjax.types import Dataset, PyTree
 
 NUM_NOISE_INPUTS = 100
 
@@ -34,6 +36,7 @@ def run_posterior(
     config: ChainsConfig,
     seeds: SeedConfig,
     run_config: RunConfig,
+    coordinates: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:
     """Sample, diagnose, and write a run directory; resumes one that is not finished.
 
@@ -42,6 +45,8 @@ def run_posterior(
     family : name of the group of samplers, as in the name of the script: ``"hmc"`` for ``runs/bnn_hmc.py``.
     data_config, model_config, posterior_config, seeds, run_config : what is sampled and where.
     config : the chains; its ``sampler`` names one of ``SAMPLERS``.
+    coordinates : those of the settings that set this posterior apart from others, for the summary; temperature and
+        prior scale among them are data of the compiled programs, which then serve all their values.
 
     Returns
     -------
@@ -56,11 +61,8 @@ def run_posterior(
     StopRequestedError
         If SIGTERM came.
     """
-    # First, for these refuse what cannot be.
-    check_lengths(config)
-    count = num_starts(config)
-    algorithm = SAMPLERS[config.sampler](config)
-    settings = {family: config, "seeds": seeds}
+    algorithm = make_algorithm(config)  # First, for this refuses what cannot be.
+    settings = {family: config, "seeds": seeds} | ({"coordinates": coordinates} if coordinates else {})
     opening = open_experiment(
         f"bnn_{family}",
         config.sampler,
@@ -73,27 +75,50 @@ def run_posterior(
     )
     dataset, model, frozen, posterior, placement, run = opening
     assert posterior is not None
-    problem = make_problem(model, dataset.task, posterior, frozen, dataset.train)
+    # Both where one varies: one program then serves both.
+    names = DENSITY_SETTINGS if coordinates.keys() & set(DENSITY_SETTINGS) else ()
+    traced: dict[str, Any] = {name: getattr(posterior, name) for name in names}
+    ones: dict[str, Any] = dict.fromkeys(names, 1.0)
+    varied = make_problem(model, dataset.task, replace(posterior, **ones), frozen, dataset.train)
+    problem = varied.having(traced)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
     print(f"{placement}; {state_plan(run, problem, algorithm, config, inputs, keep_position)}", flush=True)
 
-    keys = partial(_chain_keys, count=config.num_chains)
-    optima, start = find_start(run, problem, _chain_keys(seeds.init_seed, "init", count), placement, config)
-    position, tuned = warm_up(run, problem, keys(seeds.seed, "warmup"), start, placement, algorithm)
+    def members(seed: int, role: str, count: int = config.num_chains) -> PyTree:
+        keys = rng.member_keys(rng.role_key(seed, role), count)
+        hyper = {name: np.full(count, value, np.float32) for name, value in traced.items()}
+        return Member(keys, hyper) if hyper else keys
+
+    starts = members(seeds.init_seed, "init", num_starts(config))
+    optima, start = find_start(run, varied, starts, placement, config)
+    position, tuned = warm_up(run, varied, members(seeds.seed, "warmup"), start, placement, algorithm)
     tuned = hosts.gather(tuned)
     print(state_cost(run.path, algorithm, tuned, config), flush=True)
-    sample_keys = keys(seeds.seed, "sample")
-    sample_chains(run, problem, sample_keys, position, tuned, inputs, placement, algorithm, config, keep_position)
+    chains = members(seeds.seed, "sample")
+    sample_chains(run, varied, chains, position, tuned, inputs, placement, algorithm, config, keep_position)
 
     def summarise() -> Summary:
         summary, files = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
-        summary |= describe(opening, data_config, model_config)
+        summary |= describe(opening, data_config, model_config) | {"coordinates": coordinates}
         summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
         return summary, files
 
     run.finish(summarise)
     return run.path
+
+
+def make_algorithm(config: ChainsConfig) -> Algorithm:
+    """Return the sampler of some chains, whose settings are looked at.
+
+    Raises
+    ------
+    InputError
+        If numbers of steps, draws or starts cannot be, or the sampler's settings cannot be met.
+    """
+    check_lengths(config)
+    num_starts(config)
+    return SAMPLERS[config.sampler](config)
 
 
 def check_lengths(config: ChainsConfig) -> None:
@@ -110,10 +135,6 @@ def check_lengths(config: ChainsConfig) -> None:
         raise InputError(
             f"{config.num_draws} draws, one in {config.thinning} steps; convergence takes {MIN_DRAWS} draws at least"
         )
-
-
-def _chain_keys(seed: int, role: str, count: int) -> jax.Array:
-    return rng.member_keys(rng.role_key(seed, role), count)
 
 
 def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:

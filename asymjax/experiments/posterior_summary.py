@@ -144,7 +144,7 @@ def _modes(
         frozen,
         positions,
         logdensity,
-        (frozen, problem.data),
+        (frozen, problem.data, *problem.given),
         MAX_ALIGNED_DRAWS,
         NUM_BARRIER_POINTS,
         num_superchains,

@@ -1,14 +1,12 @@
 """A grid of sweeps: a run directory for each combination of settings that is a program of its own."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from asymjax import results
 from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
-from asymjax.errors import DivergedError
 from asymjax.experiments.grid import Point, grid_points
 from asymjax.experiments.opening import load_data
+from asymjax.experiments.points import finish_points
 from asymjax.experiments.train_sweep import make_trainer, run_train_sweep
 from asymjax.models import build_model
 from asymjax.rundir import open_run
@@ -62,33 +60,7 @@ def run_train_grid(
     run = open_run(EXPERIMENT, name, {"data": identity, "model": model_config, **settings}, run_config)
     run.identify(dataset=dataset.checksum)
 
-    def train(point: Point) -> None:
-        where = replace(run_config, run_dir=run.path / point.name, force=False)
-        run_train_sweep(data_config, point, seeds, num_seeds, where, keep_weights)
+    def train(point: Point, where: RunConfig) -> Path:
+        return run_train_sweep(data_config, point, seeds, num_seeds, where, keep_weights)
 
-    _train_points(run.path, points, train)
-    names = [point.name for point in points]
-    run.finish(lambda: ({"points": {name: results.read_json(run.path / name / "summary.json") for name in names}}, {}))
-    return run.path
-
-
-def _train_points(folder: Path, points: Sequence[Point], train: Callable[[Point], None]) -> None:
-    """Make the sweeps that are not finished.
-
-    Raises
-    ------
-    DivergedError
-        If some diverge, once all others are finished; names them.
-    """
-    diverged = []
-    for point in points:
-        path = folder / point.name
-        if (path / "DONE").exists():
-            continue
-        print(f"{point.name}: ", end="", flush=True)
-        try:
-            train(point)
-        except DivergedError as error:
-            diverged.append(f"{path}: {error}")
-    if diverged:
-        raise DivergedError("; ".join(diverged))
+    return finish_points(run, {point.name: partial(train, point) for point in points}, run_config)

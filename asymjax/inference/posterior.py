@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from asymjax import rng, trees
 from asymjax.config import PosteriorConfig
+from asymjax.errors import InputError
 from asymjax.train.losses import categorical_loglikelihood, gaussian_loglikelihood
 from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, PyTree, Split
 
@@ -20,6 +21,20 @@ from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, PyTree
 NOISE_PATH, NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE = "noise/log_scale", -1.0, 1.0
 # Floor of a predicted noise scale: a collapsing scale is the usual source of infinite densities.
 MIN_NOISE_SCALE = 1e-3
+
+
+def check_posterior(config: PosteriorConfig) -> None:
+    """Look at the numbers of a posterior.
+
+    Raises
+    ------
+    InputError
+        If the temperature or the scale of the prior is not a number above 0.
+    """
+    for name in ("temperature", "prior_scale"):
+        value = getattr(config, name)
+        if not 0 < value < math.inf:
+            raise InputError(f"{name} is {value}; give a number above 0")
 
 
 def num_network_outputs(task: str, num_outputs: int, config: PosteriorConfig) -> int:
@@ -43,6 +58,12 @@ def prior_moments(model: Model, config: PosteriorConfig, position: Position) -> 
             mean[path] = 1.0 if path.endswith("/scale") else 0.0
             scale[path] = config.scale_of(path, shapes[path].shape)
     return trees.unflatten(mean), trees.unflatten(scale)
+
+
+def widened(prior_scale: PyTree, factor: Any) -> PyTree:
+    """Return standard deviations of a prior ``factor`` times as large, but for that of a learned noise scale."""
+    scales = trees.flatten(prior_scale)
+    return trees.unflatten({path: value if path == NOISE_PATH else value * factor for path, value in scales.items()})
 
 
 def _gaussian_logprior(position: Position, mean: PyTree, scale: PyTree) -> Array:
@@ -118,9 +139,7 @@ def make_posterior(model: Model, task: str, config: PosteriorConfig, like: Posit
 
     def logprior(position: Position, prior_scale: Any = 1.0) -> Array:
         """Return the log prior; ``prior_scale`` multiplies every configured scale but the noise's."""
-        scales = trees.flatten(scale)
-        scales = {path: value if path == NOISE_PATH else value * prior_scale for path, value in scales.items()}
-        return _gaussian_logprior(position, mean, trees.unflatten(scales))
+        return _gaussian_logprior(position, mean, widened(scale, prior_scale))
 
     def loglikelihood(position: Position, frozen: Frozen, batch: Split) -> Array:
         return loglikelihood_of(task, predict(position, frozen, batch.inputs), batch.targets)  # type: ignore[arg-type]

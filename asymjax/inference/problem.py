@@ -1,18 +1,29 @@
 """What chains sample: a model, its constants, data and a posterior, gathered once."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from asymjax.config import ModelConfig, PosteriorConfig
-from asymjax.errors import InputError
+from asymjax.errors import InputError, choose
 from asymjax.inference.algorithm import Target
-from asymjax.inference.posterior import make_init, make_posterior, make_predict, num_network_outputs, prior_moments
-from asymjax.models import build_model, draw_frozen
-from asymjax.types import Array, Dataset, Frozen, Graph, Key, Model, Position, Posterior, Split
+from asymjax.inference.posterior import (
+    make_init,
+    make_posterior,
+    make_predict,
+    num_network_outputs,
+    prior_moments,
+    widened,
+)
+from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.train.trainer import Member
+from asymjax.types import Array, Dataset, Frozen, Graph, Hyper, Key, Model, Position, Posterior, Split
+
+DENSITY_SETTINGS = ("temperature", "prior_scale")
+CHAIN_SETTINGS = dict.fromkeys((*DENSITY_SETTINGS, "mask_seed", "fixed_scale"))
+"""Settings that a chain may have of its own."""
 
 
 class Problem(NamedTuple):
@@ -24,6 +35,9 @@ class Problem(NamedTuple):
     init : (key, frozen) -> position.
     predict : (position, frozen, inputs) -> predictive parameters [rows, ...].
     prior_mean, prior_scale : trees of scalars, one a leaf.
+    temperature : the configured one.
+    given : what ``posterior.logdensity`` takes after the rows: nothing, or a temperature and a multiple of the
+        configured prior scales, which may be traced.
     """
 
     model: Model
@@ -35,11 +49,47 @@ class Problem(NamedTuple):
     predict: Callable[[Position, Frozen, Array], Array]
     prior_mean: Any
     prior_scale: Any
+    temperature: float
+    given: tuple[Any, ...] = ()
 
     @property
     def shape(self) -> Position:
         """Shape structs of one position."""
         return jax.eval_shape(self.init, jax.random.key(0), self.frozen)
+
+    def having(self, hyper: Hyper) -> "Problem":
+        """Return the problem with another density, whose settings may be traced.
+
+        Parameters
+        ----------
+        hyper : may hold ``temperature`` [] and ``prior_scale`` [], a multiple of the configured scales.
+        """
+        if not hyper.keys() & set(DENSITY_SETTINGS):
+            return self
+        factor = hyper.get("prior_scale", 1.0)
+        given = (hyper.get("temperature", self.temperature), factor)
+        return self._replace(given=given, prior_scale=widened(self.prior_scale, factor))
+
+    def of(self, member: Any, frozen: Frozen) -> tuple[Key, "Problem"]:
+        """Return the key of a chain and what it samples, inside a compiled chunk.
+
+        Parameters
+        ----------
+        member : its key, or a :class:`~asymjax.train.trainer.Member` where it has settings of its own: those of
+            :meth:`having` and of :func:`~asymjax.models.vary_frozen`.
+        frozen : constants of chains that have none of their own.
+
+        Raises
+        ------
+        InputError
+            If a setting is none that a chain can have.
+        """
+        if not isinstance(member, Member):
+            return member, self._replace(frozen=frozen)
+        for name in member.hyper:
+            choose(CHAIN_SETTINGS, name, "setting of a chain")
+        own = vary_frozen(self.model, frozen, member.hyper)
+        return member.key, self.having(member.hyper)._replace(frozen=own)
 
     def target(self, frozen: Frozen, data: Split) -> Target:
         """Return the density given constants and rows, which may be traced.
@@ -47,7 +97,9 @@ class Problem(NamedTuple):
         Its ``estimate`` raises InputError for graphs, whose rows cannot be taken apart.
         """
         num_rows = data.targets.shape[0]
-        logdensity = partial(self.posterior.logdensity, frozen=frozen)
+
+        def logdensity(position: Position, batch: Split = data, weight: float = 1.0) -> Array:
+            return self.posterior.logdensity(position, frozen, batch, *self.given, weight=weight)
 
         def estimate(key: Key, position: Position, batch_size: int) -> Array:
             if isinstance(data.inputs, Graph):
@@ -56,7 +108,7 @@ class Problem(NamedTuple):
             batch = jax.tree.map(lambda leaf: leaf[rows], data)
             return logdensity(position, batch=batch, weight=num_rows / batch_size)
 
-        return Target(partial(logdensity, batch=data), estimate, num_rows, self.prior_scale)
+        return Target(logdensity, estimate, num_rows, self.prior_scale)
 
 
 def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Frozen, data: Split) -> Problem:
@@ -74,6 +126,7 @@ def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Froze
         predict=make_predict(model, task, config),
         prior_mean=mean,
         prior_scale=scale,
+        temperature=config.temperature,
     )
 
 

@@ -21,7 +21,7 @@ from asymjax.inference.algorithm import Algorithm, Stage
 from asymjax.inference.problem import Problem
 from asymjax.parallel import Placement, map_leading
 from asymjax.rundir import RunDir, require_space
-from asymjax.types import Array, Draw, Frozen, Info, Key, Position, Split
+from asymjax.types import Array, Draw, Frozen, Info, Key, Position, PyTree, Split
 
 AXIS = "chain"
 MAX_WEIGHT_BYTES = 2e9
@@ -103,25 +103,33 @@ def make_warmup_chunk(problem: Problem, algorithm: Algorithm, stage: Stage) -> t
 
     Returns
     -------
-    ``begin(key, position, frozen, data) -> state`` and
-    ``advance(key, state, first, setting, frozen, data) -> (state, metrics)``.
+    ``begin(member, position, frozen, data) -> state`` and
+    ``advance(member, state, first, setting, frozen, data) -> (state, metrics)``; for ``member`` see ``Problem.of``.
     """
 
-    def begin(key: Key, position: Position, frozen: Frozen, data: Split) -> Any:
-        return algorithm.begin(key, position, problem.target(frozen, data))
+    def begin(member: Any, position: Position, frozen: Frozen, data: Split) -> Any:
+        key, own = problem.of(member, frozen)
+        return algorithm.begin(key, position, own.target(own.frozen, data))
 
     def advance(
-        key: Key, state: Any, first: Array, setting: Array, frozen: Frozen, data: Split
+        member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Split
     ) -> tuple[Any, dict[str, Array]]:
-        return stage.advance(key, state, first, setting, problem.target(frozen, data))
+        key, own = problem.of(member, frozen)
+        return stage.advance(key, state, first, setting, own.target(own.frozen, data))
 
     return begin, advance
 
 
 def warm_up(
-    run: RunDir, problem: Problem, keys: Key, start: Position, placement: Placement, algorithm: Algorithm
+    run: RunDir, problem: Problem, keys: PyTree, start: Position, placement: Placement, algorithm: Algorithm
 ) -> tuple[Position, Any]:
     """Tune the sampler of every chain.
+
+    Parameters
+    ----------
+    run, problem, placement, algorithm : where, what, on what and how.
+    keys : [chain] keys, or a ``Member`` of such arrays where chains have settings of their own.
+    start : positions [chain, ...].
 
     Returns
     -------
@@ -182,21 +190,25 @@ def make_sampling_chunk(
 
     Returns
     -------
-    ``begin(key, position, tuned, frozen, data) -> state`` and
-    ``advance(key, state, tuned, first, frozen, data, inputs) -> (state, Draw [num_draws, ...])``.
+    ``begin(member, position, tuned, frozen, data) -> state`` and
+    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, Draw [num_draws, ...])``; for ``member``
+    see ``Problem.of``.
     """
 
-    def begin(key: Key, position: Position, tuned: Any, frozen: Frozen, data: Split) -> Any:
-        sampler = algorithm.make(problem.target(frozen, data), tuned, None, keep_position)
+    def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Split) -> Any:
+        key, own = problem.of(member, frozen)
+        sampler = algorithm.make(own.target(own.frozen, data), tuned, None, keep_position)
         return sampler.init(rng.named_key(key, "init"), position)
 
     def advance(
-        key: Key, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Split, inputs: Array
+        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Split, inputs: Array
     ) -> tuple[Any, Draw]:
-        def outputs(position: Position) -> Array:
-            return problem.predict(position, frozen, inputs)
+        key, own = problem.of(member, frozen)
 
-        sampler = algorithm.make(problem.target(frozen, data), tuned, outputs, keep_position)
+        def outputs(position: Position) -> Array:
+            return own.predict(position, own.frozen, inputs)
+
+        sampler = algorithm.make(own.target(own.frozen, data), tuned, outputs, keep_position)
 
         def step(state: Any, t: Array) -> tuple[Any, Info]:
             return sampler.step(jax.random.fold_in(key, t), state)
@@ -213,7 +225,7 @@ def make_sampling_chunk(
 def sample_chains(
     run: RunDir,
     problem: Problem,
-    keys: Key,
+    keys: PyTree,
     start: Position,
     tuned: Any,
     inputs: Array,
@@ -227,7 +239,7 @@ def sample_chains(
     Parameters
     ----------
     run, problem, placement, algorithm, config : where, what, on what and how.
-    keys : [chain] keys.
+    keys : [chain] keys, or a ``Member`` as :func:`warm_up` takes it.
     start, tuned : positions and tuned values, [chain, ...].
     inputs : [rows, ...] where the outputs of every draw are kept.
     keep_position : whether weights are kept too.

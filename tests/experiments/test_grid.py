@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from asymjax import data, parallel, rng
-from asymjax.config import GridConfig, ModelConfig, OptimizerConfig
+from asymjax.config import GridConfig, HMCConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.experiments.grid import grid_points, parse_axes
-from asymjax.experiments.train_sweep import make_trainer, members
+from asymjax.experiments.grid import grid_points, parse_axes, posterior_points
+from asymjax.experiments.train_sweep import make_trainer
 from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.train.trainer import Member
 from asymjax.types import Split
 
 MODEL, OPTIMIZER = ModelConfig(widths=(6,)), OptimizerConfig(num_epochs=3, batch_size=16)
@@ -96,6 +97,18 @@ def test_scales_that_one_factor_cannot_make_are_programs_of_their_own():
     assert gated[0].coordinates["fixed_scale"].tolist() == [0.5, 0.5, 1, 1]
 
 
+def test_every_combination_of_chains_is_a_posterior_of_its_own():
+    words = ("temperature=0.5,1", "arch=standard,w_asym", "mask_seed=0:2", "sampler=mala,hmc", "jitter=0,0.5")
+    points = posterior_points(GridConfig(words), MODEL, PosteriorConfig(), HMCConfig(num_draws=9))
+    assert len(points) == 2 * (1 + 2) * (1 + 2) == len({point.name for point in points})
+    assert {(point.chains.num_draws, point.model.widths) for point in points} == {(9, (6,))}
+    assert points[0].name == "temperature=0.5,arch=standard,sampler=mala"
+    name = "temperature=1.0,arch=w_asym,mask_seed=1,sampler=hmc,jitter=0.5"
+    (last,) = (point for point in points if point.name == name)
+    assert (last.posterior.temperature, last.model.mask_seed, last.chains.sampler) == (1, 1, "hmc")
+    assert last.coordinates == dict(temperature=1, arch="w_asym", mask_seed=1, sampler="hmc", jitter=0.5)
+
+
 # Trained ---------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +158,7 @@ def sweep(dataset):
     def train(networks):
         placement = parallel.place(len(networks), 1, "sequential")
         mapped = jax.jit(parallel.map_leading(trainer.train, placement, [True, False, False]))
-        return mapped(take(members(keys, point.hyper), np.array(networks)), frozen, dataset.train)[0]
+        return mapped(take(Member(keys, point.hyper), np.array(networks)), frozen, dataset.train)[0]
 
     return point, frozen, keys, train, train(range(8))
 
@@ -179,7 +192,7 @@ def test_one_compilation_serves_all_values(sweep, dataset):
     point, frozen, keys, *_ = sweep
     model = build_model(point.model, dataset.input_shape, 10)
     init = jax.jit(make_trainer(model, dataset, point.optimizer, point.hyper).init)
-    starts = [init(take(members(keys, point.hyper), index), frozen) for index in (0, 7)]
+    starts = [init(take(Member(keys, point.hyper), index), frozen) for index in (0, 7)]
     assert init._cache_size() == 1
     # Other masks free other entries of the same plain start.
     assert np.any(starts[0].position["dense_0"]["kernel"] != starts[1].position["dense_0"]["kernel"])

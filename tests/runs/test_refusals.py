@@ -69,6 +69,22 @@ def test_chains_that_are_too_short_are_refused_before_any_work(refuse, tmp_path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--grid", "temperature=1,0"], "temperature is 0.0; give a number above 0"),
+        (["--grid", "prior_scale=1,-1"], "prior_scale is -1.0; give a number above 0"),
+        (["--temperature", 0], "temperature is 0.0; give a number above 0"),
+        (["--grid", "learning_rate=1e-3"], "unknown setting of a grid 'learning_rate', choose from arch, backbone"),
+        (["--grid", "temperature=1,2", "noise_scale=1,2"], "noise_scale, which matters where noise is fixed"),
+        (["--grid", "num_draws=40,4"], "4 draws, one in 1 steps"),
+    ],
+)
+def test_grids_that_cannot_be_are_refused_before_any_work(refuse, tmp_path, words, message):
+    assert message in refuse(*words)
+    assert not list(tmp_path.iterdir())
+
+
 def test_devices_that_do_not_divide_are_refused_with_both_numbers(refuse, monkeypatch):
     monkeypatch.setattr("jax.device_count", lambda: 4)
     assert "3 devices do not divide 4 networks or chains" in refuse("--num-devices", 3)

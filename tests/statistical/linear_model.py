@@ -32,20 +32,20 @@ def make_data():
 TRAIN, TEST = make_data()
 
 
-def linear_problem(arch, temperature):
+def linear_problem(arch, temperature, prior_scale=PRIOR_SCALE, mask_seed=0):
     model = build_model(ModelConfig(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)), (NUM_INPUTS,), 1)
     config = PosteriorConfig(
         prior="isotropic",
-        prior_scale=PRIOR_SCALE,
+        prior_scale=prior_scale,
         output_prior_scale=1.0,
         noise="fixed",
         noise_scale=NOISE_SCALE,
         temperature=temperature,
     )
-    return make_problem(model, "regression", config, draw_frozen(model, 0), TRAIN)
+    return make_problem(model, "regression", config, draw_frozen(model, mask_seed), TRAIN)
 
 
-def solve(frozen, temperature):
+def solve(frozen, temperature, prior_scale=PRIOR_SCALE):
     """Return posterior mean and covariance of (bias, free coefficients) and the log predictive density."""
     constants = frozen.get("output", {}).get("kernel")
     free = np.arange(NUM_INPUTS) if constants is None else np.asarray(constants["free_index"])
@@ -57,7 +57,7 @@ def solve(frozen, temperature):
         return design, (rows.targets - inputs @ fixed)[:, 0]
 
     design, residual = affine(TRAIN)
-    precision = design.T @ design / NOISE_SCALE**2 + np.eye(design.shape[1]) / PRIOR_SCALE**2
+    precision = design.T @ design / NOISE_SCALE**2 + np.eye(design.shape[1]) / prior_scale**2
     mean = np.linalg.solve(precision, design.T @ residual / NOISE_SCALE**2)
     covariance = temperature * np.linalg.inv(precision)
     design, residual = affine(TEST)

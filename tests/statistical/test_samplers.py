@@ -111,6 +111,7 @@ def product_problem():
         prior_scale=of_blocks(
             lambda problem: jax.tree.map(lambda scale: NARROWER * scale, problem.prior_scale), lambda block: 1.0
         ),
+        temperature=1.0,
     )
 
 

@@ -1,0 +1,26 @@
+"""Grids of posteriors as a user runs them: their directories, what is compiled for them, and their report."""
+
+from pathlib import Path
+
+from asymjax import results
+from asymjax.report.read import labels, read_runs
+
+ROOT = Path(__file__).parents[2]
+SCRIPT, COUNT = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "count_compilations.py"
+TINY = "--widths 4 --num-draws 8 --num-warmup 10 --map-steps 10 --num-chains 2 --max-integration-steps 4 --no-progress"
+GRID = ["--grid", "temperature=0.5,1", "prior_scale=2"]
+NAMES = ["temperature=0.5,prior_scale=2.0", "temperature=1.0,prior_scale=2.0"]
+
+
+def test_a_posterior_for_each_value_and_one_compilation_for_all(python, tmp_path):
+    path = tmp_path / "grid"
+    done = python(COUNT, SCRIPT, *TINY.split(), *GRID, "--run-dir", path)
+    first, second = done.stdout.split(f"{NAMES[1]}: ")
+    assert "compiled\n" in first and "compiled\n" not in second
+    points = results.read_json(path / "summary.json")["points"]
+    assert list(points) == NAMES
+    assert points[NAMES[0]]["coordinates"] == {"temperature": 0.5, "prior_scale": 2.0}
+    runs = read_runs(path / name for name in NAMES)
+    assert labels(runs) == ["standard, temperature 0.5", "standard, temperature 1.0"]
+    assert runs[1].record["config"]["posterior"]["temperature"] == 1
+    assert runs[0].summary["test"]["posterior"] != runs[1].summary["test"]["posterior"]

@@ -1,0 +1,115 @@
+"""Chains with settings of their own: alone as together, and against the closed form of each one's posterior."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from linear_model import PRIOR_SCALE, TEST, errors, linear_problem, solve
+from memory_run import MemoryRun
+
+from asymjax import parallel, rng
+from asymjax.config import HMCConfig
+from asymjax.errors import InputError
+from asymjax.inference import SAMPLERS, sample
+from asymjax.inference.start import find_map, prior_start
+from asymjax.train.trainer import Member
+
+HYPER = {
+    "temperature": np.array([0.25, 1.0, 4.0], np.float32),
+    "prior_scale": np.array([1.0, 0.1, 2.0], np.float32),  # Multiples of PRIOR_SCALE.
+    "mask_seed": np.array([0, 1, 2], np.int32),
+}
+NUM_CHAINS = 3
+CONFIG = HMCConfig(num_draws=2000, num_warmup=400, mass_matrix="adapted", max_integration_steps=50)
+MAX_STANDARD_ERRORS = 5  # Two-sided normal tail 5.7e-7, times 24 comparisons.
+
+
+def take(tree, index):
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def members(role, chains=slice(None)):
+    return take(Member(rng.member_keys(rng.role_key(0, role), NUM_CHAINS), HYPER), chains)
+
+
+def draw(chains):
+    """Return draws by name of some of the chains [chain, draw, ...]."""
+    problem, algorithm, run = linear_problem("w_asym", 1.0), SAMPLERS["hmc"](CONFIG), MemoryRun()
+    count = len(range(NUM_CHAINS)[chains])
+    placement = parallel.place(count, 1, "sequential")
+    start = prior_start(problem, members("init", chains))
+    position, tuned = sample.warm_up(run, problem, members("warmup", chains), start, placement, algorithm)
+    keys = members("sample", chains)
+    sample.sample_chains(run, problem, keys, position, tuned, TEST.inputs, placement, algorithm, CONFIG, True)
+    return run.draws
+
+
+@pytest.fixture(scope="module")
+def together():
+    return draw(slice(None))
+
+
+def closed_form(chain):
+    """Return the configured problem of a chain, and its answer."""
+    own = {name: values[chain].item() for name, values in HYPER.items()}
+    prior_scale = PRIOR_SCALE * own["prior_scale"]
+    problem = linear_problem("w_asym", own["temperature"], prior_scale, own["mask_seed"])
+    return problem, solve(problem.frozen, own["temperature"], prior_scale)
+
+
+def test_a_chain_is_the_one_that_it_is_alone_to_the_bit(together):
+    alone = draw(slice(1, 2))
+    for name, values in alone.items():
+        np.testing.assert_array_equal(values, together[name][1:2], err_msg=name)
+
+
+@pytest.mark.parametrize("chain", range(NUM_CHAINS))
+def test_draws_have_the_moments_of_the_chain_s_own_posterior(together, chain):
+    _, answer = closed_form(chain)
+    parts = [together[f"position/output/{name}"][chain].reshape(CONFIG.num_draws, -1) for name in ("bias", "kernel")]
+    positions = np.concatenate(parts, axis=-1).astype(np.float64)[None]
+    for series, expected in (
+        (positions, answer.mean),
+        ((positions - answer.mean) ** 2, np.diagonal(answer.covariance)),
+    ):
+        error, scale = errors(series, expected)
+        assert np.all(np.abs(error / scale) < MAX_STANDARD_ERRORS)
+
+
+def one_draw(problem):
+    """Return (member, position) -> its first draw, with the metric that warmup begins with."""
+    algorithm = SAMPLERS["hmc"](CONFIG)
+    enter, _ = sample.make_warmup_chunk(problem, algorithm, algorithm.stages[0])
+    begin, advance = sample.make_sampling_chunk(problem, algorithm, 1, 1, True)
+    shared = problem.frozen, problem.data
+
+    def one(member, position):
+        position, tuned = algorithm.finish(enter(member, position, *shared))
+        state = begin(member, position, tuned, *shared)
+        return advance(member, state, tuned, jnp.asarray(0), *shared, TEST.inputs)[1]
+
+    return jax.jit(one)
+
+
+def test_settings_as_data_are_the_configured_ones_and_share_a_program():
+    step = one_draw(linear_problem("w_asym", 1.0))
+    starts = prior_start(linear_problem("w_asym", 1.0), members("init"))
+    ends = [step(take(members("sample"), chain), take(starts, chain)) for chain in range(NUM_CHAINS)]
+    configured = closed_form(2)[0]
+    start = take(prior_start(configured, members("init").key), 2)
+    right = one_draw(configured)(members("sample", 2).key, start)
+    jax.tree.map(lambda left, right: np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5), ends[2], right)
+    assert step._cache_size() == 1
+
+
+def test_each_optimum_is_that_of_the_network_s_own_density():
+    problem, placement = linear_problem("w_asym", 1.0), parallel.place(NUM_CHAINS, 1, "sequential")
+    optima = find_map(MemoryRun(), problem, members("init"), placement, 1000, 0.05)["output"]
+    for chain in range(NUM_CHAINS):
+        found = np.concatenate([optima["bias"][chain].ravel(), optima["kernel"][chain].ravel()])
+        np.testing.assert_allclose(found, closed_form(chain)[1].mean, atol=1e-3)
+
+
+def test_settings_that_no_chain_can_have_are_refused():
+    with pytest.raises(InputError, match="unknown setting of a chain 'temprature', choose from temperature, "):
+        linear_problem("standard", 1.0).of(Member(jax.random.key(0), {"temprature": 2.0}), {})
