@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 
     Attributes
     ----------
-    state : what the next chunk starts from.
+    state : what the next chunk starts from; None where it starts anew, so that nothing of it need be kept.
     draws : arrays to keep, or None.
     metrics : one line of metrics, or None.
     note : a few words for the progress bar.
@@ -95,7 +95,8 @@ def run_phase(
     phase : name of the phase; its key on the clock too.
     num_chunks : chunks in all, equal shares of the work.
     init : () -> state before the first chunk.
-    advance : (index, state) -> Chunk. Raises, on all processes alike, to end the run; chunks committed before stay.
+    advance : (index, state) -> Chunk; the state is that of the chunk before, None if it left none. Raises, on all
+        processes alike, to end the run; chunks committed before stay.
     like : shape structs of the state, with the shardings of what lies on the devices of a placement; or arrays.
     work : how much there is to do, and of what: ``(10_000, "networks")``.
 

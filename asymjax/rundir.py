@@ -223,7 +223,7 @@ class RunDir:
 
         Returns
         -------
-        ``(num_done, state)``, with NumPy leaves where there is no sharding; ``(0, None)`` where nothing was committed.
+        ``(num_done, state)``, with NumPy leaves where there is no sharding. The state is None where none was committed.
 
         Raises
         ------
@@ -235,11 +235,11 @@ class RunDir:
         if done == 0:
             return 0, None
         folder = self.path / "checkpoints" / phase / str(done)
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(jax.tree.map(_template, like)), meta=ocp.args.JsonRestore()
-        )
+        items: dict[str, Any] = {"meta": ocp.args.JsonRestore()}
+        if (folder / "state").exists():
+            items["state"] = ocp.args.StandardRestore(jax.tree.map(_template, like))
         try:
-            kept = self._manager(phase).restore(done, args=args)
+            kept = self._manager(phase).restore(done, args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax raises many kinds for damaged files.
             if hosts.is_loss(error):
                 raise
@@ -249,7 +249,7 @@ class RunDir:
             ) from error
         for kind, seconds in kept["meta"]["seconds"].items():
             self.seconds[kind] = max(seconds, self.seconds.get(kind, 0.0))
-        return done, kept["state"]
+        return done, kept.get("state")
 
     def commit(
         self,
@@ -265,7 +265,7 @@ class RunDir:
         ----------
         phase : name of the phase.
         num_done : chunks done, this one included.
-        state : what the next chunk starts from.
+        state : what the next chunk starts from; None where it starts anew.
         draws : arrays of this process's members to append to ``draws/``, if any.
         metrics : one line for this process's ``metrics.jsonl``, if any; lists have one entry a member of its own.
 
@@ -281,9 +281,11 @@ class RunDir:
                 self._write_own(phase, num_done - 1, draws, metrics)
 
         hosts.together(write_own)
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"seconds": self.seconds}))
+        items: dict[str, Any] = {"meta": ocp.args.JsonSave({"seconds": self.seconds})}
+        if state is not None:
+            items["state"] = ocp.args.StandardSave(state)
         with self._explaining(what):
-            self._manager(phase).save(num_done, args=args, force=True)
+            self._manager(phase).save(num_done, args=ocp.args.Composite(**items), force=True)
         self._num_commits += 1
 
     def _write_own(

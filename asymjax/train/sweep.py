@@ -103,7 +103,7 @@ def run_sweep(
 
     Returns
     -------
-    TrainState of the last round on its devices, [size, ...].
+    TrainState of the last round on its devices, [size, ...]; None where ``finish`` took it.
 
     Raises
     ------
@@ -131,12 +131,12 @@ def run_sweep(
         if within == 0 and number > 0:
             state = init(of_round(number, init_keys), frozen)
         state, losses = compiled(of_round(number, keys), state, frozen, data)
-        members = placement.members(number)
+        members, is_last = placement.members(number), within == chunks_per_round - 1
         failed = {int(members[row]): step for row, step in failures(hosts.gather(state.failed_step)).items()}
         if failed and (not may_fail or len(failed) == len(np.unique(members))):
             raise DivergedError(_failure_message(failed))
         is_new = number * placement.size + np.arange(placement.size) < placement.total
-        if within == chunks_per_round - 1:
+        if is_last:
             if failed and hosts.is_leader():
                 print(f"warning: {_failure_message(failed)}", file=sys.stderr)
             if finish is not None:
@@ -145,7 +145,8 @@ def run_sweep(
         own = hosts.local(losses)[is_new[start:stop], -1]
         mine = [seed for seed in members[start:stop][is_new[start:stop]].tolist() if seed in failed]
         metrics = {"round": number, "epoch": (within + 1) * epochs, "loss": own, "failed": mine}
-        return Chunk(state, metrics=metrics, note=f"loss {np.nanmean(own):.4f}" if own.size else "")
+        # What finish has kept needs no checkpoint.
+        return Chunk(None if is_last and finish else state, metrics=metrics, note=f"loss {np.nanmean(own):.4f}" if own.size else "")
 
     return run_phase(
         run,
