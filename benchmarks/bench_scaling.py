@@ -38,7 +38,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import tyro
 
@@ -73,7 +73,7 @@ class Config:
     num_tiny: int = 10_000
     """tiny: networks of the sweep."""
     num_alone: tuple[int, ...] = (6, 30, 60)
-    """tiny: networks of the library one at a time, of the Python loop over steps, and of one compiled call a network."""
+    """tiny: networks one at a time, of the library, of the Python loop over steps, and of one compiled call each."""
     num_epochs: int = 10
     """tiny, memory: passes over the rows."""
     width: int = 16
@@ -152,11 +152,16 @@ def run_together(
                 peaks[i] = max(peaks[i], peak_mb(process.pid))
                 if process.poll() is not None and not seconds[i]:
                     seconds[i] = time.perf_counter() - start
-        outputs = [file.seek(0) or file.read() for file in files]
+        outputs = [_content(file) for file in files]
     for process, output in zip(running, outputs, strict=True):
         if process.returncode:
             raise RuntimeError(f"a command failed: {process.args!r}\n{output[-2000:]}")
     return [Finished(*values) for values in zip(seconds, peaks, outputs, strict=True)]
+
+
+def _content(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
 
 
 def sweep(folder: Path, count: int, round_size: int, *words: object) -> list[object]:

@@ -1,4 +1,4 @@
-"""Tiny networks trained one after the other, each with files of its own: what ``bench_scaling.py`` compares a sweep with.
+"""Tiny networks trained one after the other, each with files of its own: what ``bench_scaling.py`` compares with.
 
     python benchmarks/one_at_a_time.py --way step --num-networks 16 --folder /tmp/networks
 
@@ -59,10 +59,12 @@ def by_library(config: Config) -> Callable[[int], None]:
 
 def read_rows() -> Any:
     """Return the training rows, inputs [row, pixel]."""
+    import numpy as np
+
     from asymjax import data
 
     rows = data.load("digits").train
-    return rows._replace(inputs=rows.inputs.reshape(len(rows.inputs), -1))
+    return rows._replace(inputs=np.asarray(rows.inputs).reshape(len(rows.targets), -1))
 
 
 def make_step(rows: Any) -> tuple[Callable, Callable]:
@@ -74,9 +76,9 @@ def make_step(rows: Any) -> tuple[Callable, Callable]:
     optimizer = optax.adamw(1e-3, weight_decay=0.0)
 
     def init(key: Any, width: int) -> Any:
-        sizes = (rows.inputs.shape[1], width, 10)
+        shapes = ((rows.inputs.shape[1], width), (width, 10))
         keys = jax.random.split(key, 2)
-        kernels = [jax.random.normal(k, s) / s[0] ** 0.5 for k, s in zip(keys, zip(sizes, sizes[1:]), strict=True)]
+        kernels = [jax.random.normal(k, s) / s[0] ** 0.5 for k, s in zip(keys, shapes, strict=True)]
         params = [(kernel, jnp.zeros(kernel.shape[1])) for kernel in kernels]
         return params, optimizer.init(params)
 

@@ -21,8 +21,8 @@ def test_benchmark_runs_and_saves_its_rows(script: str) -> None:
 
 def test_scaling_measures_every_part() -> None:
     """Every part has rows, at the size of its smoke run."""
-    command = [sys.executable, Path(__file__).parent / "bench_scaling.py", "--quick"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    script = Path(__file__).parent / "bench_scaling.py"
+    done = subprocess.run([sys.executable, script, "--quick"], capture_output=True, text=True, check=True)
     rows = json.loads(Path(done.stdout.strip().splitlines()[-1]).read_text())["rows"]
     assert {row["part"] for row in rows} == {"weak", "fixed", "tiny", "memory"}
     assert all(row["networks"] > 0 for row in rows)
