@@ -365,7 +365,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     machine = ceilings() | {"cores": float(CORES)}
     for part in config.parts:
         print(f"{part}, {CORES} cores, load {os.getloadavg()}", flush=True)
-        found = [{"part": part} | row for row in measure[part](config)]
+        found = [{"part": part, "seed": 0} | row for row in measure[part](config)]  # Seeds are the defaults.
         show(part, found)
         rows += found
     print(f"{time.perf_counter() - start:.0f} s")
