@@ -21,7 +21,8 @@ data, the key of each network, the store, the summary. The goal is an overhead b
 ``tiny``: many networks with one small hidden layer, trained, scored and stored with their weights by one command,
 beginning and compilation included, against a few networks one at a time (``one_at_a_time.py``), whose beginning and
 compilation are on no clock: extrapolated to as many, they would take the time of one each. ``processes`` is how many
-such loops ran side by side, since one uses one core.
+such loops ran side by side, since one uses one core. ``of cpu`` compares the time of processors that a network takes,
+on which other work on the machine has less influence.
 
 ``memory``: the peak of the memory of that command over numbers of networks, as the kernel counts it (VmHWM).
 """
@@ -106,9 +107,10 @@ QUICK: dict[str, Any] = {
 
 
 class Finished(NamedTuple):
-    """A command that has ended: its seconds, the peak of its memory in MB, and what it printed."""
+    """A command that has ended: its seconds, those of processors, the peak of its memory in MB, what it printed."""
 
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     output: str
 
@@ -120,6 +122,15 @@ def peak_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return max((float(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmHWM")), default=0.0)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the seconds that a running process has had processors, 0 where it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def run_together(
@@ -145,10 +156,11 @@ def run_together(
             subprocess.Popen([sys.executable, *map(str, command)], env=env, stdout=file, stderr=subprocess.STDOUT)
             for command, file in zip(commands, files, strict=True)
         ]
-        seconds, peaks = [0.0] * len(running), [0.0] * len(running)
+        seconds, used, peaks = [0.0] * len(running), [0.0] * len(running), [0.0] * len(running)
         while not all(seconds):
             time.sleep(0.02)
             for i, process in enumerate(running):
+                used[i] = max(used[i], cpu_seconds(process.pid))
                 peaks[i] = max(peaks[i], peak_mb(process.pid))
                 if process.poll() is not None and not seconds[i]:
                     seconds[i] = time.perf_counter() - start
@@ -156,7 +168,7 @@ def run_together(
     for process, output in zip(running, outputs, strict=True):
         if process.returncode:
             raise RuntimeError(f"a command failed: {process.args!r}\n{output[-2000:]}")
-    return [Finished(*values) for values in zip(seconds, peaks, outputs, strict=True)]
+    return [Finished(*values) for values in zip(seconds, used, peaks, outputs, strict=True)]
 
 
 def _content(file: IO[str]) -> str:
@@ -302,14 +314,17 @@ def alone(config: Config, way: str, count: int, processes: int, run: Path) -> Nu
     words = ["--way", way, "--num-networks", count, "--width", config.width, "--num-epochs", config.num_epochs]
     script = HERE / "one_at_a_time.py"
     done = run_together([[script, *words, "--folder", run / str(index)] for index in range(processes)])
-    seconds = [statistics.median(json.loads(command.output.splitlines()[-1])) for command in done]
-    return {"networks_per_second": sum(1 / each for each in seconds)}
+    times = [json.loads(command.output.splitlines()[-1]) for command in done]
+    rate = sum(1 / statistics.median(each["seconds"]) for each in times)
+    cpu = statistics.mean(statistics.median(each["cpu_seconds"]) for each in times)
+    return {"networks_per_second": rate, "cpu_ms_a_network": 1e3 * cpu}
 
 
 def whole_sweep(config: Config, count: int, round_size: int, run: Path) -> Numbers:
     """Train and store tiny networks by one command."""
     (done,) = run_together([sweep(run, count, round_size, *tiny(config))])
-    return {"networks_per_second": count / done.seconds, "command_seconds": done.seconds, "peak_mb": done.peak_mb}
+    rate = {"networks_per_second": count / done.seconds, "cpu_ms_a_network": 1e3 * done.cpu_seconds / count}
+    return rate | {"command_seconds": done.seconds, "peak_mb": done.peak_mb}
 
 
 def tiny_networks(config: Config) -> Iterator[dict[str, Any]]:
@@ -321,10 +336,11 @@ def tiny_networks(config: Config) -> Iterator[dict[str, Any]]:
     }
     cases["sweep", config.num_tiny, 1] = partial(whole_sweep, config, config.num_tiny, min(1024, config.num_tiny // 2))
     measured = medians(cases, max(1, config.repeats - 1))
-    best = measured["sweep", config.num_tiny, 1]["networks_per_second"]
+    best = measured["sweep", config.num_tiny, 1]
     for (way, count, processes), numbers in measured.items():
         row = {"way": way, "networks": count * processes, "processes": processes}
-        yield row | numbers | {"sweep_is_faster": best / numbers["networks_per_second"]}
+        ratio = {"sweep_is_faster": best["networks_per_second"] / numbers["networks_per_second"]}
+        yield row | numbers | ratio | {"of_cpu": numbers["cpu_ms_a_network"] / best["cpu_ms_a_network"]}
 
 
 def memory(config: Config) -> Iterator[dict[str, Any]]:
