@@ -69,7 +69,7 @@ class Config:
     """weak: rounds of a sweep; the first is not on the clock."""
     num_fixed: int = 1000
     """fixed: networks."""
-    round_sizes: tuple[int, ...] = (1000, 125)
+    round_sizes: tuple[int, ...] = (1000, 250)
     """fixed: networks in a round."""
     num_tiny: int = 10_000
     """tiny: networks of the sweep."""
@@ -156,6 +156,8 @@ def run_together(
             subprocess.Popen([sys.executable, *map(str, command)], env=env, stdout=file, stderr=subprocess.STDOUT)
             for command, file in zip(commands, files, strict=True)
         ]
+        for process in running:
+            stack.callback(process.kill)  # Where this script is interrupted; nothing to one that has ended.
         seconds, used, peaks = [0.0] * len(running), [0.0] * len(running), [0.0] * len(running)
         while not all(seconds):
             time.sleep(0.02)
@@ -377,8 +379,10 @@ def main(config: Config) -> list[dict[str, Any]]:
 
     config = replace(config, **QUICK) if config.quick else config
     measure = {"weak": weak, "fixed": fixed, "tiny": tiny_networks, "memory": memory}
-    rows, start = [], time.perf_counter()
-    machine = ceilings() | {"cores": float(CORES)}
+    rows, start, load = [], time.perf_counter(), os.getloadavg()[0]
+    if load > CORES / 2:
+        print(f"other work is on the machine (load {load:.1f}): rates are too low, and ratios of cases mean little")
+    machine = ceilings() | {"cores": float(CORES), "load_before": load}
     for part in config.parts:
         print(f"{part}, {CORES} cores, load {os.getloadavg()}", flush=True)
         found = [{"part": part, "seed": 0} | row for row in measure[part](config)]  # Seeds are the defaults.
