@@ -8,7 +8,7 @@
 each, on this machine), and ``independent`` sweeps side by side that know nothing of each other, which is what the
 machine can do at best. Networks a second are those of the rounds after the first, by the run's own clock: training and
 scoring, without compilation and checkpoints; ``command`` has everything. Efficiency is the rate per device over that of
-one device. There are as many times the work of one device as cores and no more: beyond, a rate that stays the same is
+one device. A machine of N cores does at best N times the work of one device: beyond, a rate that stays the same is
 the ideal, efficiency can only fall, and ``per core`` (the rate over that of one device times the cores in use) is what
 says whether devices and processes cost anything. What a network between machines costs, this machine cannot tell; a
 sweep sends nothing over it but a few bytes a round.
