@@ -39,12 +39,48 @@ def timed(call: Call) -> tuple[Any, float, float]:
     COMPILATIONS.clear()
     start = time.perf_counter()
     result = jax.block_until_ready(call())
-    total = time.perf_counter() - start
-    compiling, last = 0.0, start
+    stop = time.perf_counter()
+    spent = compiling(start, stop)
+    return result, stop - start - spent, spent
+
+
+def compiling(start: float, stop: float) -> float:
+    """Return the seconds between two readings of the clock in which JAX was at work on a program."""
+    total = 0.0
     for begin, end in sorted(COMPILATIONS):
-        compiling += max(0.0, end - max(begin, last))
-        last = max(last, end)
-    return result, total - compiling, compiling
+        total += max(0.0, min(end, stop) - max(begin, start))
+        start = max(start, end)
+    return total
+
+
+class Stopwatch:
+    """Seconds that functions take, without compilation and without what other functions on the watch take inside them.
+
+    Attributes
+    ----------
+    calls : part -> seconds of each call.
+    """
+
+    def __init__(self) -> None:
+        self.calls: dict[str, list[float]] = {}
+        self._inside: list[float] = []  # Of each call under way, what the calls inside it took.
+
+    def on(self, part: str, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, on the watch; it waits for what it computes."""
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._inside.append(0.0)
+            start = time.perf_counter()
+            try:
+                return jax.block_until_ready(fn(*args, **kwargs))
+            finally:
+                stop = time.perf_counter()
+                total = stop - start - compiling(start, stop)
+                self.calls.setdefault(part, []).append(total - self._inside.pop())
+                if self._inside:
+                    self._inside[-1] += total
+
+        return watched
 
 
 def interleaved(calls: Sequence[Call], num_rounds: int) -> list[float]:

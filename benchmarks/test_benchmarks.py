@@ -1,5 +1,6 @@
 """Benchmarks as pytest cases, at the size of the command line's defaults; for convergence see test_convergence.py."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,3 +17,12 @@ def test_benchmark_runs_and_saves_its_rows(script: str) -> None:
     results = Path(done.stdout.strip().splitlines()[-1])
     assert results.exists()
     assert len(done.stdout.strip().splitlines()) > 1
+
+
+def test_scaling_measures_every_part() -> None:
+    """Every part has rows, at the size of its smoke run."""
+    script = Path(__file__).parent / "bench_scaling.py"
+    done = subprocess.run([sys.executable, script, "--quick"], capture_output=True, text=True, check=True)
+    rows = json.loads(Path(done.stdout.strip().splitlines()[-1]).read_text())["rows"]
+    assert {row["part"] for row in rows} == {"weak", "fixed", "tiny", "memory"}
+    assert all(row["networks"] > 0 for row in rows)
