@@ -146,7 +146,11 @@ def run_sweep(
         mine = [seed for seed in members[start:stop][is_new[start:stop]].tolist() if seed in failed]
         metrics = {"round": number, "epoch": (within + 1) * epochs, "loss": own, "failed": mine}
         # What finish has kept needs no checkpoint.
-        return Chunk(None if is_last and finish else state, metrics=metrics, note=f"loss {np.nanmean(own):.4f}" if own.size else "")
+        return Chunk(
+            None if is_last and finish else state,
+            metrics=metrics,
+            note=f"loss {np.nanmean(own):.4f}" if own.size else "",
+        )
 
     return run_phase(
         run,
