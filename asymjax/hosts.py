@@ -4,6 +4,7 @@ Every process runs the same script. Whatever all of them call here is called by 
 """
 
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -321,6 +322,19 @@ def agree(what: str, values: Mapping[str, Any]) -> None:
 def anyone(flag: bool) -> bool:
     """Return whether a flag is set on any process."""
     return bool(np.any(_all(np.array(flag))))
+
+
+def is_preempted() -> bool:
+    """Return whether JAX had word that a process of this job is to be preempted: on all processes at the same call.
+
+    JAX counts in steps that must not fall or jump, on all processes alike; here they are the calls.
+    """
+    if jax.process_count() == 1 or not jax.config.values["jax_enable_preemption_service"]:
+        return False
+    return multihost_utils.reached_preemption_sync_point(next(_calls))
+
+
+_calls = itertools.count(1)
 
 
 def _exchange(text: str, what: str) -> list[str]:

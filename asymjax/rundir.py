@@ -133,6 +133,13 @@ def _locked(path: Path) -> TextIO:
 # The directory ---------------------------------------------------------------------------------------------------
 
 
+class _Manager(ocp.CheckpointManager):
+    """Does not ask JAX about preemption in its own count of steps, as that of `hosts.is_preempted` is another."""
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class RunDir:
     """One run directory, open for writing and locked against a second run.
 
@@ -148,7 +155,6 @@ class RunDir:
         self.seconds: dict[str, float] = {}
         self.show_progress = show_progress and hosts.is_leader()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        self._num_commits = 0  # Of all phases, in this process.
         self._profile, self._profiled = profile, set[str]()
         self._lock = lock  # Held until the process ends.
 
@@ -209,7 +215,7 @@ class RunDir:
     def _manager(self, phase: str) -> ocp.CheckpointManager:
         if phase not in self._managers:
             options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-            self._managers[phase] = ocp.CheckpointManager(self.path / "checkpoints" / phase, options=options)
+            self._managers[phase] = _Manager(self.path / "checkpoints" / phase, options=options)
         return self._managers[phase]
 
     def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
@@ -284,7 +290,6 @@ class RunDir:
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"seconds": self.seconds}))
         with self._explaining(what):
             self._manager(phase).save(num_done, args=args, force=True)
-        self._num_commits += 1
 
     def _write_own(
         self, phase: str, index: int, draws: Mapping[str, np.ndarray] | None, metrics: Mapping[str, Any] | None
@@ -298,10 +303,6 @@ class RunDir:
             line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values())} | to_json(metrics)
             with open(self.path / results.metrics_file(process), "a") as file:
                 file.write(json.dumps(line) + "\n")
-
-    def is_preempted(self, phase: str) -> bool:
-        """Return whether JAX had word that this job is to be preempted, and all processes may stop at this commit."""
-        return self._manager(phase).reached_preemption(self._num_commits)
 
     @contextmanager
     def profiled(self, phase: str) -> Iterator[None]:

@@ -1,0 +1,149 @@
+"""Whole runs of several processes and of many devices: as those of one process to the last bit, whatever happens."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from outcome import assert_same_outcome
+
+from asymjax import hosts, results
+from asymjax.store import STORE, read_networks
+
+ROOT = Path(__file__).parents[2]
+RUNS = ROOT / "runs"
+TRAIN_SWEEP, KILL, DRIVE = (
+    RUNS / "train_sweep.py",
+    ROOT / "tests" / "runs" / "kill.py",
+    Path(__file__).parent / "drive.py",
+)
+TINY = ["--widths", "4", "--no-progress"]
+ROUNDS = ["--num-seeds", "20", "--round-size", "8"]  # Three, the last one not full.
+SWEEP = [*TINY, *ROUNDS, "--num-epochs", "2", "--batch-size", "4"]  # Two chunks a round.
+WINE = [*TINY, "--dataset", "wine", "--num-epochs", "1", "--batch-size", "32"]
+ACCIDENTS = [*WINE, "--num-seeds", "32", "--round-size", "8"]  # One chunk a round.
+POOL = {"NPROC": "8"}  # XLA's thread pool has one size.
+
+
+@pytest.fixture(scope="module")
+def references(python, tmp_path_factory):
+    """Run directories of one process with eight devices: a sweep, and the one that an accident befalls below."""
+    out = tmp_path_factory.mktemp("references")
+    plan = {"sweep": sweep(out / "sweep", *SWEEP, "--profile"), "accidents": sweep(out / "accidents", *ACCIDENTS)}
+    drive(out, plan, lambda *words: python(*words, num_devices=8, env=POOL))
+    return out
+
+
+@pytest.fixture(scope="module")
+def reference(references):
+    return references / "sweep"
+
+
+def sweep(path, *words, **special):
+    """Return an entry of a plan for drive.py."""
+    return {"script": "train_sweep", "words": [*words, "--run-dir", str(path)], **special}
+
+
+def drive(out, plan, start):
+    """Run a plan; return what each run returned or raised, [process] by name."""
+    (out / "plan.json").write_text(json.dumps({"folder": str(out), "runs": list(plan.values())}))
+    start(DRIVE, out / "plan.json")
+    done = [json.loads(file.read_text()) for file in sorted(out.glob("[0-9].json"))]
+    return dict(zip(plan, zip(*done, strict=True), strict=True))
+
+
+def codes(done):
+    return [one.returncode for one in done]
+
+
+def assert_lost(survivor):
+    assert survivor.returncode == hosts.EXIT_LOST
+    assert survivor.stderr.endswith(f"{hosts.LOST}\n") and "Traceback" not in survivor.stderr
+
+
+def test_two_processes_stopped_four_killed_one_finishes(reference, launch, python, tmp_path):
+    path = tmp_path / "run"
+    words = [TRAIN_SWEEP, *SWEEP, "--run-dir", path]
+    done = launch(*words, env=POOL, own={1: [KILL, "train", 2, "sigterm", *words]}).join(90)
+    assert codes(done) == [75, 75]
+    assert all("train chunk 2 of 6 is kept; run the same command to go on" in one.stderr for one in done)
+
+    killed = {3: [KILL, "train", 4, "between", *words]}
+    *survivors, victim = launch(*words, num_devices=(1,) * 4, env=POOL, own=killed).join(120)
+    assert victim.returncode == -signal.SIGKILL
+    for survivor in survivors:
+        assert_lost(survivor)
+    assert read_networks(path).attrs["num_done"] == 16 and len(results.read_metrics(path)) == 4  # Of 3 chunks kept.
+
+    done = python(*words, "--round-size", "4", env=POOL)
+    assert "20 in 3 rounds of 8 on 2 of 2 devices" in done.stdout  # As it began.
+    assert_same_outcome(path, reference)
+
+
+def test_a_profile_is_left(reference):
+    assert list((reference / "profile" / "train").rglob("*.xplane.pb"))
+
+
+# What two processes refuse ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def outcomes(launch, reference, tmp_path_factory):
+    """What each run of a plan returned or raised, [process] by name, and the folder of the runs."""
+    out = tmp_path_factory.mktemp("refused")
+    shutil.copytree(reference / STORE, out / "foreign" / STORE)
+    for process in range(2):
+        (out / f"data{process}").mkdir()
+    np.savetxt(out / "data0" / "rows.csv", np.random.default_rng(0).normal(size=(60, 3)), delimiter=",")
+    table = ["--dataset", "table/rows.csv", "--data-dir", str(out / "data0"), "--num-seeds", "4"]
+    plan = {
+        "config": sweep(out / "config", *WINE, own={1: ["--num-seeds", "3"]}),
+        "directory": sweep(out / "zero", *WINE, own={1: ["--run-dir", str(out / "one")]}),
+        "count": sweep(out / "count", *WINE, "--num-seeds", "7"),
+        "round": sweep(out / "round", *WINE, "--num-seeds", "8", "--round-size", "3"),
+        "store": sweep(out / "foreign", *WINE, "--num-seeds", "4"),
+        "data": sweep(out / "data", *WINE, *table, own={1: ["--data-dir", str(out / "data1")]}),
+        "all fail": sweep(out / "all", *WINE, "--learning-rate", "1e38"),
+        "some fail": sweep(out / "some", *WINE, "--num-seeds", "2", "--grid", "learning_rate=1e-3,1e38"),
+        "full store": sweep(out / "full", *ACCIDENTS, accident_in=["store", 1, 2]),
+        "full disk": sweep(out / "full", *ACCIDENTS, accident_in=["metrics", 1, 1]),
+        "preempted": sweep(out / "full", *ACCIDENTS, accident_in=["preempted", 1, 1]),
+        "again": sweep(out / "full", *ACCIDENTS),
+    }
+    done = drive(out, plan, lambda *words: launch(*words, num_devices=(1, 1), env=POOL).join(150, check=True))
+    return done, out
+
+
+REFUSED = {
+    "config": "process 1: num_seeds: 4 -> 3",
+    "directory": "process 1: run/run_dir: ",
+    "count": "2 processes do not divide 7 networks or chains",
+    "round": "2 processes do not divide 3 networks or chains",
+    "store": "is the store of another sweep; it differs in\n  count: 20 -> 4",
+    "data": "rows.csv",
+    "full store": "File too large",
+    "full disk": "chunk 2 of train cannot be written (File too large)",
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_one_process_cannot_do_all_refuse(outcomes, case):
+    for kind, message in outcomes[0][case]:
+        assert kind == "InputError" and REFUSED[case] in message
+
+
+def test_networks_that_diverge_on_one_process(outcomes):
+    done, out = outcomes
+    assert [kind for kind, _ in done["all fail"]] == ["DivergedError"] * 2
+    assert done["some fail"] == (str(out / "some"),) * 2
+    status = results.read_json(out / "some" / "summary.json")["status"]
+    assert status[:2] == ["ok", "ok"] and all("not finite at step" in one for one in status[2:])
+
+
+def test_a_preemption_that_jax_sees_stops_all_after_the_same_chunk(outcomes, references):
+    done, out = outcomes
+    assert done["preempted"] == (["StopRequestedError", "asked to stop; train chunk 3 of 4 is kept"],) * 2
+    assert done["again"] == (str(out / "full"),) * 2
+    assert_same_outcome(out / "full", references / "accidents")
