@@ -5,6 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -142,7 +143,8 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    with suppress(OSError):  # Its file may be on the disk that is full.
+        print(message, file=sys.stderr)
     if "asymjax.hosts" not in sys.modules:
         sys.exit(code)  # Before JAX was there.
     from asymjax import hosts

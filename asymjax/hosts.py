@@ -412,7 +412,7 @@ def is_loss(error: BaseException) -> bool:
     """Return whether an error says that another process is gone: what JAX's collectives and barriers raise."""
     signs = ("Gloo", "NCCL", "CoordinationService", "Connection closed", "Connection reset", "Socket closed")
     return (
-        isinstance(error, jax.errors.JaxRuntimeError)
+        isinstance(error, jax.errors.JaxRuntimeError | ValueError)  # The latter where it shows before a program runs.
         and jax.distributed.is_initialized()
         and any(sign in str(error) for sign in signs)
     )
@@ -425,8 +425,9 @@ def leave(code: int) -> NoReturn:
     """
     if not jax.distributed.is_initialized():
         sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     if is_leader():
         time.sleep(2.0)  # JAX's runtime ends the others as soon as process 0 is gone; let them end by themselves.
     os._exit(code)

@@ -283,12 +283,12 @@ class RunDir:
         what = f"chunk {num_done} of {phase}"
 
         def write_own() -> None:
-            with self._explaining(what):
+            with self.explaining(what):
                 self._write_own(phase, num_done - 1, draws, metrics)
 
         hosts.together(write_own)
         args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave({"seconds": self.seconds}))
-        with self._explaining(what):
+        with self.explaining(what):
             self._manager(phase).save(num_done, args=args, force=True)
 
     def _write_own(
@@ -315,7 +315,7 @@ class RunDir:
             yield
 
     @contextmanager
-    def _explaining(self, what: str) -> Iterator[None]:
+    def explaining(self, what: str) -> Iterator[None]:
         """Turn a failing disk into an error that says what to do."""
         try:
             yield
@@ -356,9 +356,9 @@ class RunDir:
         def write() -> None:
             summary, files = summarise()
             for name, arrays in files.items():
-                with self._explaining(name):
+                with self.explaining(name):
                     _write_npz(self.path / name, arrays)
-            with self._explaining("summary.json"):
+            with self.explaining("summary.json"):
                 _write_json(self.path / "summary.json", summary)
                 (self.path / "DONE").touch()
 
