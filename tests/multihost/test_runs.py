@@ -25,22 +25,15 @@ TINY = ["--widths", "4", "--no-progress"]
 ROUNDS = ["--num-seeds", "20", "--round-size", "8"]  # Three, the last one not full.
 SWEEP = [*TINY, *ROUNDS, "--num-epochs", "2", "--batch-size", "4"]  # Two chunks a round.
 WINE = [*TINY, "--dataset", "wine", "--num-epochs", "1", "--batch-size", "32"]
-ACCIDENTS = [*WINE, "--num-seeds", "32", "--round-size", "8"]  # One chunk a round.
 POOL = {"NPROC": "8"}  # XLA's thread pool has one size.
 
 
 @pytest.fixture(scope="module")
-def references(python, tmp_path_factory):
-    """Run directories of one process with eight devices: a sweep, and the one that an accident befalls below."""
-    out = tmp_path_factory.mktemp("references")
-    plan = {"sweep": sweep(out / "sweep", *SWEEP, "--profile"), "accidents": sweep(out / "accidents", *ACCIDENTS)}
-    drive(out, plan, lambda *words: python(*words, num_devices=8, env=POOL))
-    return out
-
-
-@pytest.fixture(scope="module")
-def reference(references):
-    return references / "sweep"
+def reference(python, tmp_path_factory):
+    """A sweep of one process with eight devices."""
+    path = tmp_path_factory.mktemp("out") / "reference"
+    python(TRAIN_SWEEP, *SWEEP, "--run-dir", path, "--profile", num_devices=8, env=POOL)
+    return path
 
 
 def sweep(path, *words, **special):
@@ -48,40 +41,9 @@ def sweep(path, *words, **special):
     return {"script": "train_sweep", "words": [*words, "--run-dir", str(path)], **special}
 
 
-def drive(out, plan, start):
-    """Run a plan; return what each run returned or raised, [process] by name."""
-    (out / "plan.json").write_text(json.dumps({"folder": str(out), "runs": list(plan.values())}))
-    start(DRIVE, out / "plan.json")
-    done = [json.loads(file.read_text()) for file in sorted(out.glob("[0-9].json"))]
-    return dict(zip(plan, zip(*done, strict=True), strict=True))
-
-
-def codes(done):
-    return [one.returncode for one in done]
-
-
 def assert_lost(survivor):
     assert survivor.returncode == hosts.EXIT_LOST
     assert survivor.stderr.endswith(f"{hosts.LOST}\n") and "Traceback" not in survivor.stderr
-
-
-def test_two_processes_stopped_four_killed_one_finishes(reference, launch, python, tmp_path):
-    path = tmp_path / "run"
-    words = [TRAIN_SWEEP, *SWEEP, "--run-dir", path]
-    done = launch(*words, env=POOL, own={1: [KILL, "train", 2, "sigterm", *words]}).join(90)
-    assert codes(done) == [75, 75]
-    assert all("train chunk 2 of 6 is kept; run the same command to go on" in one.stderr for one in done)
-
-    killed = {3: [KILL, "train", 4, "between", *words]}
-    *survivors, victim = launch(*words, num_devices=(1,) * 4, env=POOL, own=killed).join(120)
-    assert victim.returncode == -signal.SIGKILL
-    for survivor in survivors:
-        assert_lost(survivor)
-    assert read_networks(path).attrs["num_done"] == 16 and len(results.read_metrics(path)) == 4  # Of 3 chunks kept.
-
-    done = python(*words, "--round-size", "4", env=POOL)
-    assert "20 in 3 rounds of 8 on 2 of 2 devices" in done.stdout  # As it began.
-    assert_same_outcome(path, reference)
 
 
 def test_a_profile_is_left(reference):
@@ -109,13 +71,15 @@ def outcomes(launch, reference, tmp_path_factory):
         "data": sweep(out / "data", *WINE, *table, own={1: ["--data-dir", str(out / "data1")]}),
         "all fail": sweep(out / "all", *WINE, "--learning-rate", "1e38"),
         "some fail": sweep(out / "some", *WINE, "--num-seeds", "2", "--grid", "learning_rate=1e-3,1e38"),
-        "full store": sweep(out / "full", *ACCIDENTS, accident_in=["store", 1, 2]),
-        "full disk": sweep(out / "full", *ACCIDENTS, accident_in=["metrics", 1, 1]),
-        "preempted": sweep(out / "full", *ACCIDENTS, accident_in=["preempted", 1, 1]),
-        "again": sweep(out / "full", *ACCIDENTS),
+        "full store": sweep(out / "run", *SWEEP, accident_in=["store", 1, 1]),
+        "full disk": sweep(out / "run", *SWEEP, accident_in=["metrics", 1, 1]),
+        "sigterm": sweep(out / "run", *SWEEP, accident_in=["sigterm", 0, 1]),
+        "preempted": sweep(out / "run", *SWEEP, accident_in=["preempted", 1, 1]),
     }
-    done = drive(out, plan, lambda *words: launch(*words, num_devices=(1, 1), env=POOL).join(150, check=True))
-    return done, out
+    (out / "plan.json").write_text(json.dumps({"folder": str(out), "runs": list(plan.values())}))
+    launch(DRIVE, out / "plan.json", env=POOL).join(150, check=True)
+    done = [json.loads((out / f"{process}.json").read_text()) for process in range(2)]
+    return dict(zip(plan, zip(*done, strict=True), strict=True)), out
 
 
 REFUSED = {
@@ -125,7 +89,7 @@ REFUSED = {
     "round": "2 processes do not divide 3 networks or chains",
     "store": "is the store of another sweep; it differs in\n  count: 20 -> 4",
     "data": "there is no file rows.csv in ",
-    "full store": "network 12 and the next ones cannot be written (File too large)",
+    "full store": "network 4 and the next ones cannot be written (File too large)",
     "full disk": "chunk 2 of train cannot be written (File too large)",
 }
 
@@ -144,11 +108,30 @@ def test_networks_that_diverge_on_one_process(outcomes):
     assert status[:2] == ["ok", "ok"] and all("not finite at step" in one for one in status[2:])
 
 
-def test_a_preemption_that_jax_sees_stops_all_after_the_same_chunk(outcomes, references):
-    done, out = outcomes
-    assert done["preempted"] == (["StopRequestedError", "asked to stop; train chunk 3 of 4 is kept"],) * 2
-    assert done["again"] == (str(out / "full"),) * 2
-    assert_same_outcome(out / "full", references / "accidents")
+def stopped(num_done):
+    return (["StopRequestedError", f"asked to stop; train chunk {num_done} of 6 is kept"],) * 2
+
+
+def test_sigterm_to_one_process_stops_all(outcomes):
+    assert outcomes[0]["sigterm"] == stopped(2)
+
+
+def test_a_preemption_that_jax_sees_stops_all_after_the_same_chunk(outcomes):
+    assert outcomes[0]["preempted"] == stopped(4)
+
+
+def test_four_processes_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, launch, python):
+    path = outcomes[1] / "run"
+    words = [TRAIN_SWEEP, *SWEEP, "--run-dir", path]
+    killed = {1: [KILL, "train", 6, "between", *words]}
+    done = launch(*words, num_devices=(1,) * 4, env=POOL, own=killed).join(120)
+    assert done.pop(1).returncode == -signal.SIGKILL
+    for survivor in done:
+        assert_lost(survivor)
+    assert read_networks(path).attrs["num_done"] == 20  # Though the checkpoint of chunk 6 is not there.
+    last = python(*words, "--round-size", "4", env=POOL)
+    assert "20 in 3 rounds of 8 on 2 of 2 devices" in last.stdout  # As it began.
+    assert_same_outcome(path, reference)
 
 
 # Further scripts and places --------------------------------------------------------------------------------------
