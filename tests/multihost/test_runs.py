@@ -67,6 +67,7 @@ def outcomes(launch, reference, tmp_path_factory):
         "directory": sweep(out / "zero", *WINE, own={1: ["--run-dir", str(out / "one")]}),
         "count": sweep(out / "count", *WINE, "--num-seeds", "7"),
         "round": sweep(out / "round", *WINE, "--num-seeds", "8", "--round-size", "3"),
+        "devices": sweep(out / "devices", *WINE, "--num-seeds", "8", "--round-size", "6", "--num-devices", "4"),
         "store": sweep(out / "foreign", *WINE, "--num-seeds", "4"),
         "data": sweep(out / "data", *WINE, *table, own={1: ["--data-dir", str(out / "data1")]}),
         "all fail": sweep(out / "all", *WINE, "--learning-rate", "1e38"),
@@ -87,6 +88,7 @@ REFUSED = {
     "directory": "process 1: run/run_dir: ",
     "count": "2 processes do not divide 7 networks or chains",
     "round": "2 processes do not divide 3 networks or chains",
+    "devices": "4 devices do not divide 6 networks or chains",
     "store": "is the store of another sweep; it differs in\n  count: 20 -> 4",
     "data": "there is no file rows.csv in ",
     "full store": "network 4 and the next ones cannot be written (File too large)",
@@ -120,14 +122,13 @@ def test_a_preemption_that_jax_sees_stops_all_after_the_same_chunk(outcomes):
     assert outcomes[0]["preempted"] == stopped(4)
 
 
-def test_four_processes_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, launch, python):
+def test_two_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, launch, python):
     path = outcomes[1] / "run"
     words = [TRAIN_SWEEP, *SWEEP, "--run-dir", path]
     killed = {1: [KILL, "train", 6, "between", *words]}
-    done = launch(*words, num_devices=(1,) * 4, env=POOL, own=killed).join(120)
-    assert done.pop(1).returncode == -signal.SIGKILL
-    for survivor in done:
-        assert_lost(survivor)
+    survivor, victim = launch(*words, num_devices=(1, 1), env=POOL, own=killed).join(120)
+    assert victim.returncode == -signal.SIGKILL
+    assert_lost(survivor)
     assert read_networks(path).attrs["num_done"] == 20  # Though the checkpoint of chunk 6 is not there.
     last = python(*words, "--round-size", "4", env=POOL)
     assert "20 in 3 rounds of 8 on 2 of 2 devices" in last.stdout  # As it began.
