@@ -116,7 +116,7 @@ def run_phase(
             state = chunk.state
             run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
             show(index + 1, chunk.note)
-            if hosts.anyone(asked() or run.is_preempted(phase)):
+            if hosts.anyone(hosts.is_preempted() or asked()):
                 raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
     return state
 

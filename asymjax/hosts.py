@@ -4,6 +4,7 @@ Every process runs the same script. Whatever all of them call here is called by 
 """
 
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -323,6 +324,19 @@ def anyone(flag: bool) -> bool:
     return bool(np.any(_all(np.array(flag))))
 
 
+def is_preempted() -> bool:
+    """Return whether JAX had word that a process of this job is to be preempted: on all processes at the same call.
+
+    JAX counts in steps that must not fall or jump, on all processes alike; here they are the calls.
+    """
+    if jax.process_count() == 1 or not jax.config.values["jax_enable_preemption_service"]:
+        return False
+    return multihost_utils.reached_preemption_sync_point(next(_calls))
+
+
+_calls = itertools.count(1)
+
+
 def _exchange(text: str, what: str) -> list[str]:
     """Return the texts of all processes, in their order."""
     data = np.frombuffer(text.encode(), np.uint8)
@@ -398,7 +412,7 @@ def is_loss(error: BaseException) -> bool:
     """Return whether an error says that another process is gone: what JAX's collectives and barriers raise."""
     signs = ("Gloo", "NCCL", "CoordinationService", "Connection closed", "Connection reset", "Socket closed")
     return (
-        isinstance(error, jax.errors.JaxRuntimeError)
+        isinstance(error, jax.errors.JaxRuntimeError | ValueError)  # The latter where it shows before a program runs.
         and jax.distributed.is_initialized()
         and any(sign in str(error) for sign in signs)
     )
@@ -411,8 +425,9 @@ def leave(code: int) -> NoReturn:
     """
     if not jax.distributed.is_initialized():
         sys.exit(code)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     if is_leader():
         time.sleep(2.0)  # JAX's runtime ends the others as soon as process 0 is gone; let them end by themselves.
     os._exit(code)

@@ -133,6 +133,13 @@ def _locked(path: Path) -> TextIO:
 # The directory ---------------------------------------------------------------------------------------------------
 
 
+class _Manager(ocp.CheckpointManager):
+    """Does not ask JAX about preemption in its own count of steps, as that of `hosts.is_preempted` is another."""
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class RunDir:
     """One run directory, open for writing and locked against a second run.
 
@@ -148,7 +155,6 @@ class RunDir:
         self.seconds: dict[str, float] = {}
         self.show_progress = show_progress and hosts.is_leader()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        self._num_commits = 0  # Of all phases, in this process.
         self._profile, self._profiled = profile, set[str]()
         self._lock = lock  # Held until the process ends.
 
@@ -209,7 +215,7 @@ class RunDir:
     def _manager(self, phase: str) -> ocp.CheckpointManager:
         if phase not in self._managers:
             options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
-            self._managers[phase] = ocp.CheckpointManager(self.path / "checkpoints" / phase, options=options)
+            self._managers[phase] = _Manager(self.path / "checkpoints" / phase, options=options)
         return self._managers[phase]
 
     def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
@@ -277,16 +283,15 @@ class RunDir:
         what = f"chunk {num_done} of {phase}"
 
         def write_own() -> None:
-            with self._explaining(what):
+            with self.explaining(what):
                 self._write_own(phase, num_done - 1, draws, metrics)
 
         hosts.together(write_own)
         items: dict[str, Any] = {"meta": ocp.args.JsonSave({"seconds": self.seconds})}
         if state is not None:
             items["state"] = ocp.args.StandardSave(state)
-        with self._explaining(what):
+        with self.explaining(what):
             self._manager(phase).save(num_done, args=ocp.args.Composite(**items), force=True)
-        self._num_commits += 1
 
     def _write_own(
         self, phase: str, index: int, draws: Mapping[str, np.ndarray] | None, metrics: Mapping[str, Any] | None
@@ -301,10 +306,6 @@ class RunDir:
             with open(self.path / results.metrics_file(process), "a") as file:
                 file.write(json.dumps(line) + "\n")
 
-    def is_preempted(self, phase: str) -> bool:
-        """Return whether JAX had word that this job is to be preempted, and all processes may stop at this commit."""
-        return self._manager(phase).reached_preemption(self._num_commits)
-
     @contextmanager
     def profiled(self, phase: str) -> Iterator[None]:
         """Trace the block into ``profile/`` where profiles are asked for: the first of each phase in this process."""
@@ -316,7 +317,7 @@ class RunDir:
             yield
 
     @contextmanager
-    def _explaining(self, what: str) -> Iterator[None]:
+    def explaining(self, what: str) -> Iterator[None]:
         """Turn a failing disk into an error that says what to do."""
         try:
             yield
@@ -357,9 +358,9 @@ class RunDir:
         def write() -> None:
             summary, files = summarise()
             for name, arrays in files.items():
-                with self._explaining(name):
+                with self.explaining(name):
                     _write_npz(self.path / name, arrays)
-            with self._explaining("summary.json"):
+            with self.explaining("summary.json"):
                 _write_json(self.path / "summary.json", summary)
                 (self.path / "DONE").touch()
 

@@ -21,9 +21,6 @@ class MemoryRun:
     def profiled(self, phase):
         return nullcontext()
 
-    def is_preempted(self, phase):
-        return False
-
     def restore(self, phase, like):
         return 0, None
 

@@ -132,7 +132,12 @@ def make_finish(
     if keep_weights:
         variables |= {name: (leaf.shape, leaf.dtype) for name, leaf in flatten_names({"position": shape}).items()}
     chunk, identity = placement.size // placement.num_devices, config_hash(run.record["config"])
-    hosts.lead(lambda: create_store(store, placement.total, chunk, variables, coordinates, identity))
+
+    def create() -> None:
+        with run.explaining(STORE):
+            create_store(store, placement.total, chunk, variables, coordinates, identity)
+
+    hosts.lead(create)
 
     def finish(members: np.ndarray, is_new: np.ndarray, state: TrainState) -> None:
         start, stop = hosts.local_rows(state.failed_step)
@@ -145,7 +150,8 @@ def make_finish(
 
         def write() -> None:
             if own.any():
-                write_networks(store, int(members[start]), columns)
+                with run.explaining(f"network {members[start]} and the next ones"):
+                    write_networks(store, int(members[start]), columns)
 
         boundaries = members[:: placement.size // jax.process_count()].tolist()
         (hosts.in_turn if shares_chunks(store, boundaries) else hosts.together)(write)

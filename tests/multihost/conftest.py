@@ -9,9 +9,10 @@ def launch(python_env, tmp_path_factory):
     """Return a function that starts a job; what still runs at the end of the module is killed."""
     jobs = []
 
-    def start(*words, num_devices=(2, 2), env=None):
-        """Start as many processes as there are numbers of devices."""
-        jobs.append(Job(words, [python_env(number, env) for number in num_devices], tmp_path_factory.mktemp("job")))
+    def start(*words, num_devices=(2, 2), env=None, own=None):
+        """Start as many processes as there are numbers of devices; those in ``own`` run other words."""
+        envs = [python_env(number, env) for number in num_devices]
+        jobs.append(Job(words, envs, tmp_path_factory.mktemp("job"), own or {}))
         return jobs[-1]
 
     yield start

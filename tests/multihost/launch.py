@@ -19,17 +19,18 @@ def free_port():
 class Job:
     """Processes that have been started, one an environment, with the flags that make them one job behind the words.
 
+    A process may have words of its own.
     ``coordinator`` is where they meet.
     """
 
-    def __init__(self, words, envs, folder):
+    def __init__(self, words, envs, folder, own):
         self.coordinator = f"127.0.0.1:{free_port()}"
         self._outs = [folder / f"{process}.out" for process in range(len(envs))]
         self._errs = [folder / f"{process}.err" for process in range(len(envs))]
         self.processes = []
         for process, env in enumerate(envs):
             flags = ["--coordinator", self.coordinator, "--num-processes", len(envs), "--process-id", process]
-            command = [sys.executable, *map(str, [*words, *flags])]
+            command = [sys.executable, *map(str, [*own.get(process, words), *flags])]
             with open(self._outs[process], "w") as out, open(self._errs[process], "w") as err:
                 self.processes.append(subprocess.Popen(command, env=env, stdout=out, stderr=err))
 

@@ -1,0 +1,30 @@
+"""What must not depend on interruptions of a run, nor on how many processes and devices it had."""
+
+import json
+
+import numpy as np
+
+from asymjax import results
+from asymjax.store import STORE, read_networks
+
+
+def outcome(path):
+    """Return what must not depend on interruptions: arrays, and metrics and summary without seconds as text."""
+    arrays = dict(results.read_draws(path)) if (path / "draws").exists() else {}
+    if (path / STORE).exists():
+        arrays |= {name: networks.values for name, networks in read_networks(path).variables.items()}
+    for file in path.glob("*.npz"):
+        arrays |= {f"{file.name} {name}": array for name, array in results.read_arrays(file).items()}
+    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in results.read_metrics(path)]
+    summary = results.read_json(path / "summary.json")
+    summary.pop("seconds")
+    return arrays, json.dumps([metrics, summary], indent=1, sort_keys=True)  # As text, in which NaN is equal to NaN.
+
+
+def assert_same_outcome(path, expected_path):
+    """Compare the outcomes of two runs to the last bit."""
+    (arrays, text), (expected, expected_text) = outcome(path), outcome(expected_path)
+    assert arrays.keys() == expected.keys() and arrays
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+    assert text == expected_text
