@@ -75,11 +75,8 @@ def run_posterior(
     )
     dataset, model, frozen, posterior, placement, run = opening
     assert posterior is not None
-    # Both where one varies: one program then serves both.
-    names = DENSITY_SETTINGS if coordinates.keys() & set(DENSITY_SETTINGS) else ()
-    traced: dict[str, Any] = {name: getattr(posterior, name) for name in names}
-    ones: dict[str, Any] = dict.fromkeys(names, 1.0)
-    varied = make_problem(model, dataset.task, replace(posterior, **ones), frozen, dataset.train)
+    configured, traced = split_density(posterior, coordinates)
+    varied = make_problem(model, dataset.task, configured, frozen, dataset.train)
     problem = varied.having(traced)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
@@ -106,6 +103,16 @@ def run_posterior(
 
     run.finish(summarise)
     return run.path
+
+
+def split_density(posterior: PosteriorConfig, coordinates: Mapping[str, Any]) -> tuple[PosteriorConfig, dict[str, Any]]:
+    """Return what of a posterior is configured, and what is given to its chains as data: what varies in a grid.
+
+    Both temperature and prior scale where one varies, so that one program serves both.
+    """
+    names = DENSITY_SETTINGS if coordinates.keys() & set(DENSITY_SETTINGS) else ()
+    ones: dict[str, Any] = dict.fromkeys(names, 1.0)
+    return replace(posterior, **ones), {name: getattr(posterior, name) for name in names}
 
 
 def make_algorithm(config: ChainsConfig) -> Algorithm:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from asymjax import hosts, parallel, rng, trees
+from asymjax import hosts, memory, parallel, rng, trees
 from asymjax.chunks import Chunk, chunk_size, compile_ahead, run_phase
 from asymjax.config import ChainsConfig
 from asymjax.errors import DivergedError
@@ -65,11 +65,12 @@ def state_plan(
     require_space(run.path, int(1.2e6 * megabytes))
     num_bytes = trees.num_bytes(persistent_shape(problem, algorithm))
     kept = "weights and outputs" if keep_position else "outputs"
+    flops = memory.count_flops(jax.grad(problem.posterior.logdensity), problem.shape, problem.frozen, problem.data)
     return (
         f"{num_coordinates:,} coordinates, {config.num_chains} chains x {config.num_draws} draws; keeps {kept} at "
         f"{len(inputs)} inputs: {megabytes:,.0f} MB on disk, {megabytes / min(NUM_CHUNKS, config.num_draws):,.1f} MB a "
         f"chunk in memory; a chain's state takes {num_bytes / trees.num_bytes(problem.shape):.1f} positions, "
-        f"{1e-6 * num_bytes:,.1f} MB"
+        f"{1e-6 * num_bytes:,.1f} MB" + (f", and a gradient {1e-6 * flops:,.3g} MFLOP" if flops else "")
     )
 
 
