@@ -111,7 +111,7 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     signal.signal(signal.SIGTERM, _stop)
     try:
         config = parse(presets, description)
-        start_jax(config.run)
+        start_jax(config.run if isinstance(config.run, RunConfig) else RunConfig())
         require_alike(config)
         path = main(config)
     except (InputError, OSError) as error:

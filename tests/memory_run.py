@@ -18,6 +18,9 @@ class MemoryRun:
     def clock(self, kind):
         return nullcontext()
 
+    def settle(self, name, value):
+        return value
+
     def profiled(self, phase):
         return nullcontext()
 

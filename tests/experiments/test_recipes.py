@@ -9,8 +9,9 @@ import pytest
 from asymjax import data, rng
 from asymjax.config import ModelConfig, OptimizerConfig, SeedConfig
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep import drawn_recipes, initial_positions, make_trainer, members
+from asymjax.experiments.train_sweep import drawn_recipes, initial_positions, make_trainer
 from asymjax.models import build_model, draw_frozen
+from asymjax.train.trainer import Member
 from asymjax.types import Split
 
 SEEDS = SeedConfig(init_seed=3, seed=5)
@@ -41,7 +42,7 @@ def network(dataset):
 def train(dataset, network, config, seed):
     model, frozen = network
     keys, hyper = rng.member_keys(rng.role_key(SEEDS.seed, "train"), seed + 1), drawn_recipes(config, SEEDS, seed + 1)
-    member = jax.tree.map(lambda leaf: leaf[seed], members(keys, hyper))
+    member = jax.tree.map(lambda leaf: leaf[seed], Member(keys, hyper))
     state = jax.jit(make_trainer(model, dataset, config, hyper).train)(member, frozen, dataset.train)[0]
     return state.position
 
@@ -91,9 +92,7 @@ def test_starts_are_those_of_training(dataset, network):
     starts = initial_positions(model, frozen, SEEDS, 3)
     keys = rng.member_keys(rng.role_key(SEEDS.init_seed, "init"), 3)
     hyper = drawn_recipes(DRAWN, SEEDS, 3)
-    trained = jax.jit(jax.vmap(make_trainer(model, dataset, DRAWN, hyper).init, (0, None)))(
-        members(keys, hyper), frozen
-    )
+    trained = jax.jit(jax.vmap(make_trainer(model, dataset, DRAWN, hyper).init, (0, None)))(Member(keys, hyper), frozen)
     jax.tree.map(np.testing.assert_array_equal, starts, trained.position)
 
 

@@ -19,7 +19,6 @@ from asymjax.models import build_model, draw_frozen
 from asymjax.train import losses, make_optimizer, make_train, sweep
 
 COUNTS = {1: (8, 1), 4: (8, 3)}  # by number of devices
-PLACEMENTS = {1: (2,), 4: ("vectorized",)}  # by number of devices; beside the default
 ARCHS = ("standard", "w_asym")
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 CONSTANT = re.compile(r"= [a-z]+(\d*)\w*\[([\d,]*)\]\S* constant\(")
@@ -110,10 +109,10 @@ def main(path):
             label[0] = arch
             left |= {f"train/{arch}/{count}/{name}": value for name, value in train(arch, count).items()}
         left |= {f"chains/w_asym/{count}/{name}": value for name, value in run_chains("w_asym", count).items()}
-    for inside in PLACEMENTS[jax.device_count()]:
-        label[0] = str(inside)
-        train("w_asym", 8, inside, num_epochs=1)
-        run_chains("w_asym", 8, inside)
+    if jax.device_count() == 4:
+        for label[0], count, inside in (("two at once", 16, 2), ("vectorized", 8, "vectorized")):
+            train("w_asym", count, inside, num_epochs=1)
+        run_chains("w_asym", 8, "vectorized")
     np.savez(path, **left)
     print(json.dumps({name: describe(program) for name, program in programs.items()}))
 

@@ -32,7 +32,7 @@ POOL = {"NPROC": "8"}  # XLA's thread pool has one size.
 def reference(python, tmp_path_factory):
     """A sweep of one process with eight devices."""
     path = tmp_path_factory.mktemp("out") / "reference"
-    python(TRAIN_SWEEP, *SWEEP, "--run-dir", path, "--profile", num_devices=8, env=POOL)
+    python(TRAIN_SWEEP, *SWEEP, "--run-dir", path, num_devices=8, env=POOL)
     return path
 
 
@@ -46,8 +46,10 @@ def assert_lost(survivor):
     assert survivor.stderr.endswith(f"{hosts.LOST}\n") and "Traceback" not in survivor.stderr
 
 
-def test_a_profile_is_left(reference):
-    assert list((reference / "profile" / "train").rglob("*.xplane.pb"))
+@pytest.mark.long
+def test_a_profile_is_left(python, tmp_path):
+    python(TRAIN_SWEEP, *WINE, "--run-dir", tmp_path / "run", "--profile")
+    assert list((tmp_path / "run" / "profile" / "train").rglob("*.xplane.pb"))
 
 
 # What two processes refuse ---------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ TINY = "--num-warmup 5 --map-steps 50 --num-chains 2 --no-progress"
 WORDS = ["--preset", "smoke", *TINY.split()]
 
 
+@pytest.mark.long
 def test_a_study_is_resumed_run_by_run_and_reported(python, tmp_path):
     path = tmp_path / "study"
     words = [SCRIPT, *WORDS, "--run-dir", path]

@@ -153,6 +153,7 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     assert_same_outcome(path, finished[0])
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_at_random_ends_as_if_it_never_was(finished, python, tmp_path):
     words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
     delay = random.uniform(2, 12)
@@ -197,6 +198,7 @@ def test_regression_has_losses_alone(python, tmp_path):
     assert "accuracy" not in done.stdout and "nan" not in done.stdout
 
 
+@pytest.mark.long
 def test_residual_networks_connect_and_align(python, tmp_path):
     """A tiny version of the presets for CIFAR: residual streams are permuted together in every stage."""
     network = ["--backbone", "resnet", "--depth", "8", "--width-multiplier", "0.125", "--activation", "relu"]
@@ -208,6 +210,7 @@ def test_residual_networks_connect_and_align(python, tmp_path):
     assert all(aligned < apart for apart, aligned in distances.values())
 
 
+@pytest.mark.long
 def test_controls_and_settings_that_vary_are_kinds(python, tmp_path):
     words = [*WORDS, "--num-seeds", "3", "--num-epochs", "1", "--archs", "w_asym", "--corruptions", "noise"]
     kinds = ["--controls", "different_masks", "--vary", "mask_seed", "--values", "0", "1"]
@@ -262,6 +265,7 @@ def file_times(path):
     return {file: os.stat(file).st_mtime_ns for file in path.rglob("*")}
 
 
+@pytest.mark.long
 def test_sweeps_of_one_method_are_one_kind(sweeps, sweep, python, tmp_path):
     other = sweep("standard", "--num-seeds", "2", "--init-seed", "1", "--seed", "1")
     path = run_directory(compare(python, [sweeps["standard"], other], tmp_path))
@@ -308,6 +312,7 @@ def test_sweeps_that_cannot_be_used_are_refused(finished, sweeps, python, tmp_pa
     record.write_text(sound)
 
 
+@pytest.mark.long
 def test_graph_networks_are_trained_in_full_and_compared(python, tmp_path):
     words = ["--preset", "digits_graph", "--archs", "w_sigma_asym", "--widths", "8", "--num-epochs", "4"]
     done = python(SCRIPT, *words, "--num-seeds", "2", "--num-points", "3", "--no-progress", "--out", tmp_path)

@@ -89,6 +89,7 @@ def outcome(path):
     return results.read_arrays(path / "curves.npz"), json.dumps([metrics, summary], indent=1)
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, python, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]

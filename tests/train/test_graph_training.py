@@ -72,7 +72,7 @@ def test_members_are_scored_on_all_rows_of_a_graph(network, data, monkeypatch):
     nothing = np.zeros(2)
     dataset = Dataset("toy", "classification", data, data, data, 2, ("a", "b"), nothing, nothing + 1, "")
     positions = jax.tree.map(lambda leaf: leaf[None], position)
-    scores = make_evaluate(model, dataset, parallel.place(1)).score(positions, frozen)
+    scores = make_evaluate(model, dataset, parallel.place(1)).score(positions, frozen, {})
     outputs = jax.jit(model.apply)(position, frozen, data.inputs)
     assert scores["test.accuracy"] == [pytest.approx(float(jnp.mean(outputs.argmax(1) == data.targets)))]
     whole = partial(losses.cross_entropy, model.apply)(position, frozen, data)
