@@ -9,7 +9,7 @@ import pytest
 from asymjax import data, rng
 from asymjax.config import ModelConfig, OptimizerConfig, SeedConfig
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep import drawn_recipes, initial_positions, make_trainer
+from asymjax.experiments.train_sweep import drawn_recipes, initial_positions, make_trainer, make_training
 from asymjax.models import build_model, draw_frozen
 from asymjax.train.trainer import Member
 from asymjax.types import Split
@@ -41,10 +41,9 @@ def network(dataset):
 
 def train(dataset, network, config, seed):
     model, frozen = network
-    keys, hyper = rng.member_keys(rng.role_key(SEEDS.seed, "train"), seed + 1), drawn_recipes(config, SEEDS, seed + 1)
-    member = jax.tree.map(lambda leaf: leaf[seed], Member(keys, hyper))
-    state = jax.jit(make_trainer(model, dataset, config, hyper).train)(member, frozen, dataset.train)[0]
-    return state.position
+    training = make_training(model, dataset, config, SEEDS, np.arange(seed + 1), {})
+    member = jax.tree.map(lambda leaf: leaf[seed], training.members)
+    return jax.jit(training.trainer.train)(member, frozen, dataset.train)[0].position
 
 
 def test_recipes_are_drawn_over_their_ranges():
