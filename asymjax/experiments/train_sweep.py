@@ -131,7 +131,7 @@ def make_finish(
     variables: dict[str, Any] = {name: ((), np.float64) for name in evaluate.names} | {"failed_step": ((), np.int32)}
     if keep_weights:
         variables |= {name: (leaf.shape, leaf.dtype) for name, leaf in flatten_names({"position": shape}).items()}
-    chunk, identity = placement.size // placement.num_devices, config_hash(run.record["config"])
+    chunk, identity = placement.size // jax.process_count(), config_hash(run.record["config"])
 
     def create() -> None:
         with run.explaining(STORE):
@@ -145,11 +145,11 @@ def make_finish(
         columns["failed_step"] = hosts.local(state.failed_step).astype(np.int32)
         if keep_weights:
             columns |= flatten_names({"position": hosts.local(state.position)})
-        own = is_new[start:stop]
-        columns = {name: values[own] for name, values in columns.items()}
+        num_own = int(is_new[start:stop].sum())  # They come first.
+        columns = {name: values[:num_own] for name, values in columns.items()}
 
         def write() -> None:
-            if own.any():
+            if num_own:
                 with run.explaining(f"network {members[start]} and the next ones"):
                     write_networks(store, int(members[start]), columns)
 
