@@ -10,14 +10,13 @@ from. Loops update what they carry in place.
 import os
 import resource
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from asymjax.errors import InputError
-from asymjax.types import PyTree
 
 CALLS = ("jit", "closed_call", "custom_jvp_call", "custom_vjp_call", "remat2")
 LOOPS = ("scan", "while", "cond", "shard_map")
@@ -213,13 +212,13 @@ def limit_bytes(traced: jax.stages.Traced) -> int | None:
     return num_pages * page_size // num_devices if min(num_pages, page_size) > 0 else None
 
 
-def count_flops(fn: Callable[..., PyTree], *args: Any) -> float | None:
-    """Return the FLOPs of a function as XLA counts them before it optimises, the body of a loop once.
+def count_flops(traced: jax.stages.Traced) -> float | None:
+    """Return the FLOPs of a program as XLA counts them before it optimises, the body of a loop once.
 
-    None where the backend does not tell.
+    None where the backend does not tell: a figure to print must not end a run.
     """
     try:
-        found = jax.jit(fn).lower(*args).cost_analysis() or {}
+        found = traced.lower().cost_analysis() or {}
     except (NotImplementedError, jax.errors.JaxRuntimeError):
         return None
     return found.get("flops")

@@ -64,6 +64,10 @@ class Placement(NamedTuple):
         """Return which members run in a round, int [size]."""
         return np.arange(index * self.size, (index + 1) * self.size) % self.total
 
+    def is_new(self, index: int) -> np.ndarray:
+        """Return which members of a round run for the first time, bool [size]; they come first."""
+        return np.arange(index * self.size, (index + 1) * self.size) < self.total
+
     def __str__(self) -> str:
         """Say in words what was chosen."""
         on_each = self.size // self.num_devices

@@ -58,7 +58,7 @@ def run_train_sweep(
     InputError
         If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
     DivergedError
-        If every loss of a round leaves the finite numbers.
+        If every loss leaves the finite numbers, where all networks train in one round.
     StopRequestedError
         If SIGTERM came.
     """
@@ -290,7 +290,7 @@ def train_networks(
     InputError
         If the disk is too small.
     DivergedError
-        If every loss of a round leaves the finite numbers.
+        If every loss leaves the finite numbers, where all networks train in one round.
     """
     steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)

@@ -65,7 +65,8 @@ def state_plan(
     require_space(run.path, int(1.2e6 * megabytes))
     num_bytes = trees.num_bytes(persistent_shape(problem, algorithm))
     kept = "weights and outputs" if keep_position else "outputs"
-    flops = memory.count_flops(jax.grad(problem.posterior.logdensity), problem.shape, problem.frozen, problem.data)
+    gradient = jax.jit(jax.grad(problem.posterior.logdensity))
+    flops = memory.count_flops(gradient.trace(problem.shape, problem.frozen, problem.data))
     return (
         f"{num_coordinates:,} coordinates, {config.num_chains} chains x {config.num_draws} draws; keeps {kept} at "
         f"{len(inputs)} inputs: {megabytes:,.0f} MB on disk, {megabytes / min(NUM_CHUNKS, config.num_draws):,.1f} MB a "

@@ -45,8 +45,7 @@ def fitting_round(trainer: Trainer, key: Key, frozen: Frozen, data: Split, insid
     key : key of one network, or whatever stands in its place.
     inside : placement on each device.
     """
-    state = jax.eval_shape(trainer.init, key, frozen)
-    one = jax.jit(partial(_advance, trainer, 1)).trace(key, state, frozen, jax.tree.map(jnp.asarray, data))
+    state, one = _trace_epoch(trainer, key, frozen, data)
     estimated, limit = memory.estimate_bytes(one), memory.limit_bytes(one)
     if estimated is None or limit is None:
         return _power_of_two(max_round())
@@ -65,8 +64,13 @@ def _power_of_two(limit: int) -> int:
 
 def flops_per_step(trainer: Trainer, key: Key, frozen: Frozen, data: Split) -> float | None:
     """Return the FLOPs of one optimizer step of one network, as ``memory.count_flops``; ``key`` as there is of one."""
+    return memory.count_flops(_trace_epoch(trainer, key, frozen, data)[1])
+
+
+def _trace_epoch(trainer: Trainer, key: Key, frozen: Frozen, data: Split) -> tuple[TrainState, jax.stages.Traced]:
+    """Return the shape structs of one network in training, and the trace of one pass over the rows."""
     state = jax.eval_shape(trainer.init, key, frozen)
-    return memory.count_flops(partial(_advance, trainer, 1), key, state, frozen, jax.tree.map(jnp.asarray, data))
+    return state, jax.jit(partial(_advance, trainer, 1)).trace(key, state, frozen, jax.tree.map(jnp.asarray, data))
 
 
 def run_sweep(
@@ -108,8 +112,8 @@ def run_sweep(
     Raises
     ------
     DivergedError
-        If a loss leaves the finite numbers (any seed's, or with ``may_fail`` every seed's of a round); names seeds and
-        steps.
+        If a loss leaves the finite numbers (any seed's, or with ``may_fail`` every seed's, where all train in one
+        round); names seeds and steps.
     """
     epochs = chunk_size(num_epochs, epochs_per_chunk)
     chunks_per_round = num_epochs // epochs
@@ -131,25 +135,22 @@ def run_sweep(
         if within == 0 and number > 0:
             state = init(of_round(number, init_keys), frozen)
         state, losses = compiled(of_round(number, keys), state, frozen, data)
-        members, is_last = placement.members(number), within == chunks_per_round - 1
+        members, is_new = placement.members(number), placement.is_new(number)
+        is_last = within == chunks_per_round - 1
         failed = {int(members[row]): step for row, step in failures(hosts.gather(state.failed_step)).items()}
-        if failed and (not may_fail or len(failed) == len(np.unique(members))):
+        if failed and (not may_fail or len(failed) == placement.total):
             raise DivergedError(_failure_message(failed))
-        is_new = number * placement.size + np.arange(placement.size) < placement.total
-        if is_last:
-            if failed and hosts.is_leader():
-                print(f"warning: {_failure_message(failed)}", file=sys.stderr)
-            if finish is not None:
-                finish(members, is_new, state)
-        start, stop = hosts.local_rows(losses)
-        own = hosts.local(losses)[is_new[start:stop], -1]
-        mine = [seed for seed in members[start:stop][is_new[start:stop]].tolist() if seed in failed]
-        metrics = {"round": number, "epoch": (within + 1) * epochs, "loss": own, "failed": mine}
+        if is_last and failed and hosts.is_leader():
+            print(f"warning: {_failure_message(failed)}", file=sys.stderr)
+        if is_last and finish is not None:
+            finish(members, is_new, state)
+        own = _own_metrics(losses, members, is_new, failed)
+        finite = own["loss"][np.isfinite(own["loss"])]
         # What finish has kept needs no checkpoint.
         return Chunk(
             None if is_last and finish else state,
-            metrics=metrics,
-            note=f"loss {np.nanmean(own):.4f}" if own.size else "",
+            metrics={"round": number, "epoch": (within + 1) * epochs} | own,
+            note=f"loss {finite.mean():.4f}" if finite.size else "",
         )
 
     return run_phase(
@@ -161,6 +162,13 @@ def run_sweep(
         shapes,
         (placement.total, "networks"),
     )
+
+
+def _own_metrics(losses: Array, members: np.ndarray, is_new: np.ndarray, failed: dict[int, int]) -> dict[str, Any]:
+    """Return the last loss of each of this process's networks, of [network, epoch], and which of them failed."""
+    start, stop = hosts.local_rows(losses)
+    mine = members[start:stop][is_new[start:stop]].tolist()
+    return {"loss": hosts.local(losses)[is_new[start:stop], -1], "failed": [seed for seed in mine if seed in failed]}
 
 
 def _advance(

@@ -105,7 +105,7 @@ def test_models_without_coordinates_in_the_weights_train_in_position(rows):
 # Loss log(a) and plain gradient descent: a falls below zero, where the loss is not a number, at a known step.
 
 
-def sweep(starts, **settings):
+def sweep(starts, max_size=None, **settings):
     """Train one ``a`` a start; the key's last word says which."""
 
     def loss(apply, position, frozen, batch):
@@ -119,7 +119,10 @@ def sweep(starts, **settings):
         return trainer.init(key, frozen)._replace(position=position)
 
     keys = jax.random.wrap_key_data(jnp.stack([jnp.zeros(len(starts)), jnp.arange(len(starts))], 1).astype("uint32"))
-    rows, placement = Split(np.zeros((2, 1), "float32"), np.zeros(2, "float32")), parallel.place(len(starts), 1)
+    rows, placement = (
+        Split(np.zeros((2, 1), "float32"), np.zeros(2, "float32")),
+        parallel.place(len(starts), 1, max_size=max_size),
+    )
     return run_sweep(MemoryRun(), trainer._replace(init=init), keys, keys, {}, rows, placement, 6, 2, **settings)
 
 
@@ -135,6 +138,12 @@ def test_first_step_that_is_not_finite_is_recorded(capsys):
 def test_a_sweep_ends_when_it_may_not_fail_or_nothing_is_left(starts, may_fail):
     with pytest.raises(DivergedError, match=r"seed 0 at step 3.*lower the learning rate"):
         sweep(starts, may_fail=may_fail)
+
+
+def test_a_round_that_fails_whole_ends_no_sweep_that_has_others(capsys):
+    state = sweep([1.0, 1.0, 100.0, 100.0], max_size=2, may_fail=True)
+    np.testing.assert_array_equal(state.failed_step, [-1, -1])
+    assert "seed 0 at step 3, seed 1 at step 3" in capsys.readouterr().err
 
 
 def rates(**settings):
