@@ -2,8 +2,10 @@
 
 import math
 import zlib
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from asymjax.types import Array, Key
@@ -26,7 +28,7 @@ def role_key(seed: int, role: str) -> Key:
 
 def member_keys(key: Key, count: int) -> Key:
     """Return one key a member [count]; the i-th does not depend on how many there are."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jax.numpy.arange(count))
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
 
 
 # Drawn flat, a shape costs XLA a third of the compile time, and the numbers are the same. The types are given, so that
@@ -47,3 +49,28 @@ def normal(key: Key, shape: tuple[int, ...]) -> Array:
     """Draw standard normal float32 numbers [*shape]."""
     # XLA would merge a constant factor into the draw, and round otherwise than with a traced factor.
     return lax.optimization_barrier(jax.random.normal(key, (math.prod(shape),), "float32")).reshape(shape)
+
+
+def permutation(key: Key, size: int) -> Array:
+    """Draw a random order of ``size`` things, int32 [size]: to the bit that of ``jax.random.permutation``.
+
+    Notes
+    -----
+    JAX sorts pairs by random bits, in as many passes as make ties unlikely. XLA's CPU backend sorts pairs five to ten
+    times as slowly as single numbers, so there a pair is one: the bits, and below them the place.
+    """
+    return lax.platform_dependent(
+        key, cpu=partial(_permutation_on_cpu, size=size), default=lambda key: jax.random.permutation(key, size)
+    )
+
+
+def _permutation_on_cpu(key: Key, size: int) -> Array:
+    order = jnp.arange(size)
+    for _ in range(math.ceil(3 * math.log(max(1, size)) / math.log(2**32 - 1))):
+        key, subkey = jax.random.split(key)
+        drawn = bits(subkey, (size,))
+        with jax.enable_x64(True):
+            pairs = drawn.astype(jnp.uint64) << 32 | jnp.arange(size, dtype=jnp.uint64)
+            places = lax.sort(pairs, is_stable=False).astype(jnp.uint32)
+        order = order[places.astype(jnp.int32)]
+    return order

@@ -57,7 +57,7 @@ def identity(params: Params, permutation_spec: PermutationSpec) -> dict[str, np.
 def random_permutations(key: Key, params: Params, permutation_spec: PermutationSpec) -> dict[str, Array]:
     """Draw an element of the group, uniformly."""
     counts = unit_counts(params, permutation_spec)
-    return {name: jax.random.permutation(rng.named_key(key, name), size) for name, size in counts.items()}
+    return {name: rng.permutation(rng.named_key(key, name), size) for name, size in counts.items()}
 
 
 def compose(first: Permutations, second: Permutations) -> dict[str, np.ndarray | Array]:

@@ -139,7 +139,7 @@ def make_train(
         num_rows = data.targets.shape[0]
         num_batches = num_rows // batch_size
         order_key = jax.random.fold_in(key, state.step // num_batches)
-        order = jax.random.permutation(order_key, num_rows)[: num_batches * batch_size]
+        order = rng.permutation(order_key, num_rows)[: num_batches * batch_size]
 
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Array]:
             return step(state, Split(data.inputs[rows], data.targets[rows]), frozen, mask)

@@ -228,7 +228,7 @@ def make_tune_to_autocorrelation(num_steps: int) -> Callable[..., tuple[WarmupSt
         key: Key, state: WarmupState, first: Array, setting: Array, target: Target
     ) -> tuple[WarmupState, dict[str, Array]]:
         sampler, size = make_mclmc(target, state.tuned), state.tuned.inverse_mass_matrix.size
-        chosen = jax.random.permutation(rng.named_key(key, "coordinates"), size)[:MAX_COORDINATES]
+        chosen = rng.permutation(rng.named_key(key, "coordinates"), size)[:MAX_COORDINATES]
 
         def step(state: IntegratorState, t: Array) -> tuple[IntegratorState, Array]:
             state, info = sampler.step(jax.random.fold_in(key, t), state)
