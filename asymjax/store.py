@@ -127,8 +127,13 @@ def _write_empty(
             dimension_names=(AXIS, *(f"{name}.axis_{axis}" for axis in range(1, len(tail) + 1))),
         )
     for name, values in coordinates.items():
-        every = {"write_empty_chunks": True}  # Or a file that is lost would read as zeros.
-        group.create_array(name, data=values, chunks=(count,), dimension_names=(AXIS,), config=every)
+        group.create_array(
+            name,
+            data=values,
+            chunks=(count,),
+            dimension_names=(AXIS,),
+            config={"write_empty_chunks": True},  # Or a file that is lost would read as zeros.
+        )
     with warnings.catch_warnings():  # All metadata in one file is an extension of the format, which xarray asks for.
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
         zarr.consolidate_metadata(path)

@@ -137,8 +137,7 @@ def run_sweep(
         state, losses = compiled(of_round(number, keys), state, frozen, data)
         members, is_new = placement.members(number), placement.is_new(number)
         is_last = within == chunks_per_round - 1
-        found = failures(hosts.gather(state.failed_step)).items()
-        failed = {int(members[row]): step for row, step in found if is_new[row]}
+        failed = _find_failed(hosts.gather(state.failed_step), members, is_new)
         if failed and (not may_fail or len(failed) == placement.total):
             raise DivergedError(_failure_message(failed))
         if is_last and failed and hosts.is_leader():
@@ -163,6 +162,11 @@ def run_sweep(
         shapes,
         (placement.total, "networks"),
     )
+
+
+def _find_failed(failed_step: np.ndarray, members: np.ndarray, is_new: np.ndarray) -> dict[int, int]:
+    """Return the first failing step of each network that failed, those aside that fill a round up."""
+    return {int(members[row]): step for row, step in failures(failed_step).items() if is_new[row]}
 
 
 def _own_metrics(losses: Array, members: np.ndarray, is_new: np.ndarray, failed: dict[int, int]) -> dict[str, Any]:
