@@ -103,8 +103,8 @@ def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[
     networks = read_networks(run.path)
     if num_missing := networks.attrs["count"] - networks.attrs["num_done"]:
         raise InputError(
-            f"{run.path / STORE} lacks {num_missing} networks that were trained, so it is not the one they were written "
-            "to; train again with --force"
+            f"{run.path / STORE} lacks {num_missing} networks that were trained, so it is not the one that they were "
+            "written to; train again with --force"
         )
     failed = failures(networks["failed_step"].values)
     status = [f"not finite at step {failed[i]}" if i in failed else "ok" for i in range(networks.sizes["network"])]
