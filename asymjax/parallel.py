@@ -105,7 +105,7 @@ def place(
     inside : placement on each device, or how many run at once there; ``"auto"`` is sequential on CPU, where a member's
         parameters then stay in the cache of one core and its result does not depend on the others to the last bit, and
         vectorized elsewhere.
-    max_size : members of one program at most; more run in rounds.
+    max_size : members of one program at most, from 1; more run in rounds.
     is_local : use the devices of this process alone, for what one process does without the others.
 
     Raises
@@ -116,6 +116,8 @@ def place(
     """
     if count < 1:
         raise InputError(f"{count} networks or chains asked for; give at least 1")
+    if max_size is not None and max_size < 1:
+        raise InputError(f"round_size is {max_size}; give at least 1")
     size = count if max_size is None else min(count, max_size)
     num_devices = _choose_devices(size, num_devices, *_available(is_local))
     return Placement(count, size, num_devices, width_of(inside, size // num_devices), is_local)

@@ -127,7 +127,13 @@ def _write_empty(
             dimension_names=(AXIS, *(f"{name}.axis_{axis}" for axis in range(1, len(tail) + 1))),
         )
     for name, values in coordinates.items():
-        group.create_array(name, data=values, chunks=(count,), dimension_names=(AXIS,))
+        group.create_array(
+            name,
+            data=values,
+            chunks=(count,),
+            dimension_names=(AXIS,),
+            config={"write_empty_chunks": True},  # Or a file that is lost would read as zeros.
+        )
     with warnings.catch_warnings():  # All metadata in one file is an extension of the format, which xarray asks for.
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
         zarr.consolidate_metadata(path)
@@ -354,7 +360,10 @@ def _coordinates(path: Path, group: zarr.Group) -> dict[str, np.ndarray]:
     coordinates: dict[str, np.ndarray] = {}
     for name in str(group.attrs["coordinates"]).split():
         with _naming_damage(path / name):
-            coordinates[name] = np.asarray(group[name][:])  # type: ignore[index]
+            array: Any = group[name]
+            if not all(file.exists() for file in _files(path / name, array, 0, array.shape[0])):
+                raise ValueError("its file is not there")
+            coordinates[name] = np.asarray(array[:])
     return coordinates
 
 

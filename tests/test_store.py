@@ -232,6 +232,16 @@ def test_no_store_a_foreign_one_and_a_truncated_one(full, tmp_path):
         read_networks(full.parent)
 
 
+@pytest.mark.parametrize("start", [0, 1])  # Files that hold nothing but zeros are kept as well.
+def test_a_lost_file_of_a_coordinate_is_named(tmp_path, start):
+    path = tmp_path / STORE
+    create_store(path, 1, 1, VARIABLES, {"seed": np.arange(start, start + 1)}, "identity")
+    assert read_networks(path)["seed"].values == [start]
+    (path / "seed" / "c" / "0").unlink()
+    with pytest.raises(InputError, match=r"seed is damaged .*its file is not there"):
+        read_networks(path)
+
+
 def test_a_full_disk_is_an_error_of_the_system_and_harms_nothing(full):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))

@@ -6,6 +6,7 @@ are. A *static* axis is any other setting: a program for each of its values.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from asymjax.experiments.variants import GATED, MASKED, SETTINGS
 from asymjax.models.asymmetry import METHODS
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
-from asymjax.train.optimizers import DECAYING
+from asymjax.train.optimizers import DECAYING, check_number, check_optimizer
 
 FIELDS: dict[str, Any] = get_type_hints(ModelConfig) | get_type_hints(OptimizerConfig)
 REGISTRIES: dict[str, Mapping[str, Any]] = {"arch": METHODS, "backbone": BACKBONES, "activation": ACTIVATIONS}
@@ -45,6 +46,7 @@ MATTERS_TO: dict[str, tuple[str, frozenset[str]]] = {
 }
 """Settings that do not matter everywhere -> the setting that decides, and its values where they do."""
 DECIDING = frozenset(field for field, _ in MATTERS_TO.values())
+NUM_MASK_SEEDS = 2**32  # JAX takes seeds modulo that.
 
 
 class Point(NamedTuple):
@@ -79,8 +81,11 @@ def grid_points(config: GridConfig, model: ModelConfig, optimizer: OptimizerConf
     Raises
     ------
     InputError
-        If an axis is unknown, empty or given twice, has a value twice or one of a wrong kind, or matters nowhere.
+        If an axis is unknown, empty or given twice, has a value twice or one that cannot be, or matters nowhere, or if
+        there are no seeds.
     """
+    if num_seeds < 1:
+        raise InputError(f"num_seeds is {num_seeds}; give 1 at least")
     axes = parse_axes(config.grid)
     programs = _programs(axes, vars(model) | vars(optimizer), _is_traced)
     return [_point(static, traced, model, optimizer, num_seeds) for static, traced in programs]
@@ -182,9 +187,10 @@ def _point(
     Raises
     ------
     InputError
-        If what varies is drawn as well.
+        If a number of the optimizer cannot be, or what varies is drawn as well.
     """
     model, optimizer = _with(model, static), _with(optimizer, static)
+    check_optimizer(optimizer)
     if optimizer.recipe == "drawn" and (both := RECIPE & traced.keys()):
         raise InputError(f"grid has {min(both)}, which recipe drawn draws for each network; give one of the two")
     columns = np.meshgrid(*map(np.ravel, map(np.array, traced.values())), np.arange(num_seeds), indexing="ij")
@@ -222,7 +228,7 @@ def parse_axes(words: Sequence[str], kinds: Mapping[str, Any] = FIELDS) -> dict[
     Raises
     ------
     InputError
-        If a name is unknown or there twice, or values are missing, there twice or of a wrong kind.
+        If a name is unknown or there twice, or values are missing, there twice, of a wrong kind or out of range.
     """
     axes: dict[str, tuple[Any, ...]] = {}
     for word in words:
@@ -240,14 +246,21 @@ def _values(name: str, text: str, kind: Any) -> tuple[Any, ...]:
     values = [value for part in text.split(",") for value in _part(name, part, kind)] if text else []
     if not values:
         raise InputError(f"grid has no value of {name} ({name}={text}); give one at least")
-    for value in values:
-        if values.count(value) > 1:
+    for value, count in Counter(values).items():
+        if count > 1:
             raise InputError(f"grid has {name} = {_word(value)} twice; give each value once")
-        if name in REGISTRIES:
-            choose(REGISTRIES[name], value, name)
-        if name in TRACED and np.min(value) < 0:
-            raise InputError(f"grid has {name} = {_word(value)}; give 0 or more")
+        _check_value(name, value)
     return tuple(values)
+
+
+def _check_value(name: str, value: Any) -> None:
+    if name in REGISTRIES:
+        choose(REGISTRIES[name], value, name)
+    check_number(name, value)
+    if name in TRACED and np.min(value) < 0:
+        raise InputError(f"grid has {name} = {_word(value)}; give 0 or more")
+    if name == "mask_seed" and value >= NUM_MASK_SEEDS:
+        raise InputError(f"grid has mask_seed = {value}; give less than {NUM_MASK_SEEDS}, from which on seeds repeat")
 
 
 def _part(name: str, text: str, kind: Any) -> Sequence[Any]:

@@ -65,7 +65,7 @@ def run_train_sweep(
     config, seed_of = point.optimizer, point.coordinates["seed"]
     settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
     settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
-    count, max_size = len(seed_of), run_config.round_size or max_round()
+    count, max_size = len(seed_of), max_round() if run_config.round_size is None else run_config.round_size
     opening = open_experiment(
         "train_sweep", config.optimizer, data_config, point.model, settings, count, run_config, max_size=max_size
     )
@@ -75,7 +75,8 @@ def run_train_sweep(
     recipes = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()}
     coordinates = point.coordinates | recipes
     finish = make_finish(run, model, frozen, dataset, placement, point.hyper, coordinates, keep_weights)
-    train_networks(run, training, model, frozen, dataset, config, placement, finish=finish)
+    num_kept = count - read_networks(run.path).attrs["num_done"] if keep_weights else 0
+    train_networks(run, training, model, frozen, dataset, config, placement, finish=finish, num_kept=num_kept)
     description = describe(opening, data_config, point.model, config.trained)
     run.finish(lambda: (description | {"num_seeds": num_seeds} | summarise_sweep(run, coordinates), {}))
     return run.path
@@ -92,8 +93,19 @@ def _place_rounds(
 
 
 def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return what summary.json says of the networks of a finished sweep, each number [network]."""
+    """Return what summary.json says of the networks of a finished sweep, each number [network].
+
+    Raises
+    ------
+    InputError
+        If the store is damaged, or lacks networks: it is not the one that they were written to.
+    """
     networks = read_networks(run.path)
+    if num_missing := networks.attrs["count"] - networks.attrs["num_done"]:
+        raise InputError(
+            f"{run.path / STORE} lacks {num_missing} networks that were trained, so it is not the one that they were "
+            "written to; train again with --force"
+        )
     failed = failures(networks["failed_step"].values)
     status = [f"not finite at step {failed[i]}" if i in failed else "ok" for i in range(networks.sizes["network"])]
     summary: dict[str, Any] = {"coordinates": coordinates, "status": status}
@@ -273,6 +285,7 @@ def train_networks(
     placement: Placement,
     phase: str = "train",
     finish: Finish | None = None,
+    num_kept: int = 0,
 ) -> TrainState:
     """Train the networks of a sweep, resuming what the run directory holds; some may fail.
 
@@ -280,6 +293,7 @@ def train_networks(
     ----------
     frozen : constants of networks that have none of their own.
     finish : what is done with the networks of a round, see ``run_sweep``.
+    num_kept : networks whose weights ``finish`` is still to write.
 
     Returns
     -------
@@ -294,14 +308,14 @@ def train_networks(
     """
     steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    kept = trees.num_bytes(shape) * (placement.total if finish else 0)
+    kept = trees.num_bytes(shape) * num_kept
     require_space(run.path, 10 * placement.size * trees.num_bytes(shape) + kept)
     one = jax.tree.map(lambda leaf: leaf[0], training.members)
     flops = flops_per_step(training.trainer, one, frozen, dataset.train)
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
         f"{_describe_cost(config.num_epochs, steps_per_epoch, placement.total, flops)}"
-        + (f"; weights take {kept / 1e6:,.1f} MB" if kept else ""),
+        + (f"; weights to write take {kept / 1e6:,.1f} MB" if kept else ""),
         flush=True,
     )
     return run_sweep(
@@ -376,7 +390,8 @@ def make_evaluate(model: Model, dataset: Dataset, placement: Placement) -> Evalu
         metrics = {"loss": loss(model.apply, position, own, rows)}
         if is_classifier:
             predicted = jnp.argmax(model.apply(position, own, rows.inputs), axis=-1)
-            metrics["accuracy"] = jnp.mean(predicted == rows.targets)
+            accuracy = jnp.mean(predicted == rows.targets)
+            metrics["accuracy"] = jnp.where(jnp.isnan(metrics["loss"]), jnp.nan, accuracy)
         return metrics
 
     compiled = jax.jit(parallel.map_leading(one, placement, [True, True, False, False]))

@@ -11,6 +11,7 @@ from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig
 from asymjax.errors import InputError, choose
 from asymjax.models import build_model, draw_frozen
 from asymjax.models.asymmetry import METHODS
+from asymjax.train.optimizers import check_optimizer
 
 Shapes = tuple[tuple[int, ...], int]
 
@@ -167,7 +168,8 @@ def make_variants(
     Raises
     ------
     InputError
-        If a name is unknown, nothing is to be compared, or values and setting do not fit.
+        If a name is unknown, nothing is to be compared, values and setting do not fit, or a number of the optimizer
+        cannot be.
     """
     if (config.vary == "none") != (not config.values):
         raise InputError(f"vary is {config.vary} and values are {config.values}; give both or neither")
@@ -180,6 +182,8 @@ def make_variants(
         variants[name] = choose(CONTROLS, name, "control")(plain, shapes)
     if not variants:
         raise InputError("archs and controls are empty; name one kind of networks at least")
+    for variant in variants.values():
+        check_optimizer(variant.optimizer)
     return variants
 
 

@@ -1,5 +1,6 @@
 """Optax optimizers and schedules from a configuration."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,35 @@ DECAYING = frozenset({"adamw", "lamb"})
 """Optimizers with a weight decay."""
 ELEMENTWISE = frozenset({"adamw", "adam", "sgd"})
 """Optimizers whose update of an entry depends on that entry's own history alone (clipping apart)."""
+BOUNDS: dict[str, tuple[float, float]] = {
+    "learning_rate": (0, math.inf),
+    "weight_decay": (0, math.inf),
+    "label_smoothing": (0, 1),
+    "warmup_steps": (0, math.inf),
+    "clip_norm": (0, math.inf),
+    "num_epochs": (1, math.inf),
+    "batch_size": (1, math.inf),
+}
+"""Smallest and largest value of the numbers of a configuration."""
+
+
+def check_number(name: str, value: Any) -> None:
+    """Look at one number of a configuration; None and fields without bounds pass.
+
+    Raises
+    ------
+    InputError
+        If it lies outside ``BOUNDS``, or is not finite.
+    """
+    least, most = BOUNDS.get(name, (-math.inf, math.inf))
+    if name in BOUNDS and value is not None and not (least <= value <= most and math.isfinite(value)):
+        raise InputError(f"{name} is {value}; give {least} {'or more' if most == math.inf else f'to {most}'}")
+
+
+def check_optimizer(config: OptimizerConfig) -> None:
+    """Look at all numbers of a configuration with :func:`check_number`."""
+    for name in BOUNDS:
+        check_number(name, getattr(config, name))
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:

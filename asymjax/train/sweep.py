@@ -27,7 +27,7 @@ Finish = Callable[[np.ndarray, np.ndarray, TrainState], None]
 
 def failures(failed_step: Any) -> dict[int, int]:
     """Return the networks whose loss left the finite numbers, each with its first such step; the others have -1."""
-    return {seed: int(step) for seed, step in enumerate(np.asarray(failed_step)) if step >= 0}
+    return {network: int(step) for network, step in enumerate(np.asarray(failed_step)) if step >= 0}
 
 
 def max_round() -> int:
@@ -113,7 +113,7 @@ def run_sweep(
     ------
     DivergedError
         If a loss leaves the finite numbers (any seed's, or with ``may_fail`` every seed's, where all train in one
-        round); names seeds and steps.
+        round); names networks and steps.
     """
     epochs = chunk_size(num_epochs, epochs_per_chunk)
     chunks_per_round = num_epochs // epochs
@@ -137,7 +137,7 @@ def run_sweep(
         state, losses = compiled(of_round(number, keys), state, frozen, data)
         members, is_new = placement.members(number), placement.is_new(number)
         is_last = within == chunks_per_round - 1
-        failed = {int(members[row]): step for row, step in failures(hosts.gather(state.failed_step)).items()}
+        failed = _find_failed(hosts.gather(state.failed_step), members, is_new)
         if failed and (not may_fail or len(failed) == placement.total):
             raise DivergedError(_failure_message(failed))
         if is_last and failed and hosts.is_leader():
@@ -164,11 +164,16 @@ def run_sweep(
     )
 
 
+def _find_failed(failed_step: np.ndarray, members: np.ndarray, is_new: np.ndarray) -> dict[int, int]:
+    """Return the first failing step of each network that failed, those aside that fill a round up."""
+    return {int(members[row]): step for row, step in failures(failed_step).items() if is_new[row]}
+
+
 def _own_metrics(losses: Array, members: np.ndarray, is_new: np.ndarray, failed: dict[int, int]) -> dict[str, Any]:
     """Return the last loss of each of this process's networks, of [network, epoch], and which of them failed."""
     start, stop = hosts.local_rows(losses)
     mine = members[start:stop][is_new[start:stop]].tolist()
-    return {"loss": hosts.local(losses)[is_new[start:stop], -1], "failed": [seed for seed in mine if seed in failed]}
+    return {"loss": hosts.local(losses)[is_new[start:stop], -1], "failed": [one for one in mine if one in failed]}
 
 
 def _advance(
@@ -178,7 +183,7 @@ def _advance(
 
 
 def _failure_message(failed: dict[int, int]) -> str:
-    places = [f"seed {seed} at step {step}" for seed, step in failed.items()]
+    places = [f"network {network} at step {step}" for network, step in failed.items()]
     more = f" and {len(places) - 10} more" if len(places) > 10 else ""
     where = ", ".join(places[:10]) + more
     return f"the loss is not finite: {where}; lower the learning rate, warm it up or clip the gradient"

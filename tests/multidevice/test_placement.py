@@ -142,6 +142,11 @@ def test_rounds_have_every_member_and_the_last_is_filled_up():
     assert parallel.place(3, 1, max_size=4).num_rounds == 1
 
 
+def test_a_round_of_no_members_is_refused():
+    with pytest.raises(ValueError, match="round_size is 0; give at least 1"):
+        parallel.place(10, 1, max_size=0)
+
+
 def test_members_share_processes_evenly(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 8)
     monkeypatch.setattr(jax, "process_count", lambda: 4)

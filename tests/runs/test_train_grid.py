@@ -28,7 +28,9 @@ def test_a_grid_holds_the_networks_of_plain_sweeps(python, tmp_path):
     assert done.stdout == f"{path}\n"
     settings = {"learning_rate": 0.01, "fixed_scale": 0.25, "mask_seed": 1}
     flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
-    plain = summary_of(python(SCRIPT, *TRAINING, "--arch", "w_asym", *flags, "--out", tmp_path))
+    done = python(SCRIPT, *TRAINING, "--arch", "w_asym", *flags, "--no-keep-weights", "--out", tmp_path)
+    assert "weights" not in done.stdout
+    plain = summary_of(done)
     point = grid["arch=w_asym"]
     is_same = np.all([np.array(point["coordinates"][name]) == value for name, value in settings.items()], axis=0)
     assert np.array(point["coordinates"]["seed"])[is_same].tolist() == [0, 1]

@@ -77,3 +77,12 @@ def test_members_are_scored_on_all_rows_of_a_graph(network, data, monkeypatch):
     assert scores["test.accuracy"] == [pytest.approx(float(jnp.mean(outputs.argmax(1) == data.targets)))]
     whole = partial(losses.cross_entropy, model.apply)(position, frozen, data)
     assert scores["test.loss"] == [pytest.approx(float(whole), rel=1e-5)]
+
+
+def test_where_the_loss_is_not_a_number_the_accuracy_is_none(network, data):
+    model, frozen, position = network
+    nothing = np.zeros(2)
+    dataset = Dataset("toy", "classification", data, data, data, 2, ("a", "b"), nothing, nothing + 1, "")
+    positions = jax.tree.map(lambda leaf: jnp.full((1, *leaf.shape), jnp.nan), position)
+    scores = make_evaluate(model, dataset, parallel.place(1)).score(positions, frozen, {})
+    assert np.isnan(scores["test.loss"]) and np.isnan(scores["test.accuracy"])

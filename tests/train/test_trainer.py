@@ -131,19 +131,24 @@ def test_first_step_that_is_not_finite_is_recorded(capsys):
     # 1, 0.7, 0.27, then -0.84; and 0.1, then -2.9.
     np.testing.assert_array_equal(state.failed_step, [3, -1, 1])
     assert state.position["a"][1] > 99
-    assert "seed 0 at step 3, seed 2 at step 1" in capsys.readouterr().err
+    assert "network 0 at step 3, network 2 at step 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("starts", "may_fail"), [([1.0, 100.0], False), ([1.0, 1.0], True)])
 def test_a_sweep_ends_when_it_may_not_fail_or_nothing_is_left(starts, may_fail):
-    with pytest.raises(DivergedError, match=r"seed 0 at step 3.*lower the learning rate"):
+    with pytest.raises(DivergedError, match=r"network 0 at step 3.*lower the learning rate"):
         sweep(starts, may_fail=may_fail)
 
 
 def test_a_round_that_fails_whole_ends_no_sweep_that_has_others(capsys):
     state = sweep([1.0, 1.0, 100.0, 100.0], max_size=2, may_fail=True)
     np.testing.assert_array_equal(state.failed_step, [-1, -1])
-    assert "seed 0 at step 3, seed 1 at step 3" in capsys.readouterr().err
+    assert "network 0 at step 3, network 1 at step 3" in capsys.readouterr().err
+
+
+def test_a_network_that_fills_the_last_round_up_is_reported_once(capsys):
+    sweep([1.0, 100.0, 100.0], max_size=2, may_fail=True)
+    assert capsys.readouterr().err.count("network 0 at step 3") == 1
 
 
 def rates(**settings):
