@@ -65,7 +65,7 @@ def run_train_sweep(
     config, seed_of = point.optimizer, point.coordinates["seed"]
     settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
     settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
-    count, max_size = len(seed_of), run_config.round_size or max_round()
+    count, max_size = len(seed_of), max_round() if run_config.round_size is None else run_config.round_size
     opening = open_experiment(
         "train_sweep", config.optimizer, data_config, point.model, settings, count, run_config, max_size=max_size
     )
