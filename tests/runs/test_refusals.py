@@ -95,6 +95,10 @@ def test_grids_that_cannot_be_are_refused_before_any_work(refuse, tmp_path, word
     assert not list(tmp_path.iterdir())
 
 
+def test_a_command_without_a_word_takes_the_defaults():
+    assert cli.parse({"default": Settings()}, "", []) == Settings()
+
+
 def test_an_interrupt_ends_at_once_whatever_threads_do(monkeypatch, capsys):
     class Ended(BaseException):
         pass
