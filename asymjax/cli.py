@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -55,7 +56,7 @@ def parse(presets: Mapping[str, Config], description: str, words: list[str] | No
 
 
 def _value_of(flag: str, words: list[str]) -> str | None:
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         if word == flag:
             return following
         if word.startswith(flag + "="):
@@ -149,4 +150,4 @@ def _leave(message: str, code: int) -> NoReturn:
         sys.exit(code)  # Before JAX was there.
     from asymjax import hosts
 
-    hosts.leave(code)
+    hosts.leave(code, at_once=code == EXIT_INTERRUPTED)

@@ -418,17 +418,23 @@ def is_loss(error: BaseException) -> bool:
     )
 
 
-def leave(code: int) -> NoReturn:
+def leave(code: int, at_once: bool = False) -> NoReturn:
     """End this process before the job is done: at once where there are others, which JAX's shutdown would wait for.
 
     The others end by themselves: with the same error if it was shared, else because this process is lost.
+
+    Parameters
+    ----------
+    code : exit code.
+    at_once : end at once in any case, as after an interrupt, which threads that write a checkpoint do not see.
     """
-    if not jax.distributed.is_initialized():
+    has_others = jax.distributed.is_initialized()
+    if not (has_others or at_once):
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
-    if is_leader():
+    if has_others and is_leader():
         time.sleep(2.0)  # JAX's runtime ends the others as soon as process 0 is gone; let them end by themselves.
     os._exit(code)
 

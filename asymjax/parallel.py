@@ -111,8 +111,8 @@ def place(
     Raises
     ------
     InputError
-        If ``num_devices`` exceeds what there is, is not as many on every process, or does not divide the members of a
-        program, or if the number of processes does not.
+        If ``count`` or ``max_size`` is below 1, ``num_devices`` exceeds what there is, is not as many on every process,
+        or does not divide the members of a program, or if the number of processes does not.
     """
     if count < 1:
         raise InputError(f"{count} networks or chains asked for; give at least 1")
@@ -150,14 +150,18 @@ def _choose_devices(size: int, asked: int | None, available: int, processes: int
         raise InputError(f"{asked} devices asked for, {available} available")
     if size % processes:
         raise InputError(
-            f"{processes} processes do not divide {size} networks or chains; choose a multiple or a divisor"
+            f"{processes} processes do not divide {size} networks or chains; choose --num-seeds, --num-chains or "
+            "--round-size so that they do"
         )
     if asked is None:
         return max(n for n in range(processes, available + 1, processes) if size % n == 0)
     if asked % processes:
         raise InputError(f"{asked} devices asked for, which {processes} processes cannot share evenly")
     if size % asked:
-        raise InputError(f"{asked} devices do not divide {size} networks or chains; choose a divisor")
+        raise InputError(
+            f"{asked} devices do not divide {size} networks or chains (of a round); choose a divisor as --num-devices, "
+            "or another number of them"
+        )
     return asked
 
 

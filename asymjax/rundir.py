@@ -313,8 +313,10 @@ class RunDir:
             yield
             return
         self._profiled.add(phase)
-        with jax.profiler.trace(str(self.path / "profile" / phase)):
+        folder = self.path / "profile" / phase
+        with jax.profiler.trace(str(folder)):
             yield
+        print(f"{phase}: its first chunk is traced in {folder}", flush=True)
 
     @contextmanager
     def explaining(self, what: str) -> Iterator[None]:
@@ -452,9 +454,11 @@ def _clear(path: Path) -> None:
 
 def _check_same(path: Path, scientific: Mapping[str, Any]) -> None:
     try:
-        known = json.loads((path / "config.json").read_text())["config"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise InputError(f"{path / 'config.json'} is damaged; delete the directory or choose another") from error
+        known = results.read_json(path / "config.json")["config"]
+    except (InputError, KeyError) as error:
+        raise InputError(
+            f"{path / 'config.json'} is damaged; restore it, or begin anew with --force or another --run-dir"
+        ) from error
     if changed := differences(known, scientific):
         raise InputError(
             f"{path} holds a run with another configuration; it differs in\n  " + "\n  ".join(changed) + "\n"
@@ -462,7 +466,8 @@ def _check_same(path: Path, scientific: Mapping[str, Any]) -> None:
         )
     if (path / "DONE").exists():
         raise InputError(
-            f"{path} is finished; see summary.json there, draw it with runs/report.py, or --force to start again"
+            f"{path} is finished; see summary.json there, or networks.zarr of a sweep, draw all else with "
+            "runs/report.py, or --force to start again"
         )
 
 

@@ -34,7 +34,7 @@ NOT_TRAINED = -2
 AXIS, RUN = "network", "run"
 # Trained weights are noise that compression makes 7 to 10 % smaller and half as fast to read; a checksum finds damage.
 CODECS = (Crc32cCodec(),)
-REMEDY = "copy it anew, or train that sweep again"
+REMEDY = "copy it anew, or train that sweep again with --force"
 
 
 # Writing ---------------------------------------------------------------------------------------------------------
@@ -334,7 +334,9 @@ def _open(path: Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:
     try:
         group = zarr.open_group(path, mode=mode)
     except FileNotFoundError:
-        raise InputError(f"{path} is no store of networks; is it of a sweep whose training began?") from None
+        raise InputError(
+            f"{path} is no store of networks (no zarr.json); give a sweep whose training began, or {REMEDY}"
+        ) from None
     except OSError:
         raise
     except Exception as error:  # zarr raises many kinds for damaged files.

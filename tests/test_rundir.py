@@ -1,5 +1,6 @@
 import errno
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +59,24 @@ def test_another_configuration_is_refused_with_its_fields(run, run_config):
     forced = open_run("trial", "mlp", other, replace(config, force=True))
     assert forced.record["config"]["hmc"]["thinning"] == 3
     forced._lock.close()
+
+
+@pytest.mark.parametrize("damaged", [b'{"config": {', b"[]", b"{}", b"\xff\xfe"])
+def test_a_damaged_record_is_refused_with_what_to_do(run, run_config, damaged):
+    run._lock.close()
+    (run.path / "config.json").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"config.json is damaged; restore it, or begin anew with --force"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+
+
+def test_where_a_profile_lies_is_said(run_config, monkeypatch, capsys):
+    monkeypatch.setattr("jax.profiler.trace", lambda folder: nullcontext())
+    run = open_run("trial", "mlp", SCIENTIFIC, replace(run_config, profile=True))
+    for _ in range(2):
+        with run.profiled("train"):
+            pass
+    run._lock.close()
+    assert capsys.readouterr().out == f"train: its first chunk is traced in {run.path / 'profile' / 'train'}\n"
 
 
 def test_a_finished_run_is_refused_and_forced_from_the_start(run, run_config):

@@ -245,8 +245,11 @@ def _refuse(first: Sweep, other: Sweep, changed: list[str], why: str) -> None:
 
 def _read_sweep(path: Path) -> Sweep:
     record = results.read_json(path / "config.json")
-    if record["experiment"] != "train_sweep":
-        raise InputError(f"{path} holds a run of {record['experiment']}, not of train_sweep")
+    if (name := record.get("experiment")) != "train_sweep":
+        raise InputError(
+            f"{path} holds a run of {name}, not of train_sweep; give run directories of runs/train_sweep.py "
+            "(of a grid, those below it)"
+        )
     if "coordinates" in record["config"]:
         raise InputError(f"{path} holds networks of several settings; give sweeps of one recipe and one mask")
     if not (path / "DONE").exists():

@@ -182,12 +182,14 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_
     Raises
     ------
     InputError
-        If there are fewer rows than a batch needs, or labels of a regression are to be smoothed.
+        If there is no epoch, a batch is no number of rows that there are, or labels of a regression are to be smoothed.
     """
     is_smoothed = config.label_smoothing != 0 or "label_smoothing" in hyper_names
     if is_smoothed and dataset.task != "classification":
         given = config.label_smoothing or "varied"
         raise InputError(f"label_smoothing is {given}, but {dataset.name} has no classes; give 0")
+    if config.num_epochs < 1:
+        raise InputError(f"num_epochs is {config.num_epochs}; give at least 1")
     num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
 
     def make(config: OptimizerConfig) -> Trainer:
@@ -262,7 +264,7 @@ def make_training(
     Raises
     ------
     InputError
-        If there are fewer rows than a batch needs, or labels of a regression are to be smoothed.
+        If there is no epoch, a batch is no number of rows that there are, or labels of a regression are to be smoothed.
     """
     num_seeds = int(seed_of.max()) + 1
     hyper = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()} | hyper
@@ -348,13 +350,13 @@ def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
     Raises
     ------
     InputError
-        If there are fewer rows than a batch needs.
+        If a batch is no number of rows that there are.
     """
     if config.batch_size is None:
         return 1
-    if num_rows < config.batch_size:
+    if not 1 <= config.batch_size <= num_rows:
         raise InputError(
-            f"batch_size is {config.batch_size}, there are {num_rows} training rows; lower it, or give None"
+            f"batch_size is {config.batch_size}, there are {num_rows} training rows; give 1 to {num_rows}, or None"
         )
     return num_rows // config.batch_size
 

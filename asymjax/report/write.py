@@ -105,7 +105,10 @@ def print_tables(path: Path) -> None:
 def _read(path: Path) -> Any:
     name = read_record(path)["experiment"]
     if name not in EXPERIMENTS:
-        raise InputError(f"{path} holds a run of {name}; there are reports of {', '.join(EXPERIMENTS)}")
+        raise InputError(
+            f"{path} holds a run of {name}; there are reports of {', '.join(EXPERIMENTS)}. Of a sweep see "
+            "summary.json, read networks.zarr with asymjax.store, or compare its networks with runs/lmc.py --sweeps"
+        )
     return EXPERIMENTS[name].read(path)
 
 

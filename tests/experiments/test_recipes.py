@@ -100,5 +100,8 @@ def test_what_cannot_be_drawn_or_smoothed_is_refused(network):
     diabetes = data.load("diabetes")
     with pytest.raises(InputError, match=r"label_smoothing is 0\.2, but diabetes has no classes"):
         make_trainer(model, diabetes, DRAWN)
+    for name, value in (("num_epochs", 0), ("batch_size", 0), ("batch_size", 1259)):
+        with pytest.raises(InputError, match=f"{name} is {value}.*; give "):
+            make_trainer(model, data.load("digits"), replace(DRAWN, **{name: value}))
     with pytest.raises(InputError, match="sgd has no weight decay"):
         make_trainer(model, data.load("digits"), replace(DRAWN, optimizer="sgd"))

@@ -1,16 +1,26 @@
 """What the scripts refuse, in one line that says what to do."""
 
 import importlib.util
+import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from asymjax import cli
+from asymjax.config import RunConfig
 from asymjax.models.asymmetry import METHODS
 from asymjax.models.backbones import BACKBONES
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "bnn_hmc.py"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The least that a script has."""
+
+    run: RunConfig = field(default_factory=RunConfig)
 
 
 @pytest.fixture
@@ -83,6 +93,28 @@ def test_chains_that_are_too_short_are_refused_before_any_work(refuse, tmp_path,
 def test_grids_that_cannot_be_are_refused_before_any_work(refuse, tmp_path, words, message):
     assert message in refuse(*words)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_command_without_a_word_takes_the_defaults():
+    assert cli.parse({"default": Settings()}, "", []) == Settings()
+
+
+def test_an_interrupt_ends_at_once_whatever_threads_do(monkeypatch, capsys):
+    class Ended(BaseException):
+        pass
+
+    def exit_now(code):
+        raise Ended(code)
+
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "start_jax", lambda run: None)
+    monkeypatch.setattr(os, "_exit", exit_now)
+    monkeypatch.setattr(sys, "argv", ["script"])
+    with pytest.raises(Ended, match=str(cli.EXIT_INTERRUPTED)):
+        cli.run(interrupted, {"default": Settings()}, "")
+    assert "run the same command to go on" in capsys.readouterr().err
 
 
 def test_devices_that_do_not_divide_are_refused_with_both_numbers(refuse, monkeypatch):
