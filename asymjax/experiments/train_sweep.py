@@ -21,7 +21,7 @@ from asymjax.rundir import RunDir, config_hash, require_space
 from asymjax.store import STORE, create_store, flatten_names, read_networks, shares_chunks, write_networks
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_values
+from asymjax.train.optimizers import ELEMENTWISE, check_optimizer, draw_recipe, with_values
 from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step, max_round
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
@@ -182,14 +182,14 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_
     Raises
     ------
     InputError
-        If there is no epoch, a batch is no number of rows that there are, or labels of a regression are to be smoothed.
+        If a number of the configuration cannot be, there are fewer rows than a batch needs, or labels of a regression
+        are to be smoothed.
     """
     is_smoothed = config.label_smoothing != 0 or "label_smoothing" in hyper_names
     if is_smoothed and dataset.task != "classification":
         given = config.label_smoothing or "varied"
         raise InputError(f"label_smoothing is {given}, but {dataset.name} has no classes; give 0")
-    if config.num_epochs < 1:
-        raise InputError(f"num_epochs is {config.num_epochs}; give at least 1")
+    check_optimizer(config)
     num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
 
     def make(config: OptimizerConfig) -> Trainer:
@@ -264,7 +264,8 @@ def make_training(
     Raises
     ------
     InputError
-        If there is no epoch, a batch is no number of rows that there are, or labels of a regression are to be smoothed.
+        If a number of the configuration cannot be, there are fewer rows than a batch needs, or labels of a regression
+        are to be smoothed.
     """
     num_seeds = int(seed_of.max()) + 1
     hyper = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()} | hyper
@@ -350,11 +351,11 @@ def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
     Raises
     ------
     InputError
-        If a batch is no number of rows that there are.
+        If there are fewer rows than a batch needs.
     """
     if config.batch_size is None:
         return 1
-    if not 1 <= config.batch_size <= num_rows:
+    if num_rows < config.batch_size:
         raise InputError(
             f"batch_size is {config.batch_size}, there are {num_rows} training rows; give 1 to {num_rows}, or None"
         )

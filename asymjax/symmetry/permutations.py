@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from itertools import permutations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 

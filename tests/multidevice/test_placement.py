@@ -180,11 +180,6 @@ def test_impossible_placement_is_refused(monkeypatch, count, num_devices, messag
         parallel.place(count, num_devices)
 
 
-def test_rounds_of_no_network_are_refused():
-    with pytest.raises(ValueError, match="round_size is 0; give at least 1"):
-        parallel.place(8, max_size=0)
-
-
 def test_host_devices_are_one_a_core_unless_the_user_set_them(python):
     code = "import jax; from asymjax import parallel; parallel.configure_host_devices(); print(jax.device_count())"
     assert python("-c", code, num_devices=3).stdout == "3\n"
