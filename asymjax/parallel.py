@@ -111,11 +111,13 @@ def place(
     Raises
     ------
     InputError
-        If ``num_devices`` exceeds what there is, is not as many on every process, or does not divide the members of a
-        program, or if the number of processes does not.
+        If there are no members, ``num_devices`` exceeds what there is, is not as many on every process, or does not
+        divide the members of a program, or if the number of processes does not.
     """
     if count < 1:
         raise InputError(f"{count} networks or chains asked for; give at least 1")
+    if max_size is not None and max_size < 1:
+        raise InputError(f"rounds of {max_size} networks asked for; give at least 1")
     size = count if max_size is None else min(count, max_size)
     num_devices = _choose_devices(size, num_devices, *_available(is_local))
     return Placement(count, size, num_devices, width_of(inside, size // num_devices), is_local)

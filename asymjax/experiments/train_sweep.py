@@ -22,7 +22,7 @@ from asymjax.store import STORE, create_store, flatten_names, read_networks, sha
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
 from asymjax.train.optimizers import ELEMENTWISE, draw_recipe, with_values
-from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step, max_round
+from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -65,11 +65,8 @@ def run_train_sweep(
     config, seed_of = point.optimizer, point.coordinates["seed"]
     settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
     settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
-    count, max_size = len(seed_of), run_config.round_size or max_round()
-    opening = open_experiment(
-        "train_sweep", config.optimizer, data_config, point.model, settings, count, run_config, max_size=max_size
-    )
-    dataset, model, frozen, _, _, run = opening
+    opening = open_experiment("train_sweep", config.optimizer, data_config, point.model, settings, run_config)
+    dataset, model, frozen, _, run = opening
     training = make_training(model, dataset, config, seeds, seed_of, point.hyper)
     placement = _place_rounds(run, training, frozen, dataset, run_config)
     recipes = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()}
@@ -88,7 +85,8 @@ def _place_rounds(
     inside = run_config.placement
     one = jax.tree.map(lambda leaf: leaf[0], training.members)
     size = run_config.round_size or fitting_round(training.trainer, one, frozen, dataset.train, inside)
-    return parallel.place(training.num_networks, run_config.num_devices, inside, run.settle("round_size", size))
+    place = partial(parallel.place, training.num_networks, run_config.num_devices, inside)
+    return place(run.settle("round_size", size, place))
 
 
 def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[str, Any]:
