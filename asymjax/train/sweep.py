@@ -131,10 +131,7 @@ def run_sweep(
     shapes = parallel.abstract(jax.eval_shape(init, first_init, frozen), placement, is_mapped=True, axis=AXIS)
     compiled = compile_ahead(run, advance, first, shapes, frozen, data, donate=(1,), phase=phase)
     is_filled_up = placement.size > placement.total
-
-    def kept(state: TrainState) -> TrainState:
-        # Each network once, so that a checkpoint suits processes that fill a program up otherwise.
-        return jax.tree.map(lambda leaf: leaf[: placement.total], hosts.gather(state)) if is_filled_up else state
+    kept = partial(_each_once, count=placement.total) if is_filled_up else lambda state: state
 
     def chunk(index: int, state: TrainState) -> Chunk:
         number, within = divmod(index, chunks_per_round)
@@ -169,6 +166,11 @@ def run_sweep(
         _first_rows(shapes, placement.total) if is_filled_up else shapes,
         (placement.total, "networks"),
     )
+
+
+def _each_once(state: TrainState, count: int) -> TrainState:
+    """Return NumPy leaves [count, ...], a checkpoint that suits processes that fill a program up otherwise."""
+    return jax.tree.map(lambda leaf: leaf[:count], hosts.gather(state))
 
 
 def _first_rows(shapes: PyTree, count: int) -> PyTree:
