@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -58,7 +59,7 @@ def compile_ahead(
     with run.clock("compile"):
         traced = jax.jit(fn, donate_argnums=donate).trace(*args)
         estimated, limit = memory.estimate_bytes(traced), memory.limit_bytes(traced)
-        memory.require_memory(estimated, limit)
+        hosts.together(partial(memory.require_memory, estimated, limit))  # Hosts may differ.
         if phase is not None:
             print(f"{phase}, on each device: {memory.describe(estimated, limit)}", end="", flush=True)
         compiled = traced.lower().compile()

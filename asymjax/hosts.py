@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 HEARTBEAT_SECONDS = 15
 """A process that gives no sign of life for so long is lost."""
+MAX_WAIT_SECONDS = 7 * 24 * 3600
+"""For a process that lives, as one that summarises a run while the others are done."""
 
 LOST = "a process of this job was lost; what was committed is kept, start the job again, with any number of processes"
 UNMET = "the processes of this job did not come together; JAX's runtime says above why"
@@ -265,6 +268,7 @@ def together(fn: Callable[[], T], what: str = "") -> T:
         result = fn()
     except Exception as raised:
         error = raised
+    _await_all()
     kind = "" if error is None else "InputError" if isinstance(error, OSError) else type(error).__name__
     outcomes = [json.loads(text) for text in _exchange(json.dumps([kind, str(error)]), what)]
     failed = [process for process, (theirs, _) in enumerate(outcomes) if theirs]
@@ -337,6 +341,16 @@ def is_preempted() -> bool:
 _calls = itertools.count(1)
 
 
+def _await_all() -> None:
+    """Wait until all processes are here, as long as they live; collectives on CPU give up after half an hour."""
+    with _telling_loss():
+        everyone = set(range(jax.process_count()))
+        ocp.multihost.sync_global_processes(f"asymjax-{next(_waits)}", timeout=MAX_WAIT_SECONDS, processes=everyone)
+
+
+_waits = itertools.count()
+
+
 def _exchange(text: str, what: str) -> list[str]:
     """Return the texts of all processes, in their order."""
     data = np.frombuffer(text.encode(), np.uint8)
@@ -351,8 +365,14 @@ def _all(array: np.ndarray) -> np.ndarray:
     """Return the arrays of all processes [processes, *shape]; shapes and dtypes are alike, values differ."""
     if jax.process_count() == 1:
         return array[None]
-    try:
+    with _telling_loss():
         return np.asarray(multihost_utils.process_allgather(array)).reshape(jax.process_count(), *array.shape)
+
+
+@contextmanager
+def _telling_loss() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         if is_loss(error):
             raise LostProcessError(LOST) from error

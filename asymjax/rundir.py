@@ -27,6 +27,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO, TextIO
+from uuid import uuid4
 
 import jax
 import numpy as np
@@ -112,14 +113,14 @@ def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _locked(path: Path) -> TextIO:
-    """Open and lock the lock file of a run directory; it is held until the process ends.
+    """Open and lock the lock file of a run directory, and write a mark into it; it is held until the process ends.
 
     Raises
     ------
     InputError
         If another process holds it.
     """
-    lock = open(path / ".lock", "w")  # noqa: SIM115
+    lock = open(path / ".lock", "a")  # noqa: SIM115  (another process's mark stays)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -127,6 +128,9 @@ def _locked(path: Path) -> TextIO:
         if error.errno not in (errno.EAGAIN, errno.EACCES):
             raise
         raise InputError(f"{path} is in use by another process; wait for it, or choose another --run-dir") from None
+    lock.truncate(0)
+    os.write(lock.fileno(), uuid4().hex.encode())
+    os.fsync(lock.fileno())
     return lock
 
 
@@ -187,15 +191,17 @@ class RunDir:
                 )
         _write_json(self.path / "config.json", record)
 
-    def settle(self, name: str, value: int) -> int:
+    def settle(self, name: str, value: int, check: Callable[[int], Any] = lambda value: None) -> int:
         """Return what was settled under a name when the run began; on the first call for it, note ``value``.
 
         For what cuts work into chunks and would follow the number of devices, which may be another when a run resumes.
+        ``check`` raises where a value cannot be, before it is noted for good.
         """
 
         def note() -> None:
             record = self.record
-            record.setdefault("settled", {}).setdefault(name, value)
+            settled = record.setdefault("settled", {})
+            check(settled.setdefault(name, value))
             _write_json(self.path / "config.json", record)
 
         hosts.lead(note)
@@ -305,6 +311,8 @@ class RunDir:
             line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values())} | to_json(metrics)
             with open(self.path / results.metrics_file(process), "a") as file:
                 file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
     @contextmanager
     def profiled(self, phase: str) -> Iterator[None]:
@@ -401,7 +409,8 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
     scientific = json.loads(json.dumps(to_json(scientific)))
     hosts.agree("the run", {"directory": str(path), "force": run.force, "config": scientific})
     lock = hosts.lead(partial(_create, path, experiment, scientific, run.force))
-    hosts.together(partial(_check_shared, path))
+    mark = hosts.together(partial(_mark, path))
+    hosts.agree(f"{path}, on a file system that all processes share,", {".lock": mark})
     return RunDir(path.absolute(), run.progress, lock, run.profile)
 
 
@@ -424,12 +433,15 @@ def _create(path: Path, experiment: str, scientific: Mapping[str, Any], force: b
     return lock
 
 
-def _check_shared(path: Path) -> None:
-    if not (path / "config.json").exists():
+def _mark(path: Path) -> str:
+    """Return what process 0 wrote into the lock file, by which all see that they have one directory."""
+    try:
+        return (path / ".lock").read_text()
+    except OSError:
         raise InputError(
             f"{path} was made by process 0 and cannot be seen from here; choose an --out on a file system that all "
             "processes share"
-        )
+        ) from None
 
 
 def _content(path: Path) -> list[Path]:
@@ -477,11 +489,15 @@ def require_space(path: Path, num_bytes: int) -> None:
     Raises
     ------
     InputError
-        If fewer than ``num_bytes`` are free where ``path`` lies.
+        On every process, if fewer than ``num_bytes`` are free where ``path`` lies.
     """
-    free = shutil.disk_usage(path).free
-    if free < num_bytes:
-        raise InputError(
-            f"{path} has {free / 1e6:,.0f} MB free, this run needs about {num_bytes / 1e6:,.0f} MB; "
-            "free some space, choose another --out, keep fewer draws or --keep outputs"
-        )
+
+    def look() -> None:
+        free = shutil.disk_usage(path).free
+        if free < num_bytes:
+            raise InputError(
+                f"{path} has {free / 1e6:,.0f} MB free, this run needs about {num_bytes / 1e6:,.0f} MB; "
+                "free some space, choose another --out, keep fewer draws or --keep outputs"
+            )
+
+    hosts.lead(look)

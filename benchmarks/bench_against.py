@@ -109,7 +109,7 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     """Load a target and train the networks where chains start."""
     from bench_convergence import make_target
 
-    from asymjax import rng
+    from asymjax import parallel, rng
     from asymjax.config import ChainsConfig, RunConfig
     from asymjax.experiments.opening import open_experiment
     from asymjax.inference.problem import make_problem
@@ -117,8 +117,8 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
 
     data_config, model, posterior = make_target(target, "standard", config.data_dir)
     where = RunConfig(run_dir=folder / "map", progress=False, num_devices=num_devices(config.num_chains))
-    opening = open_experiment("against", "", data_config, model, {}, config.num_chains, where, posterior)
-    dataset, placement = opening.dataset, opening.placement
+    opening = open_experiment("against", "", data_config, model, {}, where, posterior)
+    dataset, placement = opening.dataset, parallel.place(config.num_chains, where.num_devices)
     assert opening.posterior is not None
     problem = make_problem(opening.model, dataset.task, opening.posterior, opening.frozen, dataset.train)
     chains = ChainsConfig(num_chains=config.num_chains, map_steps=config.map_steps)

@@ -18,7 +18,7 @@ class MemoryRun:
     def clock(self, kind):
         return nullcontext()
 
-    def settle(self, name, value):
+    def settle(self, name, value, check=None):
         return value
 
     def profiled(self, phase):

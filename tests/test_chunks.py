@@ -1,8 +1,10 @@
+import jax.numpy as jnp
 import pytest
 from memory_run import MemoryRun
 
-from asymjax.chunks import Chunk, chunk_size, run_phase
-from asymjax.errors import DivergedError
+from asymjax import chunks
+from asymjax.chunks import Chunk, chunk_size, compile_ahead, run_phase
+from asymjax.errors import DivergedError, InputError
 
 
 @pytest.mark.parametrize(
@@ -34,3 +36,13 @@ def test_a_phase_that_fails_commits_no_more():
     with pytest.raises(DivergedError):
         run_phase(run, "trial", 3, lambda: 1, advance, 1, (3, "parts"))
     assert run.chunks == [{"logdensity": 0}]
+
+
+def test_a_program_too_large_for_another_process_is_not_compiled(monkeypatch):
+    def together(fn):
+        fn()
+        raise InputError("process 1: a program takes about 2 GB")
+
+    monkeypatch.setattr(chunks.hosts, "together", together)
+    with pytest.raises(InputError, match="process 1"):
+        compile_ahead(MemoryRun(), jnp.sin, jnp.ones(3))

@@ -151,6 +151,27 @@ def test_what_was_settled_when_a_run_began_stays(run):
     assert run.settle("train_epochs_per_chunk", 26) == 26
 
 
+def test_what_cannot_be_is_not_settled(run):
+    def refuse(size):
+        raise InputError(f"3 devices do not divide {size}")
+
+    with pytest.raises(InputError, match="do not divide 16"):
+        run.settle("round_size", 16, refuse)
+    assert run.settle("round_size", 12) == 12
+
+
+def test_processes_compare_a_mark_of_their_directory(run_config, monkeypatch):
+    marks = []
+    monkeypatch.setattr(rundir.hosts, "agree", lambda what, values: marks.append(values.get(".lock")))
+    first = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    with pytest.raises(InputError, match="in use"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+    assert (first.path / ".lock").read_text() == marks[1]  # Whoever is refused leaves it as it is.
+    first._lock.close()
+    open_run("trial", "mlp", SCIENTIFIC, run_config)._lock.close()
+    assert marks[1] and marks[-1] and marks[1] != marks[-1]
+
+
 def test_metrics_of_processes_are_put_together(run):
     lines = {
         0: [

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import parallel, trees
+from asymjax import hosts, parallel, trees
 from asymjax.config import (
     ConnectivityConfig,
     DataConfig,
@@ -114,9 +114,9 @@ def connect_sweeps(
     StopRequestedError
         If SIGTERM came.
     """
-    sweeps = read_sweeps(paths)
+    sweeps = hosts.together(partial(read_sweeps, paths))
     first = next(iter(sweeps.values()))[0]
-    dataset = sweep_data(first, data_dir)
+    dataset = hosts.together(partial(sweep_data, first, data_dir))
     kinds = loaded_kinds(dataset, sweeps)
     settings = {
         "data": first.config["data"],

@@ -1,16 +1,15 @@
-"""How every experiment begins: data, model, placement and the run directory, all checked before any work."""
+"""How every experiment begins: data, model and the run directory, all checked before any work."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 
-from asymjax import data, hosts, parallel, trees
+from asymjax import data, hosts, trees
 from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
 from asymjax.errors import InputError
 from asymjax.inference.posterior import check_posterior, num_network_outputs
 from asymjax.models import build_model, draw_frozen
-from asymjax.parallel import Placement
 from asymjax.rundir import RunDir, open_run
 from asymjax.types import Dataset, Frozen, Graph, Model
 
@@ -22,7 +21,6 @@ class Opening(NamedTuple):
     ----------
     dataset, model, frozen : the data, the network, and the constants that belong to its mask seed.
     posterior : prior and noise with the task's defaults filled in, or None.
-    placement : where the networks or chains run.
     run : the run directory, new or to be resumed.
     """
 
@@ -30,7 +28,6 @@ class Opening(NamedTuple):
     model: Model
     frozen: Frozen
     posterior: PosteriorConfig | None
-    placement: Placement
     run: RunDir
 
 
@@ -40,12 +37,10 @@ def open_experiment(
     data_config: DataConfig,
     model_config: ModelConfig,
     settings: Mapping[str, Any],
-    count: int,
     run_config: RunConfig,
     posterior: PosteriorConfig | None = None,
-    max_size: int | None = None,
 ) -> Opening:
-    """Load the data, build the model, choose the placement, and open the run directory.
+    """Load the data, build the model, and open the run directory.
 
     Parameters
     ----------
@@ -53,10 +48,8 @@ def open_experiment(
     suffix : last word of the run directory's readable name.
     data_config, model_config : data and model.
     settings : the other fields that decide the result.
-    count : networks or chains.
-    run_config : where results go and where work runs.
+    run_config : where results go.
     posterior : prior and noise, where the network has a posterior.
-    max_size : networks or chains of one program at most.
 
     Raises
     ------
@@ -74,12 +67,11 @@ def open_experiment(
         model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
         settings = {"posterior": posterior, **settings}
     frozen = draw_frozen(model, model_config.mask_seed)
-    placement = parallel.place(count, run_config.num_devices, run_config.placement, max_size)
     identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
     name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{suffix}"
     run = open_run(experiment, name, {"data": identity, "model": model_config, **settings}, run_config)
     run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
-    return Opening(dataset, model, frozen, posterior, placement, run)
+    return Opening(dataset, model, frozen, posterior, run)
 
 
 def load_data(config: DataConfig) -> Dataset:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asymjax import results
+from asymjax import hosts, results
 from asymjax.config import RunConfig
 from asymjax.errors import DivergedError
 from asymjax.rundir import RunDir
@@ -28,7 +28,7 @@ def make_points(folder: Path, points: Mapping[str, Callable[[RunConfig], Any]], 
     diverged = []
     for name, make in points.items():
         path = folder / name
-        if (path / "DONE").exists():
+        if hosts.anyone((path / "DONE").exists()):  # A file system may show it to some of them later.
             continue
         print(f"{name}: ", end="", flush=True)
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax import hosts, results, rng, trees
+from asymjax import hosts, parallel, results, rng, trees
 from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
 from asymjax.diagnostics.evaluate import MIN_DRAWS
 from asymjax.diagnostics.shift import noise_inputs
@@ -63,17 +63,11 @@ def run_posterior(
     """
     algorithm = make_algorithm(config)  # First, for this refuses what cannot be.
     settings = {family: config, "seeds": seeds} | ({"coordinates": coordinates} if coordinates else {})
+    placement = parallel.place(config.num_chains, run_config.num_devices, run_config.placement)
     opening = open_experiment(
-        f"bnn_{family}",
-        config.sampler,
-        data_config,
-        model_config,
-        settings,
-        config.num_chains,
-        run_config,
-        posterior_config,
+        f"bnn_{family}", config.sampler, data_config, model_config, settings, run_config, posterior_config
     )
-    dataset, model, frozen, posterior, placement, run = opening
+    dataset, model, frozen, posterior, run = opening
     assert posterior is not None
     configured, traced = split_density(posterior, coordinates)
     varied = make_problem(model, dataset.task, configured, frozen, dataset.train)

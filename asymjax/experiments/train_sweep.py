@@ -22,7 +22,7 @@ from asymjax.store import STORE, create_store, flatten_names, read_networks, sha
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
 from asymjax.train.optimizers import ELEMENTWISE, check_optimizer, draw_recipe, with_values
-from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step, max_round
+from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -65,17 +65,14 @@ def run_train_sweep(
     config, seed_of = point.optimizer, point.coordinates["seed"]
     settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
     settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
-    count, max_size = len(seed_of), max_round() if run_config.round_size is None else run_config.round_size
-    opening = open_experiment(
-        "train_sweep", config.optimizer, data_config, point.model, settings, count, run_config, max_size=max_size
-    )
-    dataset, model, frozen, _, _, run = opening
+    opening = open_experiment("train_sweep", config.optimizer, data_config, point.model, settings, run_config)
+    dataset, model, frozen, _, run = opening
     training = make_training(model, dataset, config, seeds, seed_of, point.hyper)
     placement = _place_rounds(run, training, frozen, dataset, run_config)
     recipes = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()}
     coordinates = point.coordinates | recipes
     finish = make_finish(run, model, frozen, dataset, placement, point.hyper, coordinates, keep_weights)
-    num_kept = count - read_networks(run.path).attrs["num_done"] if keep_weights else 0
+    num_kept = len(seed_of) - read_networks(run.path).attrs["num_done"] if keep_weights else 0
     train_networks(run, training, model, frozen, dataset, config, placement, finish=finish, num_kept=num_kept)
     description = describe(opening, data_config, point.model, config.trained)
     run.finish(lambda: (description | {"num_seeds": num_seeds} | summarise_sweep(run, coordinates), {}))
@@ -88,8 +85,11 @@ def _place_rounds(
     """Cut a sweep into rounds as it was cut when it began, or else as asked for, or as memory has room for."""
     inside = run_config.placement
     one = jax.tree.map(lambda leaf: leaf[0], training.members)
-    size = run_config.round_size or fitting_round(training.trainer, one, frozen, dataset.train, inside)
-    return parallel.place(training.num_networks, run_config.num_devices, inside, run.settle("round_size", size))
+    size = run_config.round_size
+    if size is None:
+        size = fitting_round(training.trainer, one, frozen, dataset.train, inside)
+    place = partial(parallel.place, training.num_networks, run_config.num_devices, inside)
+    return place(run.settle("round_size", size, place))
 
 
 def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[str, Any]:

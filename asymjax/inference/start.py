@@ -34,8 +34,7 @@ def find_map(
     Adam on -log density / rows with a cosine schedule from ``learning_rate`` to zero. ``keys`` may be a ``Member`` of
     arrays [chain], whose settings are those of the networks' densities.
     """
-    num_rows, count = problem.data.targets.shape[0], len(jax.tree.leaves(keys)[0])
-    keys = jax.tree.map(lambda leaf: leaf[np.arange(placement.size) % count], keys)
+    num_rows = problem.data.targets.shape[0]
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
     model = problem.model._replace(init=problem.init)
 
@@ -50,7 +49,7 @@ def find_map(
     trainer = make_varied(make, partial(vary_frozen, model)) if isinstance(keys, Member) else make({})
     epochs = chunk_size(num_steps, max(1, num_steps // NUM_CHUNKS))
     state = run_sweep(run, trainer, keys, keys, problem.frozen, problem.data, placement, num_steps, epochs)
-    return jax.tree.map(lambda leaf: leaf[:count], hosts.gather(state.position))
+    return hosts.gather(state.position)
 
 
 def logdensity_and_gradient_norm(problem: Problem, positions: Position) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +125,7 @@ def find_start(
         # As many for every process: some find an optimum that others find as well.
         size = jax.process_count() * -(-num_optima // jax.process_count())
         where = placement if size == placement.size else parallel.place(size, inside=placement.width)
+        where = where._replace(total=num_optima)
         first = jax.tree.map(lambda leaf: leaf[:num_optima], keys)
         optima = find_map(run, problem, first, where, config.map_steps, config.map_learning_rate)
         starts = optima

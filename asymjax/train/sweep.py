@@ -107,7 +107,8 @@ def run_sweep(
 
     Returns
     -------
-    TrainState of the last round on its devices, [size, ...]; None where ``finish`` took it.
+    TrainState of the last round on its devices, [size, ...]; NumPy leaves [total, ...] where the placement has more
+    members than there are networks; None where ``finish`` took it.
 
     Raises
     ------
@@ -129,12 +130,15 @@ def run_sweep(
     first, first_init = of_round(0, keys), of_round(0, init_keys)
     shapes = parallel.abstract(jax.eval_shape(init, first_init, frozen), placement, is_mapped=True, axis=AXIS)
     compiled = compile_ahead(run, advance, first, shapes, frozen, data, donate=(1,), phase=phase)
+    is_filled_up = placement.size > placement.total
+    kept = partial(_each_once, count=placement.total) if is_filled_up else lambda state: state
 
     def chunk(index: int, state: TrainState) -> Chunk:
         number, within = divmod(index, chunks_per_round)
         if within == 0 and number > 0:
             state = init(of_round(number, init_keys), frozen)
-        state, losses = compiled(of_round(number, keys), state, frozen, data)
+        own_state = of_round(number, state) if is_filled_up else state
+        state, losses = compiled(of_round(number, keys), own_state, frozen, data)
         members, is_new = placement.members(number), placement.is_new(number)
         is_last = within == chunks_per_round - 1
         failed = _find_failed(hosts.gather(state.failed_step), members, is_new)
@@ -148,7 +152,7 @@ def run_sweep(
         finite = own["loss"][np.isfinite(own["loss"])]
         # What finish has kept needs no checkpoint.
         return Chunk(
-            None if is_last and finish else state,
+            None if is_last and finish else kept(state),
             metrics={"round": number, "epoch": (within + 1) * epochs} | own,
             note=f"loss {finite.mean():.4f}" if finite.size else "",
         )
@@ -157,9 +161,9 @@ def run_sweep(
         run,
         phase,
         placement.num_rounds * chunks_per_round,
-        lambda: init(first_init, frozen),
+        lambda: kept(init(first_init, frozen)),
         chunk,
-        shapes,
+        _first_rows(shapes, placement.total) if is_filled_up else shapes,
         (placement.total, "networks"),
     )
 
@@ -167,6 +171,16 @@ def run_sweep(
 def _find_failed(failed_step: np.ndarray, members: np.ndarray, is_new: np.ndarray) -> dict[int, int]:
     """Return the first failing step of each network that failed, those aside that fill a round up."""
     return {int(members[row]): step for row, step in failures(failed_step).items() if is_new[row]}
+
+
+def _each_once(state: TrainState, count: int) -> TrainState:
+    """Return NumPy leaves [count, ...], a checkpoint that suits processes that fill a program up otherwise."""
+    return jax.tree.map(lambda leaf: leaf[:count], hosts.gather(state))
+
+
+def _first_rows(shapes: PyTree, count: int) -> PyTree:
+    """Return the shape structs of the first rows of arrays, on no devices."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype), shapes)
 
 
 def _own_metrics(losses: Array, members: np.ndarray, is_new: np.ndarray, failed: dict[int, int]) -> dict[str, Any]:

@@ -87,6 +87,16 @@ def test_one_process_needs_no_others():
         hosts.leave(2)
 
 
+def test_waiting_for_one_process_is_no_collective(monkeypatch):
+    calls = []
+    monkeypatch.setattr(hosts.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts.ocp.multihost, "sync_global_processes", lambda name, **where: calls.append(where))
+    monkeypatch.setattr(hosts, "_exchange", lambda text, what: calls.append("exchange") or [text, text])
+    hosts.together(lambda: calls.append("work"))
+    # Orbax takes a collective, whose time on CPU is limited, unless it is told the processes.
+    assert calls == ["work", {"timeout": hosts.MAX_WAIT_SECONDS, "processes": {0, 1}}, "exchange"]
+
+
 @pytest.fixture(scope="module")
 def reports(launch):
     """What each of three processes with two devices each got."""

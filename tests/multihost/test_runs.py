@@ -132,8 +132,8 @@ def test_two_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, lau
     assert victim.returncode == -signal.SIGKILL
     assert_lost(survivor)
     assert read_networks(path).attrs["num_done"] == 20  # Though the checkpoint of chunk 6 is not there.
-    last = python(*words, "--round-size", "4", env=POOL)
-    assert "20 in 3 rounds of 8 on 2 of 2 devices" in last.stdout  # As it began.
+    last = python(*words, "--round-size", "4", "--num-devices", "8", num_devices=8, env=POOL)
+    assert "20 in 3 rounds of 8 on 8 of 8 devices" in last.stdout  # As it began.
     assert_same_outcome(path, reference)
 
 

@@ -6,9 +6,10 @@ import optax
 import pytest
 from memory_run import MemoryRun
 
-from asymjax import data, memory, parallel, rng
-from asymjax.config import ModelConfig
+from asymjax import data, memory, parallel, results, rng
+from asymjax.config import ModelConfig, RunConfig
 from asymjax.models import build_model, draw_frozen
+from asymjax.rundir import open_run
 from asymjax.train import losses, make_train, run_sweep, sweep
 
 DATASET = data.load("digits")
@@ -48,3 +49,19 @@ def test_a_round_has_room_in_memory(network, monkeypatch, inside, megabytes, exp
     monkeypatch.setattr(memory, "limit_bytes", lambda traced: int(megabytes * 1e6 * jax.local_device_count()))
     size = sweep.fitting_round(trainer, jax.random.key(0), frozen, DATASET.train, inside)
     assert size == expected
+
+
+def test_a_program_filled_up_to_share_it_is_resumed_by_another_number_of_processes(network, tmp_path):
+    trainer, frozen = network
+    keys = rng.member_keys(jax.random.key(0), 3)
+
+    def positions(size):
+        run = open_run("trial", "mlp", {}, RunConfig(out=tmp_path, progress=False))
+        placement = parallel.place(size)._replace(total=3)
+        state = run_sweep(run, trainer, keys, keys, frozen, DATASET.train, placement, 2, 1)
+        run._lock.close()
+        assert [len(line["loss"]) for line in results.read_metrics(run.path)] == [3, 3]
+        return state.position["dense_0"]["kernel"]
+
+    filled_up = positions(4)
+    np.testing.assert_array_equal(positions(3), filled_up)
