@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from asymjax import results
 from asymjax.report.read import labels, read_runs
 
@@ -24,3 +26,12 @@ def test_a_posterior_for_each_value_and_one_compilation_for_all(python, tmp_path
     assert labels(runs) == ["standard, temperature 0.5", "standard, temperature 1.0"]
     assert runs[1].record["config"]["posterior"]["temperature"] == 1
     assert runs[0].summary["test"]["posterior"] != runs[1].summary["test"]["posterior"]
+
+
+@pytest.mark.long
+def test_step_sizes_are_data_of_what_trains_warms_up_and_samples(python, tmp_path):
+    words = [*TINY.replace("--max-integration-steps 4 ", "").split(), "--grid", "step_size=0.1,0.2"]
+    done = python(COUNT, SCRIPT.with_name("bnn_sgld.py"), *words, "--run-dir", tmp_path / "grid")
+    first, second = done.stdout.split("step_size=0.2: ")
+    assert first.count("compiled\n") > 4
+    assert second.count("compiled\n") == 1  # Where warmup begins.
