@@ -22,7 +22,7 @@ from asymjax.store import STORE, create_store, flatten_names, read_networks, sha
 from asymjax.train import make_optimizer, make_train, run_sweep
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
 from asymjax.train.optimizers import ELEMENTWISE, check_optimizer, draw_recipe, with_values
-from asymjax.train.sweep import Finish, failures, fitting_round, flops_per_step
+from asymjax.train.sweep import Finish, fitting_round, flops_per_step
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -106,13 +106,19 @@ def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[
             f"{run.path / STORE} lacks {num_missing} networks that were trained, so it is not the one that they were "
             "written to; train again with --force"
         )
-    failed = failures(networks["failed_step"].values)
-    status = [f"not finite at step {failed[i]}" if i in failed else "ok" for i in range(networks.sizes["network"])]
+    status = list(map(_status, networks["failed_step"].values.tolist(), networks["train.loss"].values))
     summary: dict[str, Any] = {"coordinates": coordinates, "status": status}
     for split in SPLITS:
         metrics = [name for name in map(str, networks) if name.startswith(f"{split}.")]
         summary[split] = {name.partition(".")[2]: networks[name].values for name in metrics} or None
     return summary | {"seconds": {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}}
+
+
+def _status(failed_step: int, loss: float) -> str:
+    """Return how the training of a network went, which says nothing of the loss after its last step."""
+    if failed_step >= 0:
+        return f"not finite at step {failed_step}"
+    return "ok" if np.isfinite(loss) else "not finite after the last step"
 
 
 def make_finish(

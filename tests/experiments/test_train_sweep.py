@@ -9,12 +9,19 @@ from asymjax.errors import InputError
 from asymjax.experiments.train_sweep import summarise_sweep
 from asymjax.store import STORE, create_store, write_networks
 
+VARIABLES = {"failed_step": ((), np.int32), "train.loss": ((), np.float64)}
 
-def test_networks_that_a_store_lacks_are_not_summarised(tmp_path):
+
+def columns(failed_step, loss):
+    return {"failed_step": np.array(failed_step, np.int32), "train.loss": np.array(loss, np.float64)}
+
+
+def test_a_summary_says_of_each_network_how_it_went_and_misses_none(tmp_path):
     path, run = tmp_path / STORE, SimpleNamespace(path=tmp_path, seconds={})
-    create_store(path, 3, 3, {"failed_step": ((), np.int32)}, {"seed": np.arange(3)}, "identity")
-    write_networks(path, 0, {"failed_step": np.array([-1, 4], np.int32)})
-    with pytest.raises(InputError, match="lacks 1 networks that were trained"):
+    create_store(path, 4, 4, VARIABLES, {"seed": np.arange(4)}, "identity")
+    write_networks(path, 0, columns([-1, 4], [0.1, np.nan]))
+    with pytest.raises(InputError, match="lacks 2 networks that were trained"):
         summarise_sweep(run, {})
-    write_networks(path, 2, {"failed_step": np.array([-1], np.int32)})
-    assert summarise_sweep(run, {})["status"] == ["ok", "not finite at step 4", "ok"]
+    write_networks(path, 2, columns([-1, -1], [np.inf, 0.2]))
+    status = ["ok", "not finite at step 4", "not finite after the last step", "ok"]
+    assert summarise_sweep(run, {})["status"] == status
