@@ -6,7 +6,7 @@
 
 trains networks of every combination of settings. The same command resumes a run that was stopped. The run directory
 (last line printed) holds the trained positions, metrics.jsonl and summary.json with the metrics and the status of every
-network; of a grid that takes several programs, such a directory for each.
+network; of a grid that takes several programs, such a directory for each. runs/report.py draws it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -45,10 +45,11 @@ PRESETS = {
 
 
 def main(config: Config) -> Path:
-    """Run one sweep and return its run directory."""
+    """Run one sweep, print its table and return its run directory."""
+    from asymjax import report
     from asymjax.experiments import run_train_grid
 
-    return run_train_grid(
+    path = run_train_grid(
         config.data,
         config.model,
         config.optimizer,
@@ -58,6 +59,8 @@ def main(config: Config) -> Path:
         config.run,
         config.keep_weights,
     )
+    report.print_tables(path)
+    return path
 
 
 if __name__ == "__main__":

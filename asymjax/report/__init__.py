@@ -16,9 +16,11 @@ from asymjax.report.figures import (
     FIGURES,
     INTERPOLATION_FIGURES,
     STUDY_FIGURES,
+    SWEEP_FIGURES,
     connectivity_figures,
     save_figure,
     study_figures,
+    sweep_figures,
 )
 from asymjax.report.interpolation import InterpolationRun, plot_paths, plot_statistics, read_interpolation
 from asymjax.report.interpolation_table import interpolation_tables
@@ -32,6 +34,8 @@ from asymjax.report.predictive import (
 from asymjax.report.read import Run, Trace, read_run, read_runs
 from asymjax.report.study import StudyRun, read_study
 from asymjax.report.study_table import study_tables
+from asymjax.report.sweep import SweepRun, plot_networks, plot_settings, read_sweep
+from asymjax.report.sweep_table import sweep_tables
 from asymjax.report.symmetry import plot_planes, plot_swap_costs
 from asymjax.report.table import Table, comparison_tables, to_markdown, to_rich
 from asymjax.report.write import print_tables, write_report
@@ -41,10 +45,12 @@ __all__ = [
     "FIGURES",
     "INTERPOLATION_FIGURES",
     "STUDY_FIGURES",
+    "SWEEP_FIGURES",
     "ConnectivityRun",
     "InterpolationRun",
     "Run",
     "StudyRun",
+    "SweepRun",
     "Table",
     "Trace",
     "comparison_tables",
@@ -57,11 +63,13 @@ __all__ = [
     "plot_convergence",
     "plot_coverage",
     "plot_curves",
+    "plot_networks",
     "plot_noise",
     "plot_paths",
     "plot_planes",
     "plot_predictions",
     "plot_reliability",
+    "plot_settings",
     "plot_statistics",
     "plot_swap_costs",
     "plot_traces",
@@ -71,9 +79,12 @@ __all__ = [
     "read_run",
     "read_runs",
     "read_study",
+    "read_sweep",
     "save_figure",
     "study_figures",
     "study_tables",
+    "sweep_figures",
+    "sweep_tables",
     "to_markdown",
     "to_rich",
     "write_report",

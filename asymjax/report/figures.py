@@ -27,6 +27,7 @@ from asymjax.report.study import (
     plot_rhat,
     plot_scores,
 )
+from asymjax.report.sweep import SweepRun, plot_networks, plot_settings, varying
 from asymjax.report.symmetry import planes, plot_planes, plot_swap_costs, strengths
 
 FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
@@ -71,11 +72,18 @@ STUDY_FIGURES: dict[str, Callable[[StudyRun], Figure]] = {
 }
 """Figures of a study of posteriors, by name of file."""
 
+SWEEP_FIGURES: dict[str, Callable[[SweepRun], Figure]] = {
+    "networks": plot_networks,
+    "settings": plot_settings,
+}
+"""Figures of a sweep, by name of file."""
+
 NEEDS: dict[str, Callable[[Any], object]] = {
     "planes": planes,
     "swap_costs": strengths,
     "varied": varied_setting,
     "distances": lambda run: "total_variation" in run.arrays,
+    "settings": varying,
 }
 """What a run may lack, by the figure that shows it."""
 
@@ -93,6 +101,11 @@ def connectivity_figures(run: ConnectivityRun) -> dict[str, Callable[[Connectivi
 def study_figures(run: StudyRun) -> dict[str, Callable[[StudyRun], Figure]]:
     """Return the figures of what a study has measured."""
     return figures_of(STUDY_FIGURES, run)
+
+
+def sweep_figures(run: SweepRun) -> dict[str, Callable[[SweepRun], Figure]]:
+    """Return the figures of what varies in a sweep."""
+    return figures_of(SWEEP_FIGURES, run)
 
 
 @style.styled

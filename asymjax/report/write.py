@@ -13,12 +13,21 @@ from asymjax.errors import InputError
 from asymjax.report.comparison import plot_comparison
 from asymjax.report.connectivity import ConnectivityRun, read_connectivity
 from asymjax.report.connectivity_table import connectivity_tables
-from asymjax.report.figures import FIGURES, INTERPOLATION_FIGURES, connectivity_figures, save_figure, study_figures
+from asymjax.report.figures import (
+    FIGURES,
+    INTERPOLATION_FIGURES,
+    connectivity_figures,
+    save_figure,
+    study_figures,
+    sweep_figures,
+)
 from asymjax.report.interpolation import InterpolationRun, read_interpolation
 from asymjax.report.interpolation_table import interpolation_tables
 from asymjax.report.read import Run, labels, read_each, read_record, read_run
 from asymjax.report.study import StudyRun, read_study
 from asymjax.report.study_table import study_tables
+from asymjax.report.sweep import SweepRun, read_sweep
+from asymjax.report.sweep_table import sweep_tables
 from asymjax.report.table import Table, comparison_tables, provenance, to_markdown, to_rich
 
 
@@ -106,8 +115,8 @@ def _read(path: Path) -> Any:
     name = read_record(path)["experiment"]
     if name not in EXPERIMENTS:
         raise InputError(
-            f"{path} holds a run of {name}; there are reports of {', '.join(EXPERIMENTS)}. Of a sweep see "
-            "summary.json, read networks.zarr with asymjax.store, or compare its networks with runs/lmc.py --sweeps"
+            f"{path} holds a run of {name}; there are reports of {', '.join(EXPERIMENTS)}. Of a grid of "
+            "posteriors give the directories in it"
         )
     return EXPERIMENTS[name].read(path)
 
@@ -174,6 +183,14 @@ def study_sections(runs: Sequence[StudyRun], out: Path) -> list[Section]:
     ]
 
 
+def sweep_sections(runs: Sequence[SweepRun], out: Path) -> list[Section]:
+    """Report sweeps one by one: each compares combinations of settings."""
+    return [
+        Section(run.title.capitalize(), sweep_tables(run), _plots(run, sweep_figures(run)), [run.title], [run])
+        for run in runs
+    ]
+
+
 EXPERIMENTS: dict[str, Experiment] = {
     "bnn_hmc": Experiment(read_run, posterior_sections),
     "bnn_nuts": Experiment(read_run, posterior_sections),
@@ -181,6 +198,8 @@ EXPERIMENTS: dict[str, Experiment] = {
     "bnn_sgld": Experiment(read_run, posterior_sections),
     "lmc": Experiment(read_connectivity, connectivity_sections),
     "mli": Experiment(read_interpolation, interpolation_sections),
+    "train_sweep": Experiment(read_sweep, sweep_sections),
+    "train_grid": Experiment(read_sweep, sweep_sections),
     "compare_posteriors": Experiment(read_study, study_sections),
 }
 """Reports by the name of the experiment in config.json."""

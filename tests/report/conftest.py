@@ -310,6 +310,56 @@ def write_interpolation(parent, archs=("standard", "w_asym"), num_networks=5, da
     return path
 
 
+# Sweeps
+
+
+def make_program(rng, task, arch, coordinates, num_validation=10):
+    """Return what summary.json says of the networks of one program; the last of them failed."""
+    count = len(coordinates["seed"])
+    metrics = ("loss", "accuracy") if task == "classification" else ("loss",)
+    scores = {split: {metric: rng.uniform(0.1, 0.9, count).tolist() for metric in metrics} for split in SPLITS}
+    return {
+        "arch": arch,
+        "backbone": "mlp",
+        "dataset": "digits" if task == "classification" else "diabetes",
+        "task": task,
+        "num_trainable": int(rng.integers(1000, 9000)),
+        "num_fixed": int(rng.integers(100, 900)),
+        "num_rows": {"train": 120, "validation": num_validation, "test": NUM_TEST},
+        "coordinates": dict(coordinates),
+        "status": [*["ok"] * (count - 1), "not finite at step 7"],
+        **scores,
+        "validation": {metric: rng.uniform(0.1, 0.9, count).tolist() for metric in metrics} if num_validation else None,
+    }
+
+
+def write_sweep(parent, programs, task="classification", grid=(), num_validation=10, edit=None):
+    """Write a run directory of a sweep and return its path.
+
+    Parameters
+    ----------
+    programs : coordinates of the networks by the name of their program, which has one even where it is the only one.
+    grid : axes of a grid of several programs; none where there is one program.
+    edit : may change the summary.
+    """
+    name = f"sweep-{task}-{len(list(parent.iterdir()))}"
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    path = parent / name
+    path.mkdir()
+    points = {
+        program: make_program(rng, task, "w_asym" if "w_asym" in program else "standard", coordinates, num_validation)
+        for program, coordinates in programs.items()
+    }
+    (own,) = programs.values() if not grid else ({},)
+    summary, config = ({"points": points}, {"grid": grid}) if grid else (next(iter(points.values())), {})
+    if edit:
+        edit(summary)
+    if len(own) > 1:
+        config["coordinates"] = own
+    finish_run(path, "train_grid" if grid else "train_sweep", ["standard"], config, summary)
+    return path
+
+
 # Studies of posteriors
 
 
@@ -380,6 +430,12 @@ def write_study(parent, arms, num_repeats=3):
     (path / "summary.json").write_text(json.dumps(summary))
     (path / "DONE").touch()
     return path
+
+
+@pytest.fixture
+def make_sweep(tmp_path):
+    """Write a run directory of a sweep below ``tmp_path``; arguments of ``write_sweep``."""
+    return partial(write_sweep, tmp_path)
 
 
 @pytest.fixture

@@ -250,8 +250,10 @@ def test_tables_can_be_printed_alone(make_connectivity, capsys):
 def test_runs_that_cannot_be_reported_are_named(make_connectivity):
     path = make_connectivity()
     record = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(record | {"experiment": "train_sweep"}))
-    with pytest.raises(InputError, match=r"holds a run of train_sweep; there are reports of bnn_hmc, .*lmc\.py"):
+    (path / "config.json").write_text(json.dumps(record | {"experiment": "bnn_hmc_grid"}))
+    with pytest.raises(
+        InputError, match=r"holds a run of bnn_hmc_grid; there are reports of bnn_hmc, .*directories in"
+    ):
         print_tables(path)
     path = make_connectivity(edit=lambda summary, config: summary.pop("kinds"))
     with pytest.raises(InputError, match=r"summary.json lacks kinds"):
