@@ -34,6 +34,7 @@ NOT_TRAINED = -2
 AXIS, RUN = "network", "run"
 # Trained weights are noise that compression makes 7 to 10 % smaller and half as fast to read; a checksum finds damage.
 CODECS = (Crc32cCodec(),)
+KEEP_EMPTY: Any = {"write_empty_chunks": True}  # Else a file that is lost would read as one that was never written.
 REMEDY = "copy it anew, or train that sweep again with --force"
 
 
@@ -132,7 +133,7 @@ def _write_empty(
             data=values,
             chunks=(count,),
             dimension_names=(AXIS,),
-            config={"write_empty_chunks": True},  # Or a file that is lost would read as zeros.
+            config=KEEP_EMPTY,
         )
     with warnings.catch_warnings():  # All metadata in one file is an extension of the format, which xarray asks for.
         warnings.filterwarnings("ignore", "Consolidated metadata", UserWarning)
@@ -207,9 +208,9 @@ def write_networks(path: Path, start: int, arrays: Mapping[str, np.ndarray]) -> 
         for name in sorted(names):
             stop = start + len(arrays[name])
             with _naming_damage(path / name):
-                variables[name][start:stop] = arrays[name]
+                variables[name].with_config(KEEP_EMPTY)[start:stop] = arrays[name]
             written += _files(path / name, variables[name], start, stop)
-        _sync(file for file in written if file.exists())
+        _sync(written)
 
 
 def _require_fit(path: Path, variables: Mapping[str, Any], start: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -229,11 +230,14 @@ def _require_fit(path: Path, variables: Mapping[str, Any], start: int, arrays: M
         raise InputError(f"variables of one write have different numbers of networks: {lengths}")
 
 
-def _files(folder: Path, array: Any, start: int, stop: int) -> Iterator[Path]:
-    """Yield the files of some rows; zarr keeps none where all is as if not there yet."""
+def _files(folder: Path, array: Any, start: int, stop: int) -> list[Path]:
+    """Return the files of some rows, whether they are there or not."""
     chunk = array.chunks[0]
-    for index in range(start // chunk, -(-stop // chunk)):
-        yield folder / array.metadata.encode_chunk_key((index, *(0 for _ in array.shape[1:])))
+    return [_file(folder, array, index) for index in range(start // chunk, -(-stop // chunk))]
+
+
+def _file(folder: Path, array: Any, index: int) -> Path:
+    return folder / array.metadata.encode_chunk_key((index, *(0 for _ in array.shape[1:])))
 
 
 def _sync(files: Iterable[Path]) -> None:
@@ -346,6 +350,8 @@ def _open(path: Path, mode: Literal["r", "r+"] = "r") -> zarr.Group:
             f"{path} is no store of networks of this version: its format is {group.attrs.get('format')!r}, expected "
             f"{FORMAT}; give a run directory of this version, or open it with xarray.open_zarr"
         )
+    if missing := [name for name in ("count", "identity", "coordinates") if name not in group.attrs]:
+        raise InputError(f"{path / 'zarr.json'} is damaged (it lacks {', '.join(missing)}); {REMEDY}")
     return group
 
 
@@ -420,7 +426,19 @@ class _Rows(BackendArray):
         if np.array_equal(rows, np.arange(len(rows)) + rows[:1]):
             rows = slice(int(rows[0]), int(rows[-1]) + 1) if len(rows) else slice(0, 0)  # Faster than single rows.
         with _naming_damage(self.paths[owner]):
+            _require_files(self.paths[owner], self.arrays[owner], np.arange(self.arrays[owner].shape[0])[rows])
             return np.asarray(self.arrays[owner].oindex[(rows, *tail)])
+
+
+def _require_files(folder: Path, array: Any, rows: np.ndarray) -> None:
+    """Raise ValueError if a file of some rows is lost, and not merely to come: one of its networks is trained."""
+    chunk = array.chunks[0]
+    lost = [index for index in np.unique(rows // chunk) if not _file(folder, array, index).exists()]
+    if lost and (failed_step := _variables(_open(folder.parent)).get("failed_step")):
+        for index in lost:
+            first, last = index * chunk, min((index + 1) * chunk, array.shape[0]) - 1
+            if np.any(failed_step[first : last + 1] != NOT_TRAINED):
+                raise ValueError(f"the file of networks {first} to {last} is not there")
 
 
 def _shared(stores: Sequence[Path], columns: Sequence[Mapping[str, Any]]) -> dict[str, _Rows | None]:

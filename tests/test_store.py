@@ -224,12 +224,27 @@ def test_no_store_a_foreign_one_and_a_truncated_one(full, tmp_path):
     xarray.Dataset({"a": ("x", np.arange(3))}).to_zarr(tmp_path / "foreign" / "a.zarr", consolidated=False)
     with pytest.raises(InputError, match="no store of networks of this version: its format is None, expected 1"):
         read_networks(tmp_path / "foreign" / "a.zarr")
-    (full / "zarr.json").write_bytes((full / "zarr.json").read_bytes()[:100])
+    text = (full / "zarr.json").read_text()
+    (full / "zarr.json").write_text(text.replace('"count"', '"number"', 1))
+    with pytest.raises(InputError, match=r"zarr.json is damaged \(it lacks count\)"):
+        read_networks(full)
+    (full / "zarr.json").write_text(text[:100])
     with pytest.raises(InputError, match=r"zarr.json is damaged"):
         read_networks(full)
     (full / "zarr.json").unlink()
     with pytest.raises(InputError, match="is no store of networks"):
         read_networks(full.parent)
+
+
+def test_a_lost_file_of_trained_networks_is_named(path):
+    failed = values(0, 4) | {"train.loss": np.full(4, np.nan, np.float32)}
+    write_networks(path, 0, failed)
+    assert_holds(read_networks(path).isel(network=slice(4)), failed)  # A file of NaN alone is there, too.
+    assert np.isnan(read_networks(path)["train.loss"].values).all()
+    (path / "train.loss" / "c" / "0").unlink()
+    assert np.isnan(read_networks(path)["train.loss"][4:].values).all()
+    with pytest.raises(InputError, match=r"train.loss is damaged .*file of networks 0 to 3 is not there"):
+        read_networks(path)["train.loss"][[2, 5]].load()
 
 
 @pytest.mark.parametrize("start", [0, 1])  # Files that hold nothing but zeros are kept as well.
