@@ -53,7 +53,12 @@ def _opened(jaxpr: Any) -> Any:
 
 
 def _body(eqn: Any) -> Any:
-    """Return the jaxpr that an equation calls, or None."""
+    """Return the jaxpr that an equation calls, if it is in the place of that alone, or None."""
+    if platforms := eqn.params.get("branches_platforms"):  # A choice that is made when it is compiled.
+        chosen = next(i for i, names in enumerate(platforms) if names is None or jax.default_backend() in names)
+        return _opened(eqn.params["branches"][chosen])
+    if eqn.primitive.name not in CALLS:
+        return None
     return next((_opened(value) for value in eqn.params.values() if hasattr(value, "eqns")), None)
 
 
@@ -67,9 +72,9 @@ def _inline(jaxpr: Any, known: dict[Any, Value]) -> tuple[list[Equation], list[V
     wide: dict[tuple[Value, int], Value] = {}
     for eqn in jaxpr.eqns:
         inputs = [read(variable) for variable in eqn.invars]
-        body = _body(eqn) if eqn.primitive.name in CALLS else None
-        if body is not None:
-            inner, outputs = _inline(body, dict(zip(body.invars, inputs, strict=True)))
+        if (body := _body(eqn)) is not None:
+            own = inputs[len(inputs) - len(body.invars) :]  # A choice is told first which it is.
+            inner, outputs = _inline(body, dict(zip(body.invars, own, strict=True)))
             equations += inner
             known.update(zip(eqn.outvars, outputs, strict=True))
         else:

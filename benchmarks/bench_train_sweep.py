@@ -32,24 +32,31 @@ class Config:
     """Write results/train_sweep.json."""
 
 
-def make_case(arch: str, num_seeds: int, num_devices: int, inside: str, num_steps: int) -> dict[str, Any]:
-    """Compile one case and return its row with a ``call`` that advances it by a chunk."""
+def make_case(
+    config: Any, input_shape: tuple[int, ...], num_seeds: int, num_devices: int, inside: str, num_steps: int
+) -> dict[str, Any]:
+    """Compile one case and return its row with a ``call`` that advances it by a chunk.
+
+    Parameters
+    ----------
+    config : ModelConfig of the networks, which have 10 classes.
+    """
     import jax
     import jax.numpy as jnp
 
     from asymjax import parallel, rng, trees
-    from asymjax.config import MODEL_PRESETS, OptimizerConfig
+    from asymjax.config import OptimizerConfig
     from asymjax.models import build_model
     from asymjax.train import make_optimizer, make_train
     from asymjax.train.losses import cross_entropy
     from asymjax.types import Split
 
-    model = build_model(replace(MODEL_PRESETS["paper_mlp_mnist"], arch=arch), (784,), 10)
+    model = build_model(config, input_shape, 10)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
     optimizer = make_optimizer(OptimizerConfig(weight_decay=0.03), num_steps)
     trainer = make_train(model, cross_entropy, optimizer, 1, 64, in_effective_weights=True)
     rows = 64 * num_steps
-    images = jax.random.normal(jax.random.key(0), (rows, 784))
+    images = jax.random.normal(jax.random.key(0), (rows, *input_shape))
     data = Split(images, jax.random.randint(jax.random.key(1), (rows,), 0, 10))
     placement = parallel.place(num_seeds, num_devices, inside)  # type: ignore[arg-type]
     keys = parallel.put(rng.member_keys(jax.random.key(2), num_seeds), placement, is_mapped=True)
@@ -70,14 +77,14 @@ def make_case(arch: str, num_seeds: int, num_devices: int, inside: str, num_step
 
     call()
     return {
-        "arch": arch,
+        "arch": config.arch,
         "num_seeds": num_seeds,
         "num_devices": num_devices,
         "inside": inside,
         "compile_seconds": time.perf_counter() - start,
         "num_parameters": trees.num_entries(model.params_shape),
         "call": call,
-        "step_flops": step_flops(model, frozen, jnp.zeros((64, 784))),
+        "step_flops": step_flops(model, frozen, jnp.zeros((64, *input_shape))),
     }
 
 
@@ -97,14 +104,16 @@ def step_flops(model: Any, frozen: Any, images: Any) -> float:
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
     from asymjax import parallel
+    from asymjax.config import MODEL_PRESETS
 
     parallel.configure_host_devices()
     import by_hand
     from measure import ceilings, interleaved, save
 
     machine = ceilings()
+    mlp = MODEL_PRESETS["paper_mlp_mnist"]
     cases = [
-        make_case(arch, seeds, devices, inside, config.num_steps)
+        make_case(replace(mlp, arch=arch), (784,), seeds, devices, inside, config.num_steps)
         for seeds in config.num_seeds
         for devices in sorted({1, parallel.place(seeds).num_devices})
         for inside in ("sequential", "vectorized")

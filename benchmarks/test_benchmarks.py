@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = ["bench_train_sweep.py", "bench_hmc.py", "bench_alignment.py", "bench_lmc.py", "bench_against.py"]
+SCRIPTS = [
+    "bench_train_sweep.py",
+    "bench_convolution.py",
+    "bench_hmc.py",
+    "bench_alignment.py",
+    "bench_lmc.py",
+    "bench_against.py",
+]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

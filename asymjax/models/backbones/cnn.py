@@ -5,9 +5,10 @@ from flax import linen as nn
 from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, feed, kernel_init
+from asymjax.models.backbones.convolution import make_conv
 from asymjax.types import Array, Feeds, PermutationSpec
 
-KERNEL_SIZE = (3, 3)
+KERNEL_SIZE = 3
 
 
 class CNN(nn.Module):
@@ -33,8 +34,7 @@ class CNN(nn.Module):
         if x.ndim != 4:
             raise InputError(f"the cnn backbone takes images [rows, height, width, channels], not inputs {x.shape}")
         for i, width in enumerate(self.widths):
-            fan_in = KERNEL_SIZE[0] * KERNEL_SIZE[1] * x.shape[-1]
-            x = nn.Conv(width, KERNEL_SIZE, kernel_init=kernel_init, bias_init=bias_init(fan_in), name=f"conv_{i}")(x)
+            x = make_conv(x.shape[-1], width, KERNEL_SIZE, name=f"conv_{i}")(x)
             if self.norm == "layer":
                 x = nn.GroupNorm(num_groups=1, name=f"norm_{i}")(x)
             x = self.activation(f"act_{i}", x, -1)

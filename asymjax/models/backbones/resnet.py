@@ -14,6 +14,7 @@ from flax import linen as nn
 from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, feed, kernel_init
+from asymjax.models.backbones.convolution import make_conv
 from asymjax.types import Array, Feeds, PermutationSpec
 
 BASE_WIDTHS = (16, 32, 64)
@@ -52,16 +53,10 @@ def conv_norm(x: Array, width: int, size: int, stride: int, norm: str, name: str
 
     Padding is symmetric, so that strided kernels of all sizes are centred at the same pixels.
     """
-    x = nn.Conv(
-        width,
-        (size, size),
-        stride,
-        padding=size // 2,
-        use_bias=norm == "none",
-        kernel_init=kernel_init,
-        bias_init=bias_init(size * size * x.shape[-1]),
-        name=f"conv_{name}",
-    )(x)
+    conv = make_conv(
+        x.shape[-1], width, size, strides=stride, padding=size // 2, use_bias=norm == "none", name=f"conv_{name}"
+    )
+    x = conv(x)
     return x if norm == "none" else nn.GroupNorm(num_groups=1, name=f"norm_{name}")(x)
 
 
