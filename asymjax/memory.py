@@ -53,13 +53,15 @@ def _opened(jaxpr: Any) -> Any:
 
 
 def _body(eqn: Any) -> Any:
-    """Return the jaxpr that an equation calls, if it is in the place of that alone, or None."""
-    if platforms := eqn.params.get("branches_platforms"):  # A choice that is made when it is compiled.
+    """Return the jaxpr that an equation calls, or None; of a choice by platform, that of the one at hand."""
+    if platforms := eqn.params.get("branches_platforms"):
         chosen = next(i for i, names in enumerate(platforms) if names is None or jax.default_backend() in names)
         return _opened(eqn.params["branches"][chosen])
-    if eqn.primitive.name not in CALLS:
-        return None
     return next((_opened(value) for value in eqn.params.values() if hasattr(value, "eqns")), None)
+
+
+def _is_call(eqn: Any) -> bool:
+    return eqn.primitive.name in CALLS or eqn.params.get("branches_platforms") is not None
 
 
 def _inline(jaxpr: Any, known: dict[Any, Value]) -> tuple[list[Equation], list[Value]]:
@@ -72,7 +74,8 @@ def _inline(jaxpr: Any, known: dict[Any, Value]) -> tuple[list[Equation], list[V
     wide: dict[tuple[Value, int], Value] = {}
     for eqn in jaxpr.eqns:
         inputs = [read(variable) for variable in eqn.invars]
-        if (body := _body(eqn)) is not None:
+        body = _body(eqn) if _is_call(eqn) else None
+        if body is not None:
             own = inputs[len(inputs) - len(body.invars) :]  # A choice is told first which it is.
             inner, outputs = _inline(body, dict(zip(body.invars, own, strict=True)))
             equations += inner
@@ -220,10 +223,12 @@ def limit_bytes(traced: jax.stages.Traced) -> int | None:
 def count_flops(traced: jax.stages.Traced) -> float | None:
     """Return the FLOPs of a program as XLA counts them before it optimises, the body of a loop once.
 
+    In the form that accelerators get, where a convolution is one operation; on CPU it is a loop.
+
     None where the backend does not tell: a figure to print must not end a run.
     """
     try:
-        found = traced.lower().cost_analysis() or {}
+        found = traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {}
     except (NotImplementedError, jax.errors.JaxRuntimeError):
         return None
     return found.get("flops")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from asymjax import memory
 from asymjax.models.backbones import convolution
 
 OWN = partial(lax.conv_general_dilated, dimension_numbers=convolution.LAYOUT)
@@ -73,3 +74,21 @@ def test_products_are_for_cpu_alone(platform, is_own):
     program = jax.export.export(jax.jit(gradient), platforms=[platform])(kernel)
     assert ("stablehlo.convolution" in program.mlir_module()) == is_own
     assert ("stablehlo.dot_general" in program.mlir_module()) != is_own
+
+
+def test_flops_are_counted_where_rows_are_taken_in_a_loop(monkeypatch):
+    x, kernel, settings = arguments(CASES["3x3"])
+    monkeypatch.setattr(convolution, "MAX_PATCH_BYTES", 1)
+    traced = jax.jit(partial(convolution.convolve, **settings)).trace(x, kernel)
+    num_inside = (3 * 8 - 2) ** 2  # Multiplications with a pixel beyond the edge are not counted.
+    assert memory.count_flops(traced) == 2 * 5 * num_inside * 3 * 4
+
+
+def test_memory_is_estimated_for_this_device():
+    """Loops of rows are fused less than the estimate takes them to be: it is up to half too low."""
+    x, kernel, settings = jnp.zeros((64, 32, 32, 3)), jnp.zeros((3, 3, 3, 32)), {"padding": "SAME"}
+    gradient = jax.grad(lambda kernel: jnp.sum(jnp.sin(convolution.convolve(x, kernel, (1, 1), **settings))))
+    traced = jax.jit(gradient).trace(kernel)
+    compiled = memory.compiled_bytes(traced.lower().compile())
+    estimated = memory.estimate_bytes(traced)
+    assert estimated is not None and 0.5 * compiled <= estimated <= 1.25 * compiled
