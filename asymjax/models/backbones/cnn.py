@@ -34,7 +34,7 @@ class CNN(nn.Module):
         if x.ndim != 4:
             raise InputError(f"the cnn backbone takes images [rows, height, width, channels], not inputs {x.shape}")
         for i, width in enumerate(self.widths):
-            x = make_conv(x.shape[-1], width, KERNEL_SIZE, name=f"conv_{i}")(x)
+            x = make_conv(x.shape[-1], width, KERNEL_SIZE, f"conv_{i}")(x)
             if self.norm == "layer":
                 x = nn.GroupNorm(num_groups=1, name=f"norm_{i}")(x)
             x = self.activation(f"act_{i}", x, -1)

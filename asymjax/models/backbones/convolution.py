@@ -22,21 +22,20 @@ MAX_PATCH_BYTES = 2**19
 """Of the patches at once; from 2**18 to 2**20 training takes the same time, with more it is slower and larger."""
 
 
-def make_conv(in_channels: int, features: int, size: int, **settings: Any) -> nn.Conv:
-    """Build a convolution with a kernel [size, size, in_channels, features].
-
-    Parameters
-    ----------
-    settings : of ``flax.linen.Conv``; no dilations, no groups.
-    """
-    bias = bias_init(size * size * in_channels)
+def make_conv(
+    in_channels: int, features: int, size: int, name: str, stride: int = 1, padding: Any = "SAME", use_bias: bool = True
+) -> nn.Conv:
+    """Build a convolution with a kernel [size, size, in_channels, features]; arguments as of ``flax.linen.Conv``."""
     return nn.Conv(
         features,
         (size, size),
+        stride,
+        padding,
+        use_bias=use_bias,
         kernel_init=kernel_init,
-        bias_init=bias,
+        bias_init=bias_init(size * size * in_channels),
         conv_general_dilated=convolve,
-        **settings,
+        name=name,
     )
 
 
@@ -45,7 +44,7 @@ def convolve(
 ) -> Array:
     """Convolve x [rows, height, width, channels] with a kernel [height, width, channels, features].
 
-    Arguments as of ``lax.conv_general_dilated``; those of dilations and groups are not looked at.
+    Arguments as of ``lax.conv_general_dilated``; there are no dilations and groups.
     """
     pads = padding
     if isinstance(padding, str):

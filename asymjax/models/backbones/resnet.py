@@ -53,10 +53,7 @@ def conv_norm(x: Array, width: int, size: int, stride: int, norm: str, name: str
 
     Padding is symmetric, so that strided kernels of all sizes are centred at the same pixels.
     """
-    conv = make_conv(
-        x.shape[-1], width, size, strides=stride, padding=size // 2, use_bias=norm == "none", name=f"conv_{name}"
-    )
-    x = conv(x)
+    x = make_conv(x.shape[-1], width, size, f"conv_{name}", stride, padding=size // 2, use_bias=norm == "none")(x)
     return x if norm == "none" else nn.GroupNorm(num_groups=1, name=f"norm_{name}")(x)
 
 
