@@ -46,7 +46,6 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one sweep, print its table and return its run directory."""
-    from asymjax import report
     from asymjax.experiments import run_train_grid
 
     path = run_train_grid(
@@ -59,6 +58,8 @@ def main(config: Config) -> Path:
         config.run,
         config.keep_weights,
     )
+    from asymjax import report  # Draws, and takes a second to import.
+
     report.print_tables(path)
     return path
 

@@ -165,8 +165,8 @@ def num_flat_directions(model, frozen, input_shape, backbone):
         ("w_asym", "mlp", (2, 2, 2), (4,), "relu", "layer", (4, 1, 1, 2)),
         ("w_asym", "cnn", (3, 9, 2), (4, 4, 1), "relu", "layer", (1, 1, 0, 2)),
         # The streams of stages are 1, 2 and 4 channels wide, and so are the blocks. Projections add biases to biases.
-        ("standard", "resnet", (), (9, 9, 1), "relu", "layer", (14, 9, 0, 2 + 4)),
-        ("sigma_asym", "resnet", (), (9, 9, 1), "relu", "layer", (0, 9, 0, 2 + 4)),
+        pytest.param("standard", "resnet", (), (9, 9, 1), "relu", "layer", (14, 9, 0, 2 + 4), marks=pytest.mark.long),
+        pytest.param("sigma_asym", "resnet", (), (9, 9, 1), "relu", "layer", (0, 9, 0, 2 + 4), marks=pytest.mark.long),
         ("w_asym", "resnet", (3, 2, 0, 2, 0, 0, 3, 3, 0, 2), (9, 9, 1), "relu", "layer", (4, 7, 0, 2 + 4)),
         # The norm of a candidate has two kernels; reset and update gates have none.
         ("standard", "rnn", (), (5, 3), "relu", "layer", (11, 2, 3 + 6 + 6 + 5, 2)),
