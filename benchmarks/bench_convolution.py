@@ -19,8 +19,6 @@ from unittest import mock
 
 import tyro
 
-LAYOUT = ("NHWC", "HWIO", "NHWC")
-
 
 @dataclass(frozen=True)
 class Config:
@@ -49,7 +47,7 @@ def convolving(way: str) -> AbstractContextManager[Any]:
     from asymjax.models.backbones import convolution
 
     def xla(x: Any, kernel: Any, strides: Any, padding: Any, **_: Any) -> Any:
-        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
+        return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=convolution.LAYOUT)
 
     def patches(x: Any, kernel: Any, strides: Any, padding: Any, **_: Any) -> Any:
         return convolution.multiply_patches(x, kernel, strides, padding)

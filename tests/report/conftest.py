@@ -94,8 +94,7 @@ def make_shift(rng, task, has_map):
     return {"posterior": scores(), "ensemble": scores() if has_map else None}
 
 
-def make_summary(rng, task, arch, diagnostics, has_map):
-    sampler = {"grad_evals_per_draw": 45.25, "acceptance_rate": 0.875, "num_divergent": 7, "step_size": [0.01, 0.03]}
+def make_description(rng, task, arch):
     return {
         "arch": arch,
         "backbone": "mlp",
@@ -103,6 +102,13 @@ def make_summary(rng, task, arch, diagnostics, has_map):
         "task": task,
         "num_trainable": int(rng.integers(1000, 9000)),
         "num_fixed": int(rng.integers(100, 900)),
+    }
+
+
+def make_summary(rng, task, arch, diagnostics, has_map):
+    sampler = {"grad_evals_per_draw": 45.25, "acceptance_rate": 0.875, "num_divergent": 7, "step_size": [0.01, 0.03]}
+    return {
+        **make_description(rng, task, arch),
         "fixed_to_free_ratio": {"dense_0/kernel": 0.5, "output/kernel": 8.0},
         "num_rows": {"train": 120, "validation": 10, "test": NUM_TEST},
         "function_space": summarise(diagnostics, "function_space"),
@@ -319,12 +325,7 @@ def make_program(rng, task, arch, coordinates, num_validation=10):
     metrics = ("loss", "accuracy") if task == "classification" else ("loss",)
     scores = {split: {metric: rng.uniform(0.1, 0.9, count).tolist() for metric in metrics} for split in SPLITS}
     return {
-        "arch": arch,
-        "backbone": "mlp",
-        "dataset": "digits" if task == "classification" else "diabetes",
-        "task": task,
-        "num_trainable": int(rng.integers(1000, 9000)),
-        "num_fixed": int(rng.integers(100, 900)),
+        **make_description(rng, task, arch),
         "num_rows": {"train": 120, "validation": num_validation, "test": NUM_TEST},
         "coordinates": dict(coordinates),
         "status": [*["ok"] * (count - 1), "not finite at step 7"],

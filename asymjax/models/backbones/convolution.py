@@ -19,7 +19,8 @@ from asymjax.types import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 MAX_PATCH_BYTES = 2**19
-"""Of the patches at once; from 2**18 to 2**20 training takes the same time, with more it is slower and larger."""
+"""Of the patches at once. Training takes the same time within a quarter from 2**18 to 2**20; with all rows at once
+ResNet8 takes 1.5 times as long and twice the memory."""
 
 
 def make_conv(
