@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax.nested import flatten as flatten
-from asymjax.nested import unflatten as unflatten
+from asymjax.tree_paths import flatten as flatten
+from asymjax.tree_paths import unflatten as unflatten
 from asymjax.types import Array, PyTree
 
 

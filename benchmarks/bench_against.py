@@ -109,16 +109,17 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     """Load a target and train the networks where chains start."""
     from bench_convergence import make_target
 
-    from asymjax import parallel, rng
+    from asymjax import rng
     from asymjax.config import ChainsConfig, RunConfig
-    from asymjax.experiments.opening import open_experiment
+    from asymjax.experiments.setup import open_experiment
     from asymjax.inference.problem import make_problem
-    from asymjax.inference.start import find_start
+    from asymjax.lab import devices
+    from asymjax.lab.starts import find_start
 
     data_config, model, posterior = make_target(target, "standard", config.data_dir)
     where = RunConfig(run_dir=folder / "map", progress=False, num_devices=num_devices(config.num_chains))
     opening = open_experiment("against", "", data_config, model, {}, where, posterior)
-    dataset, placement = opening.dataset, parallel.place(config.num_chains, where.num_devices)
+    dataset, placement = opening.dataset, devices.place(config.num_chains, where.num_devices)
     assert opening.posterior is not None
     problem = make_problem(opening.model, dataset.task, opening.posterior, opening.frozen, dataset.train)
     chains = ChainsConfig(num_chains=config.num_chains, map_steps=config.map_steps)
@@ -155,7 +156,7 @@ def judge(setting: Setting, outputs: Any) -> dict[str, float]:
     import numpy as np
 
     from asymjax.diagnostics.convergence import per_coordinate, summarise_coordinates
-    from asymjax.diagnostics.evaluate import NUM_PROBES, function_coordinates, score
+    from asymjax.diagnostics.scores import NUM_PROBES, function_coordinates, score
     from asymjax.errors import DivergedError
 
     if not np.isfinite(outputs).all():
@@ -197,10 +198,11 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
     import numpy as np
     from measure import timed
 
-    from asymjax import results, rng
-    from asymjax.inference.sample import sample_chains, warm_up
+    from asymjax import rng
     from asymjax.inference.samplers import SAMPLERS
-    from asymjax.rundir import RunDir
+    from asymjax.lab import run_files
+    from asymjax.lab.chains import sample_chains, warm_up
+    from asymjax.lab.rundir import RunDir
 
     chains = our_chains(config, sampler)
     algorithm, problem, placement = SAMPLERS[sampler](chains), setting.problem, setting.placement
@@ -215,7 +217,7 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
         sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, chains, True)
 
     _, total, compiling = timed(whole)
-    kept = list(results.read_chunks(path, "outputs", "num_grad_evals"))
+    kept = list(run_files.read_chunks(path, "outputs", "num_grad_evals"))
     seconds = {name: run.seconds[name] for name in ("warmup", "sample")}
     seconds |= {"compile": compiling, "other": max(0.0, total - sum(seconds.values()))}
     return {
@@ -468,7 +470,7 @@ def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) 
 
     import numpy as np
 
-    from asymjax.diagnostics.evaluate import score
+    from asymjax.diagnostics.scores import score
 
     train, test = dataset.train, dataset.test
     np.savez(folder / "rows.npz", inputs=train.inputs, targets=train.targets, test_inputs=test.inputs)
@@ -490,8 +492,8 @@ def run_quick(config: Config, target: str, seed: int, dataset: Any, folder: Path
     import os
     import sys
 
-    from asymjax import results
-    from asymjax.diagnostics.evaluate import convergence_curve
+    from asymjax.experiments.posterior.draws import convergence_curve
+    from asymjax.lab import run_files
 
     script = Path(__file__).parents[1] / "runs" / "bnn_mclmc.py"
     options = {"dataset": target, "init-seed": seed, "seed": seed, "run-dir": folder / "run"}
@@ -501,7 +503,7 @@ def run_quick(config: Config, target: str, seed: int, dataset: Any, folder: Path
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, str(script), "--preset", "uci_quick", *words]
     total = seconds_of(command, environment)
-    summary = results.read_json(folder / "run" / "summary.json")
+    summary = run_files.read_json(folder / "run" / "summary.json")
     curve = convergence_curve(folder / "run", dataset, has_scale_head=True)
     shares = curve["num_draws"] / curve["num_draws"][-1]
     sampling = summary["seconds"]["sample"]
@@ -631,11 +633,11 @@ def main(config: Config) -> list[dict[str, Any]]:
 
     import jax
 
-    from asymjax import cli
+    from asymjax.lab import command_line
 
     # NumPyro runs chains at once on as many devices as there are chains, or one after the other.
     jax.config.update("jax_num_cpu_devices", max(config.num_chains, len(os.sched_getaffinity(0))))
-    cli.start_jax()
+    command_line.start_jax()
     jax.config.update("jax_enable_compilation_cache", False)
     from measure import ceilings, save
 

@@ -150,9 +150,9 @@ def time_backbone(config: Config, backbone: str) -> list[dict[str, Any]]:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
-    from asymjax import parallel
+    from asymjax.lab import devices
 
-    parallel.configure_host_devices()
+    devices.configure_host_devices()
     from measure import ceilings, save
 
     machine = ceilings()

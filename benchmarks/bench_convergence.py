@@ -122,7 +122,7 @@ def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig
 
 def run_case(case: Case) -> dict[str, Any]:
     """Run one case and return its numbers, or what stopped it."""
-    from asymjax.experiments import run_posterior
+    from asymjax.experiments.posterior.run import run_posterior
 
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -134,10 +134,11 @@ def run_case(case: Case) -> dict[str, Any]:
 
 def measure_run(path: Path, case: Case) -> dict[str, Any]:
     """Return the numbers of a finished run."""
-    from asymjax import data, results
-    from asymjax.diagnostics.evaluate import convergence_curve
+    from asymjax import data
+    from asymjax.experiments.posterior.draws import convergence_curve
+    from asymjax.lab import run_files
 
-    summary = results.read_json(path / "summary.json")
+    summary = run_files.read_json(path / "summary.json")
     dataset = data.load(case.data.dataset, case.data.data_dir, case.data.data_seed)
     has_scale_head = case.posterior.has_scale_head(dataset.task)
     curve = convergence_curve(path, dataset, has_scale_head)
@@ -179,13 +180,13 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
     """
     import numpy as np
 
-    from asymjax import results
     from asymjax.diagnostics.convergence import per_coordinate
+    from asymjax.lab import run_files
 
     if case.posterior.noise != "fixed" or case.model.widths not in ((), (2,)):
         return {}
     answer = exact_answer(case.data, case.model, case.posterior)
-    chunks = [chunk["outputs"] for chunk in results.read_chunks(path, "outputs")]
+    chunks = [chunk["outputs"] for chunk in run_files.read_chunks(path, "outputs")]
     outputs = np.concatenate(chunks, axis=1)[:, :, : len(answer.mean), 0].astype(np.float64)
 
     def worst(series: np.ndarray, expected: np.ndarray) -> float:
@@ -218,13 +219,13 @@ def main(config: Config) -> list[dict[str, Any]]:
     """Run all cases and print one row each."""
     import jax
 
-    from asymjax import cli
+    from asymjax.lab import command_line
 
-    cli.start_jax()
+    command_line.start_jax()
     jax.config.update("jax_enable_compilation_cache", False)
     from measure import RESULTS, ceilings, has_changes, save
 
-    from asymjax.results import read_json
+    from asymjax.lab.run_files import read_json
 
     path, machine = RESULTS / f"{config.name}.json", ceilings() if config.save else {}
     rows: list[dict[str, Any]] = read_json(path)["rows"] if config.resume and path.exists() else []
@@ -250,7 +251,7 @@ def main(config: Config) -> list[dict[str, Any]]:
 
 def origin(case: Case, is_changed: bool) -> dict[str, Any]:
     """Return the settings of a case, the commit, whether code differs from it, and the device, as JSON has them."""
-    from asymjax.rundir import provenance, to_json
+    from asymjax.lab.rundir import provenance, to_json
 
     settings = to_json(case._asdict())
     del settings["data"]["data_dir"]

@@ -69,9 +69,9 @@ def compile_case(way: str, depth: int, num_networks: int, inside: str, num_steps
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
-    from asymjax import parallel
+    from asymjax.lab import devices
 
-    parallel.configure_host_devices()
+    devices.configure_host_devices()
     from measure import interleaved, save, sgemm_peak
 
     machine = {"sgemm_flops_per_second": sgemm_peak()}

@@ -61,18 +61,19 @@ def make_call(
     import jax
     import jax.numpy as jnp
 
-    from asymjax import parallel, rng
-    from asymjax.inference.sample import make_sampling_chunk
+    from asymjax import rng
+    from asymjax.inference.kernels import make_sampling_chunk
+    from asymjax.lab import devices
 
     begin, advance = make_sampling_chunk(problem, algorithm, num_draws, thinning, keep_position)
     keys = rng.member_keys(jax.random.key(0), placement.size)
-    keys, start, tuned = parallel.put((keys, start, tuned), placement, is_mapped=True)
-    shared = parallel.put((problem.frozen, problem.data), placement, is_mapped=False)
-    inputs = parallel.put(inputs, placement, is_mapped=False)
-    state = jax.jit(parallel.map_leading(begin, placement, [True, True, True, False, False]))(
+    keys, start, tuned = devices.put((keys, start, tuned), placement, is_mapped=True)
+    shared = devices.put((problem.frozen, problem.data), placement, is_mapped=False)
+    inputs = devices.put(inputs, placement, is_mapped=False)
+    state = jax.jit(devices.map_leading(begin, placement, [True, True, True, False, False]))(
         keys, start, tuned, *shared
     )
-    mapped = parallel.map_leading(advance, placement, [True, True, True, False, False, False, False])
+    mapped = devices.map_leading(advance, placement, [True, True, True, False, False, False, False])
     begun = time.perf_counter()
     compiled = jax.jit(mapped).lower(keys, state, tuned, jnp.asarray(0), *shared, inputs).compile()
     compile_seconds = time.perf_counter() - begun
@@ -84,15 +85,16 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
     import jax
     import jax.numpy as jnp
 
-    from asymjax import parallel, rng
+    from asymjax import rng
     from asymjax.config import HMCConfig
     from asymjax.inference.samplers import SAMPLERS
     from asymjax.inference.samplers.hmc import Tuned
-    from asymjax.inference.start import prior_start
+    from asymjax.inference.starts import prior_start
     from asymjax.inference.warmup import prior_metric
+    from asymjax.lab import devices
 
     algorithm = SAMPLERS["hmc"](HMCConfig(jitter=0.0, max_integration_steps=num_steps))
-    placement = parallel.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
+    placement = devices.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
     start = prior_start(problem, rng.member_keys(jax.random.key(0), num_chains))
     metric = prior_metric(problem.shape, problem.prior_scale)
     tuned = Tuned(jnp.full(num_chains, 1e-3), jnp.tile(metric, (num_chains, 1)), jnp.full(num_chains, 1e-3 * num_steps))
@@ -153,9 +155,9 @@ def one_row_seconds(target: str, problem: Any, num_steps: int) -> float:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
-    from asymjax import parallel
+    from asymjax.lab import devices
 
-    parallel.configure_host_devices()
+    devices.configure_host_devices()
     from measure import ceilings, interleaved, save
 
     machine = ceilings()
@@ -171,7 +173,7 @@ def main(config: Config) -> list[dict[str, Any]]:
         cases += [
             make_case(target, problem, chains, devices, inside, config.num_steps)
             for chains in config.num_chains
-            for devices in sorted({1, parallel.place(chains).num_devices})
+            for devices in sorted({1, devices.place(chains).num_devices})
             for inside in ("sequential", "vectorized")
         ]
     times = interleaved([case.pop("call") for case in cases], config.num_rounds)

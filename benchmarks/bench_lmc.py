@@ -120,13 +120,13 @@ def _all_pairs(path: Any, ends: Any, frozen: Any, rows: Any) -> tuple[Callable[[
     """Compile one program for all pairs over all devices."""
     import jax
 
-    from asymjax import parallel
+    from asymjax.lab import devices
 
-    placement = parallel.place(len(jax.tree.leaves(ends)[0]))
-    ends = parallel.put(ends, placement, is_mapped=True)
-    shared = parallel.put((frozen, rows), placement, is_mapped=False)
+    placement = devices.place(len(jax.tree.leaves(ends)[0]))
+    ends = devices.put(ends, placement, is_mapped=True)
+    shared = devices.put((frozen, rows), placement, is_mapped=False)
     begun = time.perf_counter()
-    mapped = jax.jit(parallel.map_leading(path, placement, [True, True, False, False]))
+    mapped = jax.jit(devices.map_leading(path, placement, [True, True, False, False]))
     compiled = mapped.lower(*ends, *shared).compile()
     seconds, memory = time.perf_counter() - begun, _temporary_bytes(compiled)
     return (lambda: jax.device_get(compiled(*ends, *shared))), seconds, memory
@@ -176,9 +176,9 @@ def elementwise_seconds(problem: dict[str, Any]) -> float:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
-    from asymjax import parallel
+    from asymjax.lab import devices
 
-    parallel.configure_host_devices()
+    devices.configure_host_devices()
     from measure import ceilings, interleaved, save
 
     machine = ceilings()

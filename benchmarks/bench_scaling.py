@@ -212,9 +212,9 @@ def medians(cases: Mapping[Any, Callable[[Path], Numbers]], repeats: int) -> dic
 
 def steady_rate(run: Path) -> float:
     """Return the networks a second of a run after its first round."""
-    from asymjax import results
+    from asymjax.lab import run_files
 
-    rounds = [line for line in results.read_metrics(run) if line["phase"] == "train"]
+    rounds = [line for line in run_files.read_metrics(run) if line["phase"] == "train"]
     return sum(len(line["loss"]) for line in rounds[1:]) / (rounds[-1]["seconds"] - rounds[0]["seconds"])
 
 
@@ -255,13 +255,12 @@ def on_watch(watch: Any) -> Iterator[None]:
     """Put what a sweep calls on a stopwatch."""
     from unittest.mock import patch
 
-    from asymjax import hosts, parallel
-    from asymjax.experiments import train_sweep
-    from asymjax.rundir import RunDir
-    from asymjax.train import sweep
+    from asymjax.experiments.train_sweep import run as train_sweep
+    from asymjax.lab import devices, processes, sweep
+    from asymjax.lab.rundir import RunDir
 
     functions: list[tuple[Any, str, str]] = [(sweep, "run_phase", "loop"), (RunDir, "commit", "checkpoint")]
-    functions += [(RunDir, "_write_own", "metrics"), (hosts, "gather", "gather"), (parallel, "put", "put")]
+    functions += [(RunDir, "_write_own", "metrics"), (processes, "gather", "gather"), (devices, "put", "put")]
     functions += [(train_sweep, "write_networks", "store"), (train_sweep, "run_sweep", "once")]
     compile_ahead, make_finish, make_evaluate = sweep.compile_ahead, train_sweep.make_finish, train_sweep.make_evaluate
 
@@ -286,7 +285,7 @@ def fixed_case(config: Config, round_size: int, run: Path) -> Numbers:
     from measure import Stopwatch
 
     from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
-    from asymjax.experiments import run_train_grid
+    from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
     optimizer = OptimizerConfig(num_epochs=2) if config.quick else OptimizerConfig()
     where = RunConfig(run_dir=run, progress=False, round_size=round_size)
@@ -372,9 +371,9 @@ def show(part: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Measure the parts, print their tables and save their rows."""
-    from asymjax import parallel
+    from asymjax.lab import devices
 
-    parallel.configure_host_devices()
+    devices.configure_host_devices()
     from measure import ceilings, save
 
     config = replace(config, **QUICK) if config.quick else config

@@ -44,8 +44,9 @@ def make_case(
     import jax
     import jax.numpy as jnp
 
-    from asymjax import parallel, rng, trees
+    from asymjax import rng, trees
     from asymjax.config import OptimizerConfig
+    from asymjax.lab import devices
     from asymjax.models import build_model
     from asymjax.train import make_optimizer, make_train
     from asymjax.train.losses import cross_entropy
@@ -58,11 +59,11 @@ def make_case(
     rows = 64 * num_steps
     images = jax.random.normal(jax.random.key(0), (rows, *input_shape))
     data = Split(images, jax.random.randint(jax.random.key(1), (rows,), 0, 10))
-    placement = parallel.place(num_seeds, num_devices, inside)  # type: ignore[arg-type]
-    keys = parallel.put(rng.member_keys(jax.random.key(2), num_seeds), placement, is_mapped=True)
-    shared = parallel.put((frozen, data), placement, is_mapped=False)
-    state = jax.jit(parallel.map_leading(trainer.init, placement, [True, False]))(keys, shared[0])
-    advance = parallel.map_leading(
+    placement = devices.place(num_seeds, num_devices, inside)  # type: ignore[arg-type]
+    keys = devices.put(rng.member_keys(jax.random.key(2), num_seeds), placement, is_mapped=True)
+    shared = devices.put((frozen, data), placement, is_mapped=False)
+    state = jax.jit(devices.map_leading(trainer.init, placement, [True, False]))(keys, shared[0])
+    advance = devices.map_leading(
         partial(lambda key, state, frozen, data: trainer.advance(key, state, frozen, data, 1)),
         placement,
         [True, True, False, False],
@@ -103,10 +104,10 @@ def step_flops(model: Any, frozen: Any, images: Any) -> float:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
-    from asymjax import parallel
     from asymjax.config import MODEL_PRESETS
+    from asymjax.lab import devices
 
-    parallel.configure_host_devices()
+    devices.configure_host_devices()
     import by_hand
     from measure import ceilings, interleaved, save
 
@@ -115,13 +116,13 @@ def main(config: Config) -> list[dict[str, Any]]:
     cases = [
         make_case(replace(mlp, arch=arch), (784,), seeds, devices, inside, config.num_steps)
         for seeds in config.num_seeds
-        for devices in sorted({1, parallel.place(seeds).num_devices})
+        for devices in sorted({1, devices.place(seeds).num_devices})
         for inside in ("sequential", "vectorized")
         for arch in config.archs
     ]
     most = max(config.num_seeds)
     hand = {
-        arch: by_hand.make_call(arch, most, parallel.place(most).num_devices, config.num_steps) for arch in config.archs
+        arch: by_hand.make_call(arch, most, devices.place(most).num_devices, config.num_steps) for arch in config.archs
     }
     calls = [case.pop("call") for case in cases] + list(hand.values())
     sizes = [case["num_seeds"] for case in cases] + [most] * len(hand)

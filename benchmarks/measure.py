@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from asymjax import parallel
-from asymjax.rundir import provenance, to_json
+from asymjax.lab import devices
+from asymjax.lab.rundir import provenance, to_json
 from asymjax.types import PyTree
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,11 +107,11 @@ def seconds_each(fn: Callable[[PyTree], PyTree], argument: PyTree, repeats: int)
 
     Divided by the number of devices, so that its inverse is the rate of the whole machine.
     """
-    placement = parallel.place(jax.device_count())
+    placement = devices.place(jax.device_count())
     arguments = jax.tree.map(lambda leaf: jnp.tile(leaf, (placement.size,) + (1,) * leaf.ndim), argument)
-    arguments = parallel.put(arguments, placement, is_mapped=True)
+    arguments = devices.put(arguments, placement, is_mapped=True)
     repeated = jax.jit(
-        parallel.map_leading(lambda a: lax.fori_loop(0, repeats, lambda _, a: fn(a), a), placement, [True])
+        devices.map_leading(lambda a: lax.fori_loop(0, repeats, lambda _, a: fn(a), a), placement, [True])
     )
     return seconds(lambda: repeated(arguments)) / (repeats * placement.size)
 

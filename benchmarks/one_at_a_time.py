@@ -39,11 +39,11 @@ class Config:
 
 def by_library(config: Config) -> Callable[[int], None]:
     """Return the training of a network as a sweep of one, which scores and stores it."""
-    from asymjax.cli import start_jax
     from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+    from asymjax.lab.command_line import start_jax
 
     start_jax()
-    from asymjax.experiments import run_train_grid
+    from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
     model = ModelConfig(widths=(config.width,), norm="none")
     optimizer = OptimizerConfig(num_epochs=config.num_epochs, batch_size=BATCH_SIZE)

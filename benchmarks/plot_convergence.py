@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from asymjax import results
 from asymjax.errors import InputError
+from asymjax.lab import run_files
 from asymjax.report import style
 
 RESULTS = Path(__file__).parent / "results"
@@ -109,7 +109,7 @@ def main(config: Config) -> None:
     InputError
         If the file is missing or damaged, or no case in it has a curve.
     """
-    rows = results.read_json(config.path).get("rows", [])
+    rows = run_files.read_json(config.path).get("rows", [])
     if not any("curve" in row for row in rows):
         raise InputError(f"{config.path} holds no case with a curve; run benchmarks/bench_convergence.py first")
     figure = plot(rows)

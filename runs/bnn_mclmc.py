@@ -17,7 +17,6 @@ deeper with 10 chains.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax import cli
 from asymjax.config import (
     DataConfig,
     MCLMCConfig,
@@ -27,6 +26,7 @@ from asymjax.config import (
     RunConfig,
     SeedConfig,
 )
+from asymjax.lab import command_line
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one experiment and return its run directory."""
-    from asymjax.experiments import run_posterior_grid
+    from asymjax.experiments.posterior.grid_run import run_posterior_grid
 
     return run_posterior_grid(
         "mclmc",
@@ -89,4 +89,4 @@ def main(config: Config) -> Path:
 
 
 if __name__ == "__main__":
-    cli.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__)

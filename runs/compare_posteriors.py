@@ -13,9 +13,9 @@ draws figures from; so does each run below it.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax import cli
-from asymjax.cli import PlainModelConfig
 from asymjax.config import DataConfig, PosteriorConfig, RunConfig, SeedConfig, StudyConfig
+from asymjax.lab import command_line
+from asymjax.lab.command_line import PlainModelConfig
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one study, print its tables and return its run directory."""
-    from asymjax import report
-    from asymjax.experiments import run_study
+    from asymjax.experiments import reports
+    from asymjax.experiments.compare_posteriors.run import run_study
 
     path = run_study(config.data, config.model, config.posterior, config.study, config.seeds, config.run)
-    report.print_tables(path)
+    reports.print_tables(path)
     return path
 
 
 if __name__ == "__main__":
-    cli.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__)

@@ -10,8 +10,8 @@ the very masks and gates of --mask-seed. With --json, one JSON object and nothin
 import json
 from dataclasses import dataclass, field
 
-from asymjax import cli
 from asymjax.config import MODEL_PRESETS, ModelConfig
+from asymjax.lab import command_line
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def main(config: Config) -> None:
     """Describe the model on standard output."""
     from rich.console import Console
 
-    from asymjax.models.describe import as_tables, describe
+    from asymjax.experiments.describe_model.table import as_tables
+    from asymjax.models.describe import describe
 
     description = describe(config.model, config.run.input_shape, config.run.num_outputs)
     if config.run.json:
@@ -58,4 +59,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__)

@@ -13,8 +13,6 @@ figures from. With --sweeps, networks come from finished runs of runs/train_swee
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax import cli
-from asymjax.cli import EMBEDDED_IMAGES, PlainModelConfig
 from asymjax.config import (
     MODEL_PRESETS,
     ConnectivityConfig,
@@ -24,6 +22,8 @@ from asymjax.config import (
     RunConfig,
     SeedConfig,
 )
+from asymjax.lab import command_line
+from asymjax.lab.command_line import EMBEDDED_IMAGES, PlainModelConfig
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one comparison, print its tables and return its run directory."""
-    from asymjax import report
-    from asymjax.experiments import connect_sweeps, train_and_connect
+    from asymjax.experiments import reports
+    from asymjax.experiments.linear_connectivity.run import connect_sweeps, train_and_connect
 
     if config.sweeps:
         path = connect_sweeps(config.sweeps, config.data.data_dir, config.connectivity, config.run)
@@ -113,9 +113,9 @@ def main(config: Config) -> Path:
             config.connectivity,
             config.run,
         )
-    report.print_tables(path)
+    reports.print_tables(path)
     return path
 
 
 if __name__ == "__main__":
-    cli.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__)

@@ -11,8 +11,6 @@ directory (last line printed) holds summary.json, curves.npz and what runs/repor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax import cli
-from asymjax.cli import EMBEDDED_IMAGES, PlainModelConfig
 from asymjax.config import (
     MODEL_PRESETS,
     DataConfig,
@@ -21,6 +19,8 @@ from asymjax.config import (
     RunConfig,
     SeedConfig,
 )
+from asymjax.lab import command_line
+from asymjax.lab.command_line import EMBEDDED_IMAGES, PlainModelConfig
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one comparison, print its tables and return its run directory."""
-    from asymjax import report
-    from asymjax.experiments import train_and_interpolate
+    from asymjax.experiments import reports
+    from asymjax.experiments.monotonic_interpolation.run import train_and_interpolate
 
     path = train_and_interpolate(
         config.data,
@@ -87,9 +87,9 @@ def main(config: Config) -> Path:
         config.path,
         config.run,
     )
-    report.print_tables(path)
+    reports.print_tables(path)
     return path
 
 
 if __name__ == "__main__":
-    cli.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__)

@@ -13,8 +13,8 @@ from typing import Annotated
 
 import tyro
 
-from asymjax import cli
 from asymjax.errors import InputError
+from asymjax.lab import command_line
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Config:
 
 def main(config: Config) -> None:
     """Draw and compare."""
-    from asymjax import report
+    from asymjax.experiments import reports
 
-    report.write_report(config.runs, config.out)
+    reports.write_report(config.runs, config.out)
 
 
 if __name__ == "__main__":
@@ -42,6 +42,6 @@ if __name__ == "__main__":
         main(tyro.cli(Config, description=__doc__))
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(cli.EXIT_INPUT)
+        sys.exit(command_line.EXIT_INPUT)
     except KeyboardInterrupt:
-        sys.exit(cli.EXIT_INTERRUPTED)
+        sys.exit(command_line.EXIT_INTERRUPTED)

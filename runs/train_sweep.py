@@ -12,8 +12,8 @@ network; of a grid that takes several programs, such a directory for each. runs/
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax import cli
 from asymjax.config import MODEL_PRESETS, DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.lab import command_line
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one sweep, print its table and return its run directory."""
-    from asymjax.experiments import run_train_grid
+    from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
     path = run_train_grid(
         config.data,
@@ -58,11 +58,11 @@ def main(config: Config) -> Path:
         config.run,
         config.keep_weights,
     )
-    from asymjax import report  # Draws, and takes a second to import.
+    from asymjax.experiments import reports  # Draws, and takes a second to import.
 
-    report.print_tables(path)
+    reports.print_tables(path)
     return path
 
 
 if __name__ == "__main__":
-    cli.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__)

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from asymjax import results
-from asymjax.store import STORE, read_networks
+from asymjax.lab import run_files
+from asymjax.lab.store import STORE, read_networks
 
 COUNTS = {"num_pairs", "num_points"}
 
@@ -19,13 +19,13 @@ def without_chunks(metrics):
 
 def outcome(path):
     """Return what must not depend on interruptions: arrays, and metrics and summary without seconds as text."""
-    arrays = dict(results.read_draws(path)) if (path / "draws").exists() else {}
+    arrays = dict(run_files.read_draws(path)) if (path / "draws").exists() else {}
     if (path / STORE).exists():
         arrays |= {name: networks.values for name, networks in read_networks(path).variables.items()}
     for file in path.glob("*.npz"):
-        arrays |= {f"{file.name} {name}": array for name, array in results.read_arrays(file).items()}
-    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in results.read_metrics(path)]
-    summary = results.read_json(path / "summary.json")
+        arrays |= {f"{file.name} {name}": array for name, array in run_files.read_arrays(file).items()}
+    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in run_files.read_metrics(path)]
+    summary = run_files.read_json(path / "summary.json")
     summary.pop("seconds")
     text = json.dumps([without_chunks(metrics), summary], indent=1, sort_keys=True)  # In it NaN is equal to NaN.
     return arrays, text

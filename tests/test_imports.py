@@ -1,4 +1,4 @@
-"""Every room imports only rooms to its left, and the root modules."""
+"""Data flow one way: core, then lab, then experiments; and the core is pure."""
 
 import ast
 from pathlib import Path
@@ -7,13 +7,18 @@ import pytest
 
 import asymjax
 
-ROOMS = ("data", "models", "train", "symmetry", "inference", "diagnostics", "experiments", "report")
+CORE = ("data", "models", "train", "symmetry", "inference", "diagnostics")
+ROOMS = (*CORE, "lab", "report", "experiments")
 PACKAGE = Path(asymjax.__file__).parent
-WITHOUT_JAX = ("report", "config", "errors", "results", "cli", "nested", "store")
+OF_THE_LAB = {"orbax", "zarr", "xarray", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
+WITHOUT_JAX = (
+    *("experiments.reports", "config", "errors", "tree_paths"),
+    *("lab.run_files", "lab.command_line", "lab.store"),
+)
 
 
-def imported(path):
-    """Return the modules of the package that a file imports, with dots."""
+def names_in(path):
+    """Return the modules that a file imports, with dots."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -21,11 +26,16 @@ def imported(path):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.startswith("asymjax.")}
+    return names
 
 
 def rooms_of(path):
-    return {name.split(".")[1] for name in imported(path)} & set(ROOMS)
+    return {name.split(".")[1] for name in names_in(path) if name.startswith("asymjax.")} & set(ROOMS)
+
+
+def core_files():
+    rooms = [file for room in CORE for file in (PACKAGE / room).rglob("*.py")]
+    return [*rooms, *(PACKAGE / f"{name}.py" for name in ("types", "trees", "tree_paths", "rng", "divisors"))]
 
 
 def test_every_folder_is_a_room():
@@ -44,17 +54,22 @@ def test_root_modules_import_no_room():
     assert {file.name: rooms_of(file) for file in PACKAGE.glob("*.py") if rooms_of(file)} == {}
 
 
+def test_the_core_touches_no_disk_device_or_process():
+    used = {str(file): {name.split(".")[0] for name in names_in(file)} & OF_THE_LAB for file in core_files()}
+    opens_files = str(PACKAGE / "data")
+    assert {file: names for file, names in used.items() if names and not file.startswith(opens_files)} == {}
+    assert [str(file) for file in core_files() if "jax.distributed" in file.read_text()] == []
+
+
 def test_reports_and_configuration_import_no_jax(python):
     names = ", ".join(f"asymjax.{name}" for name in WITHOUT_JAX)
     assert python("-c", f"import sys, {names}; print('jax' in sys.modules)").stdout == "False\n"
 
 
 def test_only_models_import_flax():
-    users = {file.relative_to(PACKAGE).parts[0] for file in PACKAGE.rglob("*.py") if "flax" in words_of(file)}
+    users = {file.relative_to(PACKAGE).parts[0] for file in PACKAGE.rglob("*.py") if "flax" in packages_of(file)}
     assert users == {"models"}
 
 
-def words_of(path):
-    nodes = ast.walk(ast.parse(path.read_text()))
-    modules = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-    return {module.split(".")[0] for module in modules}
+def packages_of(path):
+    return {name.split(".")[0] for name in names_in(path)}

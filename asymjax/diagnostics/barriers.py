@@ -13,7 +13,6 @@ from jax import lax
 
 from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.parallel import map_leading, place
 from asymjax.symmetry import match_pairs, permute
 from asymjax.symmetry.connectivity import all_pairs, barriers, grid, interpolate
 from asymjax.types import Array, Frozen, Model, Params, Position, PyTree
@@ -115,6 +114,5 @@ def _along_paths(
     def path(start: Position, end: Position, *data: Any) -> Array:
         return lax.map(lambda t: logdensity(interpolate(start, end, t), *data), jnp.asarray(points, "float32"))
 
-    placement = place(len(jax.tree.leaves(starts)[0]), is_local=True)
-    curves = jax.jit(map_leading(path, placement, [True, True, *[False] * len(data)]))(starts, ends, *data)
+    curves = jax.jit(lambda pairs, data: lax.map(lambda pair: path(*pair, *data), pairs))((starts, ends), tuple(data))
     return barriers(points, -np.asarray(curves))

@@ -5,8 +5,7 @@ its classes, or the variance of its targets, and the epistemic part of it, that 
 :mod:`asymjax.diagnostics.predictive`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +14,8 @@ import numpy as np
 from jax import lax
 from scipy.stats import rankdata
 
-from asymjax import results, rng, trees
+from asymjax import rng
 from asymjax.data.corruptions import CORRUPTIONS, NEED_NO_IMAGE, corrupt
-from asymjax.diagnostics.aligned import thin
-from asymjax.diagnostics.evaluate import mixture, predictive_metrics, predictive_sums
 from asymjax.diagnostics.predictive import (
     ClassificationSums,
     RegressionSums,
@@ -26,6 +23,7 @@ from asymjax.diagnostics.predictive import (
     regression_uncertainty,
     take_inputs,
 )
+from asymjax.diagnostics.scores import mixture, predictive_metrics, predictive_sums
 from asymjax.types import Array, Dataset, Frozen, Position
 
 NUM_SHIFT_ROWS = 400
@@ -184,21 +182,3 @@ def make_shift_predict(
 
     inputs = jnp.asarray(shifted.inputs)
     return lambda positions: np.asarray(all_outputs(positions, frozen, inputs))
-
-
-def thinned_positions(path: Path, num_draws: int, max_draws: int | None) -> Iterator[Position]:
-    """Yield positions [chain, ...] of a run directory that kept weights, one a draw, and one chunk in memory.
-
-    Parameters
-    ----------
-    path : the run directory.
-    num_draws : draws of each chain there.
-    max_draws : draws to yield at most, evenly spaced up to the last; None yields all.
-    """
-    kept = thin(num_draws, max_draws)
-    first = 0
-    for chunk in results.read_chunks(path, "position/"):
-        last = first + next(iter(chunk.values())).shape[1]
-        for draw in kept[(kept >= first) & (kept < last)] - first:
-            yield trees.unflatten({name: leaf[:, draw] for name, leaf in chunk.items()})["position"]
-        first = last

@@ -11,18 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from asymjax import data, hosts, parallel, results, rng, trees
+from asymjax import data, rng, trees
 from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError, InputError
-from asymjax.experiments.opening import load_data
-from asymjax.experiments.train_sweep import make_training, train_networks
+from asymjax.experiments.setup import load_data
+from asymjax.experiments.train_sweep.run import make_training, train_networks
 from asymjax.experiments.variants import Variant, make_variants
+from asymjax.lab import devices, processes, run_files
+from asymjax.lab.rundir import RunDir
+from asymjax.lab.store import read_networks, tree_of
+from asymjax.lab.sweep import failures
 from asymjax.models import build_model, draw_frozen, vary_frozen
-from asymjax.nested import differences
-from asymjax.rundir import RunDir
-from asymjax.store import read_networks, tree_of
 from asymjax.symmetry.connectivity import finite_networks
-from asymjax.train.sweep import failures
+from asymjax.tree_paths import differences
 from asymjax.types import Dataset, Frozen, Hyper, Key, Model, Params, Position
 
 
@@ -143,7 +144,7 @@ def trained_kinds(
     InputError
         If a name is unknown or settings cannot be met.
     """
-    placement = parallel.place(num_seeds, run_config.num_devices, run_config.placement)
+    placement = devices.place(num_seeds, run_config.num_devices, run_config.placement)
     names = list(map(str, range(num_seeds)))
 
     def train(name: str, variant: Variant, model: Model, frozen: Frozen, run: RunDir) -> Networks:
@@ -151,7 +152,7 @@ def trained_kinds(
         hyper, config = own_masks(variant, num_seeds), variant.optimizer
         training = make_training(model, dataset, config, seeds, np.arange(num_seeds), hyper)
         state = train_networks(run, training, model, frozen, dataset, config, placement, f"train-{name}")
-        positions, failed_step = hosts.gather((state.position, state.failed_step))
+        positions, failed_step = processes.gather((state.position, state.failed_step))
         failed = {str(seed): why for seed, why in _failed(failed_step).items()}
         return keep_finite(name, _effective(model, positions, frozen, hyper), names, failed)
 
@@ -244,7 +245,7 @@ def _refuse(first: Sweep, other: Sweep, changed: list[str], why: str) -> None:
 
 
 def _read_sweep(path: Path) -> Sweep:
-    record = results.read_json(path / "config.json")
+    record = run_files.read_json(path / "config.json")
     if (name := record.get("experiment")) != "train_sweep":
         raise InputError(
             f"{path} holds a run of {name}, not of train_sweep; give run directories of runs/train_sweep.py "

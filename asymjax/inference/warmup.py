@@ -17,8 +17,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
-from asymjax.chunks import chunk_size
 from asymjax.config import AdaptedConfig
+from asymjax.divisors import largest_divisor
 from asymjax.inference.algorithm import Stage, Target
 from asymjax.types import Array, Info, Key, Position, Sampler
 
@@ -92,7 +92,7 @@ def adapt_step_size(
     rate = auto_acceptance_rate if config.target_acceptance_rate == "auto" else float(config.target_acceptance_rate)
     averaging_init, averaging_update, averaging_final = dual_averaging_adaptation(rate)
     moments_init, moments_update, _ = MOMENTS
-    num_steps = chunk_size(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
+    num_steps = largest_divisor(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
     num_chunks = config.num_warmup // num_steps
 
     def begin(key: Key, position: Position, target: Target) -> WarmupState:

@@ -8,7 +8,6 @@ to be the function that it was (sigma_asym). :func:`align` reports how far it we
 The numbers live on the host, where the assignment problems are solved.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -231,7 +230,7 @@ def match_pairs(spec: PermutationSpec, pairs: Sequence[tuple[Params, Params]], s
     """Match the weights of several pairs (reference, network) at the same time; each as it would be alone."""
     # Products and assignments run outside the interpreter's lock. Products on several threads each would be in each
     # other's way.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as threads:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor() as threads:
         return list(threads.map(lambda pair: weight_matching(spec, pair[0], pair[1], seed), pairs))
 
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from asymjax import data
-from asymjax.diagnostics import evaluate, shift
+from asymjax.diagnostics import shift
+from asymjax.diagnostics.scores import score
+from asymjax.experiments.posterior.draws import thinned_positions
 from asymjax.types import Split
 
 NUM_ROWS = 40
@@ -64,7 +66,7 @@ def test_what_is_not_corrupted_has_the_test_score_and_corruptions_another(digits
 
     outputs = shift.make_shift_predict(predict, {}, shifted)(jnp.asarray(weights, jnp.float32))
     scores = shift.shift_scores(digits, shifted, [outputs[:2], outputs[2:]])
-    expected = evaluate.score(digits, [outputs[:, 0]])
+    expected = score(digits, [outputs[:, 0]])
     assert scores["corrupted"]["none"] == pytest.approx(expected, rel=1e-12)
     assert scores["num_networks"] == 5 and scores["num_rows"] == NUM_ROWS
     others = [scores["corrupted"][name]["nll"] for name in shifted.corrupted if name != "none"]
@@ -99,6 +101,6 @@ def test_positions_are_thinned_over_all_chunks(tmp_path):
     for chunk in range(3):
         part = {"position/layer/bias": draws[:, 4 * chunk : 4 * chunk + 4], "outputs": np.zeros((2, 4))}
         np.savez(tmp_path / "draws" / f"chunk-{chunk:05d}.p0.npz", **part)
-    found = [position["layer"]["bias"] for position in shift.thinned_positions(tmp_path, 12, 5)]
+    found = [position["layer"]["bias"] for position in thinned_positions(tmp_path, 12, 5)]
     np.testing.assert_array_equal(np.stack(found, axis=1), draws[:, [2, 5, 8, 11]])
-    assert len(list(shift.thinned_positions(tmp_path, 12, None))) == 12
+    assert len(list(thinned_positions(tmp_path, 12, None))) == 12

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from asymjax import data, parallel, rng
+from asymjax import data, rng
 from asymjax.config import GridConfig, HMCConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.experiments.grid import grid_points, parse_axes, posterior_points
-from asymjax.experiments.train_sweep import make_trainer
+from asymjax.experiments.train_sweep.run import make_trainer
+from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen, vary_frozen
 from asymjax.train.trainer import Member
 from asymjax.types import Split
@@ -176,8 +177,8 @@ def sweep(dataset):
     frozen = draw_frozen(model, 0)
 
     def train(networks):
-        placement = parallel.place(len(networks), 1, "sequential")
-        mapped = jax.jit(parallel.map_leading(trainer.train, placement, [True, False, False]))
+        placement = devices.place(len(networks), 1, "sequential")
+        mapped = jax.jit(devices.map_leading(trainer.train, placement, [True, False, False]))
         return mapped(take(Member(keys, point.hyper), np.array(networks)), frozen, dataset.train)[0]
 
     return point, frozen, keys, train, train(range(8))

@@ -8,9 +8,9 @@ from memory_run import MemoryRun
 from asymjax.config import ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError
 from asymjax.experiments.kinds import Kind, Networks
-from asymjax.experiments.linear_connectivity import Task
-from asymjax.experiments.monotonic_interpolation import interpolate_kind
-from asymjax.experiments.train_sweep import initial_positions
+from asymjax.experiments.linear_connectivity.run import Task
+from asymjax.experiments.monotonic_interpolation.run import interpolate_kind
+from asymjax.experiments.train_sweep.run import initial_positions
 from asymjax.models import build_model, draw_frozen
 from asymjax.symmetry.connectivity import grid, in_batches, make_measure
 from asymjax.symmetry.interpolation import PATH_SCORES

@@ -6,11 +6,18 @@ import pytest
 from asymjax import data
 from asymjax.config import ModelConfig, PosteriorConfig, StudyConfig, chains_of
 from asymjax.diagnostics.convergence import summarise
-from asymjax.diagnostics.evaluate import NUM_PROBES, function_coordinates, score
 from asymjax.diagnostics.predictive import squared_distance
+from asymjax.diagnostics.scores import NUM_PROBES, function_coordinates, score
 from asymjax.errors import InputError
-from asymjax.experiments.arms import baseline_of, make_arms
-from asymjax.experiments.study_summary import against, at_budget, between, excess, over_repeats, summary_metrics
+from asymjax.experiments.compare_posteriors.arms import baseline_of, make_arms
+from asymjax.experiments.compare_posteriors.summary import (
+    against,
+    at_budget,
+    between,
+    excess,
+    over_repeats,
+    summary_metrics,
+)
 from asymjax.inference.samplers import SAMPLERS
 
 MODEL = ModelConfig(widths=(6,))

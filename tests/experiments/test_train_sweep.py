@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep import summarise_sweep
-from asymjax.store import STORE, create_store, write_networks
+from asymjax.experiments.train_sweep.run import summarise_sweep
+from asymjax.lab.store import STORE, create_store, write_networks
 
 VARIABLES = {"failed_step": ((), np.int32), "train.loss": ((), np.float64)}
 

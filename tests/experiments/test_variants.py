@@ -10,10 +10,10 @@ from asymjax import data, rng, trees
 from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import trained_kinds
-from asymjax.experiments.opening import describe_network
+from asymjax.experiments.setup import describe_network
 from asymjax.experiments.variants import CONTROLS, SETTINGS, Variant, make_variants, num_trainable
+from asymjax.lab.rundir import open_run
 from asymjax.models import build_model, draw_frozen
-from asymjax.rundir import open_run
 
 MODEL, OPTIMIZER, SHAPES = ModelConfig(widths=(12, 8)), OptimizerConfig(num_epochs=2), ((8, 8, 1), 10)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from asymjax import memory
+from asymjax.lab import memory
 from asymjax.models.backbones import convolution
 
 OWN = partial(lax.conv_general_dilated, dimension_numbers=convolution.LAYOUT)

@@ -11,12 +11,13 @@ import jax
 import numpy as np
 from memory_run import MemoryRun
 
-from asymjax import data, parallel, rng, trees
+from asymjax import data, rng, trees
 from asymjax.config import HMCConfig, ModelConfig, OptimizerConfig, PosteriorConfig
-from asymjax.inference import SAMPLERS, sample
+from asymjax.inference import SAMPLERS
 from asymjax.inference.problem import make_problem
+from asymjax.lab import chains, devices, sweep
 from asymjax.models import build_model, draw_frozen
-from asymjax.train import losses, make_optimizer, make_train, sweep
+from asymjax.train import losses, make_optimizer, make_train
 
 COUNTS = {1: (8, 1), 4: (8, 3)}  # by number of devices
 ARCHS = ("standard", "w_asym")
@@ -64,7 +65,7 @@ def make_trainer(arch, num_epochs, batch_size):
 def train(arch, count, inside="auto", num_epochs=2, batch_size=64):
     """Return the position of ``count`` networks after training, by path."""
     trainer, frozen = make_trainer(arch, num_epochs, batch_size)
-    placement = parallel.place(count, inside=inside)
+    placement = devices.place(count, inside=inside)
     keys = member_keys(count, "train")
     state = sweep.run_sweep(MemoryRun(), trainer, keys, keys, frozen, DATASET.train, placement, num_epochs, 1)
     return trees.flatten(trees.to_host(state.position))
@@ -79,11 +80,11 @@ def run_chains(arch, count, inside="auto"):
     """Return the draws of ``count`` chains and what they were tuned to, by name."""
     config = HMCConfig(num_chains=count, num_draws=2, num_warmup=10, max_integration_steps=8)
     problem, algorithm = make_chain_problem(arch), SAMPLERS["hmc"](config)
-    placement, run = parallel.place(count, inside=inside), MemoryRun()
+    placement, run = devices.place(count, inside=inside), MemoryRun()
     start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), problem.frozen)
-    position, tuned = sample.warm_up(run, problem, member_keys(count, "warmup"), start, placement, algorithm)
+    position, tuned = chains.warm_up(run, problem, member_keys(count, "warmup"), start, placement, algorithm)
     inputs = DATASET.test.inputs[:10]
-    sample.sample_chains(
+    chains.sample_chains(
         run, problem, member_keys(count, "sample"), position, tuned, inputs, placement, algorithm, config, True
     )
     return run.draws | {f"tuned/{name}": np.asarray(value) for name, value in tuned._asdict().items()}
@@ -102,7 +103,7 @@ def describe(program):
 
 def main(path):
     programs, label = {}, [""]
-    sweep.compile_ahead = sample.compile_ahead = record_programs(sweep.compile_ahead, programs, label)
+    sweep.compile_ahead = chains.compile_ahead = record_programs(sweep.compile_ahead, programs, label)
     left = {}
     for count in COUNTS[jax.device_count()]:
         for arch in ARCHS:
@@ -118,5 +119,5 @@ def main(path):
 
 
 if __name__ == "__main__":
-    parallel.configure_host_devices()
+    devices.configure_host_devices()
     main(sys.argv[1])

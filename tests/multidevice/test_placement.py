@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asymjax import parallel, trees
+from asymjax import trees
 from asymjax.config import HMCConfig
-from asymjax.inference import SAMPLERS, Tuned, sample
+from asymjax.inference import SAMPLERS, Tuned, kernels
+from asymjax.lab import devices
 
 DRIVE = Path(__file__).parent / "drive.py"
 KINDS = ("train/standard", "train/w_asym", "chains/w_asym")
@@ -99,7 +100,7 @@ def make_step(inside, traces):
     """Return (step sizes) -> positions after one step of two chains, by path; notes its traces."""
     problem = drive.make_chain_problem("w_asym")
     config = HMCConfig(num_chains=2, max_integration_steps=1)
-    begin, advance = sample.make_sampling_chunk(problem, SAMPLERS["hmc"](config), 1, 1, True)
+    begin, advance = kernels.make_sampling_chunk(problem, SAMPLERS["hmc"](config), 1, 1, True)
     shared = problem.frozen, problem.data
 
     def one(key, step_size, position):
@@ -110,7 +111,7 @@ def make_step(inside, traces):
 
     keys = drive.member_keys(2, "init")
     start = jax.jit(jax.vmap(problem.init, (0, None)))(keys, problem.frozen)
-    step = jax.jit(parallel.map_leading(one, parallel.place(2, inside=inside), [True, True, True]))
+    step = jax.jit(devices.map_leading(one, devices.place(2, inside=inside), [True, True, True]))
     return lambda sizes: trees.flatten(trees.to_host(step(keys, sizes, start)))
 
 
@@ -128,40 +129,40 @@ def test_vectorized_chains_agree_after_one_step_and_other_step_sizes_compile_not
 
 @pytest.mark.parametrize(("inside", "width"), [("sequential", 1), ("vectorized", 6), (4, 4), (9, 6)])
 def test_as_many_members_run_at_once_as_asked_for(inside, width):
-    assert parallel.place(6, 1, inside).width == width
-    mapped = jax.jit(parallel.map_leading(lambda x, y: x * y, parallel.place(6, 1, inside), [True, False]))
+    assert devices.place(6, 1, inside).width == width
+    mapped = jax.jit(devices.map_leading(lambda x, y: x * y, devices.place(6, 1, inside), [True, False]))
     np.testing.assert_array_equal(mapped(jnp.arange(6), jnp.asarray(3)), 3 * np.arange(6))
 
 
 def test_rounds_have_every_member_and_the_last_is_filled_up():
-    placement = parallel.place(10, 1, max_size=4)
+    placement = devices.place(10, 1, max_size=4)
     assert (placement.total, placement.size, placement.num_rounds) == (10, 4, 3)
     rounds = [placement.members(index).tolist() for index in range(3)]
     assert rounds == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
     assert str(placement).startswith("10 in 3 rounds of 4 on 1 of ")
-    assert parallel.place(3, 1, max_size=4).num_rounds == 1
+    assert devices.place(3, 1, max_size=4).num_rounds == 1
 
 
 def test_a_round_of_no_members_is_refused():
     with pytest.raises(ValueError, match="round_size is 0; give at least 1"):
-        parallel.place(10, 1, max_size=0)
+        devices.place(10, 1, max_size=0)
 
 
 def test_members_share_processes_evenly(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 8)
     monkeypatch.setattr(jax, "process_count", lambda: 4)
-    assert [parallel.place(count).num_devices for count in (4, 8, 12, 24)] == [4, 8, 4, 8]
+    assert [devices.place(count).num_devices for count in (4, 8, 12, 24)] == [4, 8, 4, 8]
     for count, num_devices, message in [
         (6, None, "4 processes do not divide 6 networks or chains"),
         (12, 6, "6 devices asked for, which 4 processes cannot share evenly"),
     ]:
         with pytest.raises(ValueError, match=message):
-            parallel.place(count, num_devices)
+            devices.place(count, num_devices)
 
 
 def test_as_many_devices_as_divide_the_count(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 4)
-    chosen = {count: parallel.place(count).num_devices for count in (1, 2, 3, 6, 7, 8)}
+    chosen = {count: devices.place(count).num_devices for count in (1, 2, 3, 6, 7, 8)}
     assert chosen == {1: 1, 2: 2, 3: 3, 6: 3, 7: 1, 8: 4}
 
 
@@ -177,11 +178,11 @@ def test_as_many_devices_as_divide_the_count(monkeypatch):
 def test_impossible_placement_is_refused(monkeypatch, count, num_devices, message):
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     with pytest.raises(ValueError, match=message):
-        parallel.place(count, num_devices)
+        devices.place(count, num_devices)
 
 
 def test_host_devices_are_one_a_core_unless_the_user_set_them(python):
-    code = "import jax; from asymjax import parallel; parallel.configure_host_devices(); print(jax.device_count())"
+    code = "import jax; from asymjax.lab import devices; devices.configure_host_devices(); print(jax.device_count())"
     assert python("-c", code, num_devices=3).stdout == "3\n"
     again = "import os; os.environ.pop('XLA_FLAGS'); os.sched_getaffinity = lambda _: range(5); " + code
     assert python("-c", again).stdout == "5\n"

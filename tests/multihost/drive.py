@@ -24,9 +24,9 @@ from unittest import mock
 
 import jax
 
-from asymjax import cli
 from asymjax.config import RunConfig
 from asymjax.errors import DivergedError, InputError, StopRequestedError
+from asymjax.lab import command_line
 
 NOTICE_SECONDS = 4  # JAX's runtime looks for notices once a second.
 
@@ -58,10 +58,10 @@ def preemption():
 
 
 PLACES = {
-    "store": ("asymjax.experiments.train_sweep.write_networks", full_disk),
-    "metrics": ("asymjax.rundir.RunDir._write_own", full_disk),
-    "sigterm": ("asymjax.rundir.RunDir.commit", sigterm),
-    "preempted": ("asymjax.rundir.RunDir.commit", preemption),
+    "store": ("asymjax.experiments.train_sweep.run.write_networks", full_disk),
+    "metrics": ("asymjax.lab.rundir.RunDir._write_own", full_disk),
+    "sigterm": ("asymjax.lab.rundir.RunDir.commit", sigterm),
+    "preempted": ("asymjax.lab.rundir.RunDir.commit", preemption),
 }
 
 
@@ -82,8 +82,8 @@ def run(script, words, own=None, accident_in=None):
     module, process = importlib.import_module(script), jax.process_index()
     kind, victim, call = accident_in or (None, None, None)
     try:
-        config = cli.parse(module.PRESETS, "", [*words, *(own or {}).get(str(process), [])])
-        cli.require_alike(config)
+        config = command_line.parse(module.PRESETS, "", [*words, *(own or {}).get(str(process), [])])
+        command_line.require_alike(config)
         with accident(kind, call) if process == victim else nullcontext():
             return str(module.main(config))
     except (InputError, DivergedError, StopRequestedError, OSError) as error:
@@ -102,7 +102,7 @@ def main():
     sys.path.insert(0, str(Path(__file__).parents[2] / "runs"))
     is_preempted = any(one.get("accident_in", [])[:2] == ["preempted", flags.process_id] for one in plan["runs"])
     with mock.patch("signal.signal") if is_preempted else nullcontext():
-        cli.start_jax(RunConfig(**vars(flags)))
+        command_line.start_jax(RunConfig(**vars(flags)))
         done = [run(**one) for one in plan["runs"]]
     Path(plan["folder"], f"{jax.process_index()}.json").write_text(json.dumps(done))
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from asymjax import hosts
 from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError
+from asymjax.lab import processes
 
 asked = []
 
@@ -51,29 +51,33 @@ def terminated():
 
 
 def share():
-    """Print what every function of hosts.py does where all is well, and where something fails."""
+    """Print what every function of processes.py does where all is well, and where something fails."""
     me = jax.process_index()
     config = {"config": {"num_seeds": 4 if me == 2 else 8, "names": ["a", "b"]}}
     tree = members(jax.devices(), 2 * jax.device_count())
     few = members(jax.devices()[:3], 3)
     report = {
-        "leader": hosts.is_leader(),
-        "together": outcome(lambda: hosts.together(lambda: fail({}), "all")),
-        "input": outcome(lambda: hosts.together(lambda: fail({1: InputError, 2: DivergedError}))),
-        "disk": outcome(lambda: hosts.together(lambda: fail({1: OSError}))),
-        "stop": outcome(lambda: hosts.together(lambda: fail({1: StopRequestedError}))),
-        "bug": outcome(lambda: hosts.together(lambda: fail({2: KeyError}), "the count")),
-        "lead": outcome(lambda: hosts.lead(lambda: fail({}), "write")),
-        "lead fails": outcome(lambda: hosts.lead(lambda: fail({0: InputError}), "write")),
-        "agree": outcome(lambda: hosts.agree("the configuration", config | {"same": me >= 0})),
-        "anyone": [hosts.anyone(me == 2), hosts.anyone(False)],
-        "elsewhere": outcome(lambda: hosts.together(lambda: 0, "here" if me else "there")),
-        "rows": [hosts.local_rows(tree["values"]), hosts.local_rows(few["values"]), hosts.local_rows(np.zeros(3))],
-        "local": jax.tree.map(lambda leaf: leaf.tolist(), hosts.local(tree)),
-        "whole": jax.tree.map(lambda leaf: leaf.tolist(), hosts.gather(tree)),
-        "few": [hosts.local(few["values"]).shape, hosts.gather(few)["values"].tolist()],
+        "leader": processes.is_leader(),
+        "together": outcome(lambda: processes.together(lambda: fail({}), "all")),
+        "input": outcome(lambda: processes.together(lambda: fail({1: InputError, 2: DivergedError}))),
+        "disk": outcome(lambda: processes.together(lambda: fail({1: OSError}))),
+        "stop": outcome(lambda: processes.together(lambda: fail({1: StopRequestedError}))),
+        "bug": outcome(lambda: processes.together(lambda: fail({2: KeyError}), "the count")),
+        "lead": outcome(lambda: processes.lead(lambda: fail({}), "write")),
+        "lead fails": outcome(lambda: processes.lead(lambda: fail({0: InputError}), "write")),
+        "agree": outcome(lambda: processes.agree("the configuration", config | {"same": me >= 0})),
+        "anyone": [processes.anyone(me == 2), processes.anyone(False)],
+        "elsewhere": outcome(lambda: processes.together(lambda: 0, "here" if me else "there")),
+        "rows": [
+            processes.local_rows(tree["values"]),
+            processes.local_rows(few["values"]),
+            processes.local_rows(np.zeros(3)),
+        ],
+        "local": jax.tree.map(lambda leaf: leaf.tolist(), processes.local(tree)),
+        "whole": jax.tree.map(lambda leaf: leaf.tolist(), processes.gather(tree)),
+        "few": [processes.local(few["values"]).shape, processes.gather(few)["values"].tolist()],
         "terminated": terminated(),
-        "plain": hosts.gather(jnp.arange(2) + me).tolist(),
+        "plain": processes.gather(jnp.arange(2) + me).tolist(),
     }
     print(json.dumps(report))
 
@@ -84,34 +88,34 @@ def meet():
 
 def compute():
     """Compute alone, then wait for the others; to be killed meanwhile."""
-    hosts.anyone(False)
+    processes.anyone(False)
     print("ready", flush=True)
     time.sleep(60)
 
 
 def wait():
     """Wait for the last process, which computes."""
-    hosts.anyone(False)
+    processes.anyone(False)
     print("ready", flush=True)
     if jax.process_index() == jax.process_count() - 1:
         time.sleep(60)
-    hosts.anyone(False)
+    processes.anyone(False)
 
 
 def diverge():
     """Fail on one process alone, while the others wait."""
-    hosts.together(lambda: None)
+    processes.together(lambda: None)
     if jax.process_index() == 1:
         raise DivergedError("alone")
-    hosts.anyone(False)
+    processes.anyone(False)
 
 
 def refuse():
     """Fail on all."""
-    hosts.lead(lambda: fail({0: InputError}), "write")
+    processes.lead(lambda: fail({0: InputError}), "write")
 
 
-EXITS = {InputError: 2, DivergedError: 3, LostProcessError: hosts.EXIT_LOST}
+EXITS = {InputError: 2, DivergedError: 3, LostProcessError: processes.EXIT_LOST}
 
 
 def main():
@@ -122,17 +126,17 @@ def main():
     parser.add_argument("--process-id", type=int)
     parser.add_argument("--distributed", action="store_true")
     words = parser.parse_args()
-    hosts.HEARTBEAT_SECONDS = 5
+    processes.HEARTBEAT_SECONDS = 5
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     try:
-        hosts.connect(words.coordinator, words.num_processes, words.process_id, words.distributed, timeout=60)
+        processes.connect(words.coordinator, words.num_processes, words.process_id, words.distributed, timeout=60)
         globals()[words.scenario]()
     except tuple(EXITS) as error:
         print(f"error: {error}", file=sys.stderr)
-        hosts.leave(EXITS[type(error)])
+        processes.leave(EXITS[type(error)])
     except Exception:
         traceback.print_exc()
-        hosts.leave(1)
+        processes.leave(1)
 
 
 if __name__ == "__main__":

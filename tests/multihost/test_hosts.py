@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from launch import free_port
 
-from asymjax import hosts
 from asymjax.errors import InputError
+from asymjax.lab import processes
 
 JOB = Path(__file__).parent / "job.py"
 
@@ -21,7 +21,7 @@ def meet(*processes, timeout=30):
 
     def one(process):
         with pytest.raises(InputError) as caught:
-            hosts.connect(address, *process, timeout=timeout)
+            processes.connect(address, *process, timeout=timeout)
         return str(caught.value)
 
     with ThreadPoolExecutor(len(processes)) as pool:
@@ -42,7 +42,7 @@ def meet(*processes, timeout=30):
 )
 def test_what_cannot_be_a_job_is_refused(given, message):
     with pytest.raises(InputError, match=message):
-        hosts.connect(*given)
+        processes.connect(*given)
 
 
 def test_processes_that_do_not_fit_are_told_before_jax_starts():
@@ -62,10 +62,10 @@ def test_another_service_at_the_port_is_no_coordinator():
         address = f"127.0.0.1:{server.getsockname()[1]}"
         taken = pool.submit(server.accept)
         with pytest.raises(InputError, match="cannot listen on port"):
-            hosts.connect(address, 2, 0)
+            processes.connect(address, 2, 0)
         other = pool.submit(lambda: taken.result()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n"))
         with pytest.raises(InputError, match="is no process 0 that waits for process 1"):
-            hosts.connect(address, 2, 1, timeout=10)
+            processes.connect(address, 2, 1, timeout=10)
         other.result()
         taken.result()[0].close()
 
@@ -76,25 +76,25 @@ def test_no_cluster_is_found(python):
 
 
 def test_one_process_needs_no_others():
-    hosts.connect(None, None, None)
-    assert hosts.is_leader() and hosts.together(lambda: 3) == hosts.lead(lambda: 3) == 3
-    assert hosts.anyone(True) and not hosts.anyone(False)
-    hosts.agree("all", {"a": 1})
+    processes.connect(None, None, None)
+    assert processes.is_leader() and processes.together(lambda: 3) == processes.lead(lambda: 3) == 3
+    assert processes.anyone(True) and not processes.anyone(False)
+    processes.agree("all", {"a": 1})
     with pytest.raises(ZeroDivisionError):
-        hosts.together(lambda: 1 // 0)
-    np.testing.assert_array_equal(hosts.gather({"a": np.arange(3)})["a"], np.arange(3))
+        processes.together(lambda: 1 // 0)
+    np.testing.assert_array_equal(processes.gather({"a": np.arange(3)})["a"], np.arange(3))
     with pytest.raises(SystemExit):
-        hosts.leave(2)
+        processes.leave(2)
 
 
 def test_waiting_for_one_process_is_no_collective(monkeypatch):
     calls = []
-    monkeypatch.setattr(hosts.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(hosts.ocp.multihost, "sync_global_processes", lambda name, **where: calls.append(where))
-    monkeypatch.setattr(hosts, "_exchange", lambda text, what: calls.append("exchange") or [text, text])
-    hosts.together(lambda: calls.append("work"))
+    monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes.ocp.multihost, "sync_global_processes", lambda name, **where: calls.append(where))
+    monkeypatch.setattr(processes, "_exchange", lambda text, what: calls.append("exchange") or [text, text])
+    processes.together(lambda: calls.append("work"))
     # Orbax takes a collective, whose time on CPU is limited, unless it is told the processes.
-    assert calls == ["work", {"timeout": hosts.MAX_WAIT_SECONDS, "processes": {0, 1}}, "exchange"]
+    assert calls == ["work", {"timeout": processes.MAX_WAIT_SECONDS, "processes": {0, 1}}, "exchange"]
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +154,8 @@ def test_other_numbers_of_devices_are_refused(launch):
 
 def test_a_process_that_fails_alone_ends_those_that_wait_for_it(launch):
     done = launch(JOB, "diverge").join(30)
-    assert [one.returncode for one in done] == [hosts.EXIT_LOST, 3]
-    assert hosts.LOST in done[0].stderr and "Traceback" not in done[0].stderr
+    assert [one.returncode for one in done] == [processes.EXIT_LOST, 3]
+    assert processes.LOST in done[0].stderr and "Traceback" not in done[0].stderr
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -165,8 +165,8 @@ def test_a_killed_process_ends_the_others_while_they_compute(launch, victim):
         job.wait_for("ready", process)
     for stranger in range(2):  # Cannot join a job that runs, nor harm it.
         with pytest.raises(InputError, match="stale coordinator"):
-            hosts.connect(job.coordinator, 2, stranger, timeout=5)
+            processes.connect(job.coordinator, 2, stranger, timeout=5)
     job.send(victim)
     survivor = job.join(20)[1 - victim]
-    assert survivor.returncode == hosts.EXIT_LOST
-    assert survivor.stderr.endswith(hosts.LOST + "\n")
+    assert survivor.returncode == processes.EXIT_LOST
+    assert survivor.stderr.endswith(processes.LOST + "\n")

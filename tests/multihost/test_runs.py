@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from outcome import assert_same_outcome
 
-from asymjax import hosts, results
 from asymjax.errors import InputError
-from asymjax.store import STORE, read_networks
+from asymjax.lab import processes, run_files
+from asymjax.lab.store import STORE, read_networks
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs"
@@ -42,8 +42,8 @@ def sweep(path, *words, **special):
 
 
 def assert_lost(survivor):
-    assert survivor.returncode == hosts.EXIT_LOST
-    assert survivor.stderr.endswith(f"{hosts.LOST}\n") and "Traceback" not in survivor.stderr
+    assert survivor.returncode == processes.EXIT_LOST
+    assert survivor.stderr.endswith(f"{processes.LOST}\n") and "Traceback" not in survivor.stderr
 
 
 @pytest.mark.long
@@ -108,7 +108,7 @@ def test_networks_that_diverge_on_one_process(outcomes):
     done, out = outcomes
     assert [kind for kind, _ in done["all fail"]] == ["DivergedError"] * 2
     assert done["some fail"] == (str(out / "some"),) * 2
-    status = results.read_json(out / "some" / "summary.json")["status"]
+    status = run_files.read_json(out / "some" / "summary.json")["status"]
     assert status[:2] == ["ok", "ok"] and all("not finite at step" in one for one in status[2:])
 
 

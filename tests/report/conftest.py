@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from asymjax.config import ModelConfig, OptimizerConfig
-from asymjax.report.study_table import GROUPS
+from asymjax.experiments.compare_posteriors.table import GROUPS
 
 NUM_TEST, NUM_NOISE, NUM_OUTPUTS = 30, 10, 3
 SHAPES = {"position/dense_0/bias": (3,), "position/dense_0/kernel": (2, 3)}

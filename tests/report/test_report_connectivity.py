@@ -8,19 +8,14 @@ from rich.console import Console
 
 from asymjax.config import MODEL_PRESETS
 from asymjax.errors import InputError
-from asymjax.report import (
-    CONNECTIVITY_FIGURES,
-    connectivity_figures,
-    connectivity_tables,
-    plot_barriers,
-    plot_curves,
-    plot_planes,
-    plot_swap_costs,
-    print_tables,
-    read_connectivity,
-    to_rich,
-    write_report,
-)
+from asymjax.experiments.linear_connectivity.figures import plot_barriers, plot_curves, read_connectivity
+from asymjax.experiments.linear_connectivity.report import FIGURES as CONNECTIVITY_FIGURES
+from asymjax.experiments.linear_connectivity.report import NEEDS
+from asymjax.experiments.linear_connectivity.symmetry_figures import plot_planes, plot_swap_costs
+from asymjax.experiments.linear_connectivity.table import connectivity_tables
+from asymjax.experiments.reports import print_tables, write_report
+from asymjax.report.sections import figures_of
+from asymjax.report.table import to_rich
 
 PAPER_MODEL = MODEL_PRESETS["paper_mlp_mnist"]
 
@@ -44,7 +39,7 @@ def exclude(summary, config):
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_figure_is_drawn(make_connectivity, task, num_networks):
     run = read_connectivity(make_connectivity(task, ("standard", "w_asym", "pruned", "syre"), num_networks))
-    figures = connectivity_figures(run)
+    figures = figures_of(CONNECTIVITY_FIGURES, NEEDS, run)
     assert figures.keys() == CONNECTIVITY_FIGURES.keys() - {"varied", "planes" if num_networks == 2 else ""}
     for plot in figures.values():
         figure = plot(run)
@@ -98,7 +93,7 @@ def test_swap_costs_are_drawn_for_the_kinds_that_have_them_and_runs_without_any_
     assert [axes.get_ylabel() for axes in figure.axes] == ["standard", "", "w_asym", ""]
     assert [axes.get_title("left") for axes in figure.axes[:2]] == ["dense_0", "dense_1"]
     without = read_connectivity(make_connectivity(archs=("sigma_asym",)))
-    assert "swap_costs" not in connectivity_figures(without)
+    assert "swap_costs" not in figures_of(CONNECTIVITY_FIGURES, NEEDS, without)
     assert "Strength of asymmetry" not in [table.title for table in connectivity_tables(without)]
 
 
@@ -108,7 +103,7 @@ def test_runs_from_before_planes_and_strengths_are_still_read(make_connectivity)
             del kind["plane"], kind["strength"]
 
     run = read_connectivity(make_connectivity(edit=forget))
-    assert connectivity_figures(run).keys() == {"curves", "barriers"}
+    assert figures_of(CONNECTIVITY_FIGURES, NEEDS, run).keys() == {"curves", "barriers"}
     assert len(connectivity_tables(run)) == 3
 
 
@@ -230,7 +225,7 @@ def test_reports_go_by_the_experiment(make_connectivity, make_run, tmp_path, mon
 
 
 def test_tables_of_both_experiments_share_a_document(make_connectivity, make_run, tmp_path, monkeypatch):
-    from asymjax.report import FIGURES
+    from asymjax.experiments.posterior.report import FIGURES
 
     monkeypatch.setitem(FIGURES, "classification", {})
     for name in list(CONNECTIVITY_FIGURES):

@@ -3,9 +3,16 @@
 import numpy as np
 import pytest
 
-from asymjax.report.connectivity import read_connectivity
-from asymjax.report.controls import doses, plot_varied, variance_shares, variance_table, varied_setting
-from asymjax.report.figures import connectivity_figures
+from asymjax.experiments.linear_connectivity.dose_response import (
+    doses,
+    plot_varied,
+    variance_shares,
+    variance_table,
+    varied_setting,
+)
+from asymjax.experiments.linear_connectivity.figures import read_connectivity
+from asymjax.experiments.linear_connectivity.report import FIGURES, NEEDS
+from asymjax.report.sections import figures_of
 from asymjax.report.style import kind_colors
 
 ARCHS = ("standard", "w_asym", "pruned")
@@ -32,12 +39,12 @@ def test_kinds_that_vary_are_gathered_by_method(varied):
     figure = plot_varied(run)
     assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["0.5", "2"]
     assert variance_table(run) is None
-    assert "varied" in connectivity_figures(run)
+    assert "varied" in figures_of(FIGURES, NEEDS, run)
 
 
 def test_runs_in_which_nothing_varies_have_no_such_figure(make_connectivity):
     run = read_connectivity(make_connectivity(archs=ARCHS))
-    assert varied_setting(run) == "" and "varied" not in connectivity_figures(run)
+    assert varied_setting(run) == "" and "varied" not in figures_of(FIGURES, NEEDS, run)
 
 
 def test_masks_have_their_share_of_the_variance(varied):

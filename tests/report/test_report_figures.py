@@ -6,8 +6,12 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from asymjax.diagnostics import expected_calibration_error
-from asymjax.report import FIGURES, plot_comparison, plot_traces, read_run, read_runs, save_figure
-from asymjax.report.predictive import area_under_roc, bin_by_confidence, wilson_interval
+from asymjax.experiments.posterior.comparison_figure import plot_comparison
+from asymjax.experiments.posterior.convergence_figures import plot_traces
+from asymjax.experiments.posterior.finished import read_run, read_runs
+from asymjax.experiments.posterior.predictive_figures import area_under_roc, bin_by_confidence, wilson_interval
+from asymjax.experiments.posterior.report import FIGURES
+from asymjax.report.sections import save_figure
 
 RNG = np.random.default_rng(0)
 

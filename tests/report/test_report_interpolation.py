@@ -9,17 +9,17 @@ from rich.console import Console
 
 from asymjax.config import MODEL_PRESETS
 from asymjax.errors import InputError
-from asymjax.report import (
-    INTERPOLATION_FIGURES,
-    interpolation_tables,
+from asymjax.experiments.monotonic_interpolation.figures import (
+    normalised,
     plot_paths,
     plot_statistics,
     read_interpolation,
-    to_rich,
-    write_report,
 )
-from asymjax.report.interpolation import normalised
-from asymjax.report.published import PATHS_OPTIMIZER
+from asymjax.experiments.monotonic_interpolation.report import FIGURES as INTERPOLATION_FIGURES
+from asymjax.experiments.monotonic_interpolation.table import interpolation_tables
+from asymjax.experiments.published import PATHS_OPTIMIZER
+from asymjax.experiments.reports import write_report
+from asymjax.report.table import to_rich
 
 
 def tables_of(path):

@@ -5,15 +5,15 @@ import json
 import numpy as np
 import pytest
 
-from asymjax import results
 from asymjax.errors import InputError
-from asymjax.report import read_run, read_runs
+from asymjax.experiments.posterior.finished import read_run, read_runs
+from asymjax.experiments.posterior.traces import worst_and_median
+from asymjax.lab import run_files
 from asymjax.report.read import labels
-from asymjax.report.traces import worst_and_median
 
 
 def draws(path, name):
-    return results.read_draws(path, name)[name]
+    return run_files.read_draws(path, name)[name]
 
 
 def test_worst_and_median():
@@ -65,7 +65,7 @@ def test_regression_with_known_noise_has_no_noise_coordinates(make_run):
 def test_chains_of_several_processes_are_joined(make_run):
     path = make_run()
     for process, chunk in ((10, 0), (2, 0), (10, 1), (2, 1)):
-        arrays = results.read_arrays(path / f"draws/chunk-0000{chunk}.p0.npz")
+        arrays = run_files.read_arrays(path / f"draws/chunk-0000{chunk}.p0.npz")
         arrays["logdensity"] = arrays["logdensity"] + process
         np.savez(path / f"draws/chunk-0000{chunk}.p{process}.npz", **arrays)
     values = read_run(path).traces[0].values

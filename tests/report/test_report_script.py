@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from asymjax.report import FIGURES, plot_confusion, write_report
+from asymjax.experiments.posterior.predictive_figures import plot_confusion
+from asymjax.experiments.posterior.report import FIGURES
+from asymjax.experiments.reports import write_report
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "report.py"
 
@@ -28,7 +30,7 @@ def figure_files(folder):
 
 
 def test_importing_the_room_imports_no_jax():
-    assert python("import asymjax.report") == "['matplotlib', 'scipy']"
+    assert python("import asymjax.experiments.reports") == "['matplotlib', 'scipy']"
 
 
 def test_help_imports_nothing_heavy():

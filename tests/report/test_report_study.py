@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from asymjax.report import read_study, study_figures, study_tables, to_rich, write_report
-from asymjax.report.study import distance_matrix
+from asymjax.experiments.compare_posteriors.figures import distance_matrix, read_study
+from asymjax.experiments.compare_posteriors.report import FIGURES, NEEDS
+from asymjax.experiments.compare_posteriors.table import study_tables
+from asymjax.experiments.reports import write_report
+from asymjax.report.sections import figures_of
+from asymjax.report.table import to_rich
 
 METHODS = {arch: (arch, None) for arch in ("standard", "w_asym", "sigma_asym", "pruned", "syre")}
 DOSES = {"standard": ("standard", None)} | {
@@ -19,7 +23,7 @@ DOSES = {"standard": ("standard", None)} | {
 def test_every_figure_is_drawn_and_every_number_is_whole(make_study, arms):
     path = make_study(arms)
     run = read_study(path)
-    figures = study_figures(run)
+    figures = figures_of(FIGURES, NEEDS, run)
     assert ("varied" in figures) == (arms is DOSES)
     write_report([path], path / "report")
     assert {f"{name}.png" for name in figures} <= {file.name for file in (path / "figures").iterdir()}

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from asymjax.errors import InputError
-from asymjax.report import read_sweep, sweep_figures, sweep_tables, write_report
-from asymjax.report.sweep import combinations
+from asymjax.experiments.reports import write_report
+from asymjax.experiments.train_sweep.figures import combinations, read_sweep
+from asymjax.experiments.train_sweep.report import FIGURES, NEEDS
+from asymjax.experiments.train_sweep.table import sweep_tables
+from asymjax.report.sections import figures_of
 
 RATES = {
     "learning_rate": [0.1, 0.1, 0.01, 0.01, 0.1, 0.1, 0.01, 0.01],
@@ -41,7 +44,7 @@ def test_drawn_recipes_are_no_combinations(make_sweep):
     run = read_sweep(make_sweep({"": {"seed": [0, 1, 2]}}, edit=draw))
     (only,) = combinations(run)
     assert (only.name, only.num_networks) == ("standard", 3)
-    assert set(sweep_figures(run)) == {"networks", "settings"}
+    assert set(figures_of(FIGURES, NEEDS, run)) == {"networks", "settings"}
 
 
 def test_tables_are_the_numbers_of_the_summary(make_sweep):
@@ -87,24 +90,24 @@ def test_of_very_many_the_best_on_validation_rows_are_shown(make_sweep):
     assert "The best 100 of 300, by the mean validation accuracy" in first.note
     shown = [row[0] for row in first.rows]
     assert shown[:2] == [f"fixed_scale {scale:g}" for scale in scales[[-2, -3]]]  # The last network failed.
-    figure = sweep_figures(run)["networks"](run)
+    figure = figures_of(FIGURES, NEEDS, run)["networks"](run)
     assert "the best 40 of 300" in figure.get_suptitle()
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_figure_is_drawn(make_sweep, task):
     run = read_sweep(make_sweep(GRID, task, grid=AXES))
-    figures = sweep_figures(run)
+    figures = figures_of(FIGURES, NEEDS, run)
     assert list(figures) == ["networks", "settings"]
     for plot in figures.values():
         plot(run).draw_without_rendering()
-    assert "settings" not in sweep_figures(read_sweep(make_sweep({"": {"seed": [0, 1]}})))
+    assert "settings" not in figures_of(FIGURES, NEEDS, read_sweep(make_sweep({"": {"seed": [0, 1]}})))
 
 
 def test_figures_show_the_networks_that_trained(make_sweep):
     run = read_sweep(make_sweep(GRID, grid=AXES))
     program = run.programs["arch=w_asym,widths=8"]
-    dots, medians = sweep_figures(run)["settings"](run).axes[0].lines
+    dots, medians = figures_of(FIGURES, NEEDS, run)["settings"](run).axes[0].lines
     np.testing.assert_array_equal(dots.get_ydata(), program["test"]["accuracy"][:-1])
     expected = [np.median(program["test"]["accuracy"][rows]) for rows in ([2, 3, 6], [0, 1, 4, 5])]
     np.testing.assert_array_equal(medians.get_ydata(), expected)

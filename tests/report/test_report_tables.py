@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from asymjax.report import comparison_tables, read_runs, to_markdown, to_rich
+from asymjax.experiments.posterior.finished import read_runs
+from asymjax.experiments.posterior.table import comparison_tables
+from asymjax.report.table import to_markdown, to_rich
 
 PREDICTORS = {"MAP, mean": "map", "MAP, best": "map_best", "MAP ensemble": "ensemble", "posterior": "posterior"}
 METRICS = {

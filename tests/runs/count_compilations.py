@@ -8,10 +8,10 @@ import sys
 
 import jax
 
-from asymjax import cli
+from asymjax.lab import command_line
 
 MISS = "/jax/compilation_cache/cache_misses"
-start_jax = cli.start_jax
+start_jax = command_line.start_jax
 
 
 def start_and_keep_everything(*args):
@@ -21,6 +21,6 @@ def start_and_keep_everything(*args):
 
 
 if __name__ == "__main__":
-    cli.start_jax = start_and_keep_everything
+    command_line.start_jax = start_and_keep_everything
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from asymjax.rundir import RunDir
+from asymjax.lab.rundir import RunDir
 
 commit = RunDir.commit
 MAX_BYTES = 20_000  # a chunk of draws takes more

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asymjax import results
+from asymjax.lab import run_files
 
 RUNS = Path(__file__).parents[2] / "runs"
 MILLION, TOLERANCE = 1_000_000, 0.25
@@ -22,7 +22,7 @@ CASES = {
 def test_a_million_entries_run_and_take_what_was_said(script, python, tmp_path):
     words = f"{WORDS} {CASES[script]}".split()
     done = python(RUNS / script, *words, "--run-dir", tmp_path / "run", timeout=1200)
-    summary = results.read_json(tmp_path / "run" / "summary.json")
+    summary = run_files.read_json(tmp_path / "run" / "summary.json")
     assert summary["num_trainable"] > MILLION and summary["weight_space"] is None
     assert np.isfinite(summary["test"]["posterior"]["lppd"])
     said = re.findall(r"estimated ([\d.]+) MB, compiled ([\d.]+) MB", done.stdout)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from outcome import assert_same_outcome
 
-from asymjax import data, results
-from asymjax.diagnostics.evaluate import convergence_curve
+from asymjax import data
+from asymjax.experiments.posterior.draws import convergence_curve
+from asymjax.lab import run_files
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "kill.py"
@@ -37,9 +38,9 @@ def test_a_run_leaves_its_directory_and_says_where(finished):
     assert done.stderr == ""
     files = {file.name for file in path.iterdir()}
     assert files >= {"config.json", "metrics.jsonl", "checkpoints", "draws", "summary.json", "DONE"}
-    phases = [line["phase"] for line in results.read_metrics(path)]
+    phases = [line["phase"] for line in run_files.read_metrics(path)]
     assert phases == ["train"] * phases.count("train") + ["warmup"] * phases.count("warmup") + ["sample"] * 8
-    assert results.read_draws(path, "logdensity")["logdensity"].shape == (2, 8)
+    assert run_files.read_draws(path, "logdensity")["logdensity"].shape == (2, 8)
 
 
 def test_a_finished_run_is_refused_and_so_is_another_configuration(finished, python):
@@ -78,7 +79,7 @@ def assert_summary(summary, task):
 
 
 def test_summary_of_a_classifier(finished):
-    summary = results.read_json(finished[0] / "summary.json")
+    summary = run_files.read_json(finished[0] / "summary.json")
     assert (summary["arch"], summary["dataset"]) == ("w_asym", "digits")
     # dense_0 64 x 6 with 8 of 64 fixed, LayerNorm 2 x 6, output 6 x 10 with 3 of 6 fixed, biases 6 and 10.
     assert (summary["num_trainable"], summary["num_fixed"]) == (64 * 6 + 12 + 60 + 16 - 78, 8 * 6 + 3 * 10)
@@ -89,7 +90,7 @@ def test_summary_of_a_classifier(finished):
 def test_a_network_without_hidden_units_has_no_modes(python, tmp_path):
     words = [*TINY.split(), "--widths", "--norm", "none", "--dataset", "diabetes"]
     done = python(SCRIPT, *words, "--out", tmp_path)
-    summary = results.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
+    summary = run_files.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
     assert summary["weight_space"] is not None
     assert summary["modes"] is None and summary["test"]["mean_network"] is None
 
@@ -97,14 +98,14 @@ def test_a_network_without_hidden_units_has_no_modes(python, tmp_path):
 def test_chains_that_share_starts_and_copies_of_one_optimum(python, tmp_path):
     words = [*TINY.split(), "--num-chains", "4", "--start", "permuted", "--chains-per-start", "2"]
     path = Path(python(SCRIPT, *words, "--out", tmp_path).stdout.splitlines()[-1])
-    summary = results.read_json(path / "summary.json")
+    summary = run_files.read_json(path / "summary.json")
     assert len(summary["test"]["map_by_seed"]["nll"]) == 1
     assert summary["function_space"]["nested_rhat_max"] > 1
     assert summary["modes"]["aligned_weight_space"]["nested_rhat_max"] > 1
 
 
 def test_the_curve_of_convergence_ends_at_the_summary(finished):
-    path, summary = finished[0], results.read_json(finished[0] / "summary.json")
+    path, summary = finished[0], run_files.read_json(finished[0] / "summary.json")
     curve = convergence_curve(path, data.load("digits"), False)
     ends = {name: values[-1] for name, values in curve.items()}
     assert ends["num_draws"] == 8
@@ -134,7 +135,7 @@ def test_regression(python, tmp_path, noise, words, members):
     words = [*TINY.split(), "--dataset", "diabetes", "--noise", noise, *words]
     done = python(SCRIPT, *words, "--out", tmp_path)
     assert done.stderr == ""
-    summary = results.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
+    summary = run_files.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
     assert len(assert_summary(summary, "regression")) == members
     num_network = 10 * 4 + 4 + 8 + (4 + 1) * (2 if noise == "heteroscedastic" else 1)
     assert summary["num_trainable"] == num_network + (noise == "learned")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from outcome import assert_same_outcome
 
-from asymjax import results
+from asymjax.lab import run_files
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_mclmc.py", Path(__file__).parent / "kill.py"
@@ -25,7 +25,7 @@ def whole(python, tmp_path_factory):
 
 
 def test_summary_and_report(whole, python):
-    metrics, summary = results.read_metrics(whole), results.read_json(whole / "summary.json")
+    metrics, summary = run_files.read_metrics(whole), run_files.read_json(whole / "summary.json")
     assert [line["phase"] for line in metrics][-12:] == PHASES
     sampler = summary["sampler"]
     assert np.isnan(sampler["acceptance_rate"]) and sampler["mean_squared_energy_change"] > 0
@@ -48,5 +48,5 @@ def test_the_adjusted_sampler(python, tmp_path):
     words = ["--sampler", "adjusted_mclmc", "--num-warmup", "10", "--max-integration-steps", "6"]
     path = Path(python(SCRIPT, *WORDS, *words, "--out", tmp_path).stdout.splitlines()[-1])
     assert path.name.startswith("mlp-standard-diabetes-adjusted_mclmc-")
-    sampler = results.read_json(path / "summary.json")["sampler"]
+    sampler = run_files.read_json(path / "summary.json")["sampler"]
     assert 0 < sampler["acceptance_rate"] <= 1 and sampler["num_grad_evals"] <= 2 * 6 * NUM_STEPS

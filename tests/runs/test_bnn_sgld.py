@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from outcome import assert_same_outcome
 
-from asymjax import results
+from asymjax.lab import run_files
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_sgld.py", Path(__file__).parent / "kill.py"
@@ -25,7 +25,7 @@ def finished(python, tmp_path_factory):
 
 
 def test_summary_and_report(finished, python, tmp_path):
-    summary = results.read_json(finished / "summary.json")
+    summary = run_files.read_json(finished / "summary.json")
     sampler = summary["sampler"]
     assert finished.name.startswith("mlp-standard-digits-sgnht-") and sampler["name"] == "sgnht"
     assert len(sampler["step_size"]) == len(sampler["friction"]) == 2

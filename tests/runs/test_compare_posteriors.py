@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asymjax import results
-from asymjax.report import write_report
-from asymjax.report.study_table import GROUPS
+from asymjax.experiments.compare_posteriors.table import GROUPS
+from asymjax.experiments.reports import write_report
+from asymjax.lab import run_files
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "compare_posteriors.py", Path(__file__).parent / "kill.py"
@@ -27,14 +27,14 @@ def test_a_study_is_resumed_run_by_run_and_reported(python, tmp_path):
     assert done.stderr == "" and "Differences to standard" in done.stdout
     runs = [path / "posteriors" / arm / str(repeat) for arm in ARMS for repeat in range(2)]
     assert all((run / "DONE").exists() and (run / "summary.json").exists() for run in runs)
-    summary = results.read_json(path / "summary.json")
+    summary = run_files.read_json(path / "summary.json")
     assert_summary(summary, runs)
 
     times = [(run / "DONE").stat().st_mtime_ns for run in runs]
     (path / "DONE").unlink()
     python(*words)
     assert [(run / "DONE").stat().st_mtime_ns for run in runs] == times
-    np.testing.assert_equal(results.read_json(path / "summary.json"), summary)
+    np.testing.assert_equal(run_files.read_json(path / "summary.json"), summary)
     write_report([path], tmp_path / "report")
     figures = {file.name for file in (path / "figures").iterdir()}
     assert figures >= {"rhat.png", "scores.png", "budget.png", "distances.png"} and "varied.png" not in figures
@@ -42,7 +42,7 @@ def test_a_study_is_resumed_run_by_run_and_reported(python, tmp_path):
 
 
 def assert_summary(summary, runs):
-    scores = [results.read_json(run / "summary.json") for run in runs]
+    scores = [run_files.read_json(run / "summary.json") for run in runs]
     for arm, own in zip(ARMS, (scores[:2], scores[2:]), strict=True):
         entry = summary["arms"][arm]
         assert entry["metrics"]["function_rhat_max"]["repeats"] == [run["function_space"]["rhat_max"] for run in own]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asymjax import results
+from asymjax.lab import run_files
 from asymjax.symmetry.connectivity import barriers, over_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -26,10 +26,10 @@ SIGKILL, SIGTERM_EXIT, INPUT_EXIT = -signal.SIGKILL, 75, 2
 
 def outcome(path):
     """Return what must not depend on interruptions: curves, metrics, summary without seconds."""
-    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in results.read_metrics(path)]
-    summary = results.read_json(path / "summary.json")
+    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in run_files.read_metrics(path)]
+    summary = run_files.read_json(path / "summary.json")
     summary.pop("seconds")
-    return results.read_arrays(path / "curves.npz"), json.dumps([metrics, summary], indent=1)
+    return run_files.read_arrays(path / "curves.npz"), json.dumps([metrics, summary], indent=1)
 
 
 def assert_same_outcome(path, expected_path):
@@ -52,12 +52,12 @@ def finished(python, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kinds(finished):
-    return results.read_json(finished[0] / "summary.json")["kinds"]
+    return run_files.read_json(finished[0] / "summary.json")["kinds"]
 
 
 @pytest.fixture(scope="module")
 def curves(finished):
-    return results.read_arrays(finished[0] / "curves.npz")
+    return run_files.read_arrays(finished[0] / "curves.npz")
 
 
 def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
@@ -73,13 +73,13 @@ def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
     }
     for word in ("standard", "w_asym", "recalibrated", "midpoint", "±"):
         assert word in done.stdout
-    phases = [line["phase"] for line in results.read_metrics(path)]
+    phases = [line["phase"] for line in run_files.read_metrics(path)]
     steps = ("train", "paths", "paths", "aligned", "aligned", "plane")
     assert phases == [f"{step}-{arch}" for arch in ARCHS for step in steps]
 
 
 def test_summary_says_what_was_compared(finished, kinds):
-    summary = results.read_json(finished[0] / "summary.json")
+    summary = run_files.read_json(finished[0] / "summary.json")
     assert (summary["dataset"], summary["task"], summary["backbone"]) == ("digits", "classification", "mlp")
     assert summary["num_measured_rows"] == {"train": 100, "test": summary["num_rows"]["test"]}
     assert all(summary["seconds"][kind] > 0 for kind in ("compile", "train", "paths", "strength", "plane"))
@@ -192,7 +192,7 @@ def test_what_cannot_be_measured_is_refused(python, tmp_path, words, message):
 def test_regression_has_losses_alone(python, tmp_path):
     words = [*WORDS, "--dataset", "diabetes", "--num-seeds", "2", "--archs", "standard"]
     done = python(SCRIPT, *words, "--out", tmp_path)
-    kind = results.read_json(run_directory(done) / "summary.json")["kinds"]["standard"]
+    kind = run_files.read_json(run_directory(done) / "summary.json")["kinds"]["standard"]
     assert kind["barrier"]["test"].keys() == {"loss"}
     assert np.isnan(kind["barrier"]["test"]["loss"]["midpoint"]["low"])  # One pair has no interval.
     assert "accuracy" not in done.stdout and "nan" not in done.stdout
@@ -204,7 +204,7 @@ def test_residual_networks_connect_and_align(python, tmp_path):
     network = ["--backbone", "resnet", "--depth", "8", "--width-multiplier", "0.125", "--activation", "relu"]
     words = [*WORDS, *network, "--num-seeds", "3", "--num-epochs", "1", "--archs", "standard", "--num-points", "3"]
     path = run_directory(python(SCRIPT, *words, "--controls", "small_standard", "--out", tmp_path))
-    kinds = results.read_json(path / "summary.json")["kinds"]
+    kinds = run_files.read_json(path / "summary.json")["kinds"]
     assert kinds["small_standard"]["num_trainable"] < kinds["standard"]["num_trainable"]
     distances = {name: (kind["distance"]["mean"], kind["aligned"]["distance"]["mean"]) for name, kind in kinds.items()}
     assert all(aligned < apart for apart, aligned in distances.values())
@@ -215,7 +215,7 @@ def test_controls_and_settings_that_vary_are_kinds(python, tmp_path):
     words = [*WORDS, "--num-seeds", "3", "--num-epochs", "1", "--archs", "w_asym", "--corruptions", "noise"]
     kinds = ["--controls", "different_masks", "--vary", "mask_seed", "--values", "0", "1"]
     done = python(SCRIPT, *words, *kinds, "--out", tmp_path)
-    summary = results.read_json(run_directory(done) / "summary.json")
+    summary = run_files.read_json(run_directory(done) / "summary.json")
     assert list(summary["kinds"]) == ["w_asym-mask_seed-0", "w_asym-mask_seed-1", "different_masks"]
     assert [kind["varied"] for kind in summary["kinds"].values()] == [["mask_seed", 0], ["mask_seed", 1], None]
     assert summary["num_measured_rows"]["noise"] == summary["num_rows"]["test"]
@@ -257,7 +257,7 @@ def test_finished_sweeps_give_the_same_numbers_and_stay_as_they_are(finished, sw
     assert found.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
-    kinds, trained = (results.read_json(run / "summary.json")["kinds"] for run in (path, finished[0]))
+    kinds, trained = (run_files.read_json(run / "summary.json")["kinds"] for run in (path, finished[0]))
     assert kinds == trained
 
 
@@ -269,7 +269,7 @@ def file_times(path):
 def test_sweeps_of_one_method_are_one_kind(sweeps, sweep, python, tmp_path):
     other = sweep("standard", "--num-seeds", "2", "--init-seed", "1", "--seed", "1")
     path = run_directory(compare(python, [sweeps["standard"], other], tmp_path))
-    (kind,) = results.read_json(path / "summary.json")["kinds"].values()
+    (kind,) = run_files.read_json(path / "summary.json")["kinds"].values()
     assert kind["networks"] == ["0.0", "0.1", "0.2", "0.3", "1.0", "1.1"]
     assert kind["num_pairs"] == 15
 
@@ -317,7 +317,7 @@ def test_graph_networks_are_trained_in_full_and_compared(python, tmp_path):
     words = ["--preset", "digits_graph", "--archs", "w_sigma_asym", "--widths", "8", "--num-epochs", "4"]
     done = python(SCRIPT, *words, "--num-seeds", "2", "--num-points", "3", "--no-progress", "--out", tmp_path)
     assert done.stderr == ""
-    summary = results.read_json(run_directory(done) / "summary.json")
+    summary = run_files.read_json(run_directory(done) / "summary.json")
     assert (summary["dataset"], summary["backbone"]) == ("digits_graph", "gcn")
     assert summary["num_measured_rows"] == {"train": 1258, "test": 359}
     kind = summary["kinds"]["w_sigma_asym"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asymjax import results
+from asymjax.lab import run_files
 from asymjax.symmetry.interpolation import path_statistics, summarise_statistics
 
 ROOT = Path(__file__).parents[2]
@@ -33,12 +33,12 @@ def finished(python, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def summary(finished):
-    return results.read_json(finished[0] / "summary.json")
+    return run_files.read_json(finished[0] / "summary.json")
 
 
 @pytest.fixture(scope="module")
 def curves(finished):
-    return results.read_arrays(finished[0] / "curves.npz")
+    return run_files.read_arrays(finished[0] / "curves.npz")
 
 
 def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
@@ -48,7 +48,7 @@ def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
     assert (path / "DONE").exists()
     for word in ("standard", "w_asym", "share monotonic", "global, released rule", "Beside the paper", "0.079 ± 0.109"):
         assert word in done.stdout
-    phases = [line["phase"] for line in results.read_metrics(path)]
+    phases = [line["phase"] for line in run_files.read_metrics(path)]
     assert phases == [f"{step}-{arch}" for arch in ARCHS for step in ("train", "paths", "paths")]
 
 
@@ -68,7 +68,7 @@ def test_statistics_are_those_of_the_curves(summary, curves):
 def test_paths_lead_from_the_starts_to_the_networks_of_a_sweep(summary, python, tmp_path):
     words = [*TRAINING, *RECIPE, "--arch", "w_asym", "--out", tmp_path]
     trained, begun = (
-        results.read_json(run_directory(python(SWEEP, *words, *more)) / "summary.json")
+        run_files.read_json(run_directory(python(SWEEP, *words, *more)) / "summary.json")
         for more in ([], ["--learning-rate", "1e-30", "--weight-decay", "0"])
     )
     kind = summary["kinds"]["w_asym"]
@@ -83,10 +83,10 @@ def test_paths_lead_from_the_starts_to_the_networks_of_a_sweep(summary, python, 
 
 def outcome(path):
     """Return what must not depend on interruptions: curves, metrics, summary without seconds."""
-    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in results.read_metrics(path)]
-    summary = results.read_json(path / "summary.json")
+    metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in run_files.read_metrics(path)]
+    summary = run_files.read_json(path / "summary.json")
     summary.pop("seconds")
-    return results.read_arrays(path / "curves.npz"), json.dumps([metrics, summary], indent=1)
+    return run_files.read_arrays(path / "curves.npz"), json.dumps([metrics, summary], indent=1)
 
 
 @pytest.mark.long

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from asymjax import results
-from asymjax.report.read import labels, read_runs
+from asymjax.experiments.posterior.finished import read_runs
+from asymjax.lab import run_files
+from asymjax.report.read import labels
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, COUNT = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "count_compilations.py"
@@ -19,7 +20,7 @@ def test_a_posterior_for_each_value_and_one_compilation_for_all(python, tmp_path
     done = python(COUNT, SCRIPT, *TINY.split(), *GRID, "--run-dir", path)
     first, second = done.stdout.split(f"{NAMES[1]}: ")
     assert "compiled\n" in first and "compiled\n" not in second
-    points = results.read_json(path / "summary.json")["points"]
+    points = run_files.read_json(path / "summary.json")["points"]
     assert list(points) == NAMES
     assert points[NAMES[0]]["coordinates"] == {"temperature": 0.5, "prior_scale": 2.0}
     runs = read_runs(path / name for name in NAMES)

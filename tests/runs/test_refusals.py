@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asymjax import cli
 from asymjax.config import RunConfig
+from asymjax.lab import command_line
 from asymjax.models.asymmetry import METHODS
 from asymjax.models.backbones import BACKBONES
 
@@ -30,13 +30,13 @@ def refuse(monkeypatch, capsys, tmp_path):
     script = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "bnn_hmc", script)
     spec.loader.exec_module(script)
-    monkeypatch.setattr(cli, "start_jax", lambda run: None)
+    monkeypatch.setattr(command_line, "start_jax", lambda run: None)
 
     def refuse(*words, out=("--out", tmp_path)):
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), "--widths", "4", *map(str, (*out, *words))])
         with pytest.raises(SystemExit) as ended:
-            cli.run(script.main, script.PRESETS, script.__doc__)
-        assert ended.value.code == cli.EXIT_INPUT
+            command_line.run(script.main, script.PRESETS, script.__doc__)
+        assert ended.value.code == command_line.EXIT_INPUT
         message = capsys.readouterr().err
         assert message.startswith("error: ")
         return message
@@ -96,7 +96,7 @@ def test_grids_that_cannot_be_are_refused_before_any_work(refuse, tmp_path, word
 
 
 def test_a_command_without_a_word_takes_the_defaults():
-    assert cli.parse({"default": Settings()}, "", []) == Settings()
+    assert command_line.parse({"default": Settings()}, "", []) == Settings()
 
 
 def test_an_interrupt_ends_at_once_whatever_threads_do(monkeypatch, capsys):
@@ -109,11 +109,11 @@ def test_an_interrupt_ends_at_once_whatever_threads_do(monkeypatch, capsys):
     def interrupted(config):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "start_jax", lambda run: None)
+    monkeypatch.setattr(command_line, "start_jax", lambda run: None)
     monkeypatch.setattr(os, "_exit", exit_now)
     monkeypatch.setattr(sys, "argv", ["script"])
-    with pytest.raises(Ended, match=str(cli.EXIT_INTERRUPTED)):
-        cli.run(interrupted, {"default": Settings()}, "")
+    with pytest.raises(Ended, match=str(command_line.EXIT_INTERRUPTED)):
+        command_line.run(interrupted, {"default": Settings()}, "")
     assert "run the same command to go on" in capsys.readouterr().err
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from asymjax import results
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import read_sweeps
+from asymjax.lab import run_files
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "train_sweep.py"
 TRAINING = ["--widths", "6", "--num-epochs", "2", "--num-seeds", "2", "--no-progress"]
@@ -15,7 +15,7 @@ GRID = ["--grid", "learning_rate=1e-3,1e-2", "arch=standard,w_asym", "fixed_scal
 
 
 def summary_of(done):
-    return results.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
+    return run_files.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
 
 
 def test_a_grid_holds_the_networks_of_plain_sweeps(python, tmp_path):

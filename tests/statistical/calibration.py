@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from asymjax import cli
+from asymjax.lab import command_line
 
 
 def main():
     """Run both tests for every exact sampler; exit with 1 where one fails, or where what is broken passes."""
     # Before BlackJAX, which starts JAX when it is imported.
-    cli.start_jax()
+    command_line.start_jax()
     from calibration_checks import BROKEN, FALSE_ALARM_RATE, MIN_RANKS, Size, check
     from sampler_table import EXACT
 

@@ -20,12 +20,13 @@ from jax.flatten_util import ravel_pytree
 from sampler_table import make_algorithm
 from scipy.stats import chi2, norm
 
-from asymjax import parallel, rng
+from asymjax import rng
 from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference.algorithm import make_draw, make_info
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import make_problem
+from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Sampler, Split
 
@@ -148,8 +149,8 @@ def too_flat(algorithm):
 
 def over_members(fn, key, count):
     """Return what a function makes of as many keys, in equal shares on all devices."""
-    placement = parallel.place(count, inside="vectorized")
-    return jax.jit(parallel.map_leading(fn, placement, [True]))(rng.member_keys(key, count))
+    placement = devices.place(count, inside="vectorized")
+    return jax.jit(devices.map_leading(fn, placement, [True]))(rng.member_keys(key, count))
 
 
 def calibrate(algorithm, thinning, size, widening=1.0, seed=0):

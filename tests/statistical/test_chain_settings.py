@@ -7,11 +7,15 @@ import pytest
 from linear_model import PRIOR_SCALE, TEST, errors, linear_problem, solve
 from memory_run import MemoryRun
 
-from asymjax import parallel, rng
+from asymjax import rng
 from asymjax.config import HMCConfig
 from asymjax.errors import InputError
-from asymjax.inference import SAMPLERS, sample
-from asymjax.inference.start import find_map, prior_start
+from asymjax.inference import SAMPLERS
+from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk
+from asymjax.inference.starts import prior_start
+from asymjax.lab import devices
+from asymjax.lab.chains import sample_chains, warm_up
+from asymjax.lab.starts import find_map
 from asymjax.train.trainer import Member
 
 HYPER = {
@@ -36,11 +40,11 @@ def draw(chains):
     """Return draws by name of some of the chains [chain, draw, ...]."""
     problem, algorithm, run = linear_problem("w_asym", 1.0), SAMPLERS["hmc"](CONFIG), MemoryRun()
     count = len(range(NUM_CHAINS)[chains])
-    placement = parallel.place(count, 1, "sequential")
+    placement = devices.place(count, 1, "sequential")
     start = prior_start(problem, members("init", chains))
-    position, tuned = sample.warm_up(run, problem, members("warmup", chains), start, placement, algorithm)
+    position, tuned = warm_up(run, problem, members("warmup", chains), start, placement, algorithm)
     keys = members("sample", chains)
-    sample.sample_chains(run, problem, keys, position, tuned, TEST.inputs, placement, algorithm, CONFIG, True)
+    sample_chains(run, problem, keys, position, tuned, TEST.inputs, placement, algorithm, CONFIG, True)
     return run.draws
 
 
@@ -79,8 +83,8 @@ def test_draws_have_the_moments_of_the_chain_s_own_posterior(together, chain):
 def one_draw(problem):
     """Return (member, position) -> its first draw, with the metric that warmup begins with."""
     algorithm = SAMPLERS["hmc"](CONFIG)
-    enter, _ = sample.make_warmup_chunk(problem, algorithm, algorithm.stages[0])
-    begin, advance = sample.make_sampling_chunk(problem, algorithm, 1, 1, True)
+    enter, _ = make_warmup_chunk(problem, algorithm, algorithm.stages[0])
+    begin, advance = make_sampling_chunk(problem, algorithm, 1, 1, True)
     shared = problem.frozen, problem.data
 
     def one(member, position):
@@ -103,7 +107,7 @@ def test_settings_as_data_are_the_configured_ones_and_share_a_program():
 
 
 def test_each_optimum_is_that_of_the_network_s_own_density():
-    problem, placement = linear_problem("w_asym", 1.0), parallel.place(NUM_CHAINS, 1, "sequential")
+    problem, placement = linear_problem("w_asym", 1.0), devices.place(NUM_CHAINS, 1, "sequential")
     optima = find_map(MemoryRun(), problem, members("init"), placement, 1000, 0.05)["output"]
     for chain in range(NUM_CHAINS):
         found = np.concatenate([optima["bias"][chain].ravel(), optima["kernel"][chain].ravel()])

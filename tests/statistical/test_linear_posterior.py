@@ -10,13 +10,15 @@ from memory_run import MemoryRun
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from asymjax import parallel, rng
+from asymjax import rng
 from asymjax.config import HMCConfig
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference import SAMPLERS, Tuned, make_hmc, sample
+from asymjax.inference import SAMPLERS, Tuned, make_hmc
 from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH
-from asymjax.inference.start import prior_start
+from asymjax.inference.starts import prior_start
 from asymjax.inference.warmup import prior_metric
+from asymjax.lab import devices
+from asymjax.lab.chains import sample_chains, warm_up
 
 MAX_STANDARD_ERRORS = 5
 # Two-sided normal tail at five standard errors (5.7e-7) times at most 28 comparisons in each of four cases.
@@ -33,12 +35,12 @@ CASES = [
 def draw(problem, mass_matrix):
     """Return positions [chain, draw, coordinate], predicted means [chain, draw, row] and tuned values."""
     config = HMCConfig(num_chains=4, num_draws=2000, num_warmup=200, mass_matrix=mass_matrix, max_integration_steps=50)
-    placement, run = parallel.place(config.num_chains, 1, "vectorized"), MemoryRun()
+    placement, run = devices.place(config.num_chains, 1, "vectorized"), MemoryRun()
     keys = {role: rng.member_keys(rng.role_key(0, role), config.num_chains) for role in ("init", "warmup", "sample")}
     start = prior_start(problem, keys["init"])
     algorithm = SAMPLERS["hmc"](config)
-    position, tuned = sample.warm_up(run, problem, keys["warmup"], start, placement, algorithm)
-    sample.sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
+    position, tuned = warm_up(run, problem, keys["warmup"], start, placement, algorithm)
+    sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
     draws = run.draws
     flat = [draws[f"position/output/{name}"].reshape(4, config.num_draws, -1) for name in ("bias", "kernel")]
     return np.concatenate(flat, axis=-1).astype(np.float64), draws["outputs"][..., 0].astype(np.float64), tuned

@@ -11,12 +11,14 @@ from linear_model import TEST, TRAIN, errors, linear_problem, solve
 from memory_run import MemoryRun
 from sampler_table import CASES, KERNELS, LONG, make_algorithm
 
-from asymjax import parallel, rng, trees
+from asymjax import rng, trees
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference import SAMPLERS, sample
+from asymjax.inference import SAMPLERS
 from asymjax.inference.algorithm import Target
 from asymjax.inference.problem import Problem
-from asymjax.inference.start import prior_start
+from asymjax.inference.starts import prior_start
+from asymjax.lab import devices
+from asymjax.lab.chains import sample_chains, warm_up
 from asymjax.types import Posterior
 
 MAX_STANDARD_ERRORS = 5
@@ -119,11 +121,11 @@ def product_problem():
 def draw(name):
     """Return the draws of a sampler by name [chain, draw, ...]."""
     problem, config, run = product_problem(), CASES[name].config, MemoryRun()
-    placement, algorithm = parallel.place(config.num_chains, 1, "vectorized"), make_algorithm(name)
+    placement, algorithm = devices.place(config.num_chains, 1, "vectorized"), make_algorithm(name)
     keys = {role: rng.member_keys(rng.role_key(0, role), config.num_chains) for role in ("init", "warmup", "sample")}
     start = prior_start(problem, keys["init"])
-    position, tuned = sample.warm_up(run, problem, keys["warmup"], start, placement, algorithm)
-    sample.sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
+    position, tuned = warm_up(run, problem, keys["warmup"], start, placement, algorithm)
+    sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
     return run.draws
 
 

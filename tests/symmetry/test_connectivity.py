@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asymjax import parallel, rng, trees
+from asymjax import rng, trees
 from asymjax.config import ModelConfig
 from asymjax.errors import InputError
+from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen
 from asymjax.models.asymmetry import METHODS
 from asymjax.symmetry import align, connectivity, distance_to_model, gates_of, weight_matching
@@ -143,8 +144,8 @@ def test_ends_of_curves_are_the_networks(num_devices_and_inside):
     params = jax.vmap(model.merge, (0, None))(positions, frozen)
     pairs, splits = all_pairs(4), {"test": in_batches(rows())}
     measure = jax.jit(make_measure(model, "classification"))
-    placement = parallel.place(len(pairs), *num_devices_and_inside)
-    mapped = jax.jit(parallel.map_leading(make_path(measure, grid(3)), placement, [True, True, False, False]))
+    placement = devices.place(len(pairs), *num_devices_and_inside)
+    mapped = jax.jit(devices.map_leading(make_path(measure, grid(3)), placement, [True, True, False, False]))
     measured = mapped(pick(params, pairs[:, 0]), pick(params, pairs[:, 1]), frozen, splits)
     for metric, curves in measured["curves"]["test"].items():
         alone = np.array([measure(pick(params, index), frozen, splits)["test"][metric] for index in range(4)])

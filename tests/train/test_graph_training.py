@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from random_graphs import random_graph
 
-from asymjax import parallel, rng
+from asymjax import rng
 from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep import make_evaluate
+from asymjax.experiments.train_sweep.run import make_evaluate
+from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen
 from asymjax.symmetry import connectivity
 from asymjax.symmetry.connectivity import in_batches, make_measure
@@ -68,11 +69,11 @@ def test_a_graph_is_measured_in_one_pass_at_the_rows_asked_for(network, data, mo
 
 def test_members_are_scored_on_all_rows_of_a_graph(network, data, monkeypatch):
     model, frozen, position = network
-    monkeypatch.setattr("asymjax.experiments.train_sweep.ROWS_PER_BATCH", 70)
+    monkeypatch.setattr("asymjax.experiments.train_sweep.run.ROWS_PER_BATCH", 70)
     nothing = np.zeros(2)
     dataset = Dataset("toy", "classification", data, data, data, 2, ("a", "b"), nothing, nothing + 1, "")
     positions = jax.tree.map(lambda leaf: leaf[None], position)
-    scores = make_evaluate(model, dataset, parallel.place(1)).score(positions, frozen, {})
+    scores = make_evaluate(model, dataset, devices.place(1)).score(positions, frozen, {})
     outputs = jax.jit(model.apply)(position, frozen, data.inputs)
     assert scores["test.accuracy"] == [pytest.approx(float(jnp.mean(outputs.argmax(1) == data.targets)))]
     whole = partial(losses.cross_entropy, model.apply)(position, frozen, data)
@@ -84,5 +85,5 @@ def test_where_the_loss_is_not_a_number_the_accuracy_is_none(network, data):
     nothing = np.zeros(2)
     dataset = Dataset("toy", "classification", data, data, data, 2, ("a", "b"), nothing, nothing + 1, "")
     positions = jax.tree.map(lambda leaf: jnp.full((1, *leaf.shape), jnp.nan), position)
-    scores = make_evaluate(model, dataset, parallel.place(1)).score(positions, frozen, {})
+    scores = make_evaluate(model, dataset, devices.place(1)).score(positions, frozen, {})
     assert np.isnan(scores["test.loss"]) and np.isnan(scores["test.accuracy"])

@@ -10,11 +10,13 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from memory_run import MemoryRun
 
-from asymjax import data, parallel, rng, trees
+from asymjax import data, rng, trees
 from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.errors import DivergedError, InputError
+from asymjax.lab import devices
+from asymjax.lab.sweep import run_sweep
 from asymjax.models import build_model, draw_frozen
-from asymjax.train import losses, make_optimizer, make_train, run_sweep
+from asymjax.train import losses, make_optimizer, make_train
 from asymjax.train.optimizers import ELEMENTWISE, OPTIMIZERS, make_schedule
 from asymjax.types import Split
 
@@ -121,7 +123,7 @@ def sweep(starts, max_size=None, **settings):
     keys = jax.random.wrap_key_data(jnp.stack([jnp.zeros(len(starts)), jnp.arange(len(starts))], 1).astype("uint32"))
     rows, placement = (
         Split(np.zeros((2, 1), "float32"), np.zeros(2, "float32")),
-        parallel.place(len(starts), 1, max_size=max_size),
+        devices.place(len(starts), 1, max_size=max_size),
     )
     return run_sweep(MemoryRun(), trainer._replace(init=init), keys, keys, {}, rows, placement, 6, 2, **settings)
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.chunks import chunk_size
 from asymjax.config import MinibatchConfig
+from asymjax.divisors import largest_divisor
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
 from asymjax.inference.samplers.gradients import (
@@ -178,7 +178,7 @@ def burn_in(
 
     The log density at the end of every stage is over all rows.
     """
-    num_steps = chunk_size(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
+    num_steps = largest_divisor(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
 
     def begin(key: Key, position: Position, target: Target) -> WarmupState:
         dtype = jnp.result_type(*jax.tree.leaves(position))

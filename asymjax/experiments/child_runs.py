@@ -1,0 +1,53 @@
+"""Runs below one parent run directory, a point of a grid each."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from asymjax.config import RunConfig
+from asymjax.errors import DivergedError
+from asymjax.lab import processes, run_files
+from asymjax.lab.rundir import RunDir
+
+
+def make_points(folder: Path, points: Mapping[str, Callable[[RunConfig], Any]], run_config: RunConfig) -> None:
+    """Make the runs that are not finished.
+
+    Parameters
+    ----------
+    folder : where they go, each to its name.
+    points : name -> what makes it, given where.
+    run_config : how they run.
+
+    Raises
+    ------
+    DivergedError
+        If some diverge, once all others are finished; names them.
+    """
+    diverged = []
+    for name, make in points.items():
+        path = folder / name
+        if processes.anyone((path / "DONE").exists()):  # A file system may show it to some of them later.
+            continue
+        print(f"{name}: ", end="", flush=True)
+        try:
+            make(replace(run_config, run_dir=path, force=False))
+        except DivergedError as error:
+            diverged.append(f"{path}: {error}")
+    if diverged:
+        raise DivergedError("; ".join(diverged))
+
+
+def finish_points(
+    run: RunDir,
+    points: Mapping[str, Callable[[RunConfig], Any]],
+    run_config: RunConfig,
+    keep: Callable[[dict[str, Any]], dict[str, Any]] = lambda summary: summary,
+) -> Path:
+    """Make the runs below a parent with :func:`make_points`, and gather what to ``keep`` of their summaries."""
+    make_points(run.path, points, run_config)
+    run.finish(
+        lambda: ({"points": {name: keep(run_files.read_json(run.path / name / "summary.json")) for name in points}}, {})
+    )
+    return run.path

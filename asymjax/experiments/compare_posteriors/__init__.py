@@ -1,0 +1,1 @@
+"""A study: posteriors of several models side by side."""

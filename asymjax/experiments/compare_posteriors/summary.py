@@ -1,0 +1,322 @@
+"""What the finished runs of a study say together: repeats with intervals, differences to a baseline, predictions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from asymjax import trees
+from asymjax.diagnostics.flat import bias_shifts
+from asymjax.diagnostics.predictive import agreement, squared_distance, total_variation
+from asymjax.experiments.compare_posteriors.arms import Arm, baseline_of
+from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent
+from asymjax.inference.posterior import num_network_outputs
+from asymjax.lab import run_files
+from asymjax.models import build_model
+from asymjax.symmetry.connectivity import all_pairs, over_pairs
+from asymjax.symmetry.interpolation import over_networks
+from asymjax.types import Dataset
+
+PER = 1000
+"""Gradients that effective sample sizes are given for."""
+
+METRICS: dict[str, tuple[str, float]] = {
+    "function_rhat_max": ("function_space/rhat_max", 1),
+    "function_ess_min": ("function_space/ess_bulk_min", 1),
+    "function_ess_per_1000": ("function_space/ess_bulk_min_per_grad_eval", PER),
+    "function_ess_median_per_1000": ("function_space/ess_bulk_median_per_grad_eval", PER),
+    "weight_rhat_median": ("weight_space/rhat_median", 1),
+    "weight_rhat_max": ("weight_space/rhat_max", 1),
+    "effective_rhat_median": ("modes/weight_space/rhat_median", 1),
+    "effective_rhat_max": ("modes/weight_space/rhat_max", 1),
+    "aligned_rhat_median": ("modes/aligned_weight_space/rhat_median", 1),
+    "aligned_rhat_max": ("modes/aligned_weight_space/rhat_max", 1),
+    "permutation_share": ("modes/covariance/permutation_share", 1),
+    "switches": ("modes/chambers/switches_mean", 1),
+    "identity_share": ("modes/chambers/identity_share", 1),
+    "occupancy_entropy": ("modes/chambers/occupancy_entropy", 1),
+    "barrier": ("modes/barrier/maximum/mean", 1),
+    "num_divergent": ("sampler/num_divergent", 1),
+    "nll": ("test/posterior/lppd", -1),
+    "ensemble_nll": ("test/ensemble/lppd", -1),
+    "map_nll": ("test/map/lppd", -1),
+    "mean_network_nll": ("test/mean_network/raw/lppd", -1),
+    "aligned_mean_network_nll": ("test/mean_network/aligned/lppd", -1),
+    "accuracy": ("test/posterior/accuracy", 1),
+    "ece": ("test/posterior/ece", 1),
+    "rmse": ("test/posterior/rmse", 1),
+    "coverage_error": ("test/posterior/coverage_error", 1),
+    "noise_auroc": ("shift/posterior/other/noise/auroc_total", 1),
+    "noise_auroc_epistemic": ("shift/posterior/other/noise/auroc_epistemic", 1),
+    "patches_auroc": ("shift/posterior/other/patches/auroc_total", 1),
+    "patches_auroc_epistemic": ("shift/posterior/other/patches/auroc_epistemic", 1),
+}
+"""Numbers of one run: their name here -> where they are in its summary, and a factor."""
+
+Measure = Callable[[np.ndarray, np.ndarray], float]
+MEASURES: dict[str, Measure] = {
+    "agreement": agreement,
+    "total_variation": total_variation,
+    "squared_distance": squared_distance,
+}
+"""How alike two predictive distributions are, [input, class]."""
+
+
+class Sampled(NamedTuple):
+    """What a study reads of one finished run.
+
+    Attributes
+    ----------
+    metrics : see ``METRICS``, and what :func:`read_sampled` adds; NaN where a run has none.
+    curve : see :func:`~asymjax.diagnostics.scores.convergence_curve`.
+    flat : see :func:`~asymjax.diagnostics.flat.bias_shifts`, the ESS per 1,000 gradients.
+    seconds : of compiling, training, warmup and sampling.
+    """
+
+    metrics: dict[str, float]
+    curve: dict[str, np.ndarray]
+    flat: dict[str, dict[str, float]]
+    seconds: float
+
+
+# One run ---------------------------------------------------------------------------------------------------------
+
+
+def read_sampled(path: Path, dataset: Dataset, arm: Arm, budget: float) -> Sampled:
+    """Read what a study compares of a finished run; ``budget`` as of :func:`at_budget`."""
+    summary = run_files.read_json(path / "summary.json")
+    has_scale_head = arm.posterior.has_scale_head(dataset.task)
+    metrics = summary_metrics(summary) | at_budget(path, dataset, has_scale_head, budget)
+    flat = _bias_shifts(path, dataset, arm)
+    for values in flat.values():
+        values["ess_per_1000"] = PER * values.pop("ess") / sampling_gradients(summary)
+    if dataset.task == "classification":
+        entropy = run_files.read_arrays(path / "predictions.npz", "posterior/entropy_total")["posterior/entropy_total"]
+        test, noise = np.split(entropy, [len(dataset.test.targets)])
+        metrics |= {"test_entropy": float(test.mean()), "noise_entropy": float(noise.mean())}
+    seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "warmup", "sample"))
+    return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), flat, seconds)
+
+
+def sampling_gradients(summary: Mapping[str, Any]) -> float:
+    """Return the gradients over all data that the draws of a run took; NaN where draws take none."""
+    return summary["sampler"]["num_grad_evals"] or np.nan
+
+
+def at_budget(path: Path, dataset: Dataset, has_scale_head: bool, budget: float) -> dict[str, float]:
+    """Judge the draws of a run up to a number of gradients of all chains, warmup included; NaN where these are few."""
+    num_draws = int(np.searchsorted(gradients_spent(path), budget, side="right"))
+    point = convergence_curve(path, dataset, has_scale_head, [num_draws])
+    return {f"{name}_at_budget": float(point[name][0]) if point[name].size else np.nan for name in CURVE}
+
+
+def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return ``METRICS`` of a run's summary, and what follows from them; NaN for what it has not."""
+    flat = trees.flatten(summary)
+    metrics = {name: factor * float(flat.get(path, np.nan)) for name, (path, factor) in METRICS.items()}
+    ess = float(flat.get("weight_space/ess_bulk_median", np.nan))
+    total = sum(summary["sampler"][name] for name in ("num_grad_evals", "num_warmup_grad_evals"))
+    return (
+        metrics
+        | _corrupted(summary)
+        | {
+            "num_grad_evals_total": total,
+            "weight_ess_median_per_1000": PER * ess / sampling_gradients(summary),
+            "mean_network_excess": metrics["mean_network_nll"] - metrics["nll"],
+            "aligned_mean_network_excess": metrics["aligned_mean_network_nll"] - metrics["nll"],
+        }
+    )
+
+
+def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
+    """Average the posterior's scores over the corruptions of the test inputs; NaN where no weights were kept."""
+    shift = summary.get("shift")
+    rows = [scores for name, scores in shift["posterior"]["corrupted"].items() if name != "none"] if shift else []
+
+    def mean(name: str) -> float:
+        return float(np.mean([row.get(name, np.nan) for row in rows])) if rows else np.nan
+
+    return {"corrupted_nll": -mean("lppd")} | {f"corrupted_{name}": mean(name) for name in ("accuracy", "ece", "rmse")}
+
+
+def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, float]]:
+    """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, arm.posterior)
+    model = build_model(arm.model, dataset.input_shape, num_outputs, arm.posterior)
+    normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
+    if arm.model.norm != "layer" or not normed:
+        return {}
+    draws = run_files.read_draws(path, *(f"position/{layer}/bias" for layer in normed))
+    biases = {name.removeprefix("position/"): values for name, values in draws.items()}
+    root = np.sqrt(arm.posterior.temperature)
+    return bias_shifts(
+        biases, {name: root * arm.posterior.scale_of(name, values.shape[2:]) for name, values in biases.items()}
+    )
+
+
+# All runs --------------------------------------------------------------------------------------------------------
+
+
+def compare(
+    dataset: Dataset,
+    arms: Mapping[str, Arm],
+    posteriors: Mapping[str, Sequence[Path]],
+    references: Mapping[str, Sequence[Path]],
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Compare the finished runs of all arms.
+
+    Returns
+    -------
+    Entries of summary.json, and arrays: ``<arm>/<repeat>/<name>`` of the curves of convergence, ``agreement``,
+    ``total_variation`` and ``squared_distance`` [arm, arm, repeat, repeat] (classification).
+    """
+    budget = min(float(gradients_spent(path)[-1]) for paths in posteriors.values() for path in paths)
+    sampled = {
+        name: [read_sampled(path, dataset, arms[name], budget) for path in paths] for name, paths in posteriors.items()
+    }
+    entries: dict[str, dict[str, Any]] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, runs in sampled.items():
+        baseline = baseline_of(name, arms)
+        paired = sampled[baseline] if baseline and baseline != name else None
+        first = run_files.read_json(posteriors[name][0] / "summary.json")
+        described = {field: first[field] for field in ("arch", "num_trainable", "num_fixed")}
+        entries[name] = {
+            **described,
+            "varied": arms[name].varied,
+            "baseline": baseline,
+            "flat_directions": _over_flat(runs),
+        }
+        entries[name]["metrics"] = _over_arm(runs, paired)
+        entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
+        for number, run in enumerate(runs):
+            arrays |= {f"{name}/{number}/{field}": values for field, values in run.curve.items()}
+    if dataset.task == "classification":
+        found, distances = _compare_predictions(dataset, entries, posteriors, references)
+        arrays |= distances
+        for name, entry in entries.items():
+            entry |= found[name]
+    return {"budget": budget, "arms": entries}, arrays
+
+
+def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = None) -> dict[str, Any]:
+    """Return the values of repeats, their statistics, and those of the differences to a baseline's same repeats.
+
+    Returns
+    -------
+    ``repeats``; ``mean``, ``std``, ``low`` and ``high`` as of :func:`~asymjax.symmetry.interpolation.over_networks`
+    (Student's t); and ``difference``, the same of values - baseline, None without one.
+    """
+    own = np.asarray(values, np.float64)
+    with np.errstate(invalid="ignore"):  # R-hats may be infinite.
+        difference = None if baseline is None else over_networks(own - np.asarray(baseline))
+        return {"repeats": own, **over_networks(own), "difference": difference}
+
+
+def _over_arm(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:
+    return {
+        name: over_repeats(
+            [run.metrics[name] for run in runs], [run.metrics[name] for run in baseline] if baseline else None
+        )
+        for name in runs[0].metrics
+    }
+
+
+def _over_flat(runs: Sequence[Sampled]) -> dict[str, dict[str, dict[str, Any]]]:
+    return {
+        layer: {name: over_repeats([run.flat[layer][name] for run in runs]) for name in values}
+        for layer, values in runs[0].flat.items()
+    }
+
+
+def _compare_predictions(
+    dataset: Dataset,
+    entries: Mapping[str, Mapping[str, Any]],
+    posteriors: Mapping[str, Sequence[Path]],
+    references: Mapping[str, Sequence[Path]],
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Return of each arm ``predictions`` and, where there are references, ``reference``; and all distances."""
+
+    def read(paths: Sequence[Path]) -> list[np.ndarray]:
+        stored = "posterior/probability"
+        num_test = len(dataset.test.targets)
+        return [run_files.read_arrays(path / "predictions.npz", stored)[stored][:num_test] for path in paths]
+
+    predictions = {name: read(paths) for name, paths in posteriors.items()}
+    distances = {name: between(list(predictions.values()), measure) for name, measure in MEASURES.items()}
+    found = {
+        name: {
+            "predictions": _predictions(distances, list(entries), name, entry["baseline"]),
+            "reference": against(predictions[name], read(references.get(name, ()))),
+        }
+        for name, entry in entries.items()
+    }
+    return found, distances
+
+
+def against(runs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, Any] | None:
+    """Hold predictions of runs against those of two references, and these against each other.
+
+    Parameters
+    ----------
+    runs, references : predictive distributions [input, class].
+
+    Returns
+    -------
+    Of each of ``MEASURES`` what :func:`over_repeats` gives of the means over references, and ``between_references``,
+    what two independent runs reach. None without references.
+    """
+    if not references:
+        return None
+    return {
+        name: over_repeats([float(np.mean([measure(run, other) for other in references])) for run in runs])
+        | {"between_references": measure(*references)}
+        for name, measure in MEASURES.items()
+    }
+
+
+def between(predictions: Sequence[Sequence[np.ndarray]], measure: Measure) -> np.ndarray:
+    """Measure the predictions of all repeats of all arms against each other [arm, arm, repeat, repeat]."""
+    return np.array([[[[measure(p, q) for q in other] for p in own] for other in predictions] for own in predictions])
+
+
+def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
+    """Say by how much repeats of two arms differ more than repeats of one arm do, with a 95 % interval.
+
+    Of each pair of different repeats the mean of both values between the arms, less that of both within one. For
+    squared distances its expectation is the squared distance between the arms' expected predictions, zero where the
+    arms differ by Monte Carlo error alone, however large that of each is; for other distances it is not.
+
+    Parameters
+    ----------
+    values : [arm, arm, repeat, repeat] squared distances, as of :func:`between`.
+    own, other : indices of the arms.
+
+    Returns
+    -------
+    ``mean``, ``std``, ``low`` and ``high`` as of :func:`~asymjax.symmetry.connectivity.over_pairs`, which knows that
+    pairs share repeats; NaN but for the mean with two repeats.
+    """
+    pairs = all_pairs(values.shape[-1])
+    first, second = pairs.T
+    across = (values[own, other, first, second] + values[own, other, second, first]) / 2
+    within = (values[own, own, first, second] + values[other, other, first, second]) / 2
+    return {name: float(value) for name, value in over_pairs(across - within, pairs).items()}
+
+
+def _predictions(
+    distances: Mapping[str, np.ndarray], names: Sequence[str], name: str, baseline: str | None
+) -> dict[str, Any]:
+    """Summarise how predictions of one arm differ among its repeats, and from those of its baseline."""
+    own = names.index(name)
+    other = names.index(baseline) if baseline and baseline != name else None
+    found: dict[str, Any] = {}
+    for measure, values in distances.items():
+        apart = ~np.eye(values.shape[-1], dtype=bool)  # Different repeats.
+        found[measure] = {
+            "within": float(values[own, own][apart].mean()),
+            "baseline": None if other is None else float(values[own, other][apart].mean()),
+        }
+    found["excess"] = None if other is None else excess(distances["squared_distance"], own, other)
+    return found

@@ -1,0 +1,1 @@
+"""Loss and accuracy on straight paths between networks."""

@@ -1,0 +1,381 @@
+"""Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, kind by kind."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import trees
+from asymjax.config import (
+    ConnectivityConfig,
+    DataConfig,
+    KindsConfig,
+    ModelConfig,
+    OptimizerConfig,
+    PathConfig,
+    RunConfig,
+    SeedConfig,
+)
+from asymjax.data.corruptions import corrupt
+from asymjax.errors import InputError
+from asymjax.experiments.kinds import Kind, loaded_kinds, prepare_kinds, read_sweeps, sweep_data
+from asymjax.experiments.linear_connectivity.planes import check_plane, measure_plane
+from asymjax.experiments.linear_connectivity.strength import measure_strength
+from asymjax.experiments.setup import describe_network
+from asymjax.lab import devices, processes
+from asymjax.lab.measure import measure_members
+from asymjax.lab.rundir import RunDir, open_run
+from asymjax.symmetry.alignment import match_pairs
+from asymjax.symmetry.connectivity import (
+    SCORES,
+    Gates,
+    Measure,
+    Rows,
+    Score,
+    all_pairs,
+    barriers,
+    grid,
+    in_batches,
+    make_measure,
+    make_path,
+    over_pairs,
+    running_averages,
+)
+from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
+from asymjax.types import Array, Dataset, Frozen, Params, PermutationSpec, PyTree
+
+EXPERIMENT = "lmc"
+MIN_PAIRS_PER_CHUNK = 4
+
+# int [pair, 2] -> effective parameters at both ends of those paths, leaves [pair, ...], and the gates of both where
+# they are not the model's.
+Ends = Callable[[np.ndarray], tuple[Params, Params, Sequence[Gates] | None]]
+
+
+def train_and_connect(
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    kinds_config: KindsConfig,
+    optimizer: OptimizerConfig,
+    seeds: SeedConfig,
+    num_seeds: int,
+    config: ConnectivityConfig,
+    run_config: RunConfig,
+) -> Path:
+    """Train networks of several kinds, then measure all paths of each; resumes a run that is not finished.
+
+    Parameters
+    ----------
+    model_config, optimizer : what all kinds have in common; the method aside.
+    kinds_config : the kinds.
+
+    Returns
+    -------
+    The run directory, with summary.json and curves.npz.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
+    DivergedError
+        If fewer than two networks of a kind are finite.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    dataset, kinds, settings = prepare_kinds(
+        data_config, model_config, kinds_config, optimizer, seeds, num_seeds, run_config
+    )
+    return _connect(dataset, kinds, settings, config, run_config)
+
+
+def connect_sweeps(
+    paths: Sequence[Path], data_dir: Path | None, config: ConnectivityConfig, run_config: RunConfig
+) -> Path:
+    """Measure all paths between the networks of finished sweeps; resumes a run that is not finished.
+
+    Parameters
+    ----------
+    paths : run directories of ``train_sweep``; those of one method make one kind.
+    data_dir : folder with the files of their dataset, where it is not embedded.
+
+    Returns
+    -------
+    The run directory, with summary.json and curves.npz.
+
+    Raises
+    ------
+    InputError
+        If sweeps are not finished or do not fit together, or the directory is not this run's.
+    DivergedError
+        If fewer than two networks of a kind are finite.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    sweeps = processes.together(partial(read_sweeps, paths))
+    first = next(iter(sweeps.values()))[0]
+    dataset = processes.together(partial(sweep_data, first, data_dir))
+    kinds = loaded_kinds(dataset, sweeps)
+    settings = {
+        "data": first.config["data"],
+        "kinds": {arch: kind.variant for arch, kind in kinds.items()},
+        "sweeps": {
+            arch: {str(number): sweep.config for number, sweep in enumerate(members)}
+            for arch, members in sweeps.items()
+        },
+    }
+    return _connect(dataset, kinds, settings, config, run_config)
+
+
+def _connect(
+    dataset: Dataset,
+    kinds: Mapping[str, Kind],
+    settings: Mapping[str, Any],
+    config: ConnectivityConfig,
+    run_config: RunConfig,
+) -> Path:
+    check_plane(config)
+    measure_kind = partial(connect_kind, config=config, run_config=run_config)
+    settings = {**settings, "connectivity": config}
+    return compare_kinds(EXPERIMENT, dataset, kinds, settings, config, run_config, measure_kind)
+
+
+# All kinds -------------------------------------------------------------------------------------------------------
+
+
+class Task(NamedTuple):
+    """What is measured.
+
+    Attributes
+    ----------
+    measure : the measurement of one network.
+    points : [point] places on each path.
+    splits : name -> the rows.
+    first_output : see ``Model.first_output``.
+    """
+
+    measure: Measure
+    points: np.ndarray
+    splits: dict[str, Rows]
+    first_output: Callable[..., Array] | None = None
+
+
+# (run, name, kind, task) -> the kind's entry in summary.json, and its arrays.
+MeasureKind = Callable[[RunDir, str, Kind, Task], tuple[dict[str, Any], dict[str, np.ndarray]]]
+
+
+def compare_kinds(
+    experiment: str,
+    dataset: Dataset,
+    kinds: Mapping[str, Kind],
+    settings: Mapping[str, Any],
+    config: PathConfig,
+    run_config: RunConfig,
+    measure_kind: MeasureKind,
+    scores: Mapping[str, Score] = SCORES,
+) -> Path:
+    """Open the run directory of an experiment on paths, measure kind after kind, and write what was found.
+
+    Parameters
+    ----------
+    experiment : name of the experiment.
+    dataset, kinds : data and networks.
+    settings : the fields that decide the result.
+    config : where on the paths, and on how many rows.
+    run_config : where results go and where work runs.
+    measure_kind : the measurement of one kind.
+    scores : what is measured of a network, by task.
+    """
+    points = grid(config.num_points)
+    if config.num_train_rows < 1:
+        raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
+    splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
+    splits |= {name: in_batches(corrupt(dataset.test, name)) for name in config.corruptions}
+    backbone, dataset_name = next(iter(kinds.values())).variant.model.backbone, settings["data"]["dataset"]
+    run = open_run(experiment, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
+    checksums = {f"frozen_{name}": trees.checksum(kind.frozen) for name, kind in kinds.items()}
+    run.identify(dataset=dataset.checksum, **checksums)
+    entries, arrays = {}, {"points": points}
+    for name, kind in kinds.items():
+        task = Task(make_measure(kind.model, dataset.task, scores), points, splits, kind.model.first_output)
+        entry, curves = measure_kind(run, name, kind, task)
+        config_of, trained = kind.variant.model, kind.variant.optimizer.trained
+        description = describe_network(dataset, dataset_name, kind.model, kind.frozen, config_of, trained)
+        entries[name] = description | {"varied": kind.variant.varied} | entry
+        arrays |= {f"{name}/{array}": values for array, values in curves.items()}
+    shared = ("backbone", "dataset", "task", "num_rows")
+    summary = {name: next(iter(entries.values()))[name] for name in shared}
+    summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}
+    summary["kinds"] = {name: {n: v for n, v in entry.items() if n not in shared} for name, entry in entries.items()}
+    run.finish(lambda: (summary | {"seconds": _seconds(run)}, {"curves.npz": arrays}))
+    return run.path
+
+
+def _seconds(run: RunDir) -> dict[str, float]:
+    """Sum the clocks over kinds: those of "train-standard" and "train-w_asym" are "train"."""
+    seconds: dict[str, float] = {}
+    for phase, spent in run.seconds.items():
+        name = phase.partition("-")[0]
+        seconds[name] = seconds.get(name, 0.0) + spent
+    return seconds
+
+
+# One kind --------------------------------------------------------------------------------------------------------
+
+
+def connect_kind(
+    run: RunDir, name: str, kind: Kind, task: Task, config: ConnectivityConfig, run_config: RunConfig
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Measure the networks of a kind, their averages, and the paths between all pairs, as they are and aligned.
+
+    Also how strongly the kind tells its units apart, and the plane through three of its networks.
+
+    Returns
+    -------
+    The kind's entry in summary.json, and the arrays of its figures.
+    """
+    params, names, excluded = kind.networks(run)
+    count = len(names)
+    both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), params, running_averages(params))
+    measured = measure_each(task, both, kind.frozen, run_config)
+    entry: dict[str, Any] = {
+        "networks": names,
+        "excluded": excluded,
+        "alone": jax.tree.map(lambda values: values[:count], measured),
+        "average": jax.tree.map(lambda values: values[count:], measured),
+    }
+
+    def ends(pairs: np.ndarray) -> tuple[Params, Params, None]:
+        start, end = (jax.tree.map(lambda leaf, i=index: leaf[i], params) for index in pairs.T)
+        return start, end, None
+
+    pairs = all_pairs(count)
+    entry |= measure_paths(run, f"paths-{name}", ends, pairs, kind.frozen, task, run_config)
+    arrays = entry.pop("arrays")
+    entry["aligned"] = None
+    if config.align:
+        matched = matched_ends(ends, kind.model.permutation_spec, kind.frozen)
+        aligned = measure_paths(run, f"aligned-{name}", matched, pairs, kind.frozen, task, run_config)
+        arrays |= {f"aligned/{array}": values for array, values in aligned.pop("arrays").items()}
+        entry["aligned"] = aligned
+    rows = task.splits["test"]
+    entry["strength"], more = measure_strength(run, name, kind, params, names, rows)
+    arrays |= more
+    entry["plane"], more = measure_plane(run, name, params, names, kind.frozen, task.measure, rows, config, run_config)
+    arrays |= more
+    test = entry["barrier"]["test"]["loss"]["midpoint"]
+    print(f"{name}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)
+    return entry, arrays
+
+
+def matched_ends(ends: Ends, spec: PermutationSpec, frozen: Frozen) -> Ends:
+    """Permute the second network of each pair to match the weights of the first, and its gates along.
+
+    A permuted network with fixed weights is outside its asymmetric set: paths to it are paths of effective weights. One
+    with gates is the same function only with its gates conjugated, so that on paths to it the gates move as well.
+    """
+
+    def matched(pairs: np.ndarray) -> tuple[Params, Params, Sequence[Gates] | None]:
+        starts, stops, _ = ends(pairs)
+        starts, stops = map(trees.to_host, (starts, stops))
+        couples = [
+            tuple(jax.tree.map(lambda leaf, i=i: leaf[i], networks) for networks in (starts, stops))
+            for i in range(len(pairs))
+        ]
+        found = [match.permutations for match in match_pairs(spec, couples)]
+        permuted = _stack(permute(stop, spec, element) for (_, stop), element in zip(couples, found, strict=True))
+        if not gates_of(frozen):
+            return starts, permuted, None
+        gates = _stack(gates_of(frozen) for _ in found)
+        return starts, permuted, (gates, _stack(gates_of(permute_frozen(frozen, spec, element)) for element in found))
+
+    return matched
+
+
+def _stack(networks: Iterable[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
+
+
+def measure_each(task: Task, params: Params, frozen: Frozen, run_config: RunConfig) -> PyTree:
+    """Measure networks alone, on one device since they are few: split -> metric -> [network]."""
+    width = devices.width_of(run_config.placement, len(jax.tree.leaves(params)[0]))
+    measure = devices.map_on_device(task.measure, width, [True, False, False])
+    return trees.to_host(jax.jit(measure)(params, frozen, task.splits))
+
+
+def measure_paths(
+    run: RunDir, phase: str, ends: Ends, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
+) -> dict[str, Any]:
+    """Measure the paths of all pairs in resumable chunks, and summarise them.
+
+    Parameters
+    ----------
+    pairs : int [pair, 2], all pairs of some networks.
+    run, phase, ends, frozen, task, run_config : see :func:`run_paths`.
+
+    Returns
+    -------
+    ``num_pairs``, ``barrier`` (split -> metric -> midpoint or maximum -> mean, std, low, high; of accuracy, how far it
+    falls), ``distance``, and ``arrays``: ``pairs``, each pair's barriers, curves and distance, and the mean curves.
+    """
+    measured = run_paths(run, phase, ends, pairs, frozen, task, run_config)
+    return summarise_paths(task.points, pairs, measured["curves"], measured["distance"])
+
+
+def run_paths(
+    run: RunDir, phase: str, ends: Ends, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
+) -> PyTree:
+    """Measure paths in resumable chunks.
+
+    Parameters
+    ----------
+    run, phase : where chunks are committed.
+    ends : networks at both ends of given pairs, and their gates where these move.
+    pairs : int [pair, 2], a path each.
+    frozen : constants of all networks on the paths.
+    task : what is measured.
+    run_config : where work runs.
+
+    Returns
+    -------
+    ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
+    """
+    path = make_path(task.measure, task.points, task.first_output)
+
+    def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
+        return path(start, end, frozen, splits, gates)
+
+    return measure_members(
+        run,
+        phase,
+        measure,
+        lambda indices: ends(pairs[indices]),
+        (frozen, task.splits),
+        len(pairs),
+        MIN_PAIRS_PER_CHUNK,
+        "pairs",
+        run_config,
+    )
+
+
+def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, distance: np.ndarray) -> dict[str, Any]:
+    """Turn curves, split -> metric -> [pair, point], into what :func:`measure_paths` returns."""
+    arrays: dict[str, np.ndarray] = {"pairs": pairs, "distance": distance}
+    barrier: dict[str, dict[str, Any]] = {}
+    for split, metrics in curves.items():
+        barrier[split] = {}
+        for metric, values in metrics.items():
+            of_pairs = barriers(points, -values if metric == "accuracy" else values)
+            barrier[split][metric] = {name: over_pairs(value, pairs) for name, value in of_pairs.items()}
+            mean = {f"curve_{name}": value for name, value in over_pairs(values, pairs).items() if name != "std"}
+            stored = {"curves": values, **mean, **of_pairs}
+            arrays |= {f"{split}/{metric}/{name}": value for name, value in stored.items()}
+    return {
+        "num_pairs": len(pairs),
+        "barrier": barrier,
+        "distance": over_pairs(distance, pairs),
+        "arrays": arrays,
+    }

@@ -1,0 +1,76 @@
+"""How strongly a kind tells its units apart: distances to its set and swap costs of some networks, layer by layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from asymjax import trees
+from asymjax.errors import InputError
+from asymjax.experiments.kinds import Kind
+from asymjax.lab.rundir import RunDir
+from asymjax.symmetry.connectivity import Rows
+from asymjax.symmetry.strength import SHARE_OF_VARIANCE, LayerStrength, check_measurable, layer_strengths
+from asymjax.types import Params
+
+LOW_QUANTILE = 0.05
+MAX_NETWORKS = 3  # They differ little: masks and fixed values are the same.
+
+
+def measure_strength(
+    run: RunDir, name: str, kind: Kind, networks: Params, names: Sequence[str], rows: Rows
+) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+    """Measure the strength of asymmetry of the first ``MAX_NETWORKS`` networks of a kind.
+
+    Parameters
+    ----------
+    run, name : whose clock runs, and what the kind is called.
+    kind : the model.
+    networks, names : effective parameters, leaves [network, ...], and what each network is called.
+    rows : test rows, the first batch of which gives the directions that matter to each layer.
+
+    Returns
+    -------
+    The entry in summary.json, layer -> quantity -> [network], and the arrays of the figure: by layer the signed roots
+    of all swap costs of the first network. None and none where swap costs are not defined.
+    """
+    x = jax.tree.map(lambda leaf: leaf[0], rows.inputs)
+    try:
+        if kind.variant.masks == "own":
+            raise InputError("networks with masks of their own have no set in common")
+        check_measurable(kind.model, kind.frozen, x)
+    except InputError as error:
+        print(f"{name}: strength of asymmetry is not measured: {error}", flush=True)
+        return None, {}
+    with run.clock(f"strength-{name}"):
+        layer_inputs = jax.jit(kind.model.layer_inputs)
+        found = []
+        for index in range(len(names[:MAX_NETWORKS])):
+            params = jax.tree.map(lambda leaf, i=index: leaf[i], networks)
+            inputs = trees.to_host(layer_inputs(params, kind.frozen, x))
+            found.append(layer_strengths(kind.model, params, kind.frozen, inputs))
+    layers = {layer: summarise([network[layer] for network in found]) for layer in found[0]}
+    arrays = {f"strength/{layer}": strength.swap_costs.astype(np.float32) for layer, strength in found[0].items()}
+    entry = {"networks": list(names[:MAX_NETWORKS]), "share_of_variance": SHARE_OF_VARIANCE, "num_rows": len(x)}
+    return entry | {"layers": layers}, arrays
+
+
+def summarise(strengths: Sequence[LayerStrength]) -> Mapping[str, list[float]]:
+    """Return what is said of a layer, each [network]; swap costs by their signed roots, which may be infinite."""
+
+    def quantiles(level: float) -> list[float]:
+        # An order statistic: between a finite cost and an infinite one there is nothing to interpolate.
+        return [
+            float(np.quantile(one.swap_costs, level, method="inverted_cdf")) if len(one.swap_costs) else np.nan
+            for one in strengths
+        ]
+
+    return {
+        "coherence": [one.coherence for one in strengths],
+        "num_dimensions": [one.num_dimensions for one in strengths],
+        "swap_cost_median": quantiles(0.5),
+        "swap_cost_low": quantiles(LOW_QUANTILE),
+        "share_negative": [float(np.mean(one.swap_costs < 0)) if len(one.swap_costs) else np.nan for one in strengths],
+        "distance": [one.distance for one in strengths],
+    }

@@ -1,0 +1,131 @@
+"""The draws of a run directory: read, diagnosed and scored."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asymjax import trees
+from asymjax.diagnostics.aligned import thin
+from asymjax.diagnostics.convergence import (
+    nested_rhat,
+    per_coordinate,
+    ravel_positions,
+    summarise,
+    summarise_coordinates,
+)
+from asymjax.diagnostics.predictive import ClassificationSums, RegressionSums
+from asymjax.diagnostics.scores import (
+    MIN_DRAWS,
+    NUM_PROBES,
+    function_coordinates,
+    mixture,
+    predictive_metrics,
+    predictive_sums,
+    score,
+)
+from asymjax.lab import run_files
+from asymjax.types import Dataset, Position
+
+NUM_POINTS = 10
+
+
+CURVE = ("num_draws", "num_grad_evals", "rhat_max", "ess_bulk_min", "lppd")
+
+
+def evaluate_draws(
+    path: Path, dataset: Dataset, has_scale_head: bool, num_superchains: int | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Diagnose and score the draws of a run directory.
+
+    Parameters
+    ----------
+    path : the run directory.
+    dataset : the data of the run; outputs of the draws are on its test inputs, then on noise.
+    has_scale_head : whether the noise scale is an output of the network.
+    num_superchains : groups of consecutive chains that began at one place, for nested R-hat; without it there is none.
+
+    Returns
+    -------
+    Summary entries ``weight_space`` (None where no weights were kept), ``function_space`` and ``posterior``, and the
+    per-coordinate statistics ``<space>/<statistic>`` behind them.
+    """
+    num_probes = min(NUM_PROBES, len(dataset.test.targets))
+    probes = np.concatenate(
+        [chunk["outputs"][:, :, :num_probes] for chunk in run_files.read_chunks(path, "outputs")], axis=1
+    )
+    coordinates = function_coordinates(dataset.task, probes, has_scale_head)
+    values = {"function_space": per_coordinate(coordinates)}
+    positions = run_files.read_draws(path, "position/")
+    if positions:
+        values["weight_space"] = per_coordinate(ravel_positions(positions)[0])
+    summary: dict[str, Any] = {space: summarise_coordinates(statistics) for space, statistics in values.items()}
+    summary.setdefault("weight_space", None)
+    if num_superchains is not None:
+        summary["function_space"]["nested_rhat_max"] = float(np.nanmax(nested_rhat(coordinates, num_superchains)))
+    summary["posterior"] = score(dataset, (chunk["outputs"] for chunk in run_files.read_chunks(path, "outputs")))
+    return summary, trees.flatten(values)
+
+
+def gradients_spent(path: Path) -> np.ndarray:
+    """Return how many gradients over all data all chains took up to each draw, warmup included, float64 [draw]."""
+    warmup = [line["num_grad_evals"] for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
+    draws = run_files.read_draws(path, "num_grad_evals")["num_grad_evals"]
+    return np.sum(warmup) + np.cumsum(draws.sum(axis=0, dtype=np.float64))
+
+
+def convergence_curve(
+    path: Path, dataset: Dataset, has_scale_head: bool, stops: Sequence[int] | None = None
+) -> dict[str, np.ndarray]:
+    """Follow convergence and score of the draws of a run directory as they were made.
+
+    Parameters
+    ----------
+    path, dataset, has_scale_head : as of :func:`evaluate_draws`.
+    stops : draws a chain after which to look, with all draws up to there; those below ``MIN_DRAWS`` are left out.
+        Default: every tenth of the draws.
+
+    Returns
+    -------
+    Arrays [point]: ``num_draws`` a chain; ``num_grad_evals`` as of :func:`gradients_spent`; ``rhat_max`` and
+    ``ess_bulk_min`` over function space; ``lppd`` on the test rows.
+    """
+    num_test = len(dataset.test.targets)
+    targets, num_probes = np.asarray(dataset.test.targets), min(NUM_PROBES, num_test)
+    spent = gradients_spent(path)
+    if stops is None:
+        stops = np.linspace(0, len(spent), NUM_POINTS + 1)[1:].round().astype(int).tolist()
+    probes: list[np.ndarray] = []
+    sums: list[ClassificationSums | RegressionSums] = []
+    points, num_draws = [], 0
+    for chunk in run_files.read_chunks(path, "outputs"):
+        cuts = [stop - num_draws for stop in stops if 0 < stop - num_draws < chunk["outputs"].shape[1]]
+        for piece in np.split(chunk["outputs"], cuts, axis=1):
+            probes.append(piece[:, :, :num_probes])
+            sums.append(predictive_sums(dataset.task, piece[..., :num_test, :], targets))
+            num_draws += piece.shape[1]
+            if num_draws in stops and num_draws >= MIN_DRAWS:
+                draws = np.concatenate(probes, axis=1)
+                summary = summarise(function_coordinates(dataset.task, draws, has_scale_head))
+                lppd = predictive_metrics(mixture(sums), dataset)["lppd"]
+                points.append((num_draws, spent[num_draws - 1], summary["rhat_max"], summary["ess_bulk_min"], lppd))
+    return dict(zip(CURVE, np.array(points, np.float64).reshape(-1, len(CURVE)).T, strict=True))
+
+
+def thinned_positions(path: Path, num_draws: int, max_draws: int | None) -> Iterator[Position]:
+    """Yield positions [chain, ...] of a run directory that kept weights, one a draw, and one chunk in memory.
+
+    Parameters
+    ----------
+    path : the run directory.
+    num_draws : draws of each chain there.
+    max_draws : draws to yield at most, evenly spaced up to the last; None yields all.
+    """
+    kept = thin(num_draws, max_draws)
+    first = 0
+    for chunk in run_files.read_chunks(path, "position/"):
+        last = first + next(iter(chunk.values())).shape[1]
+        for draw in kept[(kept >= first) & (kept < last)] - first:
+            yield trees.unflatten({name: leaf[:, draw] for name, leaf in chunk.items()})["position"]
+        first = last

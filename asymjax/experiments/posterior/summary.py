@@ -1,0 +1,176 @@
+"""What a finished posterior leaves: the numbers of its summary, and the arrays of its figures."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import trees
+from asymjax.config import ChainsConfig, PosteriorConfig
+from asymjax.diagnostics.convergence import efficiency
+from asymjax.diagnostics.modes import summarise_modes
+from asymjax.diagnostics.scores import figure_arrays, score, score_members
+from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
+from asymjax.experiments.posterior.draws import evaluate_draws, thinned_positions
+from asymjax.inference.problem import Problem
+from asymjax.inference.starts import logdensity_and_gradient_norm, num_starts
+from asymjax.lab import run_files
+from asymjax.lab.rundir import RunDir
+from asymjax.symmetry import unit_counts
+from asymjax.types import Dataset, Position
+
+MAX_ALIGNED_DRAWS = 100
+"""Draws a chain that are aligned, evenly spaced; each takes milliseconds."""
+NUM_BARRIER_POINTS = 11
+
+
+def summarise_posterior(
+    run: RunDir,
+    dataset: Dataset,
+    problem: Problem,
+    posterior: PosteriorConfig,
+    config: ChainsConfig,
+    optima: Position | None,
+    tuned: Any,
+    inputs: jax.Array,
+) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+    """Diagnose and score the draws of a run directory.
+
+    Parameters
+    ----------
+    run, dataset, problem, posterior, config : the run.
+    optima : MAP networks [member, ...], or None.
+    tuned : what warmup tuned, [chain, ...].
+    inputs : where outputs of draws were kept: test inputs, then noise.
+
+    Returns
+    -------
+    The summary, but for what it says of data and network, and arrays by the name of their file.
+    """
+    num_superchains = num_starts(config) if config.chains_per_start > 1 else None
+    has_scale_head = posterior.has_scale_head(dataset.task)
+    summary, diagnostics = evaluate_draws(run.path, dataset, has_scale_head, num_superchains)
+    summary["sampler"] = _sampler_summary(run.path, config.sampler, tuned)
+    summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)
+    costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
+    summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
+    summary["test"], predictions = _predictions(run, dataset, problem, optima, inputs, summary.pop("posterior"))
+    has_weights = summary["weight_space"] is not None
+    summary["shift"] = _shift(run.path, dataset, problem, optima, config.num_draws) if has_weights else None
+    summary["modes"], summary["test"]["mean_network"] = None, None
+    has_units = bool(unit_counts(problem.model.params_shape, problem.model.permutation_spec))
+    if has_weights and has_units:
+        summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
+    summary["seconds"] = _seconds(run, costs)
+    return summary, {"diagnostics.npz": diagnostics, "predictions.npz": predictions}
+
+
+def fixed_to_free_ratio(problem: Problem) -> dict[str, float]:
+    """Return, a kernel, the scale of the fixed part of the pre-activations over that of the free part.
+
+    For white inputs, under the prior: the root mean square of the kernel at position zero over the standard deviation
+    that the prior gives to its free entries. Infinite where nothing is free.
+    """
+    shape = problem.shape
+    fixed = trees.flatten(problem.model.merge(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shape), problem.frozen))
+    free, scales = trees.flatten(shape), trees.flatten(problem.prior_scale)
+    ratios = {}
+    for path in (path for path in fixed if path.endswith("/kernel")):
+        variance = scales[path] ** 2 * int(np.prod(free[path].shape)) if path in free else 0.0
+        ratios[path] = float(np.sqrt(np.sum(np.square(fixed[path])) / variance)) if variance else float("inf")
+    return ratios
+
+
+def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
+    stats = run_files.read_draws(path, "acceptance_rate", "is_divergent", "num_grad_evals", "energy_change")
+    num_grad_evals = stats["num_grad_evals"].astype(np.float64)
+    warmup = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
+    scalars = {field: np.asarray(value) for field, value in tuned._asdict().items() if np.ndim(value) == 1}
+    return {
+        "name": name,
+        **scalars,
+        "grad_evals_per_draw": float(num_grad_evals.mean()),
+        "acceptance_rate": float(stats["acceptance_rate"].mean()),
+        "mean_squared_energy_change": float(np.mean(np.square(stats["energy_change"], dtype=np.float64))),
+        "num_divergent": int(stats["is_divergent"].sum()),
+        "num_grad_evals": float(num_grad_evals.sum()),
+        "num_grad_evals_in_lockstep": float(num_grad_evals.max(0).sum() * len(num_grad_evals)),
+        "num_warmup_grad_evals": float(np.sum([line["num_grad_evals"] for line in warmup])),
+    }
+
+
+def _predictions(
+    run: RunDir,
+    dataset: Dataset,
+    problem: Problem,
+    optima: Position | None,
+    inputs: jax.Array,
+    posterior_scores: dict[str, float],
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Score MAP networks and their ensemble beside the posterior, and gather the arrays of the figures."""
+    num_test = len(dataset.test.targets)
+    targets = np.asarray(dataset.test.targets)
+    num_noise = len(inputs) - num_test
+    padded = np.concatenate([targets, np.zeros((num_noise, *targets.shape[1:]), targets.dtype)])
+    chunks = (chunk["outputs"] for chunk in run_files.read_chunks(run.path, "outputs"))
+    mixtures = {"posterior": figure_arrays(dataset.task, chunks, padded)}
+    test: dict[str, Any] = {"map": None, "ensemble": None}
+    if optima is not None:
+        predict = jax.jit(jax.vmap(problem.predict, in_axes=(0, None, None)))
+        outputs = np.asarray(predict(optima, problem.frozen, inputs))
+        logdensity, gradient_norm = logdensity_and_gradient_norm(problem, optima)
+        test = score_members(dataset, outputs[:, :num_test])
+        test["optimum"] = {"logdensity": logdensity, "gradient_norm": gradient_norm}
+        mixtures |= {"ensemble": figure_arrays(dataset.task, [outputs], padded)}
+        mixtures |= {"map": figure_arrays(dataset.task, [outputs[:1]], padded)}
+    arrays = trees.flatten(mixtures) | {"targets": targets, "num_test": np.asarray(num_test)}
+    return test | {"posterior": posterior_scores}, arrays
+
+
+def _modes(
+    path: Path, dataset: Dataset, problem: Problem, num_superchains: int | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Summarise the modes of the kept weights, and score the networks at their mean, as drawn and aligned."""
+    positions = trees.unflatten(run_files.read_draws(path, "position/"))["position"]
+    frozen, logdensity = problem.frozen, problem.posterior.logdensity
+    summary, means = summarise_modes(
+        problem.model,
+        frozen,
+        positions,
+        logdensity,
+        (frozen, problem.data, *problem.given),
+        MAX_ALIGNED_DRAWS,
+        NUM_BARRIER_POINTS,
+        num_superchains,
+    )
+    predict = jax.jit(problem.predict)
+
+    def scores(position: Position | None) -> dict[str, float] | None:
+        return (
+            None
+            if position is None
+            else score(dataset, [np.asarray(predict(position, frozen, dataset.test.inputs))[None]])
+        )
+
+    return summary, {"raw": scores(means.position), "aligned": scores(means.aligned_position)}
+
+
+def _shift(
+    path: Path, dataset: Dataset, problem: Problem, optima: Position | None, num_draws: int
+) -> dict[str, dict[str, Any] | None]:
+    """Score the kept weights, and the ensemble of MAP networks, on corrupted and on other inputs."""
+    shifted = shifted_inputs(dataset)
+    predict = make_shift_predict(problem.predict, problem.frozen, shifted)
+    draws = map(predict, thinned_positions(path, num_draws, MAX_SHIFT_DRAWS))
+    return {
+        "posterior": shift_scores(dataset, shifted, draws),
+        "ensemble": None if optima is None else shift_scores(dataset, shifted, [predict(optima)]),
+    }
+
+
+def _seconds(run: RunDir, efficiencies: dict[str, float]) -> dict[str, float]:
+    """Return the seconds of each kind of work, and effective draws a second of sampling."""
+    seconds = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train", "warmup", "sample")}
+    return seconds | {name: value for name, value in efficiencies.items() if name.endswith("_per_second")}

@@ -1,0 +1,237 @@
+"""Tables that compare sampled posteriors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from asymjax.experiments.posterior.finished import Run
+from asymjax.report.read import labels
+from asymjax.report.table import Table, number
+
+Cell = Callable[[Run], str]
+
+
+PREDICTOR_COLUMNS = {"map": "MAP, mean", "map_best": "MAP, best", "ensemble": "MAP ensemble", "posterior": "posterior"}
+
+
+SHIFT_PREDICTORS = {"ensemble": "MAP ensemble", "posterior": "posterior"}
+
+
+METRICS = {
+    "classification": {"accuracy": "accuracy", "NLL (nats)": "nll", "ECE (15 bins)": "ece", "Brier score": "brier"},
+    "regression": {"RMSE": "rmse", "LPPD (nats)": "lppd", "coverage error": "coverage_error"},
+}
+
+
+MODEL_NOTE = (
+    "Fixed: constants among the effective weights. Fixed to free: scale of their part of the pre-activations over that "
+    "of the trainable part under the prior, geometric mean over kernels (and range)."
+)
+
+
+TEST_NOTES = {
+    "classification": "MAP: mean over the networks that chains start from; best: the one with the lowest test NLL.",
+    "regression": "Standardised units. MAP: mean over the networks that chains start from; best: the one with the "
+    "highest test LPPD. Coverage error: root mean square of level minus coverage, central intervals of 10 % to 90 %.",
+}
+
+
+CONVERGENCE_NOTE = (
+    "Rank-normalised split R-hat (below 1.01 is good) and bulk ESS in draws (400 or more is good), over all "
+    "coordinates: predictions on the probe inputs (function), trainable entries (weight)."
+)
+
+
+MODES_NOTE = (
+    "Aligned: the units of every draw permuted to match one draw. Switches: draws of a chain whose permutation is not "
+    "that of the draw before, mean over chains, an upper bound for changes of mode. Identity: share of draws that "
+    "match as they are. Permutation share: of the trace of the covariance of weights. Barrier: of the log density, "
+    "maximum on the straight path between last draws, mean over pairs of chains, in nats. Mean network: -LPPD on test."
+)
+
+
+SHIFT_NOTE = (
+    "First test rows, as they are (none) and corrupted, each corruption of one strength "
+    "(asymjax/data/corruptions.py); posterior: draws thinned evenly."
+)
+
+
+OTHER_NOTE = (
+    "Inputs of another kind: standard normal noise, and for images patches of photographs. Uncertainty: mean {kind} of "
+    "the mixture. AUROC: chance that one of them has a higher one than a test input, 0.5 for what goes unnoticed; "
+    "epistemic: by the part of it on which networks disagree."
+)
+
+
+UNCERTAINTIES = {"classification": "entropy (nats)", "regression": "variance (standardised units)"}
+
+
+SAMPLING_NOTE = "Draws: chains x kept draws of each. Step size and gradients: means over chains and draws."
+
+
+COST_NOTE = "Gradients of the full data, all chains together; wall-clock seconds, resumed runs added up."
+
+
+def _convergence(space: str, statistic: str, form: str) -> Cell:
+    return lambda run: number((run.summary[space] or {}).get(statistic), form)
+
+
+def _sampler(name: str, form: str) -> Cell:
+    def cell(run: Run) -> str:
+        value = float(np.mean(run.summary["sampler"][name]))
+        return number(None if np.isnan(value) else value, form)  # A sampler that rejects nothing has no rate.
+
+    return cell
+
+
+def _mode(path: str, form: str) -> Cell:
+    def cell(run: Run) -> str:
+        value: Any = run.summary.get("modes")
+        for name in path.split("/"):
+            value = None if value is None else value[name]
+        return number(value, form)
+
+    return cell
+
+
+def _mean_network(kind: str) -> Cell:
+    def cell(run: Run) -> str:
+        scores = (run.summary["test"].get("mean_network") or {}).get(kind)
+        return number(None if scores is None else -scores["lppd"], ".4f")
+
+    return cell
+
+
+def _seconds(name: str) -> Cell:
+    return lambda run: number(run.summary["seconds"][name], ",.1f")
+
+
+def _fixed_to_free(run: Run) -> str:
+    """Write the geometric mean over kernels, and their range where they differ."""
+    ratios = np.array(list(run.summary["fixed_to_free_ratio"].values()))
+    with np.errstate(divide="ignore", invalid="ignore"):  # Nothing fixed, or nothing free.
+        mean = np.exp(np.mean(np.log(ratios)))
+    low, high = ratios.min(), ratios.max()
+    spread = "" if low == high else f" ({number(low, '.2f')} to {number(high, '.2f')})"
+    return number(mean, ".2f") + spread
+
+
+MODEL: dict[str, Cell] = {
+    "dataset": lambda run: run.summary["dataset"],
+    "backbone": lambda run: run.summary["backbone"],
+    "trainable": lambda run: f"{run.summary['num_trainable']:,}",
+    "fixed": lambda run: f"{run.summary['num_fixed']:,}",
+    "fixed to free": _fixed_to_free,
+    "train rows": lambda run: f"{run.summary['num_rows']['train']:,}",
+    "test rows": lambda run: f"{run.summary['num_rows']['test']:,}",
+}
+
+
+CONVERGENCE: dict[str, Cell] = {
+    "R-hat max, function": _convergence("function_space", "rhat_max", ".3f"),
+    "R-hat max, weight": _convergence("weight_space", "rhat_max", ".3f"),
+    "R-hat median, function": _convergence("function_space", "rhat_median", ".3f"),
+    "R-hat median, weight": _convergence("weight_space", "rhat_median", ".3f"),
+    "ESS min, function": _convergence("function_space", "ess_bulk_min", ",.0f"),
+    "ESS min, weight": _convergence("weight_space", "ess_bulk_min", ",.0f"),
+    "ESS median, function": _convergence("function_space", "ess_bulk_median", ",.0f"),
+    "ESS median, weight": _convergence("weight_space", "ess_bulk_median", ",.0f"),
+}
+
+
+MODES: dict[str, Cell] = {
+    "R-hat max, aligned": _mode("aligned_weight_space/rhat_max", ".3f"),
+    "ESS min, aligned": _mode("aligned_weight_space/ess_bulk_min", ",.0f"),
+    "switches": _mode("chambers/switches_mean", ",.1f"),
+    "identity": _mode("chambers/identity_share", ".2f"),
+    "permutation share": _mode("covariance/permutation_share", ".3f"),
+    "barrier": _mode("barrier/maximum/mean", ",.0f"),
+    "barrier, aligned": _mode("aligned_barrier/maximum/mean", ",.0f"),
+    "mean network": _mean_network("raw"),
+    "mean network, aligned": _mean_network("aligned"),
+}
+
+
+SAMPLING: dict[str, Cell] = {
+    "draws": lambda run: "{} x {:,}".format(*run.traces[0].values.shape),
+    "acceptance rate": _sampler("acceptance_rate", ".3f"),
+    "step size": _sampler("step_size", ".3g"),
+    "gradients a draw": _sampler("grad_evals_per_draw", ".1f"),
+    "divergent draws": _sampler("num_divergent", ",.0f"),
+}
+
+
+COST: dict[str, Cell] = {
+    "gradients, warmup": _sampler("num_warmup_grad_evals", ",.0f"),
+    "gradients, sampling": _sampler("num_grad_evals", ",.0f"),
+    "compiling (s)": _seconds("compile"),
+    "MAP (s)": _seconds("train"),
+    "warmup (s)": _seconds("warmup"),
+    "sampling (s)": _seconds("sample"),
+}
+
+
+def comparison_tables(runs: Sequence[Run]) -> list[Table]:
+    """Compare runs of one task: a row a run, in tables that share their first column.
+
+    Where predictors are compared there is a row a metric and run, so that methods stand under each other and the
+    posterior beside the MAP networks that its chains start from.
+    """
+    names = labels(runs)
+    return [
+        Table("Model", MODEL_NOTE, *_by_run(names, runs, MODEL)),
+        Table("Test metrics", TEST_NOTES[runs[0].summary["task"]], *_by_metric(names, runs)),
+        Table("Convergence", CONVERGENCE_NOTE, *_by_run(names, runs, CONVERGENCE)),
+        *([Table("Modes", MODES_NOTE, *_by_run(names, runs, MODES))] if any(map(_has_modes, runs)) else []),
+        *_shift_tables(names, runs),
+        Table("Sampling", SAMPLING_NOTE, *_by_run(names, runs, SAMPLING)),
+        Table("Cost", COST_NOTE, *_by_run(names, runs, COST)),
+    ]
+
+
+def _has_modes(run: Run) -> bool:
+    return run.summary.get("modes") is not None
+
+
+def _shift_tables(names: Sequence[str], runs: Sequence[Run]) -> list[Table]:
+    """Compare posteriors and MAP ensembles under shift, where weights were kept; a row a shift and run."""
+    shifts = [run.summary.get("shift") or {} for run in runs]
+    task = runs[0].summary["task"]
+    uncertainty = {"uncertainty": "total", "AUROC": "auroc_total", "AUROC, epistemic": "auroc_epistemic"}
+    tables = [
+        Table("Under shift", SHIFT_NOTE, *_by_shift(names, shifts, "corrupted", METRICS[task])),
+        Table(
+            "Other data", OTHER_NOTE.format(kind=UNCERTAINTIES[task]), *_by_shift(names, shifts, "other", uncertainty)
+        ),
+    ]
+    return tables if any(shifts) else []
+
+
+def _by_shift(
+    names: Sequence[str], shifts: Sequence[Mapping[str, Any]], part: str, columns: Mapping[str, str]
+) -> tuple[list[str], list[list[str]]]:
+    found = [[(shift.get(kind) or {}).get(part, {}) for kind in SHIFT_PREDICTORS] for shift in shifts]
+    inputs = dict.fromkeys(name for of_run in found for scores in of_run for name in scores)
+    rows = [
+        [which, name, *(number(scores.get(which, {}).get(key), ".3f") for key in columns.values() for scores in of_run)]
+        for which in inputs
+        for name, of_run in zip(names, found, strict=True)
+    ]
+    return ["inputs", "run", *(f"{name}, {who}" for name in columns for who in SHIFT_PREDICTORS.values())], rows
+
+
+def _by_run(
+    names: Sequence[str], runs: Sequence[Run], columns: Mapping[str, Cell]
+) -> tuple[list[str], list[list[str]]]:
+    rows = [[name, *(cell(run) for cell in columns.values())] for name, run in zip(names, runs, strict=True)]
+    return ["run", *columns], rows
+
+
+def _by_metric(names: Sequence[str], runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [metric, name, *(number((run.summary["test"].get(kind) or {}).get(key), ".4f") for kind in PREDICTOR_COLUMNS)]
+        for metric, key in METRICS[runs[0].summary["task"]].items()
+        for name, run in zip(names, runs, strict=True)
+    ]
+    return ["metric", "run", *PREDICTOR_COLUMNS.values()], rows

@@ -1,0 +1,127 @@
+"""How every experiment begins: data, model and the run directory, all checked before any work."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from asymjax import data, trees
+from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
+from asymjax.errors import InputError
+from asymjax.inference.posterior import check_posterior, num_network_outputs
+from asymjax.lab import processes
+from asymjax.lab.rundir import RunDir, open_run
+from asymjax.models import build_model, draw_frozen
+from asymjax.types import Dataset, Frozen, Graph, Model
+
+
+class Opening(NamedTuple):
+    """What an experiment works with.
+
+    Attributes
+    ----------
+    dataset, model, frozen : the data, the network, and the constants that belong to its mask seed.
+    posterior : prior and noise with the task's defaults filled in, or None.
+    run : the run directory, new or to be resumed.
+    """
+
+    dataset: Dataset
+    model: Model
+    frozen: Frozen
+    posterior: PosteriorConfig | None
+    run: RunDir
+
+
+def open_experiment(
+    experiment: str,
+    suffix: str,
+    data_config: DataConfig,
+    model_config: ModelConfig,
+    settings: Mapping[str, Any],
+    run_config: RunConfig,
+    posterior: PosteriorConfig | None = None,
+) -> Opening:
+    """Load the data, build the model, and open the run directory.
+
+    Parameters
+    ----------
+    experiment : name of the experiment, the folder below ``run_config.out``.
+    suffix : last word of the run directory's readable name.
+    data_config, model_config : data and model.
+    settings : the other fields that decide the result.
+    run_config : where results go.
+    posterior : prior and noise, where the network has a posterior.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
+    """
+    dataset = load_data(data_config)
+    if posterior is None:
+        model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
+    else:
+        refuse_graph(dataset, data_config.dataset)
+        check_posterior(posterior)
+        posterior = posterior.for_task(dataset.task)
+        num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
+        model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+        settings = {"posterior": posterior, **settings}
+    frozen = draw_frozen(model, model_config.mask_seed)
+    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
+    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{suffix}"
+    run = open_run(experiment, name, {"data": identity, "model": model_config, **settings}, run_config)
+    run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
+    return Opening(dataset, model, frozen, posterior, run)
+
+
+def load_data(config: DataConfig) -> Dataset:
+    """Load the data of an experiment.
+
+    Raises
+    ------
+    InputError
+        On every process, if on one the name is unknown or files are missing or damaged.
+    """
+    return processes.together(lambda: data.load(config.dataset, config.data_dir, config.data_seed))
+
+
+def refuse_graph(dataset: Dataset, name: str) -> None:
+    """Refuse graphs as the data of posteriors.
+
+    Raises
+    ------
+    InputError
+        If the inputs are a graph.
+    """
+    if isinstance(dataset.train.inputs, Graph):
+        raise InputError(f"{name} is a graph, which has no noise inputs to evaluate a posterior on")
+
+
+def describe(
+    opening: Opening, data_config: DataConfig, model_config: ModelConfig, trained: str = "all"
+) -> dict[str, Any]:
+    """Return what every summary.json says of data and network; ``trained`` as in ``OptimizerConfig``."""
+    dataset, model, frozen = opening.dataset, opening.model, opening.frozen
+    return describe_network(dataset, data_config.dataset, model, frozen, model_config, trained)
+
+
+def describe_network(
+    dataset: Dataset, dataset_name: str, model: Model, frozen: Frozen, model_config: ModelConfig, trained: str = "all"
+) -> dict[str, Any]:
+    """Return what a summary says of data and of one network; ``trained`` as in ``OptimizerConfig``."""
+    free = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    free = {trained: free[trained]} if trained != "all" else free
+    return {
+        "arch": model_config.arch,
+        "backbone": model_config.backbone,
+        **describe_data(dataset, dataset_name),
+        "num_trainable": trees.num_entries(free),
+        "num_fixed": trees.num_entries(model.params_shape) - trees.num_entries(free),
+    }
+
+
+def describe_data(dataset: Dataset, name: str) -> dict[str, Any]:
+    """Return what a summary says of data."""
+    num_rows = {split: len(getattr(dataset, split).targets) for split in ("train", "validation", "test")}
+    return {"dataset": name, "task": dataset.task, "num_rows": num_rows}

@@ -1,0 +1,1 @@
+"""Networks trained side by side, seeds and settings at once."""

@@ -1,0 +1,95 @@
+"""What a chain does in one compiled chunk of warmup, or of sampling: pure functions of keys, states and data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from asymjax import rng
+from asymjax.inference.algorithm import Algorithm, Stage
+from asymjax.inference.problem import Problem
+from asymjax.types import Array, Draw, Frozen, Info, Key, Position, Split
+
+
+def persistent_shape(problem: Problem, algorithm: Algorithm) -> tuple[Any, Any]:
+    """Return the shape structs of what one chain has from draw to draw: its state, and what was tuned."""
+
+    def persistent(key: Key, position: Position) -> tuple[Any, Any]:
+        target = problem.target(problem.frozen, problem.data)
+        position, tuned = algorithm.finish(algorithm.begin(key, position, target))
+        return algorithm.make(target, tuned, None, False).init(key, position), tuned
+
+    return jax.eval_shape(persistent, jax.random.key(0), problem.shape)
+
+
+def make_warmup_chunk(problem: Problem, algorithm: Algorithm, stage: Stage) -> tuple[Callable, Callable]:
+    """Return the functions of one chain's warmup that are compiled.
+
+    Returns
+    -------
+    ``begin(member, position, frozen, data) -> state`` and
+    ``advance(member, state, first, setting, frozen, data) -> (state, metrics)``; for ``member`` see ``Problem.of``.
+    """
+
+    def begin(member: Any, position: Position, frozen: Frozen, data: Split) -> Any:
+        key, own = problem.of(member, frozen)
+        return algorithm.begin(key, position, own.target(own.frozen, data))
+
+    def advance(
+        member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Split
+    ) -> tuple[Any, dict[str, Array]]:
+        key, own = problem.of(member, frozen)
+        return stage.advance(key, state, first, setting, own.target(own.frozen, data))
+
+    return begin, advance
+
+
+def _of_steps(draw: Draw, infos: Info) -> Draw:
+    """Let a draw tell of all the steps that it took, not of the last alone."""
+    return draw._replace(
+        acceptance_rate=jnp.mean(infos.acceptance_rate),
+        is_divergent=jnp.any(infos.is_divergent),
+        num_grad_evals=jnp.sum(infos.num_grad_evals),
+        energy_change=jnp.sqrt(jnp.mean(jnp.square(infos.energy_change))),
+    )
+
+
+def make_sampling_chunk(
+    problem: Problem, algorithm: Algorithm, num_draws: int, thinning: int, keep_position: bool
+) -> tuple[Callable, Callable]:
+    """Return the functions of one chain's sampling that are compiled.
+
+    Returns
+    -------
+    ``begin(member, position, tuned, frozen, data) -> state`` and
+    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, Draw [num_draws, ...])``; for ``member``
+    see ``Problem.of``.
+    """
+
+    def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Split) -> Any:
+        key, own = problem.of(member, frozen)
+        sampler = algorithm.make(own.target(own.frozen, data), tuned, None, keep_position)
+        return sampler.init(rng.named_key(key, "init"), position)
+
+    def advance(
+        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Split, inputs: Array
+    ) -> tuple[Any, Draw]:
+        key, own = problem.of(member, frozen)
+
+        def outputs(position: Position) -> Array:
+            return own.predict(position, own.frozen, inputs)
+
+        sampler = algorithm.make(own.target(own.frozen, data), tuned, outputs, keep_position)
+
+        def step(state: Any, t: Array) -> tuple[Any, Info]:
+            return sampler.step(jax.random.fold_in(key, t), state)
+
+        def keep_one(state: Any, draw: Array) -> tuple[Any, Draw]:
+            state, infos = lax.scan(step, state, draw * thinning + jnp.arange(thinning))
+            return state, _of_steps(sampler.collect(state, jax.tree.map(lambda info: info[-1], infos)), infos)
+
+        return lax.scan(keep_one, state, first + jnp.arange(num_draws))
+
+    return begin, advance

@@ -1,0 +1,202 @@
+"""The driver: chains through warmup to kept draws, in compiled and resumable chunks.
+
+A chunk takes keys, state, tuned values, constants and data as arguments; nothing large is closed over, and another
+step size or data set of the same shape runs the same program.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import trees
+from asymjax.config import ChainsConfig
+from asymjax.divisors import largest_divisor
+from asymjax.errors import DivergedError
+from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk, persistent_shape
+from asymjax.inference.problem import Problem
+from asymjax.lab import devices, memory, processes
+from asymjax.lab.devices import Placement, map_leading
+from asymjax.lab.loop import Chunk, compile_ahead, run_phase
+from asymjax.lab.rundir import RunDir, require_space
+from asymjax.types import Array, Draw, Position, PyTree
+
+AXIS = "chain"
+MAX_WEIGHT_BYTES = 2e9
+NUM_CHUNKS = 20
+
+
+# Before the start ------------------------------------------------------------------------------------------------
+
+
+def keeps_weights(config: ChainsConfig, num_coordinates: int) -> bool:
+    """Return whether draws keep weights; with ``keep="auto"`` while all of them take less than 2 GB."""
+    num_bytes = 4 * num_coordinates * config.num_chains * config.num_draws
+    return config.keep == "weights" or (config.keep == "auto" and num_bytes < MAX_WEIGHT_BYTES)
+
+
+def state_plan(
+    run: RunDir, problem: Problem, algorithm: Algorithm, config: ChainsConfig, inputs: Array, keep_position: bool
+) -> str:
+    """Say what the run will keep and compute, and how many positions a chain has from draw to draw.
+
+    Raises
+    ------
+    InputError
+        If the disk is too small for it.
+    """
+    num_coordinates = trees.num_entries(problem.shape)
+    outputs = jax.eval_shape(problem.predict, problem.shape, problem.frozen, inputs)
+    num_kept = trees.num_entries(outputs) + (num_coordinates if keep_position else 0)
+    megabytes = 4e-6 * num_kept * config.num_chains * config.num_draws
+    require_space(run.path, int(1.2e6 * megabytes))
+    num_bytes = trees.num_bytes(persistent_shape(problem, algorithm))
+    kept = "weights and outputs" if keep_position else "outputs"
+    gradient = jax.jit(jax.grad(problem.posterior.logdensity))
+    flops = memory.count_flops(gradient.trace(problem.shape, problem.frozen, problem.data))
+    return (
+        f"{num_coordinates:,} coordinates, {config.num_chains} chains x {config.num_draws} draws; keeps {kept} at "
+        f"{len(inputs)} inputs: {megabytes:,.0f} MB on disk, {megabytes / min(NUM_CHUNKS, config.num_draws):,.1f} MB a "
+        f"chunk in memory; a chain's state takes {num_bytes / trees.num_bytes(problem.shape):.1f} positions, "
+        f"{1e-6 * num_bytes:,.1f} MB" + (f", and a gradient {1e-6 * flops:,.3g} MFLOP" if flops else "")
+    )
+
+
+def refuse_non_finite(logdensity: np.ndarray, phase: str, first: int, first_chain: int = 0) -> None:
+    """Look at log densities [chain, draw] of this process's chains.
+
+    Raises
+    ------
+    DivergedError
+        On every process, if one is not finite; names the chain and the draw, counted from ``first_chain`` and
+        ``first``.
+    """
+
+    def look() -> None:
+        bad = np.argwhere(~np.isfinite(logdensity))
+        if bad.size:
+            chain, draw = bad[0]
+            raise DivergedError(
+                f"the log density of chain {first_chain + chain} is {logdensity[chain, draw]} at {phase} draw "
+                f"{first + draw}; lower the prior scale or the step size, or look for unstandardised data"
+            )
+
+    processes.together(look)
+
+
+# Warmup ----------------------------------------------------------------------------------------------------------
+
+
+def warm_up(
+    run: RunDir, problem: Problem, keys: PyTree, start: Position, placement: Placement, algorithm: Algorithm
+) -> tuple[Position, Any]:
+    """Tune the sampler of every chain.
+
+    Parameters
+    ----------
+    run, problem, placement, algorithm : where, what, on what and how.
+    keys : [chain] keys, or a ``Member`` of such arrays where chains have settings of their own.
+    start : positions [chain, ...].
+
+    Returns
+    -------
+    Positions [chain, ...] after warmup, and what was tuned with a leading [chain] axis.
+
+    Raises
+    ------
+    DivergedError
+        If a log density leaves the finite numbers.
+    """
+    stages = algorithm.stages
+    firsts = np.cumsum([0, *(stage.num_steps for stage in stages)])
+    put = partial(devices.put, placement=placement, axis=AXIS)
+    keys, start = put((keys, start), is_mapped=True)
+    shared = put((problem.frozen, problem.data), is_mapped=False)
+    begin, _ = make_warmup_chunk(problem, algorithm, stages[0])
+    init = partial(jax.jit(map_leading(begin, placement, [True, True, False, False], AXIS)), keys, start, *shared)
+    shapes = devices.abstract(jax.eval_shape(init), placement, is_mapped=True, axis=AXIS)
+    compiled: dict[Callable, Callable] = {}
+    for stage in stages:
+        if stage.advance not in compiled:
+            _, advance = make_warmup_chunk(problem, algorithm, stage)
+            mapped = map_leading(advance, placement, [True, True, False, False, False, False], AXIS)
+            arguments = (keys, shapes, jnp.asarray(0), jnp.asarray(0.0), *shared)
+            compiled[stage.advance] = compile_ahead(run, mapped, *arguments, phase="warmup")
+
+    def chunk(index: int, state: Any) -> Chunk:
+        stage, first = stages[index], jnp.asarray(firsts[index])
+        advance = compiled[stage.advance]
+        state, metrics = advance(keys, state, first, jnp.asarray(stage.setting), *shared)
+        first_chain, _ = processes.local_rows(metrics["logdensity"])
+        metrics = processes.local(metrics)
+        refuse_non_finite(metrics["logdensity"][:, None], "warmup", int(firsts[index + 1]) - 1, first_chain)
+        noted = {name: metrics[name].mean() for name in ("acceptance_rate", "step_size") if name in metrics}
+        return Chunk(state, metrics=metrics, note=", ".join(f"{name} {value:.3g}" for name, value in noted.items()))
+
+    state = run_phase(run, "warmup", len(stages), init, chunk, shapes, (placement.size * int(firsts[-1]), "steps"))
+    return jax.jit(map_leading(algorithm.finish, placement, [True], AXIS))(state)
+
+
+# Sampling --------------------------------------------------------------------------------------------------------
+
+
+def sample_chains(
+    run: RunDir,
+    problem: Problem,
+    keys: PyTree,
+    start: Position,
+    tuned: Any,
+    inputs: Array,
+    placement: Placement,
+    algorithm: Algorithm,
+    config: ChainsConfig,
+    keep_position: bool,
+) -> None:
+    """Draw from every chain and commit the draws to the run directory.
+
+    Parameters
+    ----------
+    run, problem, placement, algorithm, config : where, what, on what and how.
+    keys : [chain] keys, or a ``Member`` as :func:`warm_up` takes it.
+    start, tuned : positions and tuned values, [chain, ...].
+    inputs : [rows, ...] where the outputs of every draw are kept.
+    keep_position : whether weights are kept too.
+
+    Raises
+    ------
+    DivergedError
+        If a log density leaves the finite numbers; names the chain and the draw.
+    """
+    num_draws = largest_divisor(config.num_draws, max(1, config.num_draws // NUM_CHUNKS))
+    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, config.thinning, keep_position)
+
+    put = partial(devices.put, placement=placement, axis=AXIS)
+    keys, start, tuned = put((keys, start, tuned), is_mapped=True)
+    shared = put((problem.frozen, problem.data, inputs), is_mapped=False)
+    mapped_begin = map_leading(begin, placement, [True, True, True, False, False], AXIS)
+    init = partial(jax.jit(mapped_begin), keys, start, tuned, *shared[:2])
+    shapes = devices.abstract(jax.eval_shape(init), placement, is_mapped=True, axis=AXIS)
+    mapped = map_leading(advance, placement, [True, True, True, False, False, False, False], AXIS)
+    compiled = compile_ahead(run, mapped, keys, shapes, tuned, jnp.asarray(0), *shared, phase="sample")
+
+    def chunk(index: int, state: Any) -> Chunk:
+        state, draw = compiled(keys, state, tuned, jnp.asarray(index * num_draws), *shared)
+        first_chain, _ = processes.local_rows(draw.logdensity)
+        draw = processes.local(draw)
+        refuse_non_finite(draw.logdensity, "sampling", index * num_draws, first_chain)
+        rate, divergent = draw.acceptance_rate.mean(1), draw.is_divergent.sum(1)
+        metrics = {"acceptance_rate": rate, "num_divergent": divergent, "num_grad_evals": draw.num_grad_evals.sum(1)}
+        note = f"divergent {divergent.sum()}" + (f", acceptance {rate.mean():.2f}" if np.isfinite(rate).all() else "")
+        return Chunk(state, draws=flatten_draw(draw), metrics=metrics, note=note)
+
+    work = (placement.size * config.num_draws, "draws")
+    run_phase(run, "sample", config.num_draws // num_draws, init, chunk, shapes, work)
+
+
+def flatten_draw(draw: Draw) -> dict[str, np.ndarray]:
+    """Return the arrays of a draw by name; weights under ``position/...``."""
+    return trees.flatten({name: value for name, value in draw._asdict().items() if value is not None})

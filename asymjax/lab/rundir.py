@@ -1,0 +1,503 @@
+"""The run directory: the only thing a run leaves, and all that a resumed run or a report reads.
+
+    config.json metrics.jsonl checkpoints/ draws/ summary.json figures/ DONE
+
+Work is divided into named phases, phases into chunks. A chunk is committed in this order: its draws (temporary name,
+fsync, rename), its metrics, its checkpoint. What lies beyond the last checkpoint is deleted when a run resumes, so a
+run that is killed anywhere and resumed leaves the same files as one that never stopped.
+
+With several processes the directory lies on a file system that all share. Each writes the draws and metrics of its own
+members (``draws/chunk-K.pP.npz``, ``metrics.pP.jsonl``) and its part of the checkpoint, process 0 all else. Readers put
+the parts together, so that a run may go on with other processes than it began with.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any, BinaryIO, TextIO
+from uuid import uuid4
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from asymjax.config import RunConfig
+from asymjax.errors import InputError
+from asymjax.lab import processes, run_files
+from asymjax.tree_paths import differences
+from asymjax.types import PyTree
+
+Summary = tuple[Mapping[str, Any], Mapping[str, Mapping[str, np.ndarray]]]
+LIBRARIES = ("asymjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "blackjax", "numpy")
+
+
+# Names and records -----------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """Return dataclasses, paths, tuples and arrays as what JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(name): to_json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return np.asarray(value).tolist()
+    return str(value) if isinstance(value, Path) else value
+
+
+def config_hash(scientific: Mapping[str, Any]) -> str:
+    """Return eight hexadecimal digits that identify a scientific configuration."""
+    return hashlib.sha256(json.dumps(to_json(scientific), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _git(*words: str) -> str:
+    folder = Path(__file__).parent
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def provenance() -> dict[str, Any]:
+    """Return where numbers come from: command, commit, versions, devices, precision."""
+    device = jax.devices()[0]
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _git("rev-parse", "HEAD") or None,
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "versions": {name: version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
+        "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
+        "num_processes": jax.process_count(),
+        "numerics": {
+            name: jax.config.values[name]
+            for name in ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
+        },
+    }
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file whole or not at all: under a temporary name, to the disk, then renamed."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_json(path: Path, value: Any) -> None:
+    with _replacing(path) as file:
+        file.write(json.dumps(to_json(value), indent=1).encode())
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with _replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _locked(path: Path) -> TextIO:
+    """Open and lock the lock file of a run directory, and write a mark into it; it is held until the process ends.
+
+    Raises
+    ------
+    InputError
+        If another process holds it.
+    """
+    lock = open(path / ".lock", "a")  # noqa: SIM115  (another process's mark stays)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        raise InputError(f"{path} is in use by another process; wait for it, or choose another --run-dir") from None
+    lock.truncate(0)
+    os.write(lock.fileno(), uuid4().hex.encode())
+    os.fsync(lock.fileno())
+    return lock
+
+
+# The directory ---------------------------------------------------------------------------------------------------
+
+
+class _Manager(ocp.CheckpointManager):
+    """Does not ask JAX about preemption in its own count of steps, as that of `processes.is_preempted` is another."""
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
+class RunDir:
+    """One run directory, open for writing and locked against a second run.
+
+    Attributes
+    ----------
+    path : the directory.
+    seconds : wall-clock seconds by kind of work, accumulated over resumed runs.
+    show_progress : whether progress bars are shown.
+    """
+
+    def __init__(self, path: Path, show_progress: bool = True, lock: TextIO | None = None, profile: bool = False):
+        self.path = path
+        self.seconds: dict[str, float] = {}
+        self.show_progress = show_progress and processes.is_leader()
+        self._managers: dict[str, ocp.CheckpointManager] = {}
+        self._profile, self._profiled = profile, set[str]()
+        self._lock = lock  # Held until the process ends.
+
+    # Records
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return json.loads((self.path / "config.json").read_text())
+
+    def identify(self, **checksums: str) -> None:
+        """Note checksums of what the run depends on, or compare them with those noted before.
+
+        Raises
+        ------
+        InputError
+            If one differs: the run would go on with another dataset or other frozen constants.
+        """
+        processes.agree("checksums", checksums)
+        processes.lead(partial(self._identify, checksums))
+
+    def _identify(self, checksums: Mapping[str, str]) -> None:
+        record = self.record
+        known = record.setdefault("checksums", {})
+        for name, value in checksums.items():
+            if known.setdefault(name, value) != value:
+                raise InputError(
+                    f"{self.path}: the checksum of {name} is {value[:12]}, the run began with {known[name][:12]}; "
+                    "restore what it began with, or begin anew with --force or another --run-dir"
+                )
+        _write_json(self.path / "config.json", record)
+
+    def settle(self, name: str, value: int, check: Callable[[int], Any] = lambda value: None) -> int:
+        """Return what was settled under a name when the run began; on the first call for it, note ``value``.
+
+        For what cuts work into chunks and would follow the number of devices, which may be another when a run resumes.
+        ``check`` raises where a value cannot be, before it is noted for good.
+        """
+
+        def note() -> None:
+            record = self.record
+            settled = record.setdefault("settled", {})
+            check(settled.setdefault(name, value))
+            _write_json(self.path / "config.json", record)
+
+        processes.lead(note)
+        return self.record["settled"][name]
+
+    @contextmanager
+    def clock(self, kind: str) -> Iterator[None]:
+        """Add the wall-clock seconds of the block to ``seconds[kind]``."""
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + perf_counter() - start
+
+    # Phases
+
+    def _manager(self, phase: str) -> ocp.CheckpointManager:
+        if phase not in self._managers:
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False)
+            self._managers[phase] = _Manager(self.path / "checkpoints" / phase, options=options)
+        return self._managers[phase]
+
+    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
+        """Return the chunks done in a phase and the state after them, and delete what lies beyond.
+
+        Parameters
+        ----------
+        phase : name of the phase.
+        like : a state of the same structure and shapes: shape structs, or arrays. Where structs have a sharding, each
+            process reads its own part.
+
+        Returns
+        -------
+        ``(num_done, state)``, with NumPy leaves where there is no sharding. The state is None where none was committed.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint is damaged or holds another structure.
+        """
+        done = self._manager(phase).latest_step() or 0
+        processes.lead(partial(self._truncate, phase, done))
+        if done == 0:
+            return 0, None
+        folder = self.path / "checkpoints" / phase / str(done)
+        items: dict[str, Any] = {"meta": ocp.args.JsonRestore()}
+        if (folder / "state").exists():
+            items["state"] = ocp.args.StandardRestore(jax.tree.map(_template, like))
+        try:
+            kept = self._manager(phase).restore(done, args=ocp.args.Composite(**items))
+        except Exception as error:  # Orbax raises many kinds for damaged files.
+            if processes.is_loss(error):
+                raise
+            raise InputError(
+                f"{folder} cannot be read ({type(error).__name__}: {str(error)[:200]}); delete that folder to go on "
+                "from the checkpoint before it"
+            ) from error
+        for kind, seconds in kept["meta"]["seconds"].items():
+            self.seconds[kind] = max(seconds, self.seconds.get(kind, 0.0))
+        return done, kept.get("state")
+
+    def commit(
+        self,
+        phase: str,
+        num_done: int,
+        state: PyTree,
+        draws: Mapping[str, np.ndarray] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Make a chunk permanent: draws, then metrics, then the checkpoint.
+
+        Parameters
+        ----------
+        phase : name of the phase.
+        num_done : chunks done, this one included.
+        state : what the next chunk starts from; None where it starts anew.
+        draws : arrays of this process's members to append to ``draws/``, if any.
+        metrics : one line for this process's ``metrics.jsonl``, if any; lists have one entry a member of its own.
+
+        Raises
+        ------
+        InputError
+            If the disk is full or cannot be written.
+        """
+        what = f"chunk {num_done} of {phase}"
+
+        def write_own() -> None:
+            with self.explaining(what):
+                self._write_own(phase, num_done - 1, draws, metrics)
+
+        processes.together(write_own)
+        items: dict[str, Any] = {"meta": ocp.args.JsonSave({"seconds": self.seconds})}
+        if state is not None:
+            items["state"] = ocp.args.StandardSave(state)
+        with self.explaining(what):
+            self._manager(phase).save(num_done, args=ocp.args.Composite(**items), force=True)
+
+    def _write_own(
+        self, phase: str, index: int, draws: Mapping[str, np.ndarray] | None, metrics: Mapping[str, Any] | None
+    ) -> None:
+        process = jax.process_index()
+        if draws is not None:
+            folder = self.path / "draws"
+            folder.mkdir(exist_ok=True)
+            _write_npz(folder / f"chunk-{index:05d}.p{process}.npz", draws)
+        if metrics is not None:
+            line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values())} | to_json(metrics)
+            with open(self.path / run_files.metrics_file(process), "a") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    @contextmanager
+    def profiled(self, phase: str) -> Iterator[None]:
+        """Trace the block into ``profile/`` where profiles are asked for: the first of each phase in this process."""
+        if not self._profile or phase in self._profiled:
+            yield
+            return
+        self._profiled.add(phase)
+        folder = self.path / "profile" / phase
+        with jax.profiler.trace(str(folder)):
+            yield
+        print(f"{phase}: its first chunk is traced in {folder}", flush=True)
+
+    @contextmanager
+    def explaining(self, what: str) -> Iterator[None]:
+        """Turn a failing disk into an error that says what to do."""
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) and "os_error_code" not in str(error):
+                raise  # TensorStore reports errors of the system as ValueError, but this is none.
+            reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1].split(" [")[0]
+            raise InputError(
+                f"{self.path}: {what} cannot be written ({reason}); what was committed before is kept, so free some "
+                "space and run the same command to go on"
+            ) from error
+
+    def _truncate(self, phase: str, done: int) -> None:
+        """Delete metrics of a phase, and draws if it is the sampling phase, that no checkpoint covers."""
+        for metrics in self.path.glob("metrics*.jsonl"):
+            lines = metrics.read_text().splitlines(keepends=True)
+            kept = [line for line in lines if _is_covered(line, phase, done)]
+            if kept != lines:
+                with _replacing(metrics) as file:
+                    file.write("".join(kept).encode())
+        if phase == "sample":
+            for path in (self.path / "draws").glob("chunk-*.npz"):
+                if int(path.name.split("-")[1].split(".")[0]) >= done:
+                    path.unlink()
+            for path in (self.path / "draws").glob(".*.tmp"):
+                path.unlink()
+
+    # The end
+
+    def finish(self, summarise: Callable[[], Summary]) -> None:
+        """Write the arrays of figures and summary.json, then DONE.
+
+        Parameters
+        ----------
+        summarise : () -> what summary.json says, and the arrays of .npz files by name. Process 0 alone calls it.
+        """
+
+        def write() -> None:
+            summary, files = summarise()
+            for name, arrays in files.items():
+                with self.explaining(name):
+                    _write_npz(self.path / name, arrays)
+            with self.explaining("summary.json"):
+                _write_json(self.path / "summary.json", summary)
+                (self.path / "DONE").touch()
+
+        processes.lead(write)
+
+
+def _template(leaf: Any) -> Any:
+    """Return what Orbax restores a leaf into: NumPy, unless the struct says on which devices it lies."""
+    return np.zeros(leaf.shape, leaf.dtype) if getattr(leaf, "sharding", None) is None else leaf
+
+
+def _is_covered(line: str, phase: str, done: int) -> bool:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        return False  # A line cut short by a kill.
+    return entry["phase"] != phase or entry["chunk"] < done
+
+
+def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: RunConfig) -> RunDir:
+    """Create the run directory of a configuration, or open it to resume.
+
+    Parameters
+    ----------
+    experiment : name of the experiment, the folder below ``run.out``.
+    name : readable part of the directory's name, such as ``"mlp-w_asym-digits-hmc"``.
+    scientific : the fields that decide the result; they name the directory and must agree with it.
+    run : where it goes.
+
+    Raises
+    ------
+    InputError
+        If the directory holds a finished run or one with another configuration, is in use, or cannot be written.
+    """
+    path = run.run_dir or run.out / experiment / f"{name}-{config_hash(scientific)}"
+    scientific = json.loads(json.dumps(to_json(scientific)))
+    processes.agree("the run", {"directory": str(path), "force": run.force, "config": scientific})
+    lock = processes.lead(partial(_create, path, experiment, scientific, run.force))
+    mark = processes.together(partial(_mark, path))
+    processes.agree(f"{path}, on a file system that all processes share,", {".lock": mark})
+    return RunDir(path.absolute(), run.progress, lock, run.profile)
+
+
+def _create(path: Path, experiment: str, scientific: Mapping[str, Any], force: bool) -> TextIO:
+    """Make a run directory, or find it as this configuration left it, and return its lock."""
+    record_path = path / "config.json"
+    if force:
+        _check_is_run(path)
+    elif record_path.exists():
+        _check_same(path, scientific)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = _locked(path)
+        if force:
+            _clear(path)
+        if not record_path.exists():
+            _write_json(record_path, {"experiment": experiment, "config": scientific, "provenance": provenance()})
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another --out or --run-dir") from error
+    return lock
+
+
+def _mark(path: Path) -> str:
+    """Return what process 0 wrote into the lock file, by which all see that they have one directory."""
+    try:
+        return (path / ".lock").read_text()
+    except OSError:
+        raise InputError(
+            f"{path} was made by process 0 and cannot be seen from here; choose an --out on a file system that all "
+            "processes share"
+        ) from None
+
+
+def _content(path: Path) -> list[Path]:
+    """Return what is in a run directory, config.json last, but for the lock."""
+    entries = path.iterdir() if path.is_dir() else ()
+    return sorted((entry for entry in entries if entry.name != ".lock"), key=lambda entry: entry.name == "config.json")
+
+
+def _check_is_run(path: Path) -> None:
+    if _content(path) and not (path / "config.json").exists():
+        raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
+
+
+def _clear(path: Path) -> None:
+    """Delete the content of a run directory, but for the lock that this process holds."""
+    for entry in _content(path):
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _check_same(path: Path, scientific: Mapping[str, Any]) -> None:
+    try:
+        known = run_files.read_json(path / "config.json")["config"]
+    except (InputError, KeyError) as error:
+        raise InputError(
+            f"{path / 'config.json'} is damaged; restore it, or begin anew with --force or another --run-dir"
+        ) from error
+    if changed := differences(known, scientific):
+        raise InputError(
+            f"{path} holds a run with another configuration; it differs in\n  " + "\n  ".join(changed) + "\n"
+            "choose another --run-dir, or --force to delete that run and start again"
+        )
+    if (path / "DONE").exists():
+        raise InputError(
+            f"{path} is finished; see summary.json there, or networks.zarr of a sweep, draw all else with "
+            "runs/report.py, or --force to start again"
+        )
+
+
+def require_space(path: Path, num_bytes: int) -> None:
+    """Refuse to start what the disk cannot hold.
+
+    Raises
+    ------
+    InputError
+        On every process, if fewer than ``num_bytes`` are free where ``path`` lies.
+    """
+
+    def look() -> None:
+        free = shutil.disk_usage(path).free
+        if free < num_bytes:
+            raise InputError(
+                f"{path} has {free / 1e6:,.0f} MB free, this run needs about {num_bytes / 1e6:,.0f} MB; "
+                "free some space, choose another --out, keep fewer draws or --keep outputs"
+            )
+
+    processes.lead(look)

@@ -1,0 +1,191 @@
+import errno
+import json
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from asymjax.config import HMCConfig, RunConfig
+from asymjax.errors import InputError
+from asymjax.lab import run_files, rundir
+from asymjax.lab.rundir import config_hash, open_run, require_space, to_json
+from asymjax.tree_paths import differences
+
+SCIENTIFIC = {"hmc": HMCConfig(), "data": {"dataset": "digits", "data_seed": 0}}
+STATE = {"position": np.arange(3.0), "step": np.array(4)}
+
+
+@pytest.fixture
+def run_config(tmp_path):
+    return RunConfig(out=tmp_path, progress=False)
+
+
+@pytest.fixture
+def run(run_config):
+    opened = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    yield opened
+    opened._lock.close()
+
+
+def test_hash_ignores_order_and_sees_every_value():
+    assert config_hash(SCIENTIFIC) == config_hash(dict(reversed(SCIENTIFIC.items())))
+    assert config_hash(SCIENTIFIC) != config_hash(SCIENTIFIC | {"hmc": HMCConfig(num_draws=501)})
+
+
+def test_differences_name_the_fields():
+    old, new = (to_json({"hmc": HMCConfig(num_draws=n), "seed": 0}) for n in (5, 6))
+    assert differences(old, old) == []
+    assert differences(old, new | {"more": 1}) == ["hmc/num_draws: 5 -> 6", "more: None -> 1"]
+
+
+def test_directory_is_named_by_experiment_model_and_hash(run, tmp_path):
+    assert run.path == tmp_path / "trial" / f"mlp-{config_hash(SCIENTIFIC)}"
+    assert run.record["config"]["data"] == SCIENTIFIC["data"]
+    assert {"command", "commit", "versions", "device"} <= run.record["provenance"].keys()
+
+
+def test_a_directory_in_use_is_refused(run, run_config):
+    with pytest.raises(InputError, match="in use by another process"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+
+
+def test_another_configuration_is_refused_with_its_fields(run, run_config):
+    run._lock.close()
+    config = replace(run_config, run_dir=run.path)
+    other = SCIENTIFIC | {"hmc": HMCConfig(thinning=3)}
+    with pytest.raises(InputError, match=r"another configuration; it differs in\n  hmc/thinning: 1 -> 3\n"):
+        open_run("trial", "mlp", other, config)
+    forced = open_run("trial", "mlp", other, replace(config, force=True))
+    assert forced.record["config"]["hmc"]["thinning"] == 3
+    forced._lock.close()
+
+
+@pytest.mark.parametrize("damaged", [b'{"config": {', b"[]", b"{}", b"\xff\xfe"])
+def test_a_damaged_record_is_refused_with_what_to_do(run, run_config, damaged):
+    run._lock.close()
+    (run.path / "config.json").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"config.json is damaged; restore it, or begin anew with --force"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+
+
+def test_where_a_profile_lies_is_said(run_config, monkeypatch, capsys):
+    monkeypatch.setattr("jax.profiler.trace", lambda folder: nullcontext())
+    run = open_run("trial", "mlp", SCIENTIFIC, replace(run_config, profile=True))
+    for _ in range(2):
+        with run.profiled("train"):
+            pass
+    run._lock.close()
+    assert capsys.readouterr().out == f"train: its first chunk is traced in {run.path / 'profile' / 'train'}\n"
+
+
+def test_a_finished_run_is_refused_and_forced_from_the_start(run, run_config):
+    run.commit("train", 1, STATE)
+    run.finish(lambda: ({"accuracy": np.float32(0.5)}, {}))
+    run._lock.close()
+    assert json.loads((run.path / "summary.json").read_text()) == {"accuracy": 0.5}
+    with pytest.raises(InputError, match="is finished"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+    again = open_run("trial", "mlp", SCIENTIFIC, replace(run_config, force=True))
+    assert again.restore("train", STATE) == (0, None)
+    again._lock.close()
+
+
+def test_force_deletes_nothing_but_runs(run_config, tmp_path):
+    keepsake = tmp_path / "precious" / "thesis.txt"
+    keepsake.parent.mkdir()
+    keepsake.write_text("")
+    with pytest.raises(InputError, match="is not a run directory"):
+        open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=keepsake.parent, force=True))
+    assert list(keepsake.parent.iterdir()) == [keepsake]
+
+
+def test_what_was_committed_comes_back_and_what_lies_beyond_is_deleted(run, run_config):
+    run.commit("warmup", 1, STATE, metrics={"rate": 0.5})
+    for chunk in (1, 2):
+        run.commit("sample", chunk, STATE | {"step": np.array(chunk)}, {"logdensity": np.ones((2, 1))}, {"rate": 1.0})
+    np.savez(run.path / "draws" / "chunk-00002.p0.npz", logdensity=np.ones((2, 1)))
+    (run.path / "draws" / ".chunk-00003.p0.npz.tmp").write_bytes(b"half")
+    with open(run.path / "metrics.jsonl", "a") as file:
+        file.write('{"phase": "sample", "chunk": 2}\n{"phase": "sam')
+    run._lock.close()
+    again = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    done, state = again.restore("sample", STATE)
+    assert (done, state["step"]) == (2, 2)
+    np.testing.assert_array_equal(state["position"], STATE["position"])
+    assert sorted(file.name for file in (run.path / "draws").iterdir()) == [f"chunk-0000{k}.p0.npz" for k in (0, 1)]
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["phase"], line["chunk"]) for line in lines] == [("warmup", 0), ("sample", 0), ("sample", 1)]
+    again._lock.close()
+
+
+def test_another_checksum_is_refused(run):
+    run.identify(frozen="a" * 64)
+    run.identify(frozen="a" * 64, dataset="b" * 64)
+    with pytest.raises(InputError, match="the checksum of dataset is cccccccccccc, the run began with bbbbbbbbbbbb"):
+        run.identify(frozen="a" * 64, dataset="c" * 64)
+
+
+def test_a_full_disk_loses_nothing(run, monkeypatch):
+    run.commit("sample", 1, STATE, {"logdensity": np.ones((2, 1))})
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rundir.np, "savez", full)
+    with pytest.raises(InputError, match=r"chunk 2 of sample cannot be written \(No space left on device\)"):
+        run.commit("sample", 2, STATE, {"logdensity": np.ones((2, 1))})
+    assert [file.name for file in (run.path / "draws").iterdir()] == ["chunk-00000.p0.npz"]
+    assert run.restore("sample", STATE)[0] == 1
+
+
+def test_what_the_disk_cannot_hold_is_refused(tmp_path):
+    require_space(tmp_path, 1)
+    with pytest.raises(InputError, match="MB free, this run needs about 1,000,000,000,000 MB"):
+        require_space(tmp_path, 10**18)
+
+
+def test_what_was_settled_when_a_run_began_stays(run):
+    assert run.settle("round_size", 4) == 4
+    assert run.settle("round_size", 8) == 4
+    assert run.settle("train_epochs_per_chunk", 26) == 26
+
+
+def test_what_cannot_be_is_not_settled(run):
+    def refuse(size):
+        raise InputError(f"3 devices do not divide {size}")
+
+    with pytest.raises(InputError, match="do not divide 16"):
+        run.settle("round_size", 16, refuse)
+    assert run.settle("round_size", 12) == 12
+
+
+def test_processes_compare_a_mark_of_their_directory(run_config, monkeypatch):
+    marks = []
+    monkeypatch.setattr(rundir.processes, "agree", lambda what, values: marks.append(values.get(".lock")))
+    first = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    with pytest.raises(InputError, match="in use"):
+        open_run("trial", "mlp", SCIENTIFIC, run_config)
+    assert (first.path / ".lock").read_text() == marks[1]  # Whoever is refused leaves it as it is.
+    first._lock.close()
+    open_run("trial", "mlp", SCIENTIFIC, run_config)._lock.close()
+    assert marks[1] and marks[-1] and marks[1] != marks[-1]
+
+
+def test_metrics_of_processes_are_put_together(run):
+    lines = {
+        0: [
+            {"phase": "train", "chunk": 0, "epoch": 5, "loss": [1.0, 2.0]},
+            {"phase": "train", "chunk": 1, "loss": [0.5]},
+        ],
+        2: [{"phase": "train", "chunk": 0, "epoch": 5, "loss": [4.0]}],
+        10: [{"phase": "train", "chunk": 0, "epoch": 5, "loss": [5.0]}],
+        1: [{"phase": "train", "chunk": 0, "epoch": 5, "loss": [3.0]}],  # The run goes on with fewer processes.
+    }
+    for process, entries in lines.items():
+        text = "".join(json.dumps(entry) + "\n" for entry in entries)
+        (run.path / run_files.metrics_file(process)).write_text(text)
+    assert run_files.read_metrics(run.path) == [
+        {"phase": "train", "chunk": 0, "epoch": 5, "loss": [1.0, 2.0, 3.0, 4.0, 5.0]},
+        {"phase": "train", "chunk": 1, "loss": [0.5]},
+    ]
