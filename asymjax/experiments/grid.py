@@ -19,9 +19,9 @@ import numpy as np
 from asymjax.config import ChainsConfig, GridConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.errors import InputError, choose
 from asymjax.experiments.variants import GATED, MASKED, SETTINGS
-from asymjax.models.asymmetry import METHODS
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
+from asymjax.models.methods import METHODS
 from asymjax.train.optimizers import DECAYING, check_number, check_optimizer
 
 FIELDS: dict[str, Any] = get_type_hints(ModelConfig) | get_type_hints(OptimizerConfig)

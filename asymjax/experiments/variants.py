@@ -10,7 +10,7 @@ from asymjax import trees
 from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig
 from asymjax.errors import InputError, choose
 from asymjax.models import build_model, draw_frozen
-from asymjax.models.asymmetry import METHODS
+from asymjax.models.methods import METHODS
 from asymjax.train.optimizers import check_optimizer
 
 Shapes = tuple[tuple[int, ...], int]

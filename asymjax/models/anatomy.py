@@ -1,6 +1,7 @@
 """What a network consists of: parameters, kernels as the method settles them, activation sites."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import jax
@@ -9,10 +10,10 @@ from jax import ShapeDtypeStruct
 from asymjax import trees
 from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError, choose
-from asymjax.models.asymmetry import METHODS
-from asymjax.models.asymmetry.method import Layer, Method
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
+from asymjax.models.methods import METHODS
+from asymjax.models.methods.method import Layer, Method
 from asymjax.types import Array, Feeds, Key, Params
 
 DEFAULT_PRIOR = PosteriorConfig()
@@ -31,6 +32,19 @@ class Anatomy(NamedTuple):
     params: dict[str, ShapeDtypeStruct]
     layers: dict[str, Layer]
     sites: dict[str, int]
+
+
+def method_of(config: ModelConfig) -> Method:
+    """Return the method of a configuration, with those of its settings that it has.
+
+    Raises
+    ------
+    InputError
+        If its name is unknown.
+    """
+    method = choose(METHODS, config.arch, "arch")
+    settings = {field.name: getattr(config, field.name) for field in fields(method)}
+    return method(**{name: value for name, value in settings.items() if value != ()})
 
 
 def _bias_of(kernel: str, params: Mapping[str, Any], feeds: Feeds) -> str:
@@ -52,8 +66,6 @@ def _check_sizes(config: ModelConfig, input_shape: tuple[int, ...], num_outputs:
     for name, values in sizes.items():
         if any(size < 1 for size in values):
             raise InputError(f"{name} is {values}; every size must be at least 1")
-    if any(scale < 0 for scale in config.fixed_scale):
-        raise InputError(f"fixed_scale is {config.fixed_scale}; a standard deviation is 0 or more")
 
 
 def anatomy(
@@ -74,7 +86,7 @@ def anatomy(
         If a name is unknown or the method's settings cannot be met.
     """
     backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
-    method: Method = choose(METHODS, config.arch, "arch")
+    method = method_of(config)
     choose(ACTIVATIONS, config.activation, "activation")
     _check_sizes(config, input_shape, num_outputs)
     if config.norm not in backbone.norms:
@@ -104,4 +116,4 @@ def anatomy(
         )
         for path in kernels
     ]
-    return Anatomy(params, {layer.path: layer for layer in method.settle(config, layers)}, sites)
+    return Anatomy(params, {layer.path: layer for layer in method.settle(layers)}, sites)

@@ -9,8 +9,7 @@ from jax import lax
 from asymjax import rng, trees
 from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError, choose
-from asymjax.models.anatomy import DEFAULT_PRIOR, anatomy
-from asymjax.models.asymmetry import METHODS, Method
+from asymjax.models.anatomy import DEFAULT_PRIOR, anatomy, method_of
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
 from asymjax.models.parametrisation import constants_of, parametrise
@@ -35,12 +34,12 @@ def build_model(
     InputError
         If a name is unknown, the method's settings cannot be met, or (from ``forward``) inputs have another shape.
     """
-    method: Method = choose(METHODS, config.arch, "arch")
+    method = method_of(config)
     backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
     body = anatomy(config, input_shape, num_outputs, prior)
     activation = ACTIVATIONS[config.activation]
 
-    parametrisation = parametrise(config, body, method)
+    parametrisation = parametrise(body, method)
 
     def init(key: Key, frozen: Frozen) -> Position:
         module = backbone.make_module(config, num_outputs, lambda site, x, axis: x)

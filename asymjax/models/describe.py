@@ -7,8 +7,8 @@ import jax
 from asymjax import trees
 from asymjax.config import ModelConfig
 from asymjax.models.anatomy import Anatomy, anatomy
-from asymjax.models.asymmetry import METHODS
 from asymjax.models.build import build_model, draw_frozen
+from asymjax.models.methods import METHODS
 from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, structure_of, unbroken
 from asymjax.types import Position
 

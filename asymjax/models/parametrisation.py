@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.models.anatomy import Anatomy
-from asymjax.models.asymmetry import Method
+from asymjax.models.methods import Method
 from asymjax.types import Array, Frozen, Key, Params, Position
 
 
@@ -36,7 +35,7 @@ def constants_of(frozen: Frozen, path: str) -> dict[str, Array] | None:
     return node or None
 
 
-def parametrise(config: ModelConfig, body: Anatomy, method: Method) -> Parametrisation:
+def parametrise(body: Anatomy, method: Method) -> Parametrisation:
     """Build the parametrisation of the effective parameters of an anatomy by a method."""
 
     def freeze(mask_key: Key, fixed_scale: Any = 1.0) -> Frozen:
@@ -51,7 +50,7 @@ def parametrise(config: ModelConfig, body: Anatomy, method: Method) -> Parametri
                 if layer.bias
             }
             | {
-                site: method.freeze_gate(rng.named_key(mask_key, site), config, width, fixed_scale)
+                site: method.freeze_gate(rng.named_key(mask_key, site), width, fixed_scale)
                 for site, width in body.sites.items()
             }
         )
@@ -79,10 +78,10 @@ def parametrise(config: ModelConfig, body: Anatomy, method: Method) -> Parametri
         masks = {}
         for path, shape in body.params.items():
             constants = constants_of(frozen, path)
-            masks[path] = jnp.ones(shape.shape, bool) if constants is None else method.free_mask(constants)  # type: ignore[misc]
+            masks[path] = jnp.ones(shape.shape, bool) if constants is None else method.free_mask(constants)
         return trees.unflatten(masks)
 
     def start(params: Params, frozen: Frozen) -> Position:
         return to_position(params, frozen, method.init_kernel)
 
-    return Parametrisation(freeze, merge, split, None if method.free_mask is None else free_mask, start)
+    return Parametrisation(freeze, merge, split, free_mask if method.has_coordinates else None, start)

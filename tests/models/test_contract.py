@@ -19,9 +19,9 @@ from asymjax import rng, trees
 from asymjax.config import DataConfig, ModelConfig
 from asymjax.data import DATASETS
 from asymjax.models import build_model
-from asymjax.models.asymmetry import METHODS, Method
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
+from asymjax.models.methods import METHODS, Method
 from asymjax.symmetry import permute, permute_frozen, unit_counts
 
 INPUT_SHAPE, NUM_FEATURES, NUM_OUTPUTS = (4, 4, 1), 6, 3
@@ -140,7 +140,7 @@ def test_pruned_networks_have_the_masks_of_w_asymmetric_ones_and_zeros(backbone)
         np.testing.assert_array_equal(leaf, 0 * w_asym[path] if path.endswith("value") else w_asym[path])
 
 
-@pytest.mark.parametrize("arch", [arch for arch in METHODS if METHODS[arch].merge_kernel != Method().merge_kernel])
+@pytest.mark.parametrize("arch", [arch for arch in METHODS if METHODS[arch].merge_kernel != Method.merge_kernel])
 def test_merge_has_the_right_gradient(arch):
     _, _, model, frozen, position, _ = networks(arch, "mlp")
     flat, unravel = ravel_pytree(member(position, 0))

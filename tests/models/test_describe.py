@@ -19,8 +19,8 @@ from asymjax import rng, trees
 from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.experiments.describe_model.table import as_tables
 from asymjax.models import build_model, draw_frozen
-from asymjax.models.asymmetry import METHODS
 from asymjax.models.describe import describe
+from asymjax.models.methods import METHODS
 from asymjax.models.symmetries import FAMILIES, Structure, count_symmetries, structure_of, unbroken
 from asymjax.symmetry import automorphisms
 

@@ -9,8 +9,8 @@ import pytest
 from asymjax import rng
 from asymjax.config import ModelConfig
 from asymjax.models import anatomy, build_model
-from asymjax.models.asymmetry import w_asym
-from asymjax.models.asymmetry.method import Layer
+from asymjax.models.methods import w_asym
+from asymjax.models.methods.method import Layer
 
 
 def draw_fixed(shape, num_fixed, mask_kind="random_subsets", seed=0):

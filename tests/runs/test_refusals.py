@@ -10,8 +10,8 @@ import pytest
 
 from asymjax.config import RunConfig
 from asymjax.lab import command_line
-from asymjax.models.asymmetry import METHODS
 from asymjax.models.backbones import BACKBONES
+from asymjax.models.methods import METHODS
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "bnn_hmc.py"
 

@@ -12,7 +12,7 @@ from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen
-from asymjax.models.asymmetry import METHODS
+from asymjax.models.methods import METHODS
 from asymjax.symmetry import align, connectivity, distance_to_model, gates_of, weight_matching
 from asymjax.symmetry.connectivity import (
     all_pairs,

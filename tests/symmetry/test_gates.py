@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from asymjax.models.asymmetry.sigma_asym import figlu
+from asymjax.models.methods.sigma_asym import figlu
 from asymjax.symmetry import all_permutations
 
 WIDTH = 4

@@ -9,7 +9,7 @@ import pytest
 from asymjax import rng, trees
 from asymjax.config import ModelConfig
 from asymjax.models import build_model
-from asymjax.models.asymmetry import METHODS
+from asymjax.models.methods import METHODS
 from asymjax.symmetry import distance_to_model
 
 WIDTHS, INPUTS = (18, 17), np.random.default_rng(1).standard_normal((60, 40))

@@ -6,8 +6,9 @@ one flat leaf a kernel, so that nothing frozen is ever a coordinate.
 
 import math
 import warnings
+from dataclasses import dataclass
 from itertools import chain, combinations, islice
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,10 @@ import numpy as np
 from jax import lax
 
 from asymjax import rng
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models.asymmetry.method import Constants, Layer, Method, broadcast_to_layers
+from asymjax.models.methods.method import Constants, Layer, Method, broadcast_to_layers, with_fixed_scales
 from asymjax.types import Array, Key
 
-DEFAULT_FIXED_SCALE = 0.5
 DEFAULT_FRACTION, DEFAULT_LAST_FRACTION = 1 / 8, 1 / 2
 
 
@@ -67,27 +66,6 @@ def _count(value: int | float, layer: Layer) -> int:
     if not 0 <= value <= 1:
         raise InputError(f"num_fixed = {value} for {layer.path}: a fraction of the fan-in lies in [0, 1]")
     return round(value * num_choices(layer))
-
-
-def settle(config: ModelConfig, layers: list[Layer]) -> list[Layer]:
-    """Fill in ``num_fixed`` and ``fixed_scale`` of every layer.
-
-    Raises
-    ------
-    InputError
-        If a count exceeds the fan-in, or a layer has more units than distinct masks.
-    """
-    layers = [layer._replace(mask_kind=_mask_kind(config.mask_kind, layer)) for layer in layers]
-    scales = broadcast_to_layers(config.fixed_scale or (DEFAULT_FIXED_SCALE,), layers, "fixed_scale")
-    if config.num_fixed:
-        values = broadcast_to_layers(config.num_fixed, layers, "num_fixed")
-        counts = [_count(value, layer) for value, layer in zip(values, layers, strict=True)]
-    else:
-        counts = [_default_num_fixed(layer) for layer in layers]
-    return [
-        _check(layer._replace(num_fixed=count, fixed_scale=scale))
-        for layer, count, scale in zip(layers, counts, scales, strict=True)
-    ]
 
 
 def _mask_kind(mask_kind: str, layer: Layer) -> str:
@@ -201,31 +179,65 @@ def _spread_backward(free_index: Array, kernel_grad: Array) -> tuple[Array, None
 _spread.defvjp(_spread_forward, _spread_backward)
 
 
-def merge_kernel(leaf: Array | None, constants: Constants) -> Array:
-    """Return the effective kernel M * W + (1 - M) * F."""
-    if leaf is None:
-        return constants["fixed_value"]
-    free = _spread(leaf, constants["source_index"], constants["free_index"])
-    return jnp.where(free_mask(constants), free, constants["fixed_value"])
+@dataclass(frozen=True)
+class Masked(Method):
+    """Kernels with fixed entries."""
+
+    num_fixed: tuple[int | float, ...] = ()
+    """Fixed inputs of each unit: a count (8) or a fraction of the fan-in (0.125), once for all layers or one a layer.
+    Default: 1/8 of the fan-in, 1/2 in the last layer."""
+    mask_kind: Literal["random_subsets", "densest", "filter_subsets"] = "random_subsets"
+    """Which inputs are fixed: a random subset for each unit, the densest distinct masks, or whole input channels of
+    a convolution."""
+
+    def settle_masks(self, layers: list[Layer]) -> list[Layer]:
+        """Fill in ``num_fixed`` of every layer.
+
+        Raises
+        ------
+        InputError
+            If a count exceeds the fan-in, or a layer has more units than distinct masks.
+        """
+        layers = [layer._replace(mask_kind=_mask_kind(self.mask_kind, layer)) for layer in layers]
+        if self.num_fixed:
+            values = broadcast_to_layers(self.num_fixed, layers, "num_fixed")
+            counts = [_count(value, layer) for value, layer in zip(values, layers, strict=True)]
+        else:
+            counts = [_default_num_fixed(layer) for layer in layers]
+        return [_check(layer._replace(num_fixed=count)) for layer, count in zip(layers, counts, strict=True)]
+
+    def freeze_kernel(self, key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
+        """Draw mask and fixed values; see :func:`freeze_kernel`."""
+        return freeze_kernel(key, layer, fixed_scale)
+
+    def merge_kernel(self, leaf: Array | None, constants: Constants) -> Array:
+        """Return the effective kernel M * W + (1 - M) * F."""
+        if leaf is None:
+            return constants["fixed_value"]
+        free = _spread(leaf, constants["source_index"], constants["free_index"])
+        return jnp.where(self.free_mask(constants), free, constants["fixed_value"])
+
+    def split_kernel(self, kernel: Array, constants: Constants) -> Array | None:
+        """Return the free entries of a kernel, or None where there is none."""
+        free_index = constants["free_index"]
+        return kernel.ravel()[free_index] if free_index.size else None
+
+    def free_mask(self, constants: Constants) -> Array:
+        """Return where the kernel's entries are free, bool of the kernel's shape."""
+        return constants["source_index"] < constants["free_index"].size
 
 
-def split_kernel(kernel: Array, constants: Constants) -> Array | None:
-    """Return the free entries of a kernel, or None where there is none."""
-    free_index = constants["free_index"]
-    return kernel.ravel()[free_index] if free_index.size else None
+@dataclass(frozen=True)
+class WAsym(Masked):
+    """Kernels with fixed entries, drawn at random."""
 
+    note: ClassVar[str] = (
+        "Fixed weights tell units apart and pin scales; what moves only free weights, biases and norms remains."
+    )
 
-def free_mask(constants: Constants) -> Array:
-    """Return where the kernel's entries are free, bool of the kernel's shape."""
-    return constants["source_index"] < constants["free_index"].size
+    fixed_scale: tuple[float, ...] = (0.5,)
+    """Standard deviation of the fixed entries, once or one a layer."""
 
-
-METHOD = Method(
-    settle=settle,
-    freeze_kernel=freeze_kernel,
-    merge_kernel=merge_kernel,
-    split_kernel=split_kernel,
-    init_kernel=split_kernel,
-    free_mask=free_mask,
-    note="Fixed weights tell units apart and pin scales; what moves only free weights, biases and norms remains.",
-)
+    def settle(self, layers: list[Layer]) -> list[Layer]:
+        """Fill in ``num_fixed`` and ``fixed_scale`` of every layer; see :meth:`settle_masks`."""
+        return self.settle_masks(with_fixed_scales(layers, self.fixed_scale))

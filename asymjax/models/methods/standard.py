@@ -1,0 +1,10 @@
+"""The baseline: nothing is fixed, ``merge`` is the identity."""
+
+from dataclasses import dataclass
+
+from asymjax.models.methods.method import Method
+
+
+@dataclass(frozen=True)
+class Standard(Method):
+    """Plain networks."""
