@@ -199,6 +199,11 @@ def iota(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     return [[walk.fresh(size, i == eqn.params["dimension"]) for i, size in enumerate(shape_of(eqn.outvars[0]))]]
 
 
+def random_keys(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
+    """Pin keys of random numbers, which are no values yet."""
+    return [walk.pinned(shape_of(var)) for var in eqn.outvars]
+
+
 def dot_general(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     """Join contracted axes, and batch axes; the others go on, after the batch axes."""
     contracted, batch = eqn.params["dimension_numbers"]
@@ -288,16 +293,16 @@ def gather(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
         part = _part(walk, axis, sizes[i])
         if i in moved:
             window.append(part)
-    if operand.kind == PARAMETER and (indices.kind == DATA or len(indices.axes) > 1):
-        walk.use(operand, "embedding", batch_axes=[i for i in range(len(sizes)) if i not in moved], out_axes=moved)
     places = range(len(shape_of(eqn.outvars[0])))
     ends = iter(window), iter(rows[i] for i in sorted(rows))
-    axes = [next(ends[0]) if i in numbers.offset_dims else next(ends[1]) for i in places]
-    if operand.kind == PARAMETER and indices.kind != DATA:
-        dropped = [operand.axes[i].origin for i in numbers.collapsed_slice_dims]
-        like = operand._replace(axes=tuple(axes), indexed=operand.indexed.union(*dropped))
-        return [like]
-    return [axes]
+    axes = tuple(next(ends[0]) if i in numbers.offset_dims else next(ends[1]) for i in places)
+    if operand.kind != PARAMETER:
+        return [axes]
+    if indices.kind == DATA or len(indices.axes) > 1:
+        walk.use(operand, "embedding", batch_axes=[i for i in range(len(sizes)) if i not in moved], out_axes=moved)
+        return [Value(axes, max(operand.kind, indices.kind))]
+    dropped = [operand.axes[i].origin for i in numbers.collapsed_slice_dims]
+    return [operand._replace(axes=axes, indexed=operand.indexed.union(*dropped))]
 
 
 def scatter(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
@@ -405,6 +410,7 @@ remat remat2 shard_map
 REDUCTIONS = "reduce_and reduce_max reduce_min reduce_or reduce_prod reduce_sum reduce_xor"
 POOLINGS = "reduce_window reduce_window_max reduce_window_min reduce_window_sum"
 SCATTERS = "scatter scatter-add scatter-sub scatter_max scatter_min scatter_mul"
+KEYS = "random_clone random_fold_in random_seed random_split random_unwrap random_wrap"
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(ELEMENTWISE.split(), elementwise),
@@ -412,6 +418,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(CALLS.split(), call),
     **dict.fromkeys(REDUCTIONS.split(), reduction),
     **dict.fromkeys(("argmax", "argmin"), first_index),
+    **dict.fromkeys(KEYS.split(), random_keys),
     **dict.fromkeys(POOLINGS.split(), pooling),
     **dict.fromkeys(SCATTERS.split(), scatter),
     "broadcast_in_dim": broadcast,
