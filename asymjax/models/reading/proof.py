@@ -102,6 +102,16 @@ def prove(network: Network, found: Symmetries, key: Key) -> Symmetries:
     runs = Runs(network, np.random.default_rng(np.asarray(jax.random.key_data(key))))
     spec = found.spec
     perms = perms_of([axis for axes in spec.values() for axis in axes])
+    error = _checked_error(runs, spec, perms)
+    spec = _nest(runs, spec, perms)
+    error = max(error, _checked_error(runs, spec, perms_of([axis for axes in spec.values() for axis in axes])))
+    dead = tuple(path for path in spec if _is_dead(runs, path))
+    loose = {path: _loose(runs, path, axes) for path, axes in spec.items() if path not in dead}
+    loose = {path: names for path, names in loose.items() if names}
+    return found._replace(spec=spec, dead=dead, loose=loose, joint_error=error)
+
+
+def _checked_error(runs: Runs, spec: Spec, perms: Mapping[str, Perm]) -> float:
     error = _joint_error(runs, spec, perms)
     if error > runs.tolerance:
         alone = {name: _joint_error(runs, spec, {name: perm}) for name, perm in perms.items()}
@@ -111,19 +121,12 @@ def prove(network: Network, found: Symmetries, key: Key) -> Symmetries:
             f"{wrong or f'all at once ({error:.1e})'}. Please report it with the network; with check=False what was "
             "read is returned as it is"
         )
-    spec = _nest(runs, spec, perms)
-    perms = perms_of([axis for axes in spec.values() for axis in axes])
-    error = max(error, _joint_error(runs, spec, perms))
-    dead = tuple(path for path in spec if _is_dead(runs, path))
-    loose = {path: _loose(runs, path, axes) for path, axes in spec.items() if path not in dead}
-    loose = {path: names for path, names in loose.items() if names}
-    return found._replace(spec=spec, dead=dead, loose=loose, joint_error=error)
+    return error
 
 
 def _joint_error(runs: Runs, spec: Spec, perms: Mapping[str, Perm]) -> float:
     """Return the largest change under random permutations, each index of nested ones drawn by itself."""
-    sizes = {atom.name: atom.size for axes in spec.values() for axis in axes for atom in atoms_of(axis)}
-    worst = 0.0
+    worst, sizes = 0.0, _sizes(spec)
     for i in range(NUM_DRAWS):
         drawn = {name: _draw_permutation(perm, sizes, runs.generator) for name, perm in perms.items()}
         worst = max(worst, runs.change(_permuted(runs.draws[i], spec, drawn), i))
@@ -137,10 +140,28 @@ def _permuted(leaves: Leaves, spec: Spec, permutations: Mapping[str, np.ndarray]
 
 
 def _draw_permutation(perm: Perm, sizes: Mapping[str | None, int], generator: np.random.Generator) -> np.ndarray:
+    """Draw a permutation, for each index that it is within, which is not the identity."""
     outer = tuple(sizes[name] for name in perm.within)
     drawn = generator.permuted(np.tile(np.arange(perm.size), (*outer, 1)), axis=-1)
     is_identity = (drawn == np.arange(perm.size)).all()
     return np.roll(drawn, 1, axis=-1) if is_identity else drawn
+
+
+def _sizes(spec: Spec) -> dict[str | None, int]:
+    return {atom.name: atom.size for axes in spec.values() for axis in axes for atom in atoms_of(axis)}
+
+
+def _single_error(runs: Runs, spec: Spec, perm: Perm) -> float:
+    """Return the largest change under permutations at a single index of what a permutation is within."""
+    sizes = _sizes(spec)
+    outer = tuple(sizes[name] for name in perm.within)
+    worst = 0.0
+    for i in range(NUM_DRAWS):
+        permutation = np.tile(np.arange(perm.size), (*outer, 1))
+        index = tuple(int(runs.generator.integers(size)) for size in outer)
+        permutation[index] = _draw_permutation(replace(perm, within=()), sizes, runs.generator)
+        worst = max(worst, runs.change(_permuted(runs.draws[i], spec, {perm.name: permutation}), i))
+    return worst
 
 
 def _nest(runs: Runs, spec: Spec, perms: Mapping[str, Perm]) -> Spec:
@@ -151,7 +172,7 @@ def _nest(runs: Runs, spec: Spec, perms: Mapping[str, Perm]) -> Spec:
             continue
         trial = nested(spec, within | {inner: (*within[inner], outer)})
         perm = perms_of([axis for axes in trial.values() for axis in axes])[inner]
-        if _joint_error(runs, trial, {inner: perm}) <= runs.tolerance:
+        if _single_error(runs, trial, perm) <= runs.tolerance:
             within[inner] = (*within[inner], outer)
     depth = {name: len(outers) for name, outers in within.items()}
     ordered = {name: tuple(sorted(outers, key=lambda outer: depth.get(outer, 0))) for name, outers in within.items()}
