@@ -8,6 +8,10 @@ class InputError(ValueError):
     """What was given cannot be used; the message says what was given, what was expected and what to do."""
 
 
+class ReadingError(AssertionError):
+    """What was read of a network failed its test by numbers: a bug of this library, not of the network."""
+
+
 class DivergedError(ArithmeticError):
     """A loss or log density left the finite numbers; the message names the seed or chain and the step."""
 

@@ -8,9 +8,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from asymjax.errors import InputError
 from asymjax.tree_paths import flatten as flatten
 from asymjax.tree_paths import unflatten as unflatten
 from asymjax.types import Array, PyTree
+
+
+def named_leaves(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves of any tree by path, keys joined by ``"/"``: as :func:`flatten` where all keys are strings.
+
+    Raises
+    ------
+    InputError
+        If two leaves have one path, as ``{"a": {"b": x}, "a/b": y}``.
+    """
+    leaves = jax.tree.leaves_with_path(tree)
+    named = {path_of(keys): leaf for keys, leaf in leaves}
+    if len(named) < len(leaves):
+        paths = [path_of(keys) for keys, _ in leaves]
+        twice = sorted({path for path in paths if paths.count(path) > 1})
+        raise InputError(f"several leaves have the path {', '.join(twice)}; rename keys so that every leaf has its own")
+    return named
+
+
+def path_of(keys: tuple) -> str:
+    """Return the keys of a leaf, as JAX gives them, joined by ``"/"``."""
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
+def with_leaves(tree: PyTree, named: Mapping[str, Any]) -> PyTree:
+    """Return a tree of the same structure with other leaves, as of :func:`named_leaves`."""
+    return jax.tree.unflatten(jax.tree.structure(tree), [named[path] for path in named_leaves(tree)])
 
 
 def num_entries(tree: PyTree) -> int:

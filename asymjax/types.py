@@ -4,7 +4,9 @@ Two trees make a network. ``position`` holds the trainable leaves and nothing el
 symmetry-breaking method fixed. ``params`` are the effective weights that a backbone reads, formed by ``Model.merge``.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -93,6 +95,61 @@ class Dataset(NamedTuple):
 # Parameter path -> for every axis the name of the unit permutation that acts on it, or None; and activation site ->
 # the name of the permutation of its features.
 PermutationSpec = Mapping[str, tuple[str | None, ...]]
+
+
+@dataclass(frozen=True)
+class Perm:
+    """Units that a permutation acts on.
+
+    Attributes
+    ----------
+    name : name of the permutation.
+    size : number of units.
+    within : names of the axes whose every index has a permutation of its own, outermost first: the dimensions of each
+        head. An element of the group holds int [*sizes of within, size]; one of shape [size] is the same everywhere.
+    """
+
+    name: str
+    size: int
+    within: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Indices that stay where they are; named where permutations are within them, as units within scanned layers."""
+
+    size: int
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Product:
+    """An axis that several axes were flattened to, the last fastest: heads x dimensions."""
+
+    parts: "tuple[Axis, ...]"
+
+    @property
+    def size(self) -> int:
+        """Number of indices."""
+        return math.prod(part.size for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """An axis of several parts, one after the other: the gates of a cell."""
+
+    parts: "tuple[Axis, ...]"
+
+    @property
+    def size(self) -> int:
+        """Number of indices."""
+        return sum(part.size for part in self.parts)
+
+
+Axis = Perm | Fixed | Product | Sum
+# Parameter path -> one tree for every axis; a PermutationSpec is the case without products and sums.
+TreeSpec = Mapping[str, tuple[Axis, ...]]
+
 # Layer (the path of its parameters) -> the norm, or the activation site, that its output is the input of; where several
 # layers name the same, it is their sum. Layers that feed neither, as the last one, are left out.
 Feeds = Mapping[str, str]

@@ -1,19 +1,23 @@
 """Permutations of units: the group that a network's specification generates, and its action on parameters and gates.
 
 An element of the group is a dictionary, permutation name -> int [units], as in ``Model.permutation_spec``; a name that
-is left out stands for the identity.
+is left out stands for the identity. A specification may also hold a tree for every axis (:class:`~asymjax.types.Perm`),
+where units may be within others, as the dimensions of each head: then an element has int [heads, dimensions], and
+dimension j of head i of the result is dimension ``permutation[i, j]`` of the head that comes to i.
 """
 
 import math
 from collections.abc import Mapping
 from itertools import permutations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from asymjax import rng, trees
+from asymjax.axes import as_trees, atoms_of, permute_leaf
 from asymjax.errors import InputError, choose
-from asymjax.types import Array, Frozen, Key, Params, PermutationSpec
+from asymjax.types import Array, Fixed, Frozen, Key, Perm, PermutationSpec, PyTree, TreeSpec
 
 MAX_ENUMERATED_UNITS = 8
 
@@ -33,51 +37,139 @@ def all_permutations(num_units: int) -> np.ndarray:
     return np.array(list(permutations(range(num_units))))
 
 
-def unit_counts(params: Params, permutation_spec: PermutationSpec) -> dict[str, int]:
-    """Return how many units each permutation of a network acts on, by its name."""
-    return {
-        name: size
-        for path, param in trees.flatten(params).items()
-        for name, size in zip(permutation_spec[path], param.shape, strict=True)
-        if name is not None
-    }
+def tree_spec(params: PyTree, permutation_spec: PermutationSpec | TreeSpec) -> TreeSpec:
+    """Return the specification of a network's parameters with a tree for every axis."""
+    return {path: as_trees(permutation_spec[path], leaf.shape) for path, leaf in trees.named_leaves(params).items()}
 
 
-def log_group_order(params: Params, permutation_spec: PermutationSpec) -> float:
-    """Return the log of the number of elements of the group, the product of units! over the permutations' names."""
-    return sum(math.lgamma(size + 1) for size in unit_counts(params, permutation_spec).values())
+def _atoms(params: PyTree, permutation_spec: PermutationSpec | TreeSpec) -> dict[str, Perm | Fixed]:
+    """Return what has a name: permutations, and fixed axes that these are within."""
+    axes = [axis for leaf in tree_spec(params, permutation_spec).values() for axis in leaf]
+    return {atom.name: atom for axis in axes for atom in atoms_of(axis) if atom.name is not None}
 
 
-def identity(params: Params, permutation_spec: PermutationSpec) -> dict[str, np.ndarray]:
+def _shapes(params: PyTree, permutation_spec: PermutationSpec | TreeSpec) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an element's arrays, by name."""
+    atoms = _atoms(params, permutation_spec)
+    perms = {name: atom for name, atom in atoms.items() if isinstance(atom, Perm)}
+    return {name: (*(atoms[outer].size for outer in perm.within), perm.size) for name, perm in perms.items()}
+
+
+def unit_counts(params: PyTree, permutation_spec: PermutationSpec | TreeSpec) -> dict[str, int]:
+    """Return how many units each permutation of a network acts on, by its name; within others, in each of these."""
+    return {name: shape[-1] for name, shape in _shapes(params, permutation_spec).items()}
+
+
+def log_group_order(params: PyTree, permutation_spec: PermutationSpec | TreeSpec) -> float:
+    """Return the log of the number of elements of the group, the product of units! over all permutations."""
+    shapes = _shapes(params, permutation_spec).values()
+    return sum(math.prod(shape[:-1]) * math.lgamma(shape[-1] + 1) for shape in shapes)
+
+
+def identity(params: PyTree, permutation_spec: PermutationSpec | TreeSpec) -> dict[str, np.ndarray]:
     """Return the identity, every name written out."""
-    return {name: np.arange(size) for name, size in unit_counts(params, permutation_spec).items()}
+    shapes = _shapes(params, permutation_spec)
+    return {name: np.tile(np.arange(shape[-1]), (*shape[:-1], 1)) for name, shape in shapes.items()}
 
 
-def random_permutations(key: Key, params: Params, permutation_spec: PermutationSpec) -> dict[str, Array]:
+def random_permutations(key: Key, params: PyTree, permutation_spec: PermutationSpec | TreeSpec) -> dict[str, Array]:
     """Draw an element of the group, uniformly."""
-    counts = unit_counts(params, permutation_spec)
-    return {name: rng.permutation(rng.named_key(key, name), size) for name, size in counts.items()}
+
+    def draw(key: Key, shape: tuple[int, ...]) -> Array:
+        if len(shape) == 1:
+            return rng.permutation(key, shape[0])
+        keys = jax.random.split(key, math.prod(shape[:-1]))
+        return jax.vmap(lambda key: rng.permutation(key, shape[-1]))(keys).reshape(shape)
+
+    shapes = _shapes(params, permutation_spec)
+    return {name: draw(rng.named_key(key, name), shape) for name, shape in shapes.items()}
 
 
-def compose(first: Permutations, second: Permutations) -> dict[str, np.ndarray | Array]:
-    """Return the element that permutes as ``first`` and then ``second`` do."""
-    return {**first, **{name: first[name][then] if name in first else then for name, then in second.items()}}
+def compose(first: Permutations, second: Permutations, spec: TreeSpec | None = None) -> dict[str, np.ndarray | Array]:
+    """Return the element that permutes as ``first`` and then ``second`` do.
+
+    Raises
+    ------
+    InputError
+        If units are permuted within others and there is no ``spec`` to say within which.
+    """
+    perms = _nested(spec, {**first, **second})
+    composed = {**first, **second}
+    for name in first:
+        before = _at_outer(name, first[name], second, perms)
+        if name in second:
+            then = second[name]
+            composed[name] = (
+                before[then] if np.ndim(before) == 1 else jnp.take_along_axis(before, _same(then, before), -1)
+            )
+        else:
+            composed[name] = before
+    return composed
 
 
-def invert(unit_permutations: Permutations) -> dict[str, Array]:
-    """Return the element that undoes this one."""
-    return {name: jnp.argsort(permutation) for name, permutation in unit_permutations.items()}
+def _same(permutation: np.ndarray | Array, like: np.ndarray | Array) -> np.ndarray | Array:
+    """Return a permutation, where it is the same in all indices of others, once for each."""
+    return jnp.broadcast_to(permutation, like.shape)
 
 
-def permute(params: Params, permutation_spec: PermutationSpec, unit_permutations: Permutations) -> Params:
+def invert(unit_permutations: Permutations, spec: TreeSpec | None = None) -> dict[str, Array]:
+    """Return the element that undoes this one.
+
+    Raises
+    ------
+    InputError
+        As :func:`compose`.
+    """
+    perms = _nested(spec, unit_permutations)
+    inverse: dict[str, Array] = {}
+    for name in sorted(unit_permutations, key=lambda name: len(perms[name].within) if name in perms else 0):
+        inverse[name] = jnp.argsort(_at_outer(name, unit_permutations[name], inverse, perms))
+    return {name: inverse[name] for name in unit_permutations}
+
+
+def _nested(spec: TreeSpec | None, unit_permutations: Permutations) -> dict[str, Perm]:
+    """Return the permutations of a specification, by name."""
+    if spec is None:
+        nested = [name for name, permutation in unit_permutations.items() if np.ndim(permutation) > 1]
+        if nested:
+            raise InputError(f"{', '.join(nested)} permute within others; give spec= to say within which")
+        return {}
+    atoms = (
+        atom for axes in spec.values() for axis in axes if not isinstance(axis, str | None) for atom in atoms_of(axis)
+    )
+    return {atom.name: atom for atom in atoms if isinstance(atom, Perm)}
+
+
+def _at_outer(
+    name: str, permutation: np.ndarray | Array, outer: Permutations, perms: Mapping[str, Perm]
+) -> np.ndarray | Array:
+    """Return a permutation within others at the indices that come to each place when these are permuted."""
+    if np.ndim(permutation) == 1:
+        return permutation
+    within = perms[name].within
+    places = dict(zip(within, np.ix_(*map(np.arange, permutation.shape[:-1])), strict=True))
+    index: list = []
+    for other in within:
+        moved = outer.get(other)
+        if moved is None:
+            index.append(places[other])
+        elif np.ndim(moved) == 1:
+            index.append(jnp.asarray(moved)[places[other]])
+        else:
+            index.append(jnp.asarray(moved)[(*(places[n] for n in perms[other].within), places[other])])
+    return jnp.asarray(permutation)[tuple(index)]
+
+
+def permute(params: PyTree, permutation_spec: PermutationSpec | TreeSpec, unit_permutations: Permutations) -> PyTree:
     """Permute the units of a network.
 
     Parameters
     ----------
-    params : effective parameters.
-    permutation_spec : see ``Model.permutation_spec``.
+    params : effective parameters; any tree of arrays.
+    permutation_spec : see ``Model.permutation_spec``; or a tree for every axis, as ``Symmetries.spec``.
     unit_permutations : permutation name -> int [units]; unit i of the result is unit ``permutation[i]`` of ``params``.
-        Names that are left out stay as they are.
+        Names that are left out stay as they are. Within others, int [*sizes of these, units], or [units] for the same
+        in each.
 
     Returns
     -------
@@ -89,15 +181,14 @@ def permute(params: Params, permutation_spec: PermutationSpec, unit_permutations
     InputError
         If the network has no permutation of a name.
     """
-    known = unit_counts(params, permutation_spec)
+    spec = tree_spec(params, permutation_spec)
+    known = unit_counts(params, spec)
     for given in unit_permutations:
         choose(known, given, "permutation")
-    permuted = trees.flatten(params)
-    for path in permuted:
-        for axis, name in enumerate(permutation_spec[path]):
-            if name is not None and name in unit_permutations:
-                permuted[path] = jnp.take(permuted[path], unit_permutations[name], axis=axis)
-    return trees.unflatten(permuted)
+    leaves = trees.named_leaves(params)
+    return trees.with_leaves(
+        params, {path: permute_leaf(leaf, spec[path], unit_permutations) for path, leaf in leaves.items()}
+    )
 
 
 def permute_frozen(frozen: Frozen, permutation_spec: PermutationSpec, unit_permutations: Permutations) -> Frozen:

@@ -1,0 +1,132 @@
+"""The way from a function of parameters to what it is made of."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from asymjax import trees
+from asymjax.models.reading.atoms import Atoms
+from asymjax.models.reading.proof import Network, prove
+from asymjax.models.reading.result import Layer, Symmetries
+from asymjax.models.reading.rules import RULES
+from asymjax.models.reading.walk import DATA, Use, Value, Walk, shape_of
+from asymjax.types import Axis, Fixed, Key, Perm, Product, PyTree, Sum
+
+
+def find_symmetries(
+    apply: Callable[[PyTree, Any], PyTree], params: PyTree, example: Any, *, check: bool = True, key: Key | None = None
+) -> Symmetries:
+    """Read the roles of a network's parameters and the permutations of its units from its jaxpr.
+
+    Sound and not complete: not found are swaps of whole modules that are written one by one, permutations that act
+    as others further on (through a ``sort`` or a reversal), and all symmetries that are no permutations.
+
+    Parameters
+    ----------
+    apply : (params, example) -> outputs, a tree of arrays; any JAX function.
+    params : tree of arrays or of ``jax.ShapeDtypeStruct``.
+    example : inputs, a tree of arrays or of ``jax.ShapeDtypeStruct``. The check draws those of floating type, and
+        takes others as they are.
+    check : whether to run the network, on random parameters and inputs, and compare. Without it no permutation is
+        found to be within another's index, since only numbers tell.
+    key : of what the check draws; a fixed one unless given.
+
+    Raises
+    ------
+    InputError
+        If two leaves have one path, or outputs of the check are not numbers.
+    ReadingError
+        If a permutation changes the outputs.
+    """
+    leaves = trees.named_leaves(params)
+    closed = jax.make_jaxpr(apply)(params, example)
+    walk = Walk(RULES, {path: tuple(leaf.shape) for path, leaf in leaves.items()})
+    values = {path: walk.parameter(path) for path in leaves}
+    inputs = [Value(walk.pinned(shape_of(var)), DATA) for var in closed.jaxpr.invars[len(values) :]]
+    outputs = walk.run_closed(closed, [*values.values(), *inputs])
+    still = [value for path, value in values.items() if not jnp.issubdtype(leaves[path].dtype, jnp.inexact)]
+    for value in (*outputs, *still):
+        for axis in value.axes:
+            walk.atoms.pin(axis.atom)
+
+    layers = {path: _layer(path, value, walk) for path, value in values.items()}
+    several = [path for path, uses in walk.uses.items() if len({use for use in uses if use.role}) > 1]
+    parents = {trees.path_of(keys): trees.path_of(keys[:-1]) for keys, _ in jax.tree.leaves_with_path(params)}
+    met = [*walk.uses, *(path for path in layers if path not in walk.uses)]
+    axes = {path: [axis.atom for axis in values[path].axes] for path in met}
+    names = _names({path: layers[path] for path in met}, axes, parents, walk.atoms)
+    spec = {path: tuple(_tree(atom, walk.atoms, names) for atom in axes[path]) for path in layers}
+    found = Symmetries(layers, spec, tuple(sorted(walk.unknown)), tuple(sorted(several)))
+    if check:
+        network = Network(apply, params, example, layers, walk.precision)
+        found = prove(network, found, jax.random.key(0) if key is None else key)
+    return found._replace(spec={path: tuple(map(merge_fixed, trees)) for path, trees in found.spec.items()})
+
+
+def _layer(path: str, value: Value, walk: Walk) -> Layer:
+    """Return the first role of a leaf."""
+    use = next((use for use in walk.uses.get(path, []) if use.role), Use(None))
+    shape = tuple(walk.atoms.size(axis.atom) for axis in value.axes)
+    return Layer(path, shape, use.in_axes, use.out_axes, use.batch_axes, use.window_axes, use.role)
+
+
+def _names(
+    layers: Mapping[str, Layer], axes: Mapping[str, Sequence[int]], parents: Mapping[str, str], atoms: Atoms
+) -> dict[int, str]:
+    """Name atoms by the module of the leaf where they are first on an axis of units, else on any axis."""
+    names: dict[int, str] = {}
+
+    def name(path: str, found: Sequence[int], ending: str) -> None:
+        own = list(dict.fromkeys(leaf for atom in found for leaf in atoms.leaves(atom) if atoms.size(leaf) > 1))
+        wanted = [leaf for leaf in own if atoms.is_pinned(leaf) == bool(ending)]
+        for i, leaf in enumerate(wanted):
+            if leaf not in names:
+                tail = ending + (f".{i}" if len(wanted) > 1 else "")
+                names[leaf] = next(free for free in _choices(parents[path] or path, path, tail) if free not in taken)
+                taken.add(names[leaf])
+
+    taken: set[str] = set()
+    for path, layer in layers.items():
+        name(path, [axes[path][axis] for axis in layer.out_axes], "")
+    for path in layers:
+        name(path, axes[path], "")
+    for path in layers:
+        name(path, axes[path], ".fixed")
+    return names
+
+
+def _choices(parent: str, path: str, tail: str) -> Sequence[str]:
+    return [parent + tail, path + tail, *(f"{path}{tail}.{i}" for i in range(1000))]
+
+
+def _tree(atom: int, atoms: Atoms, names: Mapping[int, str]) -> Axis:
+    """Return what became of an atom, every fixed part of it named."""
+    terms = atoms.terms(atom)
+    if len(terms) > 1:
+        return Sum(tuple(_tree(term, atoms, names) for term in terms))
+    factors = atoms.factors(terms[0]) if terms else []
+    if len(factors) > 1:
+        return Product(tuple(_tree(factor, atoms, names) for factor in factors))
+    root, size = atoms.find(atom), atoms.size(atom)
+    if size < 2:
+        return Fixed(size)
+    root = atoms.leaves(root)[0]
+    return Fixed(size, names[root]) if atoms.is_pinned(root) else Perm(names[root], size)
+
+
+def merge_fixed(axis: Axis) -> Axis:
+    """Make one of fixed parts without names that stand side by side."""
+    if not isinstance(axis, (Product, Sum)):
+        return axis
+    size = math.prod if isinstance(axis, Product) else sum
+    parts: list[Axis] = []
+    for part in map(merge_fixed, axis.parts):
+        last = parts[-1] if parts else None
+        if isinstance(last, Fixed) and isinstance(part, Fixed) and last.name is None and part.name is None:
+            parts[-1] = Fixed(size((last.size, part.size)))
+        else:
+            parts.append(part)
+    return parts[0] if len(parts) == 1 else type(axis)(tuple(parts))
