@@ -11,6 +11,7 @@ from asymjax import rng, trees
 from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.models import build_model
 from asymjax.models.backbones import BACKBONES
+from asymjax.models.backbones.gcn import BatchNorm
 from asymjax.types import Graph
 
 # One layer is narrower than its inputs, one is wider: nodes are added up after or before the product.
@@ -48,6 +49,13 @@ def test_forward_is_the_formula(arch, norm):
         h = h / (1 + np.exp(-h @ np.asarray(frozen[f"act_{i}"]["gate"]))) if frozen else np.tanh(h)
     expected = h[graph.rows] @ params["output"]["kernel"] + params["output"]["bias"]
     np.testing.assert_allclose(jax.jit(model.forward)(params, frozen, graph), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_holds_where_the_mean_is_far_above_the_deviation():
+    h = (1000 + np.random.default_rng(0).standard_normal((50, 3))).astype("float32")
+    layer = {"scale": np.ones(3, "float32"), "bias": np.zeros(3, "float32")}
+    expected = normalised(h.astype(np.float64), "batch", layer)
+    np.testing.assert_allclose(BatchNorm().apply({"params": layer}, h), expected, atol=1e-3)
 
 
 def test_half_is_a_linear_network_without_a_norm():
