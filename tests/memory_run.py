@@ -27,7 +27,7 @@ class MemoryRun:
     def restore(self, phase, like):
         return 0, None
 
-    def commit(self, phase, num_done, state, draws=None, metrics=None):
+    def commit(self, phase, num_done, num_chunks, state, draws=None, metrics=None):
         if draws is not None:
             self.chunks.append(draws)
 

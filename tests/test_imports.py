@@ -13,7 +13,7 @@ PACKAGE = Path(asymjax.__file__).parent
 OF_THE_LAB = {"orbax", "zarr", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
 WITHOUT_JAX = (
     *("experiments.reports", "config", "errors", "tree_paths"),
-    *("lab.run_files", "lab.command_line", "lab.store"),
+    *("lab.run_files", "lab.command_line", "lab.results"),
 )
 
 
