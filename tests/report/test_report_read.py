@@ -74,7 +74,7 @@ CHUNKS = [
     "diagnostics/function_space/rhat/c/0",
     "predictions/targets/c/0",
     "sample_stats/lp/c/0/1",
-    "posterior/dense_0.kernel/c/0/1/0/0",
+    "posterior_predictive/outputs/c/0/1/0/0",
 ]
 
 
