@@ -44,22 +44,19 @@ def compile_ahead(
 ) -> Callable:
     """Compile a function for these arguments, on the clock of "compile".
 
-    With the name of a phase, print what its chunks take of memory: the estimate, then beside it the compiler's figure.
+    With the name of a phase, print what its chunks take of memory, as the compiler says.
 
     Raises
     ------
     InputError
-        If the estimate is far above the memory that there is.
+        If that is more than there is.
     """
     with run.clock("compile"):
-        traced = jax.jit(fn, donate_argnums=donate).trace(*args)
-        estimated, limit = memory.estimate_bytes(traced), memory.limit_bytes(traced)
-        processes.together(partial(memory.require_memory, estimated, limit))  # Hosts may differ.
-        if phase is not None:
-            print(f"{phase}, on each device: {memory.describe(estimated, limit)}", end="", flush=True)
-        compiled = traced.lower().compile()
+        compiled = jax.jit(fn, donate_argnums=donate).lower(*args).compile()
+    needed, limit = memory.needed_bytes(compiled), memory.limit_bytes(memory.count_devices(compiled))
+    processes.together(partial(memory.require_memory, needed, limit))  # Hosts may differ.
     if phase is not None:
-        print(memory.describe_compiled(compiled), flush=True)
+        print(f"{phase}, on each device: {memory.describe(needed, limit)}", flush=True)
     return compiled
 
 

@@ -66,7 +66,7 @@ def build_model(
     def apply(position: Position, frozen: Frozen, x: Array | Graph) -> Array:
         return forward(parametrisation.merge(position, frozen), frozen, x)
 
-    views = make_views(config, body, run, backbone.starts_in_scan)
+    views = make_views(config, body, run, backbone.has_scan)
     return Model(
         init=init,
         freeze=parametrisation.freeze,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.module import InterceptorContext
@@ -26,18 +25,18 @@ class Views(NamedTuple):
     forward_from: Callable[[Params, Frozen, Any, Array], Array] | None
 
 
-def make_views(config: ModelConfig, body: Anatomy, run: Run, starts_in_scan: bool) -> Views:
+def make_views(config: ModelConfig, body: Anatomy, run: Run, has_scan: bool) -> Views:
     """Build the views of a forward pass.
 
     Parameters
     ----------
     config, body : of the model.
     run : the forward pass, which shows what enters each activation site.
-    starts_in_scan : whether its first layer stands in a scan.
+    has_scan : whether its layers and activations stand in a scan. JAX need not notice what leaks from one.
     """
-    site_inputs, layer_inputs = _inputs(config, body, run)
+    site_inputs, layer_inputs = _inputs(config, body, run, has_scan)
     # Outputs of a convolution are larger than its input, and its share of the work is small.
-    if starts_in_scan or len(next(iter(body.layers.values())).shape) > 2:
+    if has_scan or len(next(iter(body.layers.values())).shape) > 2:
         return Views(site_inputs, layer_inputs, None, None)
     return Views(site_inputs, layer_inputs, *_around_first(next(iter(body.layers)), run))
 
@@ -46,25 +45,25 @@ def _ignore(site: str, x: Array, feature_axis: int) -> None:
     """Watch nothing."""
 
 
-def _inputs(config: ModelConfig, body: Anatomy, run: Run) -> tuple[Callable, Callable]:
+def _inputs(config: ModelConfig, body: Anatomy, run: Run, has_scan: bool) -> tuple[Callable, Callable]:
     """Build ``site_inputs`` and ``layer_inputs``."""
 
+    def refuse_scans() -> None:
+        if has_scan:
+            raise InputError(f"{config.backbone} has its activations in a scan, where they cannot be read")
+
     def site_inputs(params: Params, frozen: Frozen, x: Array | Graph) -> dict[str, Array]:
+        refuse_scans()
         seen: dict[str, list[Array]] = {}
 
         def watch(site: str, x: Array, feature_axis: int) -> None:
             seen.setdefault(site, []).append(jnp.moveaxis(x, feature_axis, -1))
 
         run(params, frozen, x, watch)
-        return outside_scans(seen)
-
-    def outside_scans(seen: dict[str, list[Array]]) -> dict[str, Array]:
-        try:
-            return {place: jnp.concatenate(visits) for place, visits in seen.items()}
-        except jax.errors.UnexpectedTracerError:
-            raise InputError(f"{config.backbone} has its activations in a scan, where they cannot be read") from None
+        return {site: jnp.concatenate(visits) for site, visits in seen.items()}
 
     def layer_inputs(params: Params, frozen: Frozen, x: Array | Graph) -> dict[str, Array]:
+        refuse_scans()
         seen: dict[str, list[Array]] = {}
 
         def note(call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
@@ -77,7 +76,7 @@ def _inputs(config: ModelConfig, body: Anatomy, run: Run) -> tuple[Callable, Cal
 
         with nn.intercept_methods(note):
             run(params, frozen, x, _ignore)
-        return outside_scans(seen)
+        return {path: jnp.concatenate(visits) for path, visits in seen.items()}
 
     return site_inputs, layer_inputs
 
