@@ -46,7 +46,7 @@ def find_symmetries(
     walk = Walk(RULES, {path: tuple(leaf.shape) for path, leaf in leaves.items()})
     values = {path: walk.parameter(path) for path in leaves}
     inputs = [Value(walk.pinned(shape_of(var)), DATA) for var in closed.jaxpr.invars[len(values) :]]
-    outputs = walk.run_closed(closed, [*values.values(), *inputs])
+    outputs = walk.run(closed, [*values.values(), *inputs])
     still = [value for path, value in values.items() if not jnp.issubdtype(leaves[path].dtype, jnp.inexact)]
     for value in (*outputs, *still):
         for axis in value.axes:
