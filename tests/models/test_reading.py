@@ -18,7 +18,7 @@ from asymjax.config import ModelConfig
 from asymjax.errors import InputError, ReadingError
 from asymjax.models import build_model
 from asymjax.models.reading import Layer, Symmetries, find_symmetries, rules
-from asymjax.symmetry import compose, identity, invert, log_group_order, permute, random_permutations
+from asymjax.symmetry import compose, identity, invert, log_group_order, permute, random_permutations, weight_matching
 from asymjax.types import Fixed, Perm, Product, Sum
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
@@ -616,6 +616,13 @@ def test_group_of_a_transformer(transformer):
         invert(first)
 
 
+def test_aligning_a_transformer_recovers_its_permutation(transformer):
+    params, _, found = transformer
+    drawn = random_permutations(jax.random.key(5), params, found.spec)
+    matching = weight_matching(found.spec, permute(params, found.spec, drawn), params)
+    jax.tree.map(np.testing.assert_array_equal, matching.permutations, drawn)
+
+
 def test_permute_is_traceable(transformer):
     params, _, found = transformer
     keys = jax.random.split(jax.random.key(4), 2)
@@ -650,6 +657,7 @@ def test_units_within_scanned_attention():
     drawn = random_permutations(jax.random.key(1), params, spec)
     assert drawn[dims].shape == (2, 3, 4)
     permuted = permute(params, spec, drawn)
+    jax.tree.map(np.testing.assert_array_equal, weight_matching(spec, permuted, params).permutations, drawn)
     jax.tree.map(np.testing.assert_array_equal, permute(permuted, spec, invert(drawn, spec)), params)
     outputs = [
         module.apply({"params": tree}, jax.random.normal(jax.random.key(2), (2, 5, 4))) for tree in (params, permuted)
