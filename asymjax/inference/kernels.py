@@ -1,6 +1,7 @@
 """What a chain does in one compiled chunk of warmup, or of sampling: pure functions of keys, states and data."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,9 @@ from jax import lax
 from asymjax import rng
 from asymjax.inference.algorithm import Algorithm, Stage
 from asymjax.inference.problem import Problem
-from asymjax.types import Array, Draw, Frozen, Info, Key, Position, Split
+from asymjax.types import Array, Frozen, Info, Key, Position, PyTree, Split
+
+Keep = Callable[[Position, Problem, PyTree], dict[str, Any]]
 
 
 def persistent_shape(problem: Problem, algorithm: Algorithm) -> tuple[Any, Any]:
@@ -19,7 +22,7 @@ def persistent_shape(problem: Problem, algorithm: Algorithm) -> tuple[Any, Any]:
     def persistent(key: Key, position: Position) -> tuple[Any, Any]:
         target = problem.target(problem.frozen, problem.data)
         position, tuned = algorithm.finish(algorithm.begin(key, position, target))
-        return algorithm.make(target, tuned, None, False).init(key, position), tuned
+        return algorithm.make(target, tuned).init(key, position), tuned
 
     return jax.eval_shape(persistent, jax.random.key(0), problem.shape)
 
@@ -46,49 +49,57 @@ def make_warmup_chunk(problem: Problem, algorithm: Algorithm, stage: Stage) -> t
     return begin, advance
 
 
-def _of_steps(draw: Draw, infos: Info) -> Draw:
-    """Let a draw tell of all the steps that it took, not of the last alone."""
-    return draw._replace(
+def _of_steps(infos: Info) -> dict[str, Array]:
+    """Return what a draw tells of all the steps that it took."""
+    told = Info(
         acceptance_rate=jnp.mean(infos.acceptance_rate),
         is_divergent=jnp.any(infos.is_divergent),
         num_grad_evals=jnp.sum(infos.num_grad_evals),
         energy_change=jnp.sqrt(jnp.mean(jnp.square(infos.energy_change))),
     )
+    return told._asdict()
 
 
 def make_sampling_chunk(
-    problem: Problem, algorithm: Algorithm, num_draws: int, thinning: int, keep_position: bool
+    problem: Problem, algorithm: Algorithm, num_draws: int, num_chunks: int, keep: Keep
 ) -> tuple[Callable, Callable]:
     """Return the functions of one chain's sampling that are compiled.
+
+    Parameters
+    ----------
+    problem, algorithm : what is sampled, and how.
+    num_draws, num_chunks : draws of a chunk, and chunks in all.
+    keep : (position, problem of the chain, inputs) -> what is kept of a draw, by name.
 
     Returns
     -------
     ``begin(member, position, tuned, frozen, data) -> state`` and
-    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, Draw [num_draws, ...])``; for ``member``
-    see ``Problem.of``.
+    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, draws)``; for ``member`` see ``Problem.of``.
+    Draws [num_draws, ...] have what is kept; ``logdensity``; and, of all steps of a draw, the fields of ``Info``:
+    means, any, sums, and of ``energy_change`` the root mean square.
     """
+    thinning = algorithm.thinning
+    make = partial(algorithm.make, num_steps=num_draws * num_chunks * thinning)
 
     def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Split) -> Any:
         key, own = problem.of(member, frozen)
-        sampler = algorithm.make(own.target(own.frozen, data), tuned, None, keep_position)
-        return sampler.init(rng.named_key(key, "init"), position)
+        return make(own.target(own.frozen, data), tuned).init(rng.named_key(key, "init"), position)
 
     def advance(
-        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Split, inputs: Array
-    ) -> tuple[Any, Draw]:
+        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Split, inputs: PyTree
+    ) -> tuple[Any, dict[str, Any]]:
         key, own = problem.of(member, frozen)
-
-        def outputs(position: Position) -> Array:
-            return own.predict(position, own.frozen, inputs)
-
-        sampler = algorithm.make(own.target(own.frozen, data), tuned, outputs, keep_position)
+        target = own.target(own.frozen, data)
+        sampler = make(target, tuned)
 
         def step(state: Any, t: Array) -> tuple[Any, Info]:
             return sampler.step(jax.random.fold_in(key, t), state)
 
-        def keep_one(state: Any, draw: Array) -> tuple[Any, Draw]:
+        def keep_one(state: Any, draw: Array) -> tuple[Any, dict[str, Any]]:
             state, infos = lax.scan(step, state, draw * thinning + jnp.arange(thinning))
-            return state, _of_steps(sampler.collect(state, jax.tree.map(lambda info: info[-1], infos)), infos)
+            known = hasattr(state, "logdensity")
+            logdensity = state.logdensity if known else target.logdensity(state.position)
+            return state, {**keep(state.position, own, inputs), "logdensity": logdensity, **_of_steps(infos)}
 
         return lax.scan(keep_one, state, first + jnp.arange(num_draws))
 

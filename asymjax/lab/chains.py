@@ -17,13 +17,13 @@ from asymjax.config import ChainsConfig
 from asymjax.divisors import largest_divisor
 from asymjax.errors import DivergedError
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk, persistent_shape
+from asymjax.inference.kernels import Keep, make_sampling_chunk, make_warmup_chunk, persistent_shape
 from asymjax.inference.problem import Problem
 from asymjax.lab import devices, memory, processes
 from asymjax.lab.devices import Placement, map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
 from asymjax.lab.rundir import RunDir, require_space
-from asymjax.types import Array, Draw, Position, PyTree
+from asymjax.types import Array, Position, PyTree
 
 AXIS = "chain"
 MAX_WEIGHT_BYTES = 2e9
@@ -144,6 +144,16 @@ def warm_up(
 # Sampling --------------------------------------------------------------------------------------------------------
 
 
+def keep_outputs(position: Position, own: Problem, inputs: Array) -> dict[str, Any]:
+    """Keep the outputs of a draw at some inputs."""
+    return {"outputs": own.predict(position, own.frozen, inputs)}
+
+
+def keep_weights(position: Position, own: Problem, inputs: Array) -> dict[str, Any]:
+    """Keep the position of a draw too."""
+    return {"position": position, **keep_outputs(position, own, inputs)}
+
+
 def sample_chains(
     run: RunDir,
     problem: Problem,
@@ -154,7 +164,7 @@ def sample_chains(
     placement: Placement,
     algorithm: Algorithm,
     config: ChainsConfig,
-    keep_position: bool,
+    keep: Keep,
 ) -> None:
     """Draw from every chain and commit the draws to the run directory.
 
@@ -163,8 +173,8 @@ def sample_chains(
     run, problem, placement, algorithm, config : where, what, on what and how.
     keys : [chain] keys, or a ``Member`` as :func:`warm_up` takes it.
     start, tuned : positions and tuned values, [chain, ...].
-    inputs : [rows, ...] where the outputs of every draw are kept.
-    keep_position : whether weights are kept too.
+    inputs : arrays that ``keep`` takes.
+    keep : as of :func:`~asymjax.inference.kernels.make_sampling_chunk`.
 
     Raises
     ------
@@ -172,7 +182,7 @@ def sample_chains(
         If a log density leaves the finite numbers; names the chain and the draw.
     """
     num_draws = largest_divisor(config.num_draws, max(1, config.num_draws // NUM_CHUNKS))
-    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, config.thinning, keep_position)
+    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, config.num_draws // num_draws, keep)
 
     put = partial(devices.put, placement=placement, axis=AXIS)
     keys, start, tuned = put((keys, start, tuned), is_mapped=True)
@@ -184,19 +194,18 @@ def sample_chains(
     compiled = compile_ahead(run, mapped, keys, shapes, tuned, jnp.asarray(0), *shared, phase="sample")
 
     def chunk(index: int, state: Any) -> Chunk:
-        state, draw = compiled(keys, state, tuned, jnp.asarray(index * num_draws), *shared)
-        first_chain, _ = processes.local_rows(draw.logdensity)
-        draw = processes.local(draw)
-        refuse_non_finite(draw.logdensity, "sampling", index * num_draws, first_chain)
-        rate, divergent = draw.acceptance_rate.mean(1), draw.is_divergent.sum(1)
-        metrics = {"acceptance_rate": rate, "num_divergent": divergent, "num_grad_evals": draw.num_grad_evals.sum(1)}
+        state, draws = compiled(keys, state, tuned, jnp.asarray(index * num_draws), *shared)
+        first_chain, _ = processes.local_rows(draws["logdensity"])
+        draws = trees.flatten(processes.local(draws))
+        refuse_non_finite(draws["logdensity"], "sampling", index * num_draws, first_chain)
+        rate, divergent = draws["acceptance_rate"].mean(1), draws["is_divergent"].sum(1)
+        metrics = {
+            "acceptance_rate": rate,
+            "num_divergent": divergent,
+            "num_grad_evals": draws["num_grad_evals"].sum(1),
+        }
         note = f"divergent {divergent.sum()}" + (f", acceptance {rate.mean():.2f}" if np.isfinite(rate).all() else "")
-        return Chunk(state, draws=flatten_draw(draw), metrics=metrics, note=note)
+        return Chunk(state, draws=draws, metrics=metrics, note=note)
 
     work = (placement.size * config.num_draws, "draws")
     run_phase(run, "sample", config.num_draws // num_draws, init, chunk, shapes, work)
-
-
-def flatten_draw(draw: Draw) -> dict[str, np.ndarray]:
-    """Return the arrays of a draw by name; weights under ``position/...``."""
-    return trees.flatten({name: value for name, value in draw._asdict().items() if value is not None})
