@@ -62,7 +62,10 @@ def compile_ahead(
 
 @contextmanager
 def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a flag for the duration of the block."""
+    """Turn SIGTERM into a flag for the duration of the block; where there are several processes JAX's runtime does."""
+    if jax.process_count() > 1:
+        yield processes.is_preempted
+        return
     asked: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     try:
@@ -109,7 +112,7 @@ def run_phase(
             state = chunk.state
             run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
             show(index + 1, chunk.note)
-            if processes.anyone(processes.is_preempted() or asked()):
+            if asked():
                 raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
     return state
 
