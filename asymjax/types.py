@@ -198,22 +198,6 @@ class Model(NamedTuple):
     feeds: Feeds
 
 
-class Posterior(NamedTuple):
-    """An unnormalised posterior density; every argument may be traced.
-
-    Attributes
-    ----------
-    logprior : (position, prior_scale=1.0) -> [].
-    loglikelihood : (position, frozen, batch) -> [rows]; one number an example.
-    logdensity : (position, frozen, batch, temperature=1.0, prior_scale=1.0, weight=1.0) -> []; the tempered sum of
-        both, every row counted ``weight`` times.
-    """
-
-    logprior: Callable[..., Array]
-    loglikelihood: Callable[[Position, Frozen, Split], Array]
-    logdensity: Callable[..., Array]
-
-
 class Info(NamedTuple):
     """What one step of a sampler tells, float32 [] unless said.
 

@@ -10,41 +10,41 @@ from jax import lax
 
 from asymjax import rng
 from asymjax.inference.algorithm import Algorithm, Stage
-from asymjax.inference.problem import Problem
-from asymjax.types import Array, Frozen, Info, Key, Position, PyTree, Split
+from asymjax.inference.posterior import Posterior
+from asymjax.types import Array, Frozen, Info, Key, Position, PyTree
 
-Keep = Callable[[Position, Problem, PyTree], dict[str, Any]]
+Keep = Callable[[Position, Posterior, PyTree], dict[str, Any]]
 
 
-def persistent_shape(problem: Problem, algorithm: Algorithm) -> tuple[Any, Any]:
+def persistent_shape(posterior: Posterior, algorithm: Algorithm) -> tuple[Any, Any]:
     """Return the shape structs of what one chain has from draw to draw: its state, and what was tuned."""
 
     def persistent(key: Key, position: Position) -> tuple[Any, Any]:
-        target = problem.target(problem.frozen, problem.data)
+        target = posterior.target()
         position, tuned = algorithm.finish(algorithm.begin(key, position, target))
         return algorithm.make(target, tuned).init(key, position), tuned
 
-    return jax.eval_shape(persistent, jax.random.key(0), problem.shape)
+    return jax.eval_shape(persistent, jax.random.key(0), posterior.shape)
 
 
-def make_warmup_chunk(problem: Problem, algorithm: Algorithm, stage: Stage) -> tuple[Callable, Callable]:
+def make_warmup_chunk(posterior: Posterior, algorithm: Algorithm, stage: Stage) -> tuple[Callable, Callable]:
     """Return the functions of one chain's warmup that are compiled.
 
     Returns
     -------
     ``begin(member, position, frozen, data) -> state`` and
-    ``advance(member, state, first, setting, frozen, data) -> (state, metrics)``; for ``member`` see ``Problem.of``.
+    ``advance(member, state, first, setting, frozen, data) -> (state, metrics)``; for ``member`` see ``Posterior.of``.
     """
 
-    def begin(member: Any, position: Position, frozen: Frozen, data: Split) -> Any:
-        key, own = problem.of(member, frozen)
-        return algorithm.begin(key, position, own.target(own.frozen, data))
+    def begin(member: Any, position: Position, frozen: Frozen, data: Any) -> Any:
+        key, own = posterior.of(member, frozen, data)
+        return algorithm.begin(key, position, own.target())
 
     def advance(
-        member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Split
+        member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Any
     ) -> tuple[Any, dict[str, Array]]:
-        key, own = problem.of(member, frozen)
-        return stage.advance(key, state, first, setting, own.target(own.frozen, data))
+        key, own = posterior.of(member, frozen, data)
+        return stage.advance(key, state, first, setting, own.target())
 
     return begin, advance
 
@@ -61,35 +61,35 @@ def _of_steps(infos: Info) -> dict[str, Array]:
 
 
 def make_sampling_chunk(
-    problem: Problem, algorithm: Algorithm, num_draws: int, num_chunks: int, keep: Keep
+    posterior: Posterior, algorithm: Algorithm, num_draws: int, num_chunks: int, keep: Keep
 ) -> tuple[Callable, Callable]:
     """Return the functions of one chain's sampling that are compiled.
 
     Parameters
     ----------
-    problem, algorithm : what is sampled, and how.
+    posterior, algorithm : what is sampled, and how.
     num_draws, num_chunks : draws of a chunk, and chunks in all.
-    keep : (position, problem of the chain, inputs) -> what is kept of a draw, by name.
+    keep : (position, posterior of the chain, inputs) -> what is kept of a draw, by name.
 
     Returns
     -------
     ``begin(member, position, tuned, frozen, data) -> state`` and
-    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, draws)``; for ``member`` see ``Problem.of``.
-    Draws [num_draws, ...] have what is kept; ``logdensity``; and, of all steps of a draw, the fields of ``Info``:
-    means, any, sums, and of ``energy_change`` the root mean square.
+    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, draws)``; for ``member`` see
+    ``Posterior.of``. Draws [num_draws, ...] have what is kept; ``logdensity``; and, of all steps of a draw, the fields
+    of ``Info``: means, any, sums, and of ``energy_change`` the root mean square.
     """
     thinning = algorithm.thinning
     make = partial(algorithm.make, num_steps=num_draws * num_chunks * thinning)
 
-    def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Split) -> Any:
-        key, own = problem.of(member, frozen)
-        return make(own.target(own.frozen, data), tuned).init(rng.named_key(key, "init"), position)
+    def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Any) -> Any:
+        key, own = posterior.of(member, frozen, data)
+        return make(own.target(), tuned).init(rng.named_key(key, "init"), position)
 
     def advance(
-        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Split, inputs: PyTree
+        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Any, inputs: PyTree
     ) -> tuple[Any, dict[str, Any]]:
-        key, own = problem.of(member, frozen)
-        target = own.target(own.frozen, data)
+        key, own = posterior.of(member, frozen, data)
+        target = own.target()
         sampler = make(target, tuned)
 
         def step(state: Any, t: Array) -> tuple[Any, Info]:

@@ -15,7 +15,7 @@ from asymjax.errors import DivergedError
 from asymjax.lab import devices, memory, processes
 from asymjax.lab.devices import Inside, Placement, map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
-from asymjax.lab.rundir import RunDir
+from asymjax.lab.recorder import Recorder
 from asymjax.train.trainer import Trainer, TrainState
 from asymjax.types import Array, Frozen, Key, PyTree, Split
 
@@ -75,7 +75,7 @@ def _trace_epoch(trainer: Trainer, key: Key, frozen: Frozen, data: Split) -> tup
 
 
 def run_sweep(
-    run: RunDir,
+    run: Recorder,
     trainer: Trainer,
     init_keys: Key,
     keys: Key,

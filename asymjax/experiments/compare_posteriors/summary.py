@@ -11,7 +11,7 @@ from asymjax.diagnostics.flat import bias_shifts
 from asymjax.diagnostics.predictive import agreement, squared_distance, total_variation
 from asymjax.experiments.compare_posteriors.arms import Arm, baseline_of
 from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent
-from asymjax.inference.posterior import num_network_outputs
+from asymjax.inference.flat import likelihood_of
 from asymjax.lab import run_files
 from asymjax.models import build_model
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
@@ -142,7 +142,7 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, arm.posterior)
+    num_outputs = likelihood_of(arm.posterior, dataset.task).num_network_outputs(dataset.num_outputs)
     model = build_model(arm.model, dataset.input_shape, num_outputs, arm.posterior)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
     if arm.model.norm != "layer" or not normed:

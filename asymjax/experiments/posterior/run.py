@@ -17,9 +17,8 @@ from asymjax.errors import InputError
 from asymjax.experiments.posterior.summary import summarise_posterior
 from asymjax.experiments.setup import describe, open_experiment
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.flat import algorithm_of
-from asymjax.inference.problem import DENSITY_SETTINGS, make_problem
-from asymjax.inference.starts import num_starts
+from asymjax.inference.flat import algorithm_of, posterior_of, start_of
+from asymjax.inference.posterior import DENSITY_SETTINGS
 from asymjax.lab import devices, processes, run_files
 from asymjax.lab.chains import keep_outputs, keep_weights, keeps_weights, sample_chains, state_plan, warm_up
 from asymjax.lab.rundir import Summary
@@ -72,7 +71,7 @@ def run_posterior(
     dataset, model, frozen, posterior, run = opening
     assert posterior is not None
     configured, traced = split_density(posterior, coordinates)
-    varied = make_problem(model, dataset.task, configured, frozen, dataset.train)
+    varied = posterior_of(model, dataset.task, configured, frozen, dataset.train)
     problem = varied.having(traced)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
@@ -83,14 +82,15 @@ def run_posterior(
         hyper = {name: np.full(count, value, np.float32) for name, value in traced.items()}
         return Member(keys, hyper) if hyper else keys
 
-    starts = members(seeds.init_seed, "init", num_starts(config))
-    optima, start = find_start(run, varied, starts, placement, config)
+    starting = start_of(config)
+    starts = members(seeds.init_seed, "init", starting.num_starts(config.num_chains))
+    optima, start = find_start(run, varied, starts, placement, starting)
     position, tuned = warm_up(run, varied, members(seeds.seed, "warmup"), start, placement, algorithm)
     tuned = processes.gather(tuned)
     print(state_cost(run.path, algorithm, tuned, config), flush=True)
     chains = members(seeds.seed, "sample")
     keep = keep_weights if keep_position else keep_outputs
-    sample_chains(run, varied, chains, position, tuned, inputs, placement, algorithm, config, keep)
+    sample_chains(run, varied, chains, position, tuned, inputs, placement, algorithm, config.num_draws, keep)
 
     def summarise() -> Summary:
         summary, files = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
@@ -124,7 +124,7 @@ def make_algorithm(config: ChainsConfig) -> Algorithm:
     algorithm.check(config.num_draws)
     if config.num_draws < MIN_DRAWS:
         raise InputError(f"{config.num_draws} draws; convergence takes {MIN_DRAWS} draws at least")
-    num_starts(config)
+    start_of(config).num_starts(config.num_chains)
     return algorithm
 
 
