@@ -181,13 +181,13 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
     import numpy as np
 
     from asymjax.diagnostics.convergence import per_coordinate
-    from asymjax.lab import run_files
+    from asymjax.lab.results import read_arrays
 
     if case.posterior.noise != "fixed" or case.model.widths not in ((), (2,)):
         return {}
     answer = exact_answer(case.data, case.model, case.posterior)
-    chunks = [chunk["outputs"] for chunk in run_files.read_chunks(path, "outputs")]
-    outputs = np.concatenate(chunks, axis=1)[:, :, : len(answer.mean), 0].astype(np.float64)
+    (outputs,) = read_arrays(path, "posterior_predictive/outputs").values()
+    outputs = outputs[:, :, : len(answer.mean), 0].astype(np.float64)
 
     def worst(series: np.ndarray, expected: np.ndarray) -> float:
         standard_error = series.std((0, 1)) / np.sqrt(per_coordinate(series)["ess_bulk"])

@@ -29,8 +29,8 @@ def to_datatree(draws: Mapping[str, Any], log_likelihood: ArrayLike | None = Non
     Parameters
     ----------
     draws : name -> [chain, draw, ...]: ``position/dense_0/kernel`` and all other weights, ``outputs`` [chain, draw,
-        input, output], and those of ``STATISTICS`` [chain, draw]. Nested mappings and None do, too, so that ``_asdict()``
-        of a stacked :class:`asymjax.types.Draw` fits.
+        input, output], and those of ``STATISTICS`` [chain, draw]. Nested mappings and None will do, so that
+        ``_asdict()`` of a stacked :class:`asymjax.types.Draw` fits.
     log_likelihood : [chain, draw, input], for ``arviz.loo``.
 
     Returns

@@ -117,7 +117,7 @@ def run_phase(
             with run.clock(phase), run.profiled(phase):
                 chunk = jax.block_until_ready(advance(index, state))
             state = chunk.state
-            run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
+            run.commit(phase, index + 1, num_chunks, state, chunk.draws, chunk.metrics)
             show(index + 1, chunk.note)
             if asked():
                 raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
