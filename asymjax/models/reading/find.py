@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from asymjax import trees
+from asymjax.axes import perms_of
 from asymjax.models.reading.atoms import Atoms
 from asymjax.models.reading.proof import Network, prove
 from asymjax.models.reading.result import Layer, Symmetries
 from asymjax.models.reading.rules import RULES
 from asymjax.models.reading.walk import DATA, Use, Value, Walk, shape_of
-from asymjax.types import Axis, Fixed, Key, Perm, Product, PyTree, Sum
+from asymjax.types import Axis, Fixed, Key, Perm, Product, PyTree, Sum, TreeSpec
 
 
 def find_symmetries(
@@ -46,7 +47,7 @@ def find_symmetries(
     walk = Walk(RULES, {path: tuple(leaf.shape) for path, leaf in leaves.items()})
     values = {path: walk.parameter(path) for path in leaves}
     inputs = [Value(walk.pinned(shape_of(var)), DATA) for var in closed.jaxpr.invars[len(values) :]]
-    outputs = walk.run_closed(closed, [*values.values(), *inputs])
+    outputs = walk.run(closed, [*values.values(), *inputs])
     still = [value for path, value in values.items() if not jnp.issubdtype(leaves[path].dtype, jnp.inexact)]
     for value in (*outputs, *still):
         for axis in value.axes:
@@ -63,7 +64,7 @@ def find_symmetries(
     if check:
         network = Network(apply, params, example, layers, walk.precision)
         found = prove(network, found, jax.random.key(0) if key is None else key)
-    return found._replace(spec={path: tuple(map(merge_fixed, trees)) for path, trees in found.spec.items()})
+    return found._replace(spec=_merged(found.spec))
 
 
 def _layer(path: str, value: Value, walk: Walk) -> Layer:
@@ -117,16 +118,23 @@ def _tree(atom: int, atoms: Atoms, names: Mapping[int, str]) -> Axis:
     return Fixed(size, names[root]) if atoms.is_pinned(root) else Perm(names[root], size)
 
 
-def merge_fixed(axis: Axis) -> Axis:
-    """Make one of fixed parts without names that stand side by side."""
-    if not isinstance(axis, (Product, Sum)):
-        return axis
-    size = math.prod if isinstance(axis, Product) else sum
-    parts: list[Axis] = []
-    for part in map(merge_fixed, axis.parts):
-        last = parts[-1] if parts else None
-        if isinstance(last, Fixed) and isinstance(part, Fixed) and last.name is None and part.name is None:
-            parts[-1] = Fixed(size((last.size, part.size)))
-        else:
-            parts.append(part)
-    return parts[0] if len(parts) == 1 else type(axis)(tuple(parts))
+def _merged(spec: TreeSpec) -> TreeSpec:
+    """Drop the names of fixed axes that no permutation is within, and make one of those side by side."""
+    perms = perms_of([axis for axes in spec.values() for axis in axes]).values()
+    needed = {name for perm in perms for name in perm.within}
+
+    def merge(axis: Axis) -> Axis:
+        if isinstance(axis, Fixed):
+            return axis if axis.name in needed else Fixed(axis.size)
+        if isinstance(axis, Perm):
+            return axis
+        size = math.prod if isinstance(axis, Product) else sum
+        parts: list[Axis] = []
+        for part in map(merge, axis.parts):
+            if parts and isinstance(part, Fixed) and parts[-1] == Fixed(parts[-1].size) and part.name is None:
+                parts[-1] = Fixed(size((parts[-1].size, part.size)))
+            else:
+                parts.append(part)
+        return parts[0] if len(parts) == 1 else type(axis)(tuple(parts))
+
+    return {path: tuple(map(merge, axes)) for path, axes in spec.items()}

@@ -194,15 +194,12 @@ def _hypotheses(spec: Spec, perms: Mapping[str, Perm]) -> Iterator[tuple[str, st
 
 
 def nested(spec: Spec, within: Mapping[str, tuple[str, ...]]) -> Spec:
-    """Return a specification with permutations within others, and names only of the fixed axes that this needs."""
-    needed = {name for outers in within.values() for name in outers}
+    """Return a specification with permutations within others."""
 
     def mend(axis: Axis) -> Axis:
         if isinstance(axis, (Product, Sum)):
             return type(axis)(tuple(map(mend, axis.parts)))
-        if isinstance(axis, Perm):
-            return replace(axis, within=within[axis.name])
-        return Fixed(axis.size, axis.name if axis.name in needed else None)
+        return replace(axis, within=within[axis.name]) if isinstance(axis, Perm) else axis
 
     return {path: tuple(map(mend, axes)) for path, axes in spec.items()}
 
