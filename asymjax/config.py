@@ -7,11 +7,12 @@ Scripts compose these groups; every field of a group becomes a flag (``--arch``,
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from asymjax.errors import choose
 
-OUTPUT_KERNEL = "output/kernel"
+if TYPE_CHECKING:
+    from asymjax.types import Layer
 
 
 @dataclass(frozen=True)
@@ -147,21 +148,15 @@ class PosteriorConfig:
     temperature: float = 1.0
     """T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior."""
 
-    def scale_of(self, path: str, shape: tuple[int, ...]) -> float:
-        """Return the prior's standard deviation of the entries of a parameter of the backbone.
-
-        Parameters
-        ----------
-        path : parameter path, for example ``"dense_0/kernel"``; the output kernel and norms have their own scales.
-        shape : its shape in the backbone, from which kernels take their fan-in.
-        """
+    def scale_of(self, layer: "Layer") -> float:
+        """Return the prior's standard deviation of the entries of a parameter, by what it does in the network."""
         scale = self.prior_scale
-        if path.split("/")[-2].startswith("norm"):
+        if layer.is_norm:
             scale *= self.norm_prior_scale
-        if path == OUTPUT_KERNEL:
+        if layer.is_output:
             scale *= 1.0 if self.output_prior_scale is None else self.output_prior_scale
-        if path.endswith("/kernel") and self.prior == "fan_in":
-            scale /= math.sqrt(math.prod(shape[:-1]))
+        if layer.role == "kernel" and self.prior == "fan_in":
+            scale /= math.sqrt(layer.fan_in)
         return scale
 
     def has_scale_head(self, task: str) -> bool:

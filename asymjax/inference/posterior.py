@@ -49,14 +49,13 @@ def prior_moments(model: Model, config: PosteriorConfig, position: Position) -> 
     :meth:`~asymjax.config.PosteriorConfig.scale_of` the parameter, with the fan-in counted over all inputs, fixed ones
     included.
     """
-    shapes = trees.flatten(model.params_shape)
     mean, scale = {}, {}
     for path in trees.flatten(position):
         if path == NOISE_PATH:
             mean[path], scale[path] = NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE
         else:
-            mean[path] = 1.0 if path.endswith("/scale") else 0.0
-            scale[path] = config.scale_of(path, shapes[path].shape)
+            mean[path] = 1.0 if model.layers[path].role == "scale" else 0.0
+            scale[path] = config.scale_of(model.layers[path])
     return trees.unflatten(mean), trees.unflatten(scale)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import OUTPUT_KERNEL, ModelConfig, PosteriorConfig
+from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import problem_of
@@ -46,11 +46,12 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     first = dataset._replace(train=dataset.train.take(slice(MAX_ROWS)))
     silent, problem = (problem_of(model, replace(posterior, output_prior_scale=scale), first) for scale in (0.0, 1.0))
     tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, problem.prior_scale)
+    last = {path for path, layer in problem.model.layers.items() if layer.is_output}
     draw = partial(draw_prior, mean=problem.prior_mean, scale=tempered, like=problem.shape)
 
     def outputs(key: Key) -> tuple[Array, Array]:
         position = trees.flatten(draw(key))
-        without = {path: 0.0 * leaf if path == OUTPUT_KERNEL else leaf for path, leaf in position.items()}
+        without = {path: 0.0 * leaf if path in last else leaf for path, leaf in position.items()}
         rest, both = (
             of.predict(trees.unflatten(drawn), of.frozen, of.data.inputs)[:, : dataset.num_outputs]  # type: ignore[arg-type]
             for of, drawn in ((silent, without), (problem, position))

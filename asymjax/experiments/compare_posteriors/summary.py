@@ -151,7 +151,7 @@ def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, 
     biases = {name.removeprefix("position/"): values for name, values in draws.items()}
     root = np.sqrt(arm.posterior.temperature)
     return bias_shifts(
-        biases, {name: root * arm.posterior.scale_of(name, values.shape[2:]) for name, values in biases.items()}
+        biases, {name: root * arm.posterior.scale_of(model.layers[name]) for name in biases}
     )
 
 
