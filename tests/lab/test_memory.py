@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from asymjax.inference.problem import make_problem
 from asymjax.inference.samplers.swag import RANK
 from memory_run import MemoryRun
 
@@ -15,7 +16,6 @@ from asymjax.config import HMCConfig, MCLMCConfig, MinibatchConfig, ModelConfig,
 from asymjax.errors import InputError
 from asymjax.inference import SAMPLERS
 from asymjax.inference.kernels import make_sampling_chunk, persistent_shape
-from asymjax.inference.problem import make_problem
 from asymjax.lab import memory
 from asymjax.lab.loop import compile_ahead
 from asymjax.models import build_model, draw_frozen

@@ -151,9 +151,7 @@ def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, 
     draws = results.read_arrays(path, *(f"posterior/{layer}.bias".replace("/", ".") for layer in normed))
     biases = {name.removeprefix("posterior/").replace(".", "/"): values for name, values in draws.items()}
     root = np.sqrt(arm.posterior.temperature)
-    return bias_shifts(
-        biases, {name: root * arm.posterior.scale_of(name, values.shape[2:]) for name, values in biases.items()}
-    )
+    return bias_shifts(biases, {name: root * arm.posterior.scale_of(model.layers[name]) for name in biases})
 
 
 # All runs --------------------------------------------------------------------------------------------------------

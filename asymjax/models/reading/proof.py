@@ -12,8 +12,7 @@ import numpy as np
 from asymjax import trees
 from asymjax.axes import atoms_of, blocks, index_place, perms_of, permute_leaf
 from asymjax.errors import InputError, ReadingError
-from asymjax.models.reading.result import Layer, Symmetries
-from asymjax.types import Axis, Fixed, Key, Perm, Product, PyTree, Sum
+from asymjax.types import Axis, Fixed, Key, Layer, Perm, Product, PyTree, Sum, Symmetries
 
 # Outputs that change by less, relative to their spread, are the same: rounding in float32 is about a thousandth of it.
 TOLERANCE = 1e-4
