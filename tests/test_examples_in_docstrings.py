@@ -24,7 +24,7 @@ def test_every_public_name_is_where_it_is_said_to_be():
     for name in asymjax.__all__:
         home = importlib.import_module(asymjax._MODULE_OF[name])
         assert getattr(home, name) is getattr(asymjax, name)
-    with pytest.raises(AttributeError, match="no attribute 'smaple'; it has HMC, .*sample"):
+    with pytest.raises(AttributeError, match=r"no attribute 'smaple'; it has HMC, .*sample"):
         asymjax.smaple  # noqa: B018
 
 

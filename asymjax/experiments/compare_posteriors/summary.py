@@ -167,7 +167,7 @@ def compare(
 
     Returns
     -------
-    Entries of summary.json, and arrays: ``study/<arm>/<repeat>/<name>`` of the curves of convergence, and of classifiers
+    Entries of summary.json, and arrays: ``study/<arm>/<repeat>/<name>`` of the curves of convergence; of classifiers
     ``study/agreement``, ``total_variation`` and ``squared_distance``, each ``BETWEEN`` arms and repeats.
     """
     budget = min(float(gradients_spent(path)[-1]) for paths in posteriors.values() for path in paths)
