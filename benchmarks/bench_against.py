@@ -107,12 +107,12 @@ class Setting(NamedTuple):
 
 def make_setting(config: Config, target: str, seed: int, folder: Path) -> Setting:
     """Load a target and train the networks where chains start."""
+    from asymjax.inference.problem import make_problem
     from bench_convergence import make_target
 
     from asymjax import rng
     from asymjax.config import ChainsConfig, RunConfig
     from asymjax.experiments.setup import open_experiment
-    from asymjax.inference.problem import make_problem
     from asymjax.lab import devices
     from asymjax.lab.starts import find_start
 

@@ -151,6 +151,8 @@ class RunDir:
     show_progress : whether progress bars are shown.
     """
 
+    is_quiet = False
+
     def __init__(self, path: Path, show_progress: bool = True, lock: TextIO | None = None, profile: bool = False):
         self.path = path
         self.seconds: dict[str, float] = {}

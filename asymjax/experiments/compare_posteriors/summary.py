@@ -11,7 +11,7 @@ from asymjax.diagnostics.flat import bias_shifts
 from asymjax.diagnostics.predictive import agreement, squared_distance, total_variation
 from asymjax.experiments.compare_posteriors.arms import Arm, baseline_of
 from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent
-from asymjax.inference.posterior import num_network_outputs
+from asymjax.inference.flat import likelihood_of
 from asymjax.lab import results, run_files
 from asymjax.models import build_model
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
@@ -143,7 +143,7 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, arm.posterior)
+    num_outputs = likelihood_of(arm.posterior, dataset.task).num_network_outputs(dataset.num_outputs)
     model = build_model(arm.model, dataset.input_shape, num_outputs, arm.posterior)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
     if arm.model.norm != "layer" or not normed:
@@ -151,9 +151,7 @@ def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, 
     draws = results.read_arrays(path, *(f"posterior/{layer}.bias".replace("/", ".") for layer in normed))
     biases = {name.removeprefix("posterior/").replace(".", "/"): values for name, values in draws.items()}
     root = np.sqrt(arm.posterior.temperature)
-    return bias_shifts(
-        biases, {name: root * arm.posterior.scale_of(name, values.shape[2:]) for name, values in biases.items()}
-    )
+    return bias_shifts(biases, {name: root * arm.posterior.scale_of(model.layers[name]) for name in biases})
 
 
 # All runs --------------------------------------------------------------------------------------------------------

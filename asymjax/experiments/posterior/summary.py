@@ -14,8 +14,9 @@ from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
 from asymjax.experiments.posterior.draws import WEIGHTS, as_position, evaluate_draws, read_outputs, thinned_positions
-from asymjax.inference.problem import Problem
-from asymjax.inference.starts import logdensity_and_gradient_norm, num_starts
+from asymjax.inference.flat import start_of
+from asymjax.inference.posterior import Posterior
+from asymjax.inference.starts import logdensity_and_gradient_norm
 from asymjax.lab import results, run_files
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry import unit_counts
@@ -29,7 +30,7 @@ NUM_BARRIER_POINTS = 11
 def summarise_posterior(
     run: RunDir,
     dataset: Dataset,
-    problem: Problem,
+    problem: Posterior,
     posterior: PosteriorConfig,
     config: ChainsConfig,
     optima: Position | None,
@@ -49,7 +50,7 @@ def summarise_posterior(
     -------
     The summary, but for what it says of data and network; and ``diagnostics`` and ``predictions`` for the results.
     """
-    num_superchains = num_starts(config) if config.chains_per_start > 1 else None
+    num_superchains = start_of(config).num_starts(config.num_chains) if config.chains_per_start > 1 else None
     has_scale_head = posterior.has_scale_head(dataset.task)
     summary, diagnostics = evaluate_draws(run.path, dataset, has_scale_head, num_superchains)
     summary["sampler"] = _sampler_summary(run.path, config.sampler, tuned)
@@ -67,7 +68,7 @@ def summarise_posterior(
     return summary, {**diagnostics, **predictions}
 
 
-def fixed_to_free_ratio(problem: Problem) -> dict[str, float]:
+def fixed_to_free_ratio(problem: Posterior) -> dict[str, float]:
     """Return, a kernel, the scale of the fixed part of the pre-activations over that of the free part.
 
     For white inputs, under the prior: the root mean square of the kernel at position zero over the standard deviation
@@ -104,7 +105,7 @@ def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
 def _predictions(
     run: RunDir,
     dataset: Dataset,
-    problem: Problem,
+    problem: Posterior,
     optima: Position | None,
     inputs: jax.Array,
     posterior_scores: dict[str, float],
@@ -133,11 +134,11 @@ def _predictions(
 
 
 def _modes(
-    path: Path, dataset: Dataset, problem: Problem, num_superchains: int | None
+    path: Path, dataset: Dataset, problem: Posterior, num_superchains: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Summarise the modes of the kept weights, and score the networks at their mean, as drawn and aligned."""
     positions = as_position(results.read_arrays(path, WEIGHTS))
-    frozen, logdensity = problem.frozen, problem.posterior.logdensity
+    frozen, logdensity = problem.frozen, problem.logdensity
     summary, means = summarise_modes(
         problem.model,
         frozen,
@@ -161,7 +162,7 @@ def _modes(
 
 
 def _shift(
-    path: Path, dataset: Dataset, problem: Problem, optima: Position | None, num_draws: int
+    path: Path, dataset: Dataset, problem: Posterior, optima: Position | None, num_draws: int
 ) -> dict[str, dict[str, Any] | None]:
     """Score the kept weights, and the ensemble of MAP networks, on corrupted and on other inputs."""
     shifted = shifted_inputs(dataset)
