@@ -22,7 +22,7 @@ def to_inference_data(
     energy_change: ArrayLike | None = None,
     log_likelihood: ArrayLike | None = None,
 ) -> "arviz.InferenceData":
-    """Convert draws to ``arviz.InferenceData``; a stacked :class:`asymjax.types.Draw` fits as ``*draw``.
+    """Convert draws to ``arviz.InferenceData``.
 
     Parameters
     ----------

@@ -1,19 +1,19 @@
 """The export to ArviZ."""
 
 import sys
+from types import SimpleNamespace
 
 import arviz
 import numpy as np
 import pytest
 
 from asymjax import diagnostics
-from asymjax.types import Draw
 
 
 @pytest.fixture
 def draw():
     rng = np.random.default_rng(0)
-    return Draw(
+    return SimpleNamespace(
         position={"dense_0": {"kernel": rng.normal(size=(2, 30, 3, 4)), "bias": rng.normal(size=(2, 30, 4))}},
         outputs=rng.normal(size=(2, 30, 5, 1)),
         logdensity=rng.normal(size=(2, 30)),
@@ -25,7 +25,7 @@ def draw():
 
 
 def test_draws_arrive_under_their_names(draw):
-    data = diagnostics.to_inference_data(*draw)
+    data = diagnostics.to_inference_data(*vars(draw).values())
     np.testing.assert_array_equal(data.posterior["dense_0.kernel"], draw.position["dense_0"]["kernel"])
     assert data.posterior["outputs"].dims == ("chain", "draw", "input", "output")
     np.testing.assert_array_equal(data.sample_stats["lp"], draw.logdensity)
@@ -51,7 +51,7 @@ def test_loo_finds_the_pointwise_likelihood():
 
 
 def test_survives_a_file(draw, tmp_path):
-    data = diagnostics.to_inference_data(*draw)
+    data = diagnostics.to_inference_data(*vars(draw).values())
     data.to_netcdf(str(tmp_path / "draws.nc"))
     back = arviz.from_netcdf(str(tmp_path / "draws.nc"))
     np.testing.assert_array_equal(back.posterior["dense_0.kernel"], data.posterior["dense_0.kernel"])
