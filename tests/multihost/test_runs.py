@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asymjax.lab.store import STORE, read_networks
 from outcome import assert_same_outcome
 
 from asymjax.errors import InputError
 from asymjax.lab import processes, run_files
-from asymjax.lab.store import STORE, read_networks
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs"
