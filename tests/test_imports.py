@@ -36,7 +36,10 @@ def rooms_of(path):
 
 def core_files():
     rooms = [file for room in CORE for file in (PACKAGE / room).rglob("*.py")]
-    return [*rooms, *(PACKAGE / f"{name}.py" for name in ("types", "trees", "tree_paths", "axes", "priors", "rng", "divisors"))]
+    return [
+        *rooms,
+        *(PACKAGE / f"{name}.py" for name in ("types", "trees", "tree_paths", "axes", "priors", "rng", "divisors")),
+    ]
 
 
 def test_every_folder_is_a_room():
