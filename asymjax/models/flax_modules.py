@@ -63,7 +63,7 @@ def _through_activations(
     return run
 
 
-def ones_like(example: Any) -> Any:
+def filled(example: Any) -> Any:
     """Return inputs like an example, ones where it has shapes alone (zeros where it has integers)."""
 
     def fill(leaf: Any) -> Any:
@@ -76,7 +76,7 @@ def ones_like(example: Any) -> Any:
 
 def _linen(module: nn.Module, example: Any) -> Network:
     name = type(module).__name__
-    inputs = ones_like(example)
+    inputs = filled(example)
 
     def init_all(key: Key) -> Any:
         return _call(lambda *x: module.init(key, *x), inputs)
@@ -148,7 +148,7 @@ def _nnx(make: Callable[[nnx.Rngs], nnx.Module], example: Any) -> Network:
 
     def state_after(params: Params) -> PyTree:
         used = merged(params)
-        _call(used, ones_like(example))
+        _call(used, filled(example))
         return nnx.to_pure_dict(nnx.split(used, nnx.Param, ...)[2])
 
     if jax.tree.leaves(rest):
