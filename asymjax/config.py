@@ -4,12 +4,12 @@ Scripts compose these groups; every field of a group becomes a flag (``--arch``,
 :class:`RunConfig` are scientific: they enter the hash that names a run directory.
 """
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from asymjax.errors import choose
+from asymjax.priors import OUTPUT_SCALES, NormalPrior
 
 if TYPE_CHECKING:
     from asymjax.types import Layer
@@ -148,16 +148,15 @@ class PosteriorConfig:
     temperature: float = 1.0
     """T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior."""
 
+    @property
+    def normal_prior(self) -> NormalPrior:
+        """The prior of the parameters."""
+        output_scale = 1.0 if self.output_prior_scale is None else self.output_prior_scale
+        return NormalPrior(self.prior, self.prior_scale, output_scale, self.norm_prior_scale)
+
     def scale_of(self, layer: "Layer") -> float:
-        """Return the prior's standard deviation of the entries of a parameter, by what it does in the network."""
-        scale = self.prior_scale
-        if layer.is_norm:
-            scale *= self.norm_prior_scale
-        if layer.is_output:
-            scale *= 1.0 if self.output_prior_scale is None else self.output_prior_scale
-        if layer.role == "kernel" and self.prior == "fan_in":
-            scale /= math.sqrt(layer.fan_in)
-        return scale
+        """Return the prior's standard deviation of the entries of a parameter, as ``NormalPrior.scale_of``."""
+        return self.normal_prior.scale_of(layer)
 
     def has_scale_head(self, task: str) -> bool:
         """Return whether the noise scale is an output of the network."""
@@ -167,7 +166,7 @@ class PosteriorConfig:
         """Fill in the defaults that depend on the task."""
         if self.output_prior_scale is not None:
             return self
-        return replace(self, output_prior_scale=20.0 if task == "classification" else 1.0)
+        return replace(self, output_prior_scale=OUTPUT_SCALES[task])
 
 
 @dataclass(frozen=True)

@@ -266,22 +266,6 @@ class Model(NamedTuple):
         return self.symmetries.layers
 
 
-class Posterior(NamedTuple):
-    """An unnormalised posterior density; every argument may be traced.
-
-    Attributes
-    ----------
-    logprior : (position, prior_scale=1.0) -> [].
-    loglikelihood : (position, frozen, batch) -> [rows]; one number an example.
-    logdensity : (position, frozen, batch, temperature=1.0, prior_scale=1.0, weight=1.0) -> []; the tempered sum of
-        both, every row counted ``weight`` times.
-    """
-
-    logprior: Callable[..., Array]
-    loglikelihood: Callable[[Position, Frozen, Split], Array]
-    logdensity: Callable[..., Array]
-
-
 class Info(NamedTuple):
     """What one step of a sampler tells, float32 [] unless said.
 
@@ -299,39 +283,29 @@ class Info(NamedTuple):
     energy_change: Array
 
 
-class Draw(NamedTuple):
-    """What a sampler keeps of one step; stacked by the driver to [chain, draw, ...].
-
-    Attributes
-    ----------
-    position : the trainable leaves, or None when only outputs are kept.
-    outputs : network outputs on the inputs given to ``collect`` [rows, num_outputs], or None.
-    logdensity : [] log density of the target at ``position``.
-    acceptance_rate : [] in [0, 1]; NaN where the sampler has none.
-    is_divergent : [] bool.
-    num_grad_evals : [] gradients over all data spent on this draw, thinned steps included.
-    energy_change : [] root mean square energy error of its steps, in nats; NaN where the sampler has none.
-    """
-
-    position: Position | None
-    outputs: Array | None
-    logdensity: Array
-    acceptance_rate: Array
-    is_divergent: Array
-    num_grad_evals: Array
-    energy_change: Array
-
-
 class Sampler(NamedTuple):
-    """A Markov kernel over positions.
+    """A Markov kernel over positions; what is kept of its steps is the business of whoever drives it.
 
     Attributes
     ----------
-    init : (key, position) -> state.
+    init : (key, position) -> state, with a ``position``, and its ``logdensity`` where the kernel knows it.
     step : (key, state) -> (state, info).
-    collect : (state, info) -> Draw; the only thing that is kept.
     """
 
     init: Callable[[Key, Position], Any]
     step: Callable[[Key, Any], tuple[Any, Info]]
-    collect: Callable[[Any, Info], Draw]
+
+
+class Approximation(NamedTuple):
+    """A density that steps fit to the target, and that is then sampled: no sampler of the target itself.
+
+    Attributes
+    ----------
+    init : (key, position) -> state of the fit.
+    step : (key, state) -> (state, info).
+    sample : (key, what was fitted) -> position; draws are independent.
+    """
+
+    init: Callable[[Key, Position], Any]
+    step: Callable[[Key, Any], tuple[Any, Info]]
+    sample: Callable[[Key, Any], Position]

@@ -8,7 +8,7 @@ import jax
 from asymjax import data, trees
 from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import check_posterior, num_network_outputs
+from asymjax.inference.flat import check_posterior, likelihood_of
 from asymjax.lab import processes
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.models import build_model, draw_frozen
@@ -64,7 +64,7 @@ def open_experiment(
         refuse_graph(dataset, data_config.dataset)
         check_posterior(posterior)
         posterior = posterior.for_task(dataset.task)
-        num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
+        num_outputs = likelihood_of(posterior, dataset.task).num_network_outputs(dataset.num_outputs)
         model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
         settings = {"posterior": posterior, **settings}
     frozen = draw_frozen(model, model_config.mask_seed)

@@ -109,7 +109,7 @@ def network_of(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: i
     def apply(params: Params, x: Array) -> Array:
         return run(params, x, lambda site, fn, x, feature_axis: fn(x))
 
-    return Network(f"the {config.backbone} backbone", init, apply, run, example)
+    return Network(f"the {config.backbone} backbone", init, apply, run, example, backbone.has_scan)
 
 
 @lru_cache(maxsize=256)

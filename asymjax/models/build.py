@@ -75,7 +75,7 @@ def assemble(network: Network, reading: Reading, method: Method, prior: Posterio
     def apply(position: Position, frozen: Frozen, x: Any) -> Array:
         return forward(parametrisation.merge(position, frozen), frozen, x)
 
-    views = make_views(network.name, reading, run)
+    views = make_views(network, reading, run)
     return Model(
         init=init,
         freeze=parametrisation.freeze,

@@ -43,6 +43,7 @@ class Network(NamedTuple):
     apply : (params, x) -> outputs.
     run : (params, x, activate) -> outputs, with what ``activate`` returns at every site.
     example : inputs, a tree of arrays or of ``jax.ShapeDtypeStruct``.
+    has_scan : whether activation sites stand in a scan, so that what enters them cannot be read.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Network(NamedTuple):
     apply: Callable[[Params, Any], PyTree]
     run: Callable[[Params, Any, Activate], PyTree]
     example: Any
+    has_scan: bool = False
 
 
 class Reading(NamedTuple):

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.module import InterceptorContext
 
 from asymjax.errors import InputError
-from asymjax.models.network import Reading
+from asymjax.models.network import Network, Reading
 from asymjax.types import Array, Frozen, Params
 
 # (site, x, feature axis) -> None.
@@ -29,32 +28,31 @@ def ignore(site: str, x: Array, feature_axis: int) -> None:
     """Watch nothing."""
 
 
-def make_views(name: str, reading: Reading, run: Run) -> Views:
+def make_views(network: Network, reading: Reading, run: Run) -> Views:
     """Build the views of a forward pass.
 
     Parameters
     ----------
-    name : of the network, in messages.
-    reading : of the network.
+    network, reading : the network, and what is read of it.
     run : the forward pass, which shows what enters each activation site.
     """
 
+    def refuse_scans() -> None:
+        if network.has_scan:  # JAX need not notice what leaks from one.
+            raise InputError(f"{network.name} has its activations in a scan, where they cannot be read")
+
     def site_inputs(params: Params, frozen: Frozen, x: Any) -> dict[str, Array]:
+        refuse_scans()
         seen: dict[str, list[Array]] = {}
 
         def watch(site: str, x: Array, feature_axis: int) -> None:
             seen.setdefault(site, []).append(jnp.moveaxis(x, feature_axis, -1))
 
         run(params, frozen, x, watch)
-        return outside_scans(seen)
-
-    def outside_scans(seen: dict[str, list[Array]]) -> dict[str, Array]:
-        try:
-            return {place: jnp.concatenate(visits) for place, visits in seen.items()}
-        except jax.errors.UnexpectedTracerError:
-            raise InputError(f"{name} has its activations in a scan, where they cannot be read") from None
+        return {site: jnp.concatenate(visits) for site, visits in seen.items()}
 
     def layer_inputs(params: Params, frozen: Frozen, x: Any) -> dict[str, Array]:
+        refuse_scans()
         seen: dict[str, list[Array]] = {}
 
         def note(call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
@@ -67,6 +65,6 @@ def make_views(name: str, reading: Reading, run: Run) -> Views:
 
         with nn.intercept_methods(note):
             run(params, frozen, x, None)
-        return outside_scans(seen)
+        return {path: jnp.concatenate(visits) for path, visits in seen.items()}
 
     return Views(site_inputs, layer_inputs)

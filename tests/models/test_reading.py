@@ -11,6 +11,7 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 
 from asymjax import trees
 from asymjax.axes import atoms_of, perms_of
@@ -18,7 +19,7 @@ from asymjax.config import ModelConfig
 from asymjax.errors import InputError, ReadingError
 from asymjax.models import build_model
 from asymjax.models.reading import Layer, Symmetries, find_symmetries, rules
-from asymjax.symmetry import compose, identity, invert, log_group_order, permute, random_permutations
+from asymjax.symmetry import compose, identity, invert, log_group_order, permute, random_permutations, weight_matching
 from asymjax.types import Fixed, Perm, Product, Sum
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
@@ -573,10 +574,10 @@ def test_six_blocks_are_read_in_seconds():
             x = x + nn.Dense(12)(nn.gelu(nn.Dense(20)(nn.LayerNorm()(x))))
         return nn.Dense(3)(x.mean(1))
 
-    start = time.perf_counter()
+    start = time.process_time()
     found = read_call(call, SEQUENCES)
     assert len(perms_of([axis for axes in found.spec.values() for axis in axes])) == 1 + 6 * 4
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 # The group of a specification with trees.
@@ -616,6 +617,13 @@ def test_group_of_a_transformer(transformer):
         invert(first)
 
 
+def test_aligning_a_transformer_recovers_its_permutation(transformer):
+    params, _, found = transformer
+    drawn = random_permutations(jax.random.key(5), params, found.spec)
+    matching = weight_matching(found.spec, permute(params, found.spec, drawn), params)
+    jax.tree.map(np.testing.assert_array_equal, matching.permutations, drawn)
+
+
 def test_permute_is_traceable(transformer):
     params, _, found = transformer
     keys = jax.random.split(jax.random.key(4), 2)
@@ -650,6 +658,7 @@ def test_units_within_scanned_attention():
     drawn = random_permutations(jax.random.key(1), params, spec)
     assert drawn[dims].shape == (2, 3, 4)
     permuted = permute(params, spec, drawn)
+    jax.tree.map(np.testing.assert_array_equal, weight_matching(spec, permuted, params).permutations, drawn)
     jax.tree.map(np.testing.assert_array_equal, permute(permuted, spec, invert(drawn, spec)), params)
     outputs = [
         module.apply({"params": tree}, jax.random.normal(jax.random.key(2), (2, 5, 4))) for tree in (params, permuted)
@@ -665,3 +674,38 @@ def test_loops_and_branches():
 
     params = {"a": jnp.ones((4, 5)), "loop": jnp.ones((5, 5)), "s": jnp.ones(5), "b": jnp.ones((5, 2))}
     assert texts(find_symmetries(apply, params, ROWS)) == {"a": "4, a", "b": "a, 2", "loop": "a, a", "s": "a"}
+
+
+def test_calls_of_every_kind():
+    bent = jax.custom_vjp(jnp.tanh)
+    bent.defvjp(lambda x: (bent(x), x), lambda x, g: (g,))
+    mesh = Mesh(np.array(jax.devices()[:1]), ("rows",))
+
+    def apply(params, x):
+        h = bent(x @ params["a"])
+        h = jax.shard_map(
+            lambda h, w: jnp.tanh(h @ w),
+            mesh=mesh,
+            in_specs=(PartitionSpec("rows"), None),
+            out_specs=PartitionSpec("rows"),
+        )(h, params["b"])
+        h = lax.stop_gradient(lax.optimization_barrier(h))
+        h = jax.checkpoint(lambda h: jnp.where(h > 0, h, params["slope"][None] * h))(h)
+        h = jax.jit(jax.vmap(jax.nn.silu))(h)
+        return h / jnp.linalg.norm(h, axis=-1, keepdims=True) @ params["c"]
+
+    shapes = {"a": (4, 5), "b": (5, 6), "slope": (6,), "c": (6, 2)}
+    found = find_symmetries(apply, {name: jnp.ones(shape) for name, shape in shapes.items()}, ROWS)
+    assert texts(found) == {"a": "4, a", "b": "a, b", "c": "b, 2", "slope": "b"}
+    assert roles(found)["slope"] == ("scale", (), (0,))
+    assert found.unknown == ()
+
+
+def test_masks_drawn_inside_break_permutations():
+    def apply(params, x):
+        h = jnp.tanh(x @ params["a"])
+        return jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, h.shape), h, -jnp.inf).max(-1) + params["b"]
+
+    found = find_symmetries(apply, {"a": jnp.ones((4, 5)), "b": jnp.ones(())}, jnp.ones((20, 4)))
+    assert texts(found) == {"a": "4, 5", "b": ""}
+    assert found.unknown[-1:] == ("random_bits",)

@@ -19,7 +19,7 @@ from asymjax.errors import InputError
 from asymjax.experiments.child_runs import make_points
 from asymjax.experiments.compare_posteriors.arms import Arm, make_arms
 from asymjax.experiments.compare_posteriors.summary import compare
-from asymjax.experiments.posterior.run import check_lengths, run_posterior
+from asymjax.experiments.posterior.run import make_algorithm, run_posterior
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
 from asymjax.lab.rundir import Summary, config_hash, open_run
 
@@ -45,7 +45,7 @@ def run_study(
     Returns
     -------
     The run directory, with ``posteriors/ARM/REPEAT``, ``references/ARM/{0,1}`` for classes and other samplers
-    than hmc, summary.json and study.npz.
+    than hmc, summary.json and ``study`` in results.zarr.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def run_study(
             summary["arms"][arm]["prior"] = prior
         shared = describe_data(dataset, data_config.dataset) | {"backbone": model_config.backbone}
         shared |= {"sampler": config.sampler, "num_repeats": config.num_repeats}
-        return shared | summary, {"study.npz": arrays}
+        return shared | summary, arrays
 
     run.finish(summarise)
     return run.path
@@ -135,6 +135,6 @@ def _chains(config: StudyConfig) -> tuple[str, ChainsConfig, HMCConfig]:
     )
     num_draws = 2 * config.num_draws if config.reference_draws is None else config.reference_draws
     reference = HMCConfig(num_chains=num_chains, num_draws=num_draws, map_steps=map_steps)
-    check_lengths(chains)
-    check_lengths(reference)
+    make_algorithm(chains)
+    make_algorithm(reference)
     return family, chains, reference

@@ -12,7 +12,7 @@ from asymjax.experiments.child_runs import finish_points
 from asymjax.experiments.grid import PosteriorPoint, posterior_points
 from asymjax.experiments.posterior.run import make_algorithm, run_posterior
 from asymjax.experiments.setup import load_data, refuse_graph
-from asymjax.inference.posterior import check_posterior
+from asymjax.inference.flat import check_posterior
 from asymjax.lab.rundir import open_run
 from asymjax.models import build_model
 

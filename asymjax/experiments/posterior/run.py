@@ -17,11 +17,10 @@ from asymjax.errors import InputError
 from asymjax.experiments.posterior.summary import summarise_posterior
 from asymjax.experiments.setup import describe, open_experiment
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.problem import DENSITY_SETTINGS, make_problem
-from asymjax.inference.samplers import SAMPLERS
-from asymjax.inference.starts import num_starts
+from asymjax.inference.flat import algorithm_of, posterior_of, start_of
+from asymjax.inference.posterior import DENSITY_SETTINGS
 from asymjax.lab import devices, processes, run_files
-from asymjax.lab.chains import keeps_weights, sample_chains, state_plan, warm_up
+from asymjax.lab.chains import keep_outputs, keep_weights, keeps_weights, sample_chains, state_plan, warm_up
 from asymjax.lab.rundir import Summary
 from asymjax.lab.starts import find_start
 from asymjax.train.trainer import Member
@@ -46,13 +45,13 @@ def run_posterior(
     ----------
     family : name of the group of samplers, as in the name of the script: ``"hmc"`` for ``runs/bnn_hmc.py``.
     data_config, model_config, posterior_config, seeds, run_config : what is sampled and where.
-    config : the chains; its ``sampler`` names one of ``SAMPLERS``.
+    config : the chains; its ``sampler`` names one of ``ALGORITHMS``.
     coordinates : those of the settings that set this posterior apart from others, for the summary; temperature and
         prior scale among them are data of the compiled programs, which then serve all their values.
 
     Returns
     -------
-    The run directory, with summary.json, draws/, diagnostics.npz and predictions.npz.
+    The run directory, with summary.json and results.zarr: draws, ``diagnostics`` and ``predictions``.
 
     Raises
     ------
@@ -72,7 +71,7 @@ def run_posterior(
     dataset, model, frozen, posterior, run = opening
     assert posterior is not None
     configured, traced = split_density(posterior, coordinates)
-    varied = make_problem(model, dataset.task, configured, frozen, dataset.train)
+    varied = posterior_of(model, dataset.task, configured, frozen, dataset.train)
     problem = varied.having(traced)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
@@ -83,19 +82,21 @@ def run_posterior(
         hyper = {name: np.full(count, value, np.float32) for name, value in traced.items()}
         return Member(keys, hyper) if hyper else keys
 
-    starts = members(seeds.init_seed, "init", num_starts(config))
-    optima, start = find_start(run, varied, starts, placement, config)
+    starting = start_of(config)
+    starts = members(seeds.init_seed, "init", starting.num_starts(config.num_chains))
+    optima, start = find_start(run, varied, starts, placement, starting)
     position, tuned = warm_up(run, varied, members(seeds.seed, "warmup"), start, placement, algorithm)
     tuned = processes.gather(tuned)
     print(state_cost(run.path, algorithm, tuned, config), flush=True)
     chains = members(seeds.seed, "sample")
-    sample_chains(run, varied, chains, position, tuned, inputs, placement, algorithm, config, keep_position)
+    keep = keep_weights if keep_position else keep_outputs
+    sample_chains(run, varied, chains, position, tuned, inputs, placement, algorithm, config.num_draws, keep)
 
     def summarise() -> Summary:
-        summary, files = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
+        summary, arrays = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
         summary |= describe(opening, data_config, model_config) | {"coordinates": coordinates}
         summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
-        return summary, files
+        return summary, arrays
 
     run.finish(summarise)
     return run.path
@@ -119,25 +120,12 @@ def make_algorithm(config: ChainsConfig) -> Algorithm:
     InputError
         If numbers of steps, draws or starts cannot be, or the sampler's settings cannot be met.
     """
-    check_lengths(config)
-    num_starts(config)
-    return SAMPLERS[config.sampler](config)
-
-
-def check_lengths(config: ChainsConfig) -> None:
-    """Look at the numbers of steps and draws.
-
-    Raises
-    ------
-    InputError
-        If there is no warmup, or there are too few draws to diagnose.
-    """
-    if config.num_warmup < 1:
-        raise InputError(f"num_warmup is {config.num_warmup}; step sizes are tuned there, give 1 at least")
-    if config.num_draws < MIN_DRAWS or config.thinning < 1:
-        raise InputError(
-            f"{config.num_draws} draws, one in {config.thinning} steps; convergence takes {MIN_DRAWS} draws at least"
-        )
+    algorithm = algorithm_of(config)
+    algorithm.check(config.num_draws)
+    if config.num_draws < MIN_DRAWS:
+        raise InputError(f"{config.num_draws} draws; convergence takes {MIN_DRAWS} draws at least")
+    start_of(config).num_starts(config.num_chains)
+    return algorithm
 
 
 def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:

@@ -38,6 +38,11 @@ def each_alone(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     return inputs
 
 
+def bitcast(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs | None:
+    """Join axes by position, if numbers keep their width."""
+    return elementwise(walk, eqn, inputs) if shape_of(eqn.invars[0]) == shape_of(eqn.outvars[0]) else None
+
+
 def reduction(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     """Drop the axes that are reduced, in any order of their indices."""
     return [[axis for i, axis in enumerate(value.axes) if i not in eqn.params["axes"]] for value in inputs]
@@ -421,6 +426,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(KEYS.split(), random_keys),
     **dict.fromkeys(POOLINGS.split(), pooling),
     **dict.fromkeys(SCATTERS.split(), scatter),
+    "bitcast_convert_type": bitcast,
     "broadcast_in_dim": broadcast,
     "concatenate": concatenate,
     "cond": cond,
