@@ -170,8 +170,8 @@ def _check_rows(network: Network) -> None:
         alone = jnp.concatenate([apply(params, jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], x)) for i in range(3)])
     if together.shape != alone.shape or not _relative_change(together, alone) < TOLERANCE:
         raise InputError(
-            f"rows of {network.name} depend on each other, so that no likelihood is a sum over rows: a norm over rows, or "
-            "another axis first? Run norms on their running averages, and give rows on the first axis"
+            f"rows of {network.name} depend on each other, so that no likelihood is a sum over rows: a norm over rows, "
+            "or another axis first? Run norms on their running averages, and give rows on the first axis"
         )
 
 

@@ -48,7 +48,8 @@ def make_run(
     def run(params: PyTree, x: Any, activate: Activate) -> PyTree:
         leaves, tree = jax.tree.flatten((params, x))
         shapes = [jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf)) for leaf in leaves]
-        closed, outputs = jax.make_jaxpr(lambda *leaves: apply(*tree.unflatten(leaves)), return_shape=True)(*shapes)
+        made = jax.make_jaxpr(lambda *leaves: apply(*jax.tree.unflatten(tree, leaves)), return_shape=True)
+        closed, outputs = made(*shapes)
         walk = _Walk(activate, templates)
         return jax.tree.unflatten(jax.tree.structure(outputs), walk.run(closed.jaxpr, closed.consts, leaves))
 
