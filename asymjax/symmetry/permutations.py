@@ -204,10 +204,8 @@ def permute_frozen(frozen: Frozen, permutation_spec: PermutationSpec, unit_permu
     """
     gates = gates_of(frozen)
     for path, gate in gates.items():
-        name = permutation_spec[path.removesuffix("/gate")][0]
-        if name in unit_permutations:
-            permutation = unit_permutations[name]  # type: ignore[index]
-            gates[path] = jnp.take(jnp.take(gate, permutation, axis=0), permutation, axis=1)
+        axes = as_trees(2 * tuple(permutation_spec[path.removesuffix("/gate")]), gate.shape)
+        gates[path] = permute_leaf(gate, axes, unit_permutations)
     return with_gates(frozen, gates)
 
 

@@ -104,7 +104,7 @@ def test_mlp_with_norm():
         "output/kernel": "dense_1, 4",
     }
     assert found.layers["dense_1/kernel"] == Layer("dense_1/kernel", (12, 9), (0,), (1,), (), (), "kernel")
-    assert found.layers["norm/scale"] == Layer("norm/scale", (12,), (), (0,), (), (), "scale")
+    assert found.layers["norm/scale"] == Layer("norm/scale", (12,), (), (0,), (), (), "scale", is_norm=True)
     assert found.layers["norm/bias"].role == "bias"
     assert found.joint_error < 1e-5
     assert (found.unknown, found.several_roles, found.dead, found.loose) == ((), (), (), {})
