@@ -343,3 +343,15 @@ def test_running_averages_are_constants():
     model = from_flax(net, ROWS)
     assert set(model.layers) == {"norm/scale", "norm/bias", "Dense_0/kernel", "Dense_0/bias"}
     assert model.layers["norm/bias"].is_norm
+
+
+class Placed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
+        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
+
+
+def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
+    model = from_flax(Placed(), np.ones((2, 3), np.float32))
+    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
