@@ -1,5 +1,6 @@
 """Flax networks of any kind under every method."""
 
+import json
 from functools import cache
 
 import jax
@@ -10,12 +11,15 @@ from flax import linen as nn
 from flax import nnx
 
 from asymjax import trees
-from asymjax.config import PosteriorConfig
+from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import prior_moments
+from asymjax.inference.posterior import leaf_scales
+from asymjax.models import build_model, draw_frozen
+from asymjax.models.findings import describe_symmetries
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
 from asymjax.models.network import Activation
+from asymjax.priors import NormalPrior
 from asymjax.symmetry import log_group_order, permute, permute_frozen, random_permutations
 
 ROWS = jnp.ones((3, 6))
@@ -174,7 +178,7 @@ def test_attention_has_its_fan_in_its_units_and_its_prior():
     query, out = model.layers[QUERY], model.layers[QUERY.replace("query", "out")]
     assert (query.shape, query.fan_in, query.num_units) == ((16, 2, 8), 16, 16)
     assert (out.shape, out.fan_in, out.num_units) == ((2, 8, 16), 16, 16)
-    mean, scale = prior_moments(model, PosteriorConfig(output_prior_scale=20.0), model.params_shape)
+    mean, scale = leaf_scales(model, NormalPrior(output_scale=20.0), model.params_shape)
     mean, scale = trees.flatten(mean), trees.flatten(scale)
     assert scale[QUERY] == 0.25
     assert (mean["LayerNorm_0/scale"], scale["LayerNorm_0/scale"], scale["LayerNorm_0/bias"]) == (1.0, 0.2, 0.2)
@@ -355,3 +359,40 @@ class Placed(nn.Module):
 def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
     model = from_flax(Placed(), np.ones((2, 3), np.float32))
     assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
+
+
+def test_symmetries_of_a_transformer_are_described():
+    found = describe_symmetries(symmetries("transformer"), rows_like(SEQUENCES))
+    attention = "MultiHeadDotProductAttention_0/"
+    sizes = sorted((entry["num_units"], entry["copies"]) for entry in found["permutations"].values())
+    assert sizes == [(2, 1), (8, 2), (8, 2), (20, 1)]
+    assert sorted(found["linear_groups"].values()) == [128, 128]
+    assert all(name.startswith(attention) for name in found["linear_groups"])
+    assert found["dead"] == [attention + "key/bias"]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_operations_that_were_not_understood_are_named():
+    model = from_flax(linen(lambda x: nn.Dense(4)(jnp.sort(nn.Dense(6)(x)))), ROWS)
+    found = describe_symmetries(model, rows_like(ROWS))
+    assert (found["permutations"], found["linear_groups"]) == ({}, {})
+    assert "no permutations through sort" in found["notes"]
+
+
+# SHA-256 of the constants of mask seed 3, before methods knew of axes and roles.
+CHECKSUMS = {
+    "w_asym/mlp/layer": "f9586c8b42a5aee0f2d39cb47f16c95cf20d0963f48ec63d4a687976bb17c33a",
+    "w_asym/cnn/none": "bd088714c412a1c41ae2b6af23be8e436f11e08223a4cbcf99b4728f9d9c65d4",
+    "sigma_asym/cnn/layer": "d7a8b8e6ee0724cfbfc66aaa500aad166f411c7576653cc201000b1d75c0439e",
+    "fixed_bias/rnn/layer": "d96b670e8d4acbe34fda60b11038ae85d3df2548835ab9d9b153f04240bc9bf3",
+    "fixed_bias/cnn/layer": "10768d2da82dbc5521906a3aabb102be267d578e29bc4c5ba5bd86477612fb64",
+    "syre/mlp/none": "dbc19336cdcc9ded5d124d12c41231ecae473123ed0fca0965f794ac94257088",
+}
+
+
+@pytest.mark.parametrize("name", CHECKSUMS)
+def test_constants_of_plain_kernels_are_those_of_old(name):
+    arch, backbone, norm = name.split("/")
+    shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
+    model = build_model(ModelConfig(arch, backbone, widths=(12, 8), norm=norm), shape, 3)
+    assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]

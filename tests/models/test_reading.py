@@ -429,7 +429,7 @@ def test_embedding_of_tokens():
         "words/embedding": "11, words",
     }
     for path in ("words/embedding", "places/embedding"):
-        assert found.layers[path][2:] == ((), (1,), (0,), (), "embedding")
+        assert found.layers[path][2:7] == ((), (1,), (0,), (), "embedding")
         assert found.layers[path].fan_in == 1
     assert found.several_roles == ()
 
