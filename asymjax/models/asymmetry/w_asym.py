@@ -181,24 +181,21 @@ def freeze_kernel(key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
     }
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _spread(leaf: Array, source_index: Array, free_index: Array) -> Array:
-    """Place the leaf's entries in the kernel, zero elsewhere; a gather both ways, since scatters are slow.
-
-    JAX then has reverse mode and forward over reverse, but no forward mode alone.
-    """
+    """Place the leaf's entries in the kernel, zero elsewhere; a gather, since scatters are slow."""
     return jnp.take(leaf, source_index, mode="fill", fill_value=0.0)
 
 
-def _spread_forward(leaf: Array, source_index: Array, free_index: Array) -> tuple[Array, Array]:
-    return _spread(leaf, source_index, free_index), free_index
-
-
-def _spread_backward(free_index: Array, kernel_grad: Array) -> tuple[Array, None, None]:
-    return kernel_grad.ravel()[free_index], None, None
-
-
-_spread.defvjp(_spread_forward, _spread_backward)
+@_spread.defjvp
+def _spread_tangent(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    """Return the same and its tangent, by a scatter: its transpose is a gather, so that gradients scatter nothing."""
+    _, source_index, free_index = primals
+    tangent = jnp.zeros(source_index.size, tangents[0].dtype)
+    tangent = tangent.at[free_index].set(
+        tangents[0], unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds"
+    )
+    return _spread(*primals), tangent.reshape(source_index.shape)
 
 
 def merge_kernel(leaf: Array | None, constants: Constants) -> Array:
