@@ -12,7 +12,7 @@ import pytest
 from asymjax import diagnostics, rng, trees
 from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import make_posterior
+from asymjax.inference.flat import posterior_of
 from asymjax.models import build_model, draw_frozen
 from asymjax.symmetry import compose, gates_of, identity, invert, permute, random_permutations
 from asymjax.types import Split
@@ -202,7 +202,7 @@ def target(model, frozen, position, noise="fixed"):
     """Log density (position, frozen, batch) of a network's own outputs, and its data arguments."""
     inputs = np.asarray(jax.random.normal(jax.random.key(7), (50, 6)))
     batch = Split(inputs, np.asarray(model.apply(position, frozen, inputs)))
-    logdensity = make_posterior(model, "regression", PosteriorConfig(noise=noise), position).logdensity
+    logdensity = posterior_of(model, "regression", PosteriorConfig(noise=noise), frozen, batch).logdensity
     return logdensity, (frozen, batch)
 
 

@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from memory_run import MemoryRun
 
 from asymjax.config import ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError
@@ -11,6 +10,7 @@ from asymjax.experiments.kinds import Kind, Networks
 from asymjax.experiments.linear_connectivity.run import Task
 from asymjax.experiments.monotonic_interpolation.run import interpolate_kind
 from asymjax.experiments.train_sweep.run import initial_positions
+from asymjax.lab.recorder import InMemory
 from asymjax.models import build_model, draw_frozen
 from asymjax.symmetry.connectivity import grid, in_batches, make_measure
 from asymjax.symmetry.interpolation import PATH_SCORES
@@ -37,7 +37,7 @@ def follow(*broken, label_smoothing=0.0):
     kind = Kind(config, model, frozen, lambda run: networks)
     optimizer = OptimizerConfig(label_smoothing=label_smoothing)
     entry, arrays = interpolate_kind(
-        MemoryRun(), "standard", kind, task, SEEDS, NUM_SEEDS, optimizer, {}, RunConfig(progress=False)
+        InMemory(), "standard", kind, task, SEEDS, NUM_SEEDS, optimizer, {}, RunConfig(progress=False)
     )
     return entry, arrays, starts, split
 

@@ -19,15 +19,17 @@ from asymjax.experiments.compare_posteriors.summary import (
     over_repeats,
     summary_metrics,
 )
-from asymjax.inference.samplers import SAMPLERS
+from asymjax.inference import ALGORITHMS
+from asymjax.inference.flat import algorithm_of
 
 MODEL = ModelConfig(widths=(6,))
 
 
 def test_every_sampler_has_a_family():
-    for sampler in SAMPLERS:
+    for sampler, algorithm in ALGORITHMS.items():
         family, chains = chains_of(sampler, num_draws=9)
         assert (chains.sampler, chains.num_draws) == (sampler, 9) and family in ("hmc", "nuts", "mclmc", "sgld")
+        assert type(algorithm_of(chains)) is algorithm
     with pytest.raises(InputError, match=r"unknown sampler 'gibbs', choose from hmc, .*nuts.*sgld"):
         chains_of("gibbs")
 

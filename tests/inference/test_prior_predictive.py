@@ -11,9 +11,9 @@ import pytest
 from asymjax import data
 from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
+from asymjax.inference.flat import build_posterior
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
-from asymjax.inference.problem import problem_of
 from asymjax.models import build_model, draw_frozen
 
 PRIOR = PosteriorConfig(prior_scale=0.5, noise="fixed", output_prior_scale=1.0)
@@ -37,7 +37,7 @@ def test_variance_of_a_linear_network(arch):
 def test_the_variance_at_a_scale_is_that_of_draws_with_this_scale():
     dataset, config = data.load("digits"), ModelConfig("w_asym", widths=(6,))
     prior = replace(PRIOR, temperature=0.5)
-    problem = problem_of(config, replace(prior, output_prior_scale=3.0), dataset)
+    problem = build_posterior(config, replace(prior, output_prior_scale=3.0), dataset)
     scale = jax.tree.map(lambda scale: np.sqrt(0.5) * scale, problem.prior_scale)
 
     def outputs(key):

@@ -104,7 +104,7 @@ def test_mlp_with_norm():
         "output/kernel": "dense_1, 4",
     }
     assert found.layers["dense_1/kernel"] == Layer("dense_1/kernel", (12, 9), (0,), (1,), (), (), "kernel")
-    assert found.layers["norm/scale"] == Layer("norm/scale", (12,), (), (0,), (), (), "scale")
+    assert found.layers["norm/scale"] == Layer("norm/scale", (12,), (), (0,), (), (), "scale", is_norm=True)
     assert found.layers["norm/bias"].role == "bias"
     assert found.joint_error < 1e-5
     assert (found.unknown, found.several_roles, found.dead, found.loose) == ((), (), (), {})
@@ -429,7 +429,7 @@ def test_embedding_of_tokens():
         "words/embedding": "11, words",
     }
     for path in ("words/embedding", "places/embedding"):
-        assert found.layers[path][2:] == ((), (1,), (0,), (), "embedding")
+        assert found.layers[path][2:7] == ((), (1,), (0,), (), "embedding")
         assert found.layers[path].fan_in == 1
     assert found.several_roles == ()
 

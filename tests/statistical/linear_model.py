@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference.problem import make_problem
+from asymjax.inference.flat import posterior_of
 from asymjax.models import build_model, draw_frozen
 from asymjax.types import Split
 
@@ -42,7 +42,7 @@ def linear_problem(arch, temperature, prior_scale=PRIOR_SCALE, mask_seed=0):
         noise_scale=NOISE_SCALE,
         temperature=temperature,
     )
-    return make_problem(model, "regression", config, draw_frozen(model, mask_seed), TRAIN)
+    return posterior_of(model, "regression", config, draw_frozen(model, mask_seed), TRAIN)
 
 
 def solve(frozen, temperature, prior_scale=PRIOR_SCALE):

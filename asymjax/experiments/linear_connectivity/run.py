@@ -47,7 +47,7 @@ from asymjax.symmetry.connectivity import (
     running_averages,
 )
 from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
-from asymjax.types import Array, Dataset, Frozen, Params, PermutationSpec, PyTree
+from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
@@ -155,13 +155,11 @@ class Task(NamedTuple):
     measure : the measurement of one network.
     points : [point] places on each path.
     splits : name -> the rows.
-    first_output : see ``Model.first_output``.
     """
 
     measure: Measure
     points: np.ndarray
     splits: dict[str, Rows]
-    first_output: Callable[..., Array] | None = None
 
 
 # (run, name, kind, task) -> the kind's entry in summary.json, and its arrays.
@@ -202,7 +200,7 @@ def compare_kinds(
     entries: dict[str, Any] = {}
     arrays: dict[str, Any] = {"kinds/points": (("point",), points)}
     for name, kind in kinds.items():
-        task = Task(make_measure(kind.model, dataset.task, scores), points, splits, kind.model.first_output)
+        task = Task(make_measure(kind.model, dataset.task, scores), points, splits)
         entry, curves = measure_kind(run, name, kind, task)
         config_of, trained = kind.variant.model, kind.variant.optimizer.trained
         description = describe_network(dataset, dataset_name, kind.model, kind.frozen, config_of, trained)
@@ -345,7 +343,7 @@ def run_paths(
     -------
     ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
     """
-    path = make_path(task.measure, task.points, task.first_output)
+    path = make_path(task.measure, task.points)
 
     def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
         return path(start, end, frozen, splits, gates)
