@@ -20,6 +20,8 @@ _HOMES = {
     "asymjax.inference.starts": ("Start",),
     "asymjax.lab.devices": ("configure_host_devices",),
     "asymjax.models": ("build_model",),
+    "asymjax.models.from_flax": ("from_flax",),
+    "asymjax.models.network": ("Activation",),
     "asymjax.models.methods": ("Method", "SigmaAsym", "Standard", "Syre", "WAsym"),
     "asymjax.models.reading": ("find_symmetries",),
     "asymjax.networks": ("align", "barriers", "train_sweep"),

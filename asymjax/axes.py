@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax.types import Axis, Fixed, Perm, Product, Sum
+from asymjax.errors import InputError
+from asymjax.types import Axis, Fixed, FlatSpec, Perm, PermutationSpec, Product, Sum
 
 Atom = Perm | Fixed
 
@@ -21,6 +22,23 @@ def as_trees(axes: Sequence[str | Axis | None], shape: Sequence[int]) -> tuple[A
         Fixed(size) if axis is None else Perm(axis, size) if isinstance(axis, str) else axis
         for axis, size in zip(axes, shape, strict=True)
     )
+
+
+def flat(spec: PermutationSpec) -> FlatSpec:
+    """Return a specification that permutes whole axes alone.
+
+    Raises
+    ------
+    InputError
+        If parts of an axis are permuted, or units within others.
+    """
+    trees = [path for path, axes in spec.items() if not all(isinstance(axis, str | None) for axis in axes)]
+    if trees:
+        raise InputError(
+            f"permutations of this network act on parts of axes, or within others, in {', '.join(trees)}; this takes "
+            "networks whose units are whole axes"
+        )
+    return spec  # type: ignore[return-value]
 
 
 def atoms_of(axis: Axis) -> Iterator[Atom]:
@@ -60,6 +78,19 @@ def index_place(name: str, axis: int, block: Sequence[tuple[int, Atom]]) -> int 
     near = [i for i in places if block[i][0] == axis]
     found = near or places
     return found[0] if len(found) == 1 else None
+
+
+def open_leaf(leaf: Any, axes: Sequence[Axis]) -> list[tuple[Any, tuple[Atom, ...]]]:
+    """Return the blocks of an array of NumPy as arrays with an axis for every atom, in the order of :func:`blocks`."""
+    for i, axis in enumerate(axes):
+        if isinstance(axis, Product):
+            opened = leaf.reshape(*leaf.shape[:i], *(part.size for part in axis.parts), *leaf.shape[i + 1 :])
+            return open_leaf(opened, [*axes[:i], *axis.parts, *axes[i + 1 :]])
+        if isinstance(axis, Sum):
+            cuts = list(accumulate(part.size for part in axis.parts))[:-1]
+            pieces = zip(np.split(leaf, cuts, i), axis.parts, strict=True)
+            return [block for piece, part in pieces for block in open_leaf(piece, [*axes[:i], part, *axes[i + 1 :]])]
+    return [(leaf, tuple(atom for atom in axes if isinstance(atom, Perm | Fixed)))]
 
 
 def permute_leaf(leaf: Any, axes: Sequence[Axis], permutations: Mapping[str, Any], xp: Any = jnp) -> Any:

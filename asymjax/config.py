@@ -6,10 +6,13 @@ Scripts compose these groups; every field of a group becomes a flag (``--arch``,
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from asymjax.errors import choose
 from asymjax.priors import OUTPUT_SCALES, NormalPrior
+
+if TYPE_CHECKING:
+    from asymjax.types import Layer
 
 
 @dataclass(frozen=True)
@@ -151,9 +154,9 @@ class PosteriorConfig:
         output_scale = 1.0 if self.output_prior_scale is None else self.output_prior_scale
         return NormalPrior(self.prior, self.prior_scale, output_scale, self.norm_prior_scale)
 
-    def scale_of(self, path: str, shape: tuple[int, ...]) -> float:
+    def scale_of(self, layer: "Layer") -> float:
         """Return the prior's standard deviation of the entries of a parameter, as ``NormalPrior.scale_of``."""
-        return self.normal_prior.scale_of(path, shape)
+        return self.normal_prior.scale_of(layer)
 
     def has_scale_head(self, task: str) -> bool:
         """Return whether the noise scale is an output of the network."""

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from asymjax.errors import InputError, choose
 
-OUTPUT_KERNEL = "output/kernel"
+if TYPE_CHECKING:
+    from asymjax.types import Layer
+
 OUTPUT_SCALES = {"classification": 20.0, "regression": 1.0}
 
 
@@ -17,8 +19,8 @@ class NormalPrior:
     Examples
     --------
     >>> import asymjax
-    >>> asymjax.NormalPrior(scale=2.0).scale_of("dense_0/kernel", (4, 16))
-    1.0
+    >>> asymjax.NormalPrior(scale=2.0, norm_scale=0.1)
+    NormalPrior(scaling='fan_in', scale=2.0, output_scale=None, norm_scale=0.1)
     """
 
     scaling: Literal["fan_in", "isotropic"] = "fan_in"
@@ -31,26 +33,20 @@ class NormalPrior:
     norm_scale: float = 0.2
     """The same of norm scales (around 1) and norm biases (around 0), as a multiple of scale."""
 
-    def scale_of(self, path: str, shape: tuple[int, ...]) -> float:
-        """Return the standard deviation of the entries of a parameter.
-
-        Parameters
-        ----------
-        path : parameter path, for example ``"dense_0/kernel"``; the output kernel and norms have their own scales.
-        shape : its effective shape, from which kernels take their fan-in.
-        """
+    def scale_of(self, layer: "Layer") -> float:
+        """Return the standard deviation of the entries of a parameter, by what it does in the network."""
         scale = self.scale
-        if f"/{path}".split("/")[-2].startswith("norm"):
+        if layer.is_norm:
             scale *= self.norm_scale
-        if path == OUTPUT_KERNEL:
+        if layer.is_output:
             scale *= 1.0 if self.output_scale is None else self.output_scale
-        if path.endswith("/kernel") and self.scaling == "fan_in":
-            scale /= math.sqrt(math.prod(shape[:-1]))
+        if layer.role == "kernel" and self.scaling == "fan_in":
+            scale /= math.sqrt(layer.fan_in)
         return scale
 
-    def mean_of(self, path: str) -> float:
+    def mean_of(self, layer: "Layer") -> float:
         """Return the mean of the entries of a parameter."""
-        return 1.0 if path.endswith("/scale") else 0.0
+        return 1.0 if layer.role == "scale" else 0.0
 
     def for_task(self, task: str) -> "NormalPrior":
         """Fill in the default that depends on the task."""

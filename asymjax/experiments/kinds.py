@@ -18,8 +18,8 @@ from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.run import make_training, train_networks
 from asymjax.experiments.variants import Variant, make_variants
 from asymjax.lab import devices, processes, run_files
+from asymjax.lab.results import open_networks, tree_of
 from asymjax.lab.rundir import RunDir
-from asymjax.lab.store import read_networks, tree_of
 from asymjax.lab.sweep import failures
 from asymjax.models import build_model, draw_frozen, vary_frozen
 from asymjax.symmetry.connectivity import finite_networks
@@ -310,7 +310,7 @@ def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run:
     names: list[str] = []
     failed: dict[str, str] = {}
     for number, sweep in enumerate(sweeps):
-        networks = read_networks(sweep.path)
+        networks = open_networks(sweep.path)
         if not any(str(name).startswith("position.") for name in networks):
             raise InputError(f"{sweep.path} kept no weights (--no-keep-weights); train it again with weights")
         prefix = f"{number}." if len(sweeps) > 1 else ""

@@ -156,13 +156,12 @@ def leaf_scales(model: Model, prior: NormalPrior, like: Position) -> tuple[PyTre
 
     The one place that says which leaf is a kernel, a norm or the last layer: today by its path.
     """
-    shapes = trees.flatten(model.params_shape)
     mean, scale = {}, {}
     for path in trees.flatten(like):
         if path == NOISE_PATH:
             mean[path], scale[path] = NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE
         else:
-            mean[path], scale[path] = prior.mean_of(path), prior.scale_of(path, shapes[path].shape)
+            mean[path], scale[path] = prior.mean_of(model.layers[path]), prior.scale_of(model.layers[path])
     return trees.unflatten(mean), trees.unflatten(scale)
 
 

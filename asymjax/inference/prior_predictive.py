@@ -14,7 +14,6 @@ from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference.flat import build_posterior
 from asymjax.inference.posterior import draw_prior
-from asymjax.priors import OUTPUT_KERNEL
 from asymjax.types import Array, Dataset, Key
 
 NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100
@@ -49,13 +48,14 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
         build_posterior(model, replace(posterior, output_prior_scale=scale), first) for scale in (0.0, 1.0)
     )
     tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, whole.prior_scale)
+    last = {path for path, layer in whole.model.layers.items() if layer.is_output}
     draw = partial(draw_prior, mean=whole.prior_mean, scale=tempered, like=whole.shape)
 
     inputs = jax.tree.map(jnp.asarray, first.train.inputs)
 
     def outputs(key: Key) -> tuple[Array, Array]:
         position = trees.flatten(draw(key))
-        without = {path: 0.0 * leaf if path == OUTPUT_KERNEL else leaf for path, leaf in position.items()}
+        without = {path: 0.0 * leaf if path in last else leaf for path, leaf in position.items()}
         rest, both = (
             of.predict(trees.unflatten(drawn), of.frozen, inputs)[:, : dataset.num_outputs]
             for of, drawn in ((silent, without), (whole, position))

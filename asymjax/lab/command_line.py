@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from asymjax.config import ModelConfig, RunConfig
-from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError
+from asymjax.errors import DivergedError, InputError, StopRequestedError
 
 Config = TypeVar("Config")
 
@@ -106,8 +106,8 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     """Run a script: parse, start JAX, call ``main``, print the run directory it returns, exit.
 
     Exit codes: 0 done; 2 the input cannot be used; 3 a loss or log density is not finite; 75 stopped on request after
-    a checkpoint, or another process of the job was lost; 130 interrupted. What was committed stays, and the same
-    command goes on from there.
+    a checkpoint, or another process of the job was lost (134 where JAX's runtime sees that first); 130 interrupted.
+    What was committed stays, and the same command goes on from there.
     """
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -121,8 +121,6 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
         _leave(f"error: {error}", EXIT_DIVERGED)
     except StopRequestedError as error:
         _leave(f"stopped: {error}; run the same command to go on", EXIT_STOPPED)
-    except LostProcessError as error:
-        _leave(f"stopped: {error}", EXIT_STOPPED)
     except KeyboardInterrupt:
         _leave("interrupted; what was committed is kept, run the same command to go on", EXIT_INTERRUPTED)
     except Exception as error:

@@ -45,28 +45,31 @@ def compile_ahead(
 ) -> Callable:
     """Compile a function for these arguments, on the clock of "compile".
 
-    With the name of a phase, print what its chunks take of memory: the estimate, then beside it the compiler's figure.
+    With the name of a phase, print what its chunks take of memory, as the compiler says.
 
     Raises
     ------
     InputError
-        If the estimate is far above the memory that there is.
+        If that is more than there is.
     """
     with run.clock("compile"):
-        traced = jax.jit(fn, donate_argnums=donate).trace(*args)
-        estimated, limit = memory.estimate_bytes(traced), memory.limit_bytes(traced)
-        processes.together(partial(memory.require_memory, estimated, limit))  # Hosts may differ.
-        if phase is not None and not run.is_quiet:
-            print(f"{phase}, on each device: {memory.describe(estimated, limit)}", end="", flush=True)
-        compiled = traced.lower().compile()
+        compiled = jax.jit(fn, donate_argnums=donate).lower(*args).compile()
+    needed, limit = memory.needed_bytes(compiled), memory.limit_bytes(memory.count_devices(compiled))
+    processes.together(partial(memory.require_memory, needed, limit))  # Hosts may differ.
     if phase is not None and not run.is_quiet:
-        print(memory.describe_compiled(compiled), flush=True)
+        print(f"{phase}, on each device: {memory.describe(needed, limit)}", flush=True)
     return compiled
 
 
 @contextmanager
 def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a flag for the duration of the block; outside the main thread, which hears of it, into none."""
+    """Turn SIGTERM into a flag for the duration of the block.
+
+    Of several processes JAX's runtime tells all; a thread beside the main one hears of no signal.
+    """
+    if jax.process_count() > 1:
+        yield processes.is_preempted
+        return
     asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -114,9 +117,9 @@ def run_phase(
             with run.clock(phase), run.profiled(phase):
                 chunk = jax.block_until_ready(advance(index, state))
             state = chunk.state
-            run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
+            run.commit(phase, index + 1, num_chunks, state, chunk.draws, chunk.metrics)
             show(index + 1, chunk.note)
-            if processes.anyone(processes.is_preempted() or asked()):
+            if asked():
                 raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
     return state
 

@@ -6,5 +6,6 @@ method one module in ``asymmetry/``; each joins its folder's registry with one l
 
 from asymjax.models.anatomy import anatomy
 from asymjax.models.build import build_model, draw_frozen, vary_frozen
+from asymjax.models.reading import find_symmetries
 
-__all__ = ["anatomy", "build_model", "draw_frozen", "vary_frozen"]
+__all__ = ["anatomy", "build_model", "draw_frozen", "find_symmetries", "vary_frozen"]

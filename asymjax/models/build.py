@@ -1,19 +1,20 @@
-"""From a configuration and shapes to a :class:`~asymjax.types.Model`."""
+"""From a network and a method to a :class:`~asymjax.types.Model`."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
 from asymjax.config import ModelConfig, PosteriorConfig
-from asymjax.errors import InputError, choose
-from asymjax.models.anatomy import DEFAULT_PRIOR, anatomy, method_of
+from asymjax.errors import InputError
+from asymjax.models.anatomy import DEFAULT_PRIOR, method_of, network_of, reading_of, settle
 from asymjax.models.backbones import BACKBONES
-from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
+from asymjax.models.methods import Method
+from asymjax.models.network import Network, Reading
 from asymjax.models.parametrisation import constants_of, parametrise
-from asymjax.models.views import make_views
+from asymjax.models.views import Watch, ignore, make_views
 from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Params, Position
 
 
@@ -35,38 +36,46 @@ def build_model(
         If a name is unknown, the method's settings cannot be met, or (from ``forward``) inputs have another shape.
     """
     method = method_of(config)
-    backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
-    body = anatomy(config, input_shape, num_outputs, prior)
-    activation = ACTIVATIONS[config.activation]
+    network = network_of(config, input_shape, num_outputs)
+    model = assemble(network, reading_of(config, input_shape, num_outputs), method, prior)
+    backbone = BACKBONES[config.backbone]
+    return model._replace(permutation_spec=backbone.permutation_spec(config), feeds=backbone.feeds(config))
 
+
+def assemble(network: Network, reading: Reading, method: Method, prior: PosteriorConfig) -> Model:
+    """Join a network and a method.
+
+    Raises
+    ------
+    InputError
+        If the method's settings cannot be met, or (from ``forward``) inputs are not like the network's example.
+    """
+    body = settle(reading, method, prior)
     parametrisation = parametrise(body, method)
 
     def init(key: Key, frozen: Frozen) -> Position:
-        module = backbone.make_module(config, num_outputs, lambda site, x, axis: x)
-        return parametrisation.start(module.init(key, backbone.example(input_shape))["params"], frozen)
+        return parametrisation.start(network.init(key), frozen)
 
-    takes_graphs = isinstance(jax.eval_shape(lambda: backbone.example(input_shape)), Graph)
+    def run(params: Params, frozen: Frozen, x: Any, watch: Watch | None) -> Array:
+        _check_inputs(network, x)
+        constants = {site: constants_of(frozen, site) for site in reading.sites}
+        if watch is None and not any(constants.values()):
+            return network.apply(params, x)
 
-    def run(params: Params, frozen: Frozen, x: Array | Graph, watch: Callable[[str, Array, int], Any]) -> Array:
-        if isinstance(x, Graph) != takes_graphs:
-            kinds = ("a graph", "an array of rows") if takes_graphs else ("an array of rows", "a graph")
-            raise InputError("the {} backbone takes {}, but the data are {}".format(config.backbone, *kinds))
-        if x.shape[1:] != tuple(input_shape):
-            raise InputError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
+        def activate(site: str, fn: Any, x: Array, feature_axis: int) -> Array:
+            (watch or ignore)(site, x, feature_axis)
+            gate = constants.get(site)
+            return fn(x) if gate is None else method.activate(fn, x, gate, feature_axis)
 
-        def activate(site: str, x: Array, feature_axis: int) -> Array:
-            watch(site, x, feature_axis)
-            return method.activate(activation, x, constants_of(frozen, site), feature_axis)
+        return network.run(params, x, activate)
 
-        return backbone.make_module(config, num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
+    def forward(params: Params, frozen: Frozen, x: Any) -> Array:
+        return run(params, frozen, x, None)
 
-    def forward(params: Params, frozen: Frozen, x: Array | Graph) -> Array:
-        return run(params, frozen, x, lambda site, x, feature_axis: None)
-
-    def apply(position: Position, frozen: Frozen, x: Array | Graph) -> Array:
+    def apply(position: Position, frozen: Frozen, x: Any) -> Array:
         return forward(parametrisation.merge(position, frozen), frozen, x)
 
-    views = make_views(config, body, run, backbone.starts_in_scan)
+    views = make_views(network, reading, run)
     return Model(
         init=init,
         freeze=parametrisation.freeze,
@@ -76,10 +85,28 @@ def build_model(
         apply=apply,
         **views._asdict(),
         free_mask=parametrisation.free_mask,
-        params_shape=trees.unflatten(body.params),
-        permutation_spec=backbone.permutation_spec(config),
-        feeds=backbone.feeds(config),
+        params_shape=trees.unflatten(reading.params),
+        permutation_spec=reading.spec,
+        feeds={},
+        symmetries=reading.symmetries,
     )
+
+
+def _check_inputs(network: Network, x: Any) -> None:
+    """Refuse inputs that are not like the example, whatever the number of rows."""
+    example = network.example
+    if isinstance(x, Graph) != isinstance(example, Graph):
+        kinds = ("a graph", "an array of rows") if isinstance(example, Graph) else ("an array of rows", "a graph")
+        raise InputError("{} takes {}, but the data are {}".format(network.name, *kinds))
+    if isinstance(x, Graph):
+        x, example = x.features, example.features
+    given, wanted = jax.tree.structure(x), jax.tree.structure(example)
+    if given != wanted:  # type: ignore[operator]
+        raise InputError(f"{network.name} takes inputs like its example, a tree {wanted}, not {given}")
+    for leaf, like in zip(jax.tree.leaves(x), jax.tree.leaves(example), strict=True):
+        shape = np.shape(like)[1:]
+        if np.shape(leaf)[1:] != shape:
+            raise InputError(f"inputs have shape {np.shape(leaf)}; this model expects [rows, {str(shape)[1:-1]}]")
 
 
 def draw_frozen(model: Model, mask_seed: int) -> Frozen:

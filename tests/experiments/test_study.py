@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from draws import write_draws
 
 from asymjax import data
 from asymjax.config import ModelConfig, PosteriorConfig, StudyConfig, chains_of
@@ -67,11 +68,9 @@ def test_repeats_have_t_intervals_and_paired_differences():
 
 def test_draws_within_the_budget_are_judged(tmp_path):
     dataset = data.load("digits")
-    (tmp_path / "draws").mkdir()
     outputs = np.random.default_rng(0).normal(size=(2, 30, len(dataset.test.targets), 10)).astype(np.float32)
-    for index, chunk in enumerate(np.split(outputs, 3, axis=1)):
-        grads = np.full(chunk.shape[:2], 5.0, np.float32)
-        np.savez(tmp_path / "draws" / f"chunk-{index:05d}.p0.npz", outputs=chunk, num_grad_evals=grads)
+    grads = np.full((2, 10), 5.0, np.float32)
+    write_draws(tmp_path, [{"outputs": chunk, "num_grad_evals": grads} for chunk in np.split(outputs, 3, axis=1)])
     (tmp_path / "metrics.jsonl").write_text('{"phase": "warmup", "chunk": 0, "num_grad_evals": [30, 20]}\n')
     found = at_budget(tmp_path, dataset, False, 50 + 10 * 17 + 9)
     assert (found["num_draws_at_budget"], found["num_grad_evals_at_budget"]) == (17, 220)

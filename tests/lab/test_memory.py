@@ -1,4 +1,4 @@
-"""What chains take of memory: positions from draw to draw, the estimate beside the compiler's figure, thinning."""
+"""What chains take of memory: positions from draw to draw, thinning; what is refused."""
 
 from dataclasses import replace
 from functools import cache
@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AbstractMesh, PartitionSpec
 
 from asymjax import trees
 from asymjax.config import ModelConfig, PosteriorConfig
@@ -16,7 +15,7 @@ from asymjax.inference import ALGORITHMS
 from asymjax.inference.approximations.swag import RANK, SWAG
 from asymjax.inference.flat import posterior_of
 from asymjax.inference.kernels import make_sampling_chunk, persistent_shape
-from asymjax.inference.samplers import HMC, NUTS, SGLD
+from asymjax.inference.samplers import NUTS, SGLD
 from asymjax.inference.samplers.minibatch import Minibatch
 from asymjax.lab import memory
 from asymjax.lab.chains import keep_outputs
@@ -67,17 +66,11 @@ def trace(algorithm, arch="standard", shape="regression", num_draws=20):
 
 @cache
 def compiled_bytes(algorithm, arch="standard", shape="regression"):
-    return memory.compiled_bytes(trace(algorithm, arch, shape).lower().compile())
+    return memory.needed_bytes(trace(algorithm, arch, shape).lower().compile())
 
 
 def num_bytes_of_position(shape):
     return trees.num_bytes(make_case("standard", shape)[0].shape)
-
-
-def assert_estimate_holds(algorithm, arch, shape):
-    estimated = memory.estimate_bytes(trace(algorithm, arch, shape))
-    compiled = compiled_bytes(algorithm, arch, shape)
-    assert abs(estimated / compiled - 1) < TOLERANCE, f"estimated {estimated:,}, compiled {compiled:,}"
 
 
 @pytest.mark.parametrize("algorithm", (CASES | CONTROLLED).values(), ids=(CASES | CONTROLLED).keys())
@@ -89,30 +82,10 @@ def test_a_chain_has_four_positions_at_most_from_draw_to_draw(algorithm):
     assert num_bytes <= max_positions * trees.num_bytes(problem.shape) + scalars
 
 
+@pytest.mark.slow
 def test_a_doubling_of_nuts_takes_two_positions_more():
-    few, many = (memory.estimate_bytes(trace(NUTS(max_doublings=n), shape="digits")) for n in (3, 8))
-    assert (many - few) / 5 / num_bytes_of_position("digits") == pytest.approx(2, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "arch"), [(HMC(), "sigma_asym"), (SGLD(thinning=2), "standard")], ids=["hmc", "sgld"]
-)
-def test_the_estimate_is_what_the_compiler_says(algorithm, arch):
-    assert_estimate_holds(algorithm, arch, "regression")
-
-
-@pytest.mark.long
-def test_a_doubling_of_nuts_takes_two_positions_more_when_compiled():
     few, many = (compiled_bytes(NUTS(max_doublings=n), shape="digits") for n in (3, 8))
     assert (many - few) / 5 / num_bytes_of_position("digits") == pytest.approx(2, rel=0.05)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("arch", ["standard", "w_asym", "sigma_asym"])
-@pytest.mark.parametrize("sampler", ["hmc", "nuts", "mclmc", "sgld", "sghmc"])
-def test_the_estimate_is_what_the_compiler_says_of_all(sampler, arch, shape):
-    assert_estimate_holds(CASES[sampler], arch, shape)
 
 
 def test_draws_that_are_not_kept_take_no_memory():
@@ -120,49 +93,37 @@ def test_draws_that_are_not_kept_take_no_memory():
     assert compiled_bytes(SGLD(thinning=2)) == compiled_bytes(SGLD(thinning=50))
 
 
-def test_what_far_exceeds_the_memory_is_refused_before_it_is_compiled(monkeypatch, capsys):
-    monkeypatch.setattr(memory, "estimate_bytes", lambda traced: 10**18)
-    with pytest.raises(InputError, match=r"takes about 1,000,000,000\.0 GB"):
-        compile_ahead(InMemory(), jnp.sin, 1.0, phase="trial")
+def test_what_exceeds_the_memory_is_refused_before_it_runs(monkeypatch, capsys):
+    monkeypatch.setattr(memory, "limit_bytes", lambda num_devices: 10**9)
+    with pytest.raises(InputError, match=r"takes 400\.0 GB on each device, which has 1\.0 GB; give fewer networks"):
+        compile_ahead(InMemory(), lambda x: jnp.sort(jnp.full(10**11, x)), 1.0, phase="trial")
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(
-    ("estimated", "limit", "said"),
-    [
-        (2, 3, "estimated 2.0 MB"),
-        (4, 3, "estimated 4.0 MB, more than the 3.0 MB there are"),
-        (9, None, "estimated 9.0 MB"),
-    ],
-)
-def test_what_may_fit_is_allowed(estimated, limit, said):
-    estimated, limit = estimated * 10**6, limit and limit * 10**6
-    memory.require_memory(estimated, limit)
-    assert memory.describe(estimated, limit) == f"memory: {said}"
-
-
-def test_a_program_that_prints_is_estimated():
-    traced = jax.jit(lambda x: (jax.debug.print("{}", x), x + 1)[1]).trace(jnp.ones(10))
-    assert memory.estimate_bytes(traced) == 80
-
-
-def test_a_program_that_is_not_understood_runs(monkeypatch, capsys):
-    monkeypatch.setattr(memory, "_peak", lambda *_: {}["unknown"])
+def test_chunks_say_what_they_take(capsys):
+    x = np.zeros(10**6, "float32")
     run = InMemory()
     run.is_quiet = False
-    assert compile_ahead(run, jnp.sin, 0.0, phase="trial")(0.0) == 0
-    assert capsys.readouterr().out.startswith("trial, on each device: memory: not estimated, compiled ")
+    np.testing.assert_array_equal(compile_ahead(run, jnp.sin, x, phase="trial")(x), x)
+    assert capsys.readouterr().out.startswith("trial, on each device: memory: 8.0 MB of ")
+
+
+@pytest.mark.parametrize(
+    ("needed", "limit", "said"),
+    [(2, 3, "2.0 MB of 3 MB"), (3, 3, "3.0 MB of 3 MB"), (9, None, "9.0 MB"), (None, 3, "the compiler does not tell")],
+)
+def test_what_fits_is_allowed_and_what_is_unknown(needed, limit, said):
+    needed, limit = needed and needed * 10**6, limit and limit * 10**6
+    memory.require_memory(needed, limit)
+    assert memory.describe(needed, limit) == f"memory: {said}"
 
 
 def test_what_is_donated_counts_once():
-    traced = jax.jit(lambda x, y: x + y, donate_argnums=0).trace(jnp.ones(1000), 1.0)
-    assert memory.estimate_bytes(traced) == memory.compiled_bytes(traced.lower().compile()) == 4004
+    added = jax.jit(lambda x, y: x + y, donate_argnums=0).lower(jnp.ones(1000), 1.0).compile()
+    assert memory.needed_bytes(added) == 4004
+    assert memory.count_devices(added) == 1
 
 
 def test_host_devices_share_the_memory_of_the_machine():
-    def limit(count):
-        mesh, spec = AbstractMesh((count,), ("member",)), PartitionSpec("member")
-        mapped = jax.shard_map(jnp.sin, mesh=mesh, in_specs=spec, out_specs=spec)
-        return memory.limit_bytes(jax.jit(mapped).trace(jnp.ones(count)))
-
-    assert limit(2) == (limit(1) // 2 if jax.default_backend() == "cpu" else limit(1))
+    whole, half = memory.limit_bytes(1), memory.limit_bytes(2)
+    assert half == (whole // 2 if jax.default_backend() == "cpu" else whole)

@@ -152,20 +152,6 @@ def test_merge_has_the_right_gradient(arch):
     check_grads(value, (flat,), order=1, modes=["rev"], atol=0.02, rtol=0.02)
 
 
-def test_networks_go_on_from_their_first_output_which_is_affine(case):
-    model, params = case.model, case.model.merge(case.position, case.frozen)
-    if model.first_output is None:
-        assert case.backbone in ("cnn", "resnet", "rnn")
-        return
-    first = jax.jit(model.first_output)
-    outputs = jax.jit(model.forward_from)(params, case.frozen, case.inputs, first(params, case.frozen, case.inputs))
-    assert_close(outputs, model.forward(params, case.frozen, case.inputs))
-    ends = params, jax.tree.map(jnp.ones_like, params)
-    middle = jax.tree.map(lambda a, b: a + (b - a) / 4, *ends)
-    start, end, between = (first(network, case.frozen, case.inputs) for network in (*ends, middle))
-    assert_close(between, start + (end - start) / 4)
-
-
 def test_wrong_inputs_are_refused(case):
     if case.backbone == "gcn":
         inputs = case.inputs._replace(features=case.inputs.features[:, :3])

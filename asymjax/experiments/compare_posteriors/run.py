@@ -45,7 +45,7 @@ def run_study(
     Returns
     -------
     The run directory, with ``posteriors/ARM/REPEAT``, ``references/ARM/{0,1}`` for classes and other samplers
-    than hmc, summary.json and study.npz.
+    than hmc, summary.json and ``study`` in results.zarr.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def run_study(
             summary["arms"][arm]["prior"] = prior
         shared = describe_data(dataset, data_config.dataset) | {"backbone": model_config.backbone}
         shared |= {"sampler": config.sampler, "num_repeats": config.num_repeats}
-        return shared | summary, {"study.npz": arrays}
+        return shared | summary, arrays
 
     run.finish(summarise)
     return run.path

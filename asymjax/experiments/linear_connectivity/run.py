@@ -28,6 +28,7 @@ from asymjax.experiments.linear_connectivity.strength import measure_strength
 from asymjax.experiments.setup import describe_network
 from asymjax.lab import devices, processes
 from asymjax.lab.measure import measure_members
+from asymjax.lab.results import Named
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
@@ -46,7 +47,7 @@ from asymjax.symmetry.connectivity import (
     running_averages,
 )
 from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
-from asymjax.types import Array, Dataset, Frozen, Params, PermutationSpec, PyTree
+from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
@@ -75,7 +76,7 @@ def train_and_connect(
 
     Returns
     -------
-    The run directory, with summary.json and curves.npz.
+    The run directory, with summary.json and ``kinds`` in results.zarr.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def connect_sweeps(
 
     Returns
     -------
-    The run directory, with summary.json and curves.npz.
+    The run directory, with summary.json and ``kinds`` in results.zarr.
 
     Raises
     ------
@@ -154,17 +155,15 @@ class Task(NamedTuple):
     measure : the measurement of one network.
     points : [point] places on each path.
     splits : name -> the rows.
-    first_output : see ``Model.first_output``.
     """
 
     measure: Measure
     points: np.ndarray
     splits: dict[str, Rows]
-    first_output: Callable[..., Array] | None = None
 
 
 # (run, name, kind, task) -> the kind's entry in summary.json, and its arrays.
-MeasureKind = Callable[[RunDir, str, Kind, Task], tuple[dict[str, Any], dict[str, np.ndarray]]]
+MeasureKind = Callable[[RunDir, str, Kind, Task], tuple[dict[str, Any], Named]]
 
 
 def compare_kinds(
@@ -198,19 +197,20 @@ def compare_kinds(
     run = open_run(experiment, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
     checksums = {f"frozen_{name}": trees.checksum(kind.frozen) for name, kind in kinds.items()}
     run.identify(dataset=dataset.checksum, **checksums)
-    entries, arrays = {}, {"points": points}
+    entries: dict[str, Any] = {}
+    arrays: dict[str, Any] = {"kinds/points": (("point",), points)}
     for name, kind in kinds.items():
-        task = Task(make_measure(kind.model, dataset.task, scores), points, splits, kind.model.first_output)
+        task = Task(make_measure(kind.model, dataset.task, scores), points, splits)
         entry, curves = measure_kind(run, name, kind, task)
         config_of, trained = kind.variant.model, kind.variant.optimizer.trained
         description = describe_network(dataset, dataset_name, kind.model, kind.frozen, config_of, trained)
         entries[name] = description | {"varied": kind.variant.varied} | entry
-        arrays |= {f"{name}/{array}": values for array, values in curves.items()}
+        arrays |= {f"kinds/{name}/{array}": values for array, values in curves.items()}
     shared = ("backbone", "dataset", "task", "num_rows")
     summary = {name: next(iter(entries.values()))[name] for name in shared}
     summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}
     summary["kinds"] = {name: {n: v for n, v in entry.items() if n not in shared} for name, entry in entries.items()}
-    run.finish(lambda: (summary | {"seconds": _seconds(run)}, {"curves.npz": arrays}))
+    run.finish(lambda: (summary | {"seconds": _seconds(run)}, arrays))
     return run.path
 
 
@@ -228,7 +228,7 @@ def _seconds(run: RunDir) -> dict[str, float]:
 
 def connect_kind(
     run: RunDir, name: str, kind: Kind, task: Task, config: ConnectivityConfig, run_config: RunConfig
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], Named]:
     """Measure the networks of a kind, their averages, and the paths between all pairs, as they are and aligned.
 
     Also how strongly the kind tells its units apart, and the plane through three of its networks.
@@ -343,7 +343,7 @@ def run_paths(
     -------
     ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
     """
-    path = make_path(task.measure, task.points, task.first_output)
+    path = make_path(task.measure, task.points)
 
     def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
         return path(start, end, frozen, splits, gates)
@@ -363,7 +363,7 @@ def run_paths(
 
 def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, distance: np.ndarray) -> dict[str, Any]:
     """Turn curves, split -> metric -> [pair, point], into what :func:`measure_paths` returns."""
-    arrays: dict[str, np.ndarray] = {"pairs": pairs, "distance": distance}
+    arrays: dict[str, Any] = {"pairs": (("pair", "end"), pairs), "distance": (("pair",), distance)}
     barrier: dict[str, dict[str, Any]] = {}
     for split, metrics in curves.items():
         barrier[split] = {}
@@ -371,7 +371,9 @@ def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, dista
             of_pairs = barriers(points, -values if metric == "accuracy" else values)
             barrier[split][metric] = {name: over_pairs(value, pairs) for name, value in of_pairs.items()}
             mean = {f"curve_{name}": value for name, value in over_pairs(values, pairs).items() if name != "std"}
-            stored = {"curves": values, **mean, **of_pairs}
+            stored: dict[str, Any] = {"curves": (("pair", "point"), values)}
+            stored |= {name: (("point",), value) for name, value in mean.items()}
+            stored |= {name: (("pair",), value) for name, value in of_pairs.items()}
             arrays |= {f"{split}/{metric}/{name}": value for name, value in stored.items()}
     return {
         "num_pairs": len(pairs),

@@ -51,7 +51,7 @@ def run_posterior(
 
     Returns
     -------
-    The run directory, with summary.json, draws/, diagnostics.npz and predictions.npz.
+    The run directory, with summary.json and results.zarr: draws, ``diagnostics`` and ``predictions``.
 
     Raises
     ------
@@ -93,10 +93,10 @@ def run_posterior(
     sample_chains(run, varied, chains, position, tuned, inputs, placement, algorithm, config.num_draws, keep)
 
     def summarise() -> Summary:
-        summary, files = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
+        summary, arrays = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
         summary |= describe(opening, data_config, model_config) | {"coordinates": coordinates}
         summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
-        return summary, files
+        return summary, arrays
 
     run.finish(summarise)
     return run.path

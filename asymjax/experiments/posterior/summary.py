@@ -13,11 +13,11 @@ from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
-from asymjax.experiments.posterior.draws import evaluate_draws, thinned_positions
+from asymjax.experiments.posterior.draws import WEIGHTS, as_position, evaluate_draws, read_outputs, thinned_positions
 from asymjax.inference.flat import start_of
 from asymjax.inference.posterior import Posterior
 from asymjax.inference.starts import logdensity_and_gradient_norm
-from asymjax.lab import run_files
+from asymjax.lab import results, run_files
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry import unit_counts
 from asymjax.types import Dataset, Position
@@ -36,7 +36,7 @@ def summarise_posterior(
     optima: Position | None,
     tuned: Any,
     inputs: jax.Array,
-) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+) -> tuple[dict[str, Any], results.Named]:
     """Diagnose and score the draws of a run directory.
 
     Parameters
@@ -48,7 +48,7 @@ def summarise_posterior(
 
     Returns
     -------
-    The summary, but for what it says of data and network, and arrays by the name of their file.
+    The summary, but for what it says of data and network; and ``diagnostics`` and ``predictions`` for the results.
     """
     num_superchains = start_of(config).num_starts(config.num_chains) if config.chains_per_start > 1 else None
     has_scale_head = posterior.has_scale_head(dataset.task)
@@ -65,7 +65,7 @@ def summarise_posterior(
     if has_weights and has_units:
         summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     summary["seconds"] = _seconds(run, costs)
-    return summary, {"diagnostics.npz": diagnostics, "predictions.npz": predictions}
+    return summary, {**diagnostics, **predictions}
 
 
 def fixed_to_free_ratio(problem: Posterior) -> dict[str, float]:
@@ -85,7 +85,7 @@ def fixed_to_free_ratio(problem: Posterior) -> dict[str, float]:
 
 
 def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
-    stats = run_files.read_draws(path, "acceptance_rate", "is_divergent", "num_grad_evals", "energy_change")
+    stats = {name.rpartition("/")[-1]: draws for name, draws in results.read_arrays(path, "sample_stats/").items()}
     num_grad_evals = stats["num_grad_evals"].astype(np.float64)
     warmup = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
     scalars = {field: np.asarray(value) for field, value in tuned._asdict().items() if np.ndim(value) == 1}
@@ -94,8 +94,8 @@ def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
         **scalars,
         "grad_evals_per_draw": float(num_grad_evals.mean()),
         "acceptance_rate": float(stats["acceptance_rate"].mean()),
-        "mean_squared_energy_change": float(np.mean(np.square(stats["energy_change"], dtype=np.float64))),
-        "num_divergent": int(stats["is_divergent"].sum()),
+        "mean_squared_energy_change": float(np.mean(np.square(stats["energy_error"], dtype=np.float64))),
+        "num_divergent": int(stats["diverging"].sum()),
         "num_grad_evals": float(num_grad_evals.sum()),
         "num_grad_evals_in_lockstep": float(num_grad_evals.max(0).sum() * len(num_grad_evals)),
         "num_warmup_grad_evals": float(np.sum([line["num_grad_evals"] for line in warmup])),
@@ -109,14 +109,13 @@ def _predictions(
     optima: Position | None,
     inputs: jax.Array,
     posterior_scores: dict[str, float],
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], results.Named]:
     """Score MAP networks and their ensemble beside the posterior, and gather the arrays of the figures."""
     num_test = len(dataset.test.targets)
     targets = np.asarray(dataset.test.targets)
     num_noise = len(inputs) - num_test
     padded = np.concatenate([targets, np.zeros((num_noise, *targets.shape[1:]), targets.dtype)])
-    chunks = (chunk["outputs"] for chunk in run_files.read_chunks(run.path, "outputs"))
-    mixtures = {"posterior": figure_arrays(dataset.task, chunks, padded)}
+    mixtures = {"posterior": figure_arrays(dataset.task, read_outputs(run.path), padded)}
     test: dict[str, Any] = {"map": None, "ensemble": None}
     if optima is not None:
         predict = jax.jit(jax.vmap(problem.predict, in_axes=(0, None, None)))
@@ -126,7 +125,11 @@ def _predictions(
         test["optimum"] = {"logdensity": logdensity, "gradient_norm": gradient_norm}
         mixtures |= {"ensemble": figure_arrays(dataset.task, [outputs], padded)}
         mixtures |= {"map": figure_arrays(dataset.task, [outputs[:1]], padded)}
-    arrays = trees.flatten(mixtures) | {"targets": targets, "num_test": np.asarray(num_test)}
+    arrays: dict[str, Any] = {
+        f"predictions/{name}": (("input", "output")[: values.ndim], values)
+        for name, values in trees.flatten(mixtures).items()
+    }
+    arrays["predictions/targets"] = (("test_input", "output")[: targets.ndim], targets)
     return test | {"posterior": posterior_scores}, arrays
 
 
@@ -134,7 +137,7 @@ def _modes(
     path: Path, dataset: Dataset, problem: Posterior, num_superchains: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Summarise the modes of the kept weights, and score the networks at their mean, as drawn and aligned."""
-    positions = trees.unflatten(run_files.read_draws(path, "position/"))["position"]
+    positions = as_position(results.read_arrays(path, WEIGHTS))
     frozen, logdensity = problem.frozen, problem.logdensity
     summary, means = summarise_modes(
         problem.model,

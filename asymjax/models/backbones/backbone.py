@@ -40,7 +40,7 @@ class Backbone(NamedTuple):
     feeds : (config) -> Feeds of its layers.
     example : (input_shape) -> inputs of one row; says whether the module takes an array or a graph.
     norms : what it knows of ``ModelConfig.norm``.
-    starts_in_scan : whether its first layer stands in a scan.
+    has_scan : whether its layers and activations stand in a scan, so that what enters them cannot be read.
     """
 
     make_module: Callable[[ModelConfig, int, ActivationHook], nn.Module]
@@ -48,7 +48,7 @@ class Backbone(NamedTuple):
     feeds: Callable[[ModelConfig], Feeds]
     example: Callable[[tuple[int, ...]], Array | Graph] = one_row
     norms: tuple[str, ...] = ("none", "layer")
-    starts_in_scan: bool = False
+    has_scan: bool = False
 
 
 def feed(config: ModelConfig, layer: str, norm: str, site: str) -> dict[str, str]:

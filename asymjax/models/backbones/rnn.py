@@ -118,4 +118,4 @@ def feeds(config: ModelConfig) -> Feeds:
     return places
 
 
-BACKBONE = Backbone(make_module, permutation_spec, feeds, starts_in_scan=True)
+BACKBONE = Backbone(make_module, permutation_spec, feeds, has_scan=True)
