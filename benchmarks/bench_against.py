@@ -107,12 +107,12 @@ class Setting(NamedTuple):
 
 def make_setting(config: Config, target: str, seed: int, folder: Path) -> Setting:
     """Load a target and train the networks where chains start."""
-    from asymjax.inference.problem import make_problem
     from bench_convergence import make_target
 
     from asymjax import rng
     from asymjax.config import ChainsConfig, RunConfig
     from asymjax.experiments.setup import open_experiment
+    from asymjax.inference.flat import posterior_of, start_of
     from asymjax.lab import devices
     from asymjax.lab.starts import find_start
 
@@ -121,10 +121,10 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     opening = open_experiment("against", "", data_config, model, {}, where, posterior)
     dataset, placement = opening.dataset, devices.place(config.num_chains, where.num_devices)
     assert opening.posterior is not None
-    problem = make_problem(opening.model, dataset.task, opening.posterior, opening.frozen, dataset.train)
+    problem = posterior_of(opening.model, dataset.task, opening.posterior, opening.frozen, dataset.train)
     chains = ChainsConfig(num_chains=config.num_chains, map_steps=config.map_steps)
     keys = rng.member_keys(rng.role_key(seed, "init"), config.num_chains)
-    _, starts = find_start(opening.run, problem, keys, placement, chains)
+    _, starts = find_start(opening.run, problem, keys, placement, start_of(chains))
     has_scale_head = opening.posterior.has_scale_head(dataset.task)
     return Setting(target, seed, dataset, problem, has_scale_head, placement, starts)
 
@@ -198,13 +198,13 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
     from measure import timed
 
     from asymjax import rng
-    from asymjax.inference.samplers import SAMPLERS
-    from asymjax.lab.chains import sample_chains, warm_up
+    from asymjax.inference.flat import algorithm_of
+    from asymjax.lab.chains import keep_weights, sample_chains, warm_up
     from asymjax.lab.results import read_arrays
     from asymjax.lab.rundir import RunDir
 
     chains = our_chains(config, sampler)
-    algorithm, problem, placement = SAMPLERS[sampler](chains), setting.problem, setting.placement
+    algorithm, problem, placement = algorithm_of(chains), setting.problem, setting.placement
     path = folder / sampler
     path.mkdir()
     run = RunDir(path, show_progress=False)
@@ -213,7 +213,8 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
 
     def whole() -> None:
         start, tuned = warm_up(run, problem, keys[0], setting.starts, placement, algorithm)
-        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, chains, True)
+        num_draws = chains.num_draws
+        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, num_draws, keep_weights)
 
     _, total, compiling = timed(whole)
     kept = read_arrays(path, "posterior_predictive/outputs", "sample_stats/num_grad_evals")
@@ -357,7 +358,7 @@ def tuned_for(setting: Setting, algorithm: Any, steps: Steps) -> Any:
     import jax.numpy as jnp
 
     problem, count = setting.problem, setting.placement.size
-    target = problem.target(problem.frozen, problem.data)
+    target = problem.target()
     one = jax.tree.map(lambda leaf: leaf[0], setting.starts)
     _, tuned = algorithm.finish(algorithm.begin(jax.random.key(0), one, target))
     names = tuned._fields
@@ -385,7 +386,7 @@ def their_steps(setting: Setting, steps: Steps) -> tuple[Callable[[], Any], floa
         kernel = opponents.minibatch_kernels(problem, steps.chains.batch_size)[steps.sampler]
         num_calls = max(1, num_calls // 10) if steps.sampler == "sghmc" else num_calls
     else:
-        logdensity = problem.target(problem.frozen, problem.data).logdensity
+        logdensity = problem.target().logdensity
         metric = prior_metric(problem.shape, problem.prior_scale)
         kernels = opponents.full_batch_kernels(logdensity, steps.step_size, metric, steps.num_steps, STEP_DOUBLINGS)
         kernel = kernels[steps.sampler]
@@ -405,15 +406,16 @@ def make_step_case(setting: Setting, steps: Steps) -> StepCase:
     import jax.numpy as jnp
     from bench_hmc import make_call
 
-    from asymjax.inference.samplers import SAMPLERS
+    from asymjax.inference.flat import algorithm_of
+    from asymjax.lab.chains import keep_weights
 
-    algorithm, thinning = SAMPLERS[steps.sampler](steps.chains), steps.chains.thinning
+    algorithm = algorithm_of(steps.chains)
     # A few rows for predictions, which the others do not make.
     tuned, inputs = tuned_for(setting, algorithm, steps), jnp.asarray(setting.dataset.test.inputs[:10])
     problem, starts, placement = setting.problem, setting.starts, setting.placement
-    ours, compiling = make_call(problem, algorithm, tuned, starts, inputs, placement, steps.num_draws, thinning, True)
+    ours, compiling = make_call(problem, algorithm, tuned, starts, inputs, placement, steps.num_draws, keep_weights)
     theirs, num_theirs, their_compiling = their_steps(setting, steps)
-    num_ours = float(ours()[1].num_grad_evals.sum())
+    num_ours = float(ours()[1]["num_grad_evals"].sum())
     return StepCase((ours, theirs), (num_ours, num_theirs), (compiling, their_compiling))
 
 

@@ -162,13 +162,13 @@ def measure_run(path: Path, case: Case) -> dict[str, Any]:
 def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: PosteriorConfig) -> Any:
     """Return what chains should find on the test inputs."""
     import numpy as np
-    from asymjax.inference.problem import problem_of
     from exact import solve
 
     from asymjax import data
+    from asymjax.inference.flat import build_posterior
 
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    return solve(problem_of(model_config, posterior, dataset), posterior, np.asarray(dataset.test.inputs))
+    return solve(build_posterior(model_config, posterior, dataset), posterior, np.asarray(dataset.test.inputs))
 
 
 def beside_exact(path: Path, case: Case) -> dict[str, float]:

@@ -38,12 +38,12 @@ def make_problem(target: str, arch: str) -> Any:
     """Return the model's configuration and what the chains sample."""
     from asymjax import data
     from asymjax.config import ModelConfig, PosteriorConfig
-    from asymjax.inference.problem import problem_of
+    from asymjax.inference.flat import build_posterior
 
     dataset = data.load(target)
     small = ModelConfig(widths=(16, 16), norm="none", activation="tanh")
     config = ModelConfig(arch=arch) if target == "digits" else small
-    return config, problem_of(config, PosteriorConfig().for_task(dataset.task), dataset)
+    return config, build_posterior(config, PosteriorConfig().for_task(dataset.task), dataset)
 
 
 def make_call(
@@ -54,18 +54,18 @@ def make_call(
     inputs: Any,
     placement: Any,
     num_draws: int,
-    thinning: int = 1,
-    keep_position: bool = False,
+    keep: Callable[..., dict[str, Any]] | None = None,
 ) -> tuple[Callable[[], Any], float]:
-    """Compile a chunk of draws of all chains; return () -> (state, Draw), and the seconds of compiling it."""
+    """Compile a chunk of draws of all chains; return () -> (state, draws), and the seconds of compiling it."""
     import jax
     import jax.numpy as jnp
 
     from asymjax import rng
     from asymjax.inference.kernels import make_sampling_chunk
     from asymjax.lab import devices
+    from asymjax.lab.chains import keep_outputs
 
-    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, thinning, keep_position)
+    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, 1, keep or keep_outputs)
     keys = rng.member_keys(jax.random.key(0), placement.size)
     keys, start, tuned = devices.put((keys, start, tuned), placement, is_mapped=True)
     shared = devices.put((problem.frozen, problem.data), placement, is_mapped=False)
@@ -86,14 +86,12 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
     import jax.numpy as jnp
 
     from asymjax import rng
-    from asymjax.config import HMCConfig
-    from asymjax.inference.samplers import SAMPLERS
-    from asymjax.inference.samplers.hmc import Tuned
+    from asymjax.inference.samplers.hmc import HMC, Tuned
     from asymjax.inference.starts import prior_start
     from asymjax.inference.warmup import prior_metric
     from asymjax.lab import devices
 
-    algorithm = SAMPLERS["hmc"](HMCConfig(jitter=0.0, max_integration_steps=num_steps))
+    algorithm = HMC(jitter=0.0, max_integration_steps=num_steps)
     placement = devices.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
     start = prior_start(problem, rng.member_keys(jax.random.key(0), num_chains))
     metric = prior_metric(problem.shape, problem.prior_scale)
@@ -105,7 +103,7 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
         "num_devices": num_devices,
         "inside": inside,
         "compile_seconds": compile_seconds,
-        "num_gradients": int(call()[1].num_grad_evals.sum()),
+        "num_gradients": int(call()[1]["num_grad_evals"].sum()),
         "call": call,
     }
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from measure import timed
 
-from asymjax.inference.problem import Problem
+from asymjax.inference.posterior import Posterior
 from asymjax.types import Array, Key, Position, PyTree, Split
 
 
@@ -174,7 +174,7 @@ def full_batch_kernels(
     return {name: kernel(name, algorithm) for name, algorithm in algorithms.items()}
 
 
-def minibatch_kernels(problem: Problem, batch_size: int, step_size: float = 1e-7) -> dict[str, Kernel]:
+def minibatch_kernels(problem: Posterior, batch_size: int, step_size: float = 1e-7) -> dict[str, Kernel]:
     """Return BlackJAX's samplers on gradients of a few rows, by our names for them.
 
     Every chain draws its own rows with replacement. A step of BlackJAX's ``sghmc`` is ten gradients on the same rows.
@@ -183,9 +183,9 @@ def minibatch_kernels(problem: Problem, batch_size: int, step_size: float = 1e-7
 
     def loglikelihood(position: Position, row: Split) -> Array:
         batch = jax.tree.map(lambda leaf: leaf[None], row)
-        return problem.posterior.loglikelihood(position, problem.frozen, batch)[0]
+        return problem.loglikelihood(position, problem.frozen, batch)[0]
 
-    gradient = blackjax.sgmcmc.gradients.grad_estimator(problem.posterior.logprior, loglikelihood, num_rows)
+    gradient = blackjax.sgmcmc.gradients.grad_estimator(problem.logprior, loglikelihood, num_rows)
     algorithms = {"sgld": blackjax.sgld(gradient), "sghmc": blackjax.sghmc(gradient), "sgnht": blackjax.sgnht(gradient)}
 
     def kernel(algorithm: Any, init: Callable[[Key, Position], Any], num_gradients: int) -> Kernel:

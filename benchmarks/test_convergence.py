@@ -21,8 +21,8 @@ from scipy.special import logsumexp
 from asymjax import data, rng
 from asymjax.config import FAMILY_OF
 from asymjax.errors import InputError
+from asymjax.inference.flat import build_posterior
 from asymjax.inference.posterior import draw_prior
-from asymjax.inference.problem import problem_of
 from asymjax.types import Array, Key
 
 UCI = [f"uci/{name}{network}" for name in ("energy", "yacht", "airfoil", "concrete") for network in (":2x16", ":4x16")]
@@ -60,12 +60,12 @@ def test_the_grid_agrees_with_draws_from_the_prior() -> None:
     posterior = replace(posterior, noise_scale=4.0)
     toy = data.load(config.dataset)
     inputs = jnp.asarray(np.asarray(toy.test.inputs))
-    problem = problem_of(model_config, posterior, toy)
+    problem = build_posterior(model_config, posterior, toy)
     answer = solve(problem, posterior, np.asarray(inputs), spacing=0.3)
 
     def draw(key: Key) -> tuple[Array, Array]:
         position = draw_prior(key, problem.prior_mean, problem.prior_scale, problem.shape)
-        logs = problem.posterior.loglikelihood(position, problem.frozen, problem.data)
+        logs = problem.loglikelihood(position, problem.frozen, problem.data)
         return logs.sum(), problem.predict(position, problem.frozen, inputs)[:, 0]
 
     logs, outputs = (
@@ -87,7 +87,7 @@ def test_two_grids_agree_on_the_evidence_of_the_benchmark() -> None:
     """The grid resolves the posterior at the noise that samplers are held against."""
     config, model_config, posterior = make_target("two_units", "standard", None)
     toy = data.load(config.dataset)
-    problem, inputs = problem_of(model_config, posterior, toy), np.asarray(toy.test.inputs[:2])
+    problem, inputs = build_posterior(model_config, posterior, toy), np.asarray(toy.test.inputs[:2])
     fine, coarse = (solve(problem, posterior, inputs, spacing).log_evidence for spacing in (0.25, 0.3))
     assert abs(fine - coarse) < 0.01
 
@@ -98,7 +98,7 @@ def test_what_has_no_exact_answer_is_refused(changed: dict) -> None:
     config, model_config, posterior = make_target("two_units", "standard", None)
     posterior, toy = replace(posterior, **changed), data.load(config.dataset)
     with pytest.raises(InputError, match="an answer is known"):
-        solve(problem_of(model_config, posterior, toy), posterior, np.asarray(toy.test.inputs))
+        solve(build_posterior(model_config, posterior, toy), posterior, np.asarray(toy.test.inputs))
 
 
 def test_rows_are_saved_kept_by_a_second_call_and_drawn(tmp_path: Path) -> None:
