@@ -110,10 +110,11 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     from bench_convergence import make_target
 
     from asymjax import rng
-    from asymjax.config import ChainsConfig, RunConfig
     from asymjax.experiments.setup import open_experiment
+    from asymjax.inference.chains_config import ChainsConfig
     from asymjax.inference.problem import make_problem
     from asymjax.lab import devices
+    from asymjax.lab.run_config import RunConfig
     from asymjax.lab.starts import find_start
 
     data_config, model, posterior = make_target(target, "standard", config.data_dir)
@@ -181,7 +182,7 @@ def our_chains(config: Config, sampler: str) -> Any:
     """Return the settings of one of our samplers: its defaults, but for the lengths."""
     from bench_convergence import CHANGED
 
-    from asymjax.config import FAMILY_OF, chains_of
+    from asymjax.inference.chains_config import FAMILY_OF, chains_of
 
     settings = {"num_chains": config.num_chains, "num_draws": config.num_draws, **CHANGED.get(sampler, {})}
     family = FAMILY_OF.get(sampler)
@@ -335,7 +336,7 @@ def make_steps(sampler: str, num_gradients: int, step_size: float = 1e-3) -> Ste
     """Return steps of fixed lengths with about ``num_gradients`` gradients over all rows a chain in a call."""
     from dataclasses import replace
 
-    from asymjax.config import chains_of
+    from asymjax.inference.chains_config import chains_of
 
     num_steps = max(1, min(50, num_gradients // 4))
     family, chains = chains_of(sampler, num_draws=1)

@@ -89,8 +89,8 @@ def make_pairs(config: Config, backbone: str) -> tuple[Any, list[tuple[dict, dic
     import jax
 
     from asymjax import trees
-    from asymjax.config import ModelConfig
     from asymjax.models import build_model
+    from asymjax.models.config import ModelConfig
 
     if backbone == "mlp":
         model = build_model(ModelConfig(widths=config.widths, norm="none"), (config.num_inputs,), 10)

@@ -23,17 +23,13 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from asymjax.config import (
-    FAMILY_OF,
-    ChainsConfig,
-    DataConfig,
-    ModelConfig,
-    PosteriorConfig,
-    RunConfig,
-    SeedConfig,
-    chains_of,
-)
+from asymjax.data.config import DataConfig
 from asymjax.errors import DivergedError, InputError
+from asymjax.inference.chains_config import FAMILY_OF, ChainsConfig, chains_of
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 
 MIN_ESS = 400
 THRESHOLDS = (1.05, 1.01)

@@ -60,7 +60,7 @@ def compile_case(way: str, depth: int, num_networks: int, inside: str, num_steps
     """Compile one case on one device."""
     from bench_train_sweep import make_case
 
-    from asymjax.config import ModelConfig
+    from asymjax.models.config import ModelConfig
 
     model = ModelConfig(backbone="resnet", depth=depth, norm="layer", activation="relu")
     with convolving(way):

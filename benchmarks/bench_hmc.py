@@ -37,8 +37,9 @@ class Config:
 def make_problem(target: str, arch: str) -> Any:
     """Return the model's configuration and what the chains sample."""
     from asymjax import data
-    from asymjax.config import ModelConfig, PosteriorConfig
+    from asymjax.inference.posterior import PosteriorConfig
     from asymjax.inference.problem import problem_of
+    from asymjax.models.config import ModelConfig
 
     dataset = data.load(target)
     small = ModelConfig(widths=(16, 16), norm="none", activation="tanh")
@@ -86,7 +87,7 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
     import jax.numpy as jnp
 
     from asymjax import rng
-    from asymjax.config import HMCConfig
+    from asymjax.inference.chains_config import HMCConfig
     from asymjax.inference.samplers import SAMPLERS
     from asymjax.inference.samplers.hmc import Tuned
     from asymjax.inference.starts import prior_start

@@ -42,8 +42,9 @@ def make_problem(target: str, arch: str, num_pairs: int) -> dict[str, Any]:
     import jax
 
     from asymjax import rng
-    from asymjax.config import MODEL_PRESETS, ModelConfig
     from asymjax.models import build_model
+    from asymjax.models.config import ModelConfig
+    from asymjax.models.presets import MODEL_PRESETS
     from asymjax.types import Split
 
     preset, num_inputs, num_rows = {

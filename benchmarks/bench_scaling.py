@@ -284,8 +284,13 @@ def fixed_case(config: Config, round_size: int, run: Path) -> Numbers:
     """Train a sweep of the default network with its functions on a stopwatch; milliseconds a network of each part."""
     from measure import Stopwatch
 
-    from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+    from asymjax.data.config import DataConfig
+    from asymjax.experiments.grid import GridConfig
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
+    from asymjax.lab.run_config import RunConfig
+    from asymjax.models.config import ModelConfig
+    from asymjax.rng import SeedConfig
+    from asymjax.train.optimizers import OptimizerConfig
 
     optimizer = OptimizerConfig(num_epochs=2) if config.quick else OptimizerConfig()
     where = RunConfig(run_dir=run, progress=False, round_size=round_size)

@@ -45,11 +45,11 @@ def make_case(
     import jax.numpy as jnp
 
     from asymjax import rng, trees
-    from asymjax.config import OptimizerConfig
     from asymjax.lab import devices
     from asymjax.models import build_model
     from asymjax.train import make_optimizer, make_train
     from asymjax.train.losses import cross_entropy
+    from asymjax.train.optimizers import OptimizerConfig
     from asymjax.types import Split
 
     model = build_model(config, input_shape, 10)
@@ -104,8 +104,8 @@ def step_flops(model: Any, frozen: Any, images: Any) -> float:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
-    from asymjax.config import MODEL_PRESETS
     from asymjax.lab import devices
+    from asymjax.models.presets import MODEL_PRESETS
 
     devices.configure_host_devices()
     import by_hand

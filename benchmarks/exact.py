@@ -18,8 +18,8 @@ from jax.flatten_util import ravel_pytree
 from scipy.special import logsumexp
 
 from asymjax import trees
-from asymjax.config import PosteriorConfig
 from asymjax.errors import InputError
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import Problem
 from asymjax.types import Array
 

@@ -39,8 +39,13 @@ class Config:
 
 def by_library(config: Config) -> Callable[[int], None]:
     """Return the training of a network as a sweep of one, which scores and stores it."""
-    from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+    from asymjax.data.config import DataConfig
+    from asymjax.experiments.grid import GridConfig
     from asymjax.lab.command_line import start_jax
+    from asymjax.lab.run_config import RunConfig
+    from asymjax.models.config import ModelConfig
+    from asymjax.rng import SeedConfig
+    from asymjax.train.optimizers import OptimizerConfig
 
     start_jax()
     from asymjax.experiments.train_sweep.grid_run import run_train_grid

@@ -19,8 +19,8 @@ from measure import has_changes
 from scipy.special import logsumexp
 
 from asymjax import data, rng
-from asymjax.config import FAMILY_OF
 from asymjax.errors import InputError
+from asymjax.inference.chains_config import FAMILY_OF
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import problem_of
 from asymjax.types import Array, Key

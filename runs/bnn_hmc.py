@@ -9,16 +9,14 @@ stopped. The run directory (last line printed) holds draws, summary.json and wha
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax.config import (
-    DataConfig,
-    HMCConfig,
-    ModelConfig,
-    PosteriorConfig,
-    PosteriorGridConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
+from asymjax.experiments.grid import PosteriorGridConfig
+from asymjax.inference.chains_config import HMCConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import command_line
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 
 
 @dataclass(frozen=True)

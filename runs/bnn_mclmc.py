@@ -17,16 +17,14 @@ deeper with 10 chains.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax.config import (
-    DataConfig,
-    MCLMCConfig,
-    ModelConfig,
-    PosteriorConfig,
-    PosteriorGridConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
+from asymjax.experiments.grid import PosteriorGridConfig
+from asymjax.inference.chains_config import MCLMCConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import command_line
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,14 @@ what runs/report.py draws figures from, under the names that runs/bnn_hmc.py giv
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax.config import (
-    DataConfig,
-    ModelConfig,
-    NUTSConfig,
-    PosteriorConfig,
-    PosteriorGridConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
+from asymjax.experiments.grid import PosteriorGridConfig
+from asymjax.inference.chains_config import NUTSConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import command_line
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 
 
 @dataclass(frozen=True)

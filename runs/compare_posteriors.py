@@ -13,9 +13,14 @@ draws figures from; so does each run below it.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax.config import DataConfig, PosteriorConfig, RunConfig, SeedConfig, StudyConfig
+from asymjax.experiments.compare_posteriors.config import StudyConfig
+
+from asymjax.data.config import DataConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import command_line
 from asymjax.lab.command_line import PlainModelConfig
+from asymjax.lab.run_config import RunConfig
+from asymjax.rng import SeedConfig
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ the very masks and gates of --mask-seed. With --json, one JSON object and nothin
 import json
 from dataclasses import dataclass, field
 
-from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.lab import command_line
+from asymjax.models.config import ModelConfig
+from asymjax.models.presets import MODEL_PRESETS
 
 
 @dataclass(frozen=True)

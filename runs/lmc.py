@@ -13,17 +13,16 @@ figures from. With --sweeps, networks come from finished runs of runs/train_swee
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax.config import (
-    MODEL_PRESETS,
-    ConnectivityConfig,
-    DataConfig,
-    KindsConfig,
-    OptimizerConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.experiments.linear_connectivity.config import ConnectivityConfig
+
+from asymjax.data.config import DataConfig
+from asymjax.experiments.variants import KindsConfig
 from asymjax.lab import command_line
 from asymjax.lab.command_line import EMBEDDED_IMAGES, PlainModelConfig
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.presets import MODEL_PRESETS
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,15 @@ directory (last line printed) holds summary.json, curves.npz and what runs/repor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax.config import (
-    MODEL_PRESETS,
-    DataConfig,
-    OptimizerConfig,
-    PathConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.experiments.linear_connectivity.config import PathConfig
+
+from asymjax.data.config import DataConfig
 from asymjax.lab import command_line
 from asymjax.lab.command_line import EMBEDDED_IMAGES, PlainModelConfig
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.presets import MODEL_PRESETS
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 
 
 @dataclass(frozen=True)

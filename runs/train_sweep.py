@@ -12,8 +12,14 @@ network; of a grid that takes several programs, such a directory for each. runs/
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from asymjax.config import MODEL_PRESETS, DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
+from asymjax.experiments.grid import GridConfig
 from asymjax.lab import command_line
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.config import ModelConfig
+from asymjax.models.presets import MODEL_PRESETS
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asymjax.config import RunConfig
 from asymjax.errors import DivergedError
 from asymjax.lab import processes, run_files
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 
 

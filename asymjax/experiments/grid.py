@@ -16,13 +16,15 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 
 import numpy as np
 
-from asymjax.config import ChainsConfig, GridConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.errors import InputError, choose
 from asymjax.experiments.variants import GATED, MASKED, SETTINGS
+from asymjax.inference.chains_config import ChainsConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
+from asymjax.models.config import ModelConfig
 from asymjax.models.methods import METHODS
-from asymjax.train.optimizers import DECAYING, check_number, check_optimizer
+from asymjax.train.optimizers import DECAYING, OptimizerConfig, check_number, check_optimizer
 
 FIELDS: dict[str, Any] = get_type_hints(ModelConfig) | get_type_hints(OptimizerConfig)
 REGISTRIES: dict[str, Mapping[str, Any]] = {"arch": METHODS, "backbone": BACKBONES, "activation": ACTIVATIONS}

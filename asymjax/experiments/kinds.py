@@ -12,17 +12,21 @@ import numpy as np
 from jax import lax
 
 from asymjax import data, rng, trees
-from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.run import make_training, train_networks
-from asymjax.experiments.variants import Variant, make_variants
+from asymjax.experiments.variants import KindsConfig, Variant, make_variants
 from asymjax.lab import devices, processes, run_files
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.lab.store import read_networks, tree_of
 from asymjax.lab.sweep import failures
 from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 from asymjax.symmetry.connectivity import finite_networks
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.tree_paths import differences
 from asymjax.types import Dataset, Frozen, Hyper, Key, Model, Params, Position
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from asymjax.config import MODEL_PRESETS, OptimizerConfig
+from asymjax.models.presets import MODEL_PRESETS
+from asymjax.train.optimizers import OptimizerConfig
 
 SOURCE = "Lim et al. (2024), arXiv 2405.20231, table 1, row MLP (MNIST)"
 MODEL = MODEL_PRESETS["paper_mlp_mnist"]

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import jax
 
 from asymjax import data, trees
-from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
+from asymjax.data.config import DataConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import check_posterior, num_network_outputs
+from asymjax.inference.posterior import PosteriorConfig, check_posterior, num_network_outputs
 from asymjax.lab import processes
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.types import Dataset, Frozen, Graph, Model
 
 

@@ -7,11 +7,11 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from asymjax import trees
-from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig
 from asymjax.errors import InputError, choose
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.models.methods import METHODS
-from asymjax.train.optimizers import check_optimizer
+from asymjax.train.optimizers import OptimizerConfig, check_optimizer
 
 Shapes = tuple[tuple[int, ...], int]
 

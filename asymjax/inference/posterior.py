@@ -6,14 +6,15 @@ prior. Temperature is applied here and nowhere else; samplers always run at temp
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from asymjax import rng, trees
-from asymjax.config import PosteriorConfig
 from asymjax.errors import InputError
+from asymjax.settings import Settings
 from asymjax.train.losses import categorical_loglikelihood, gaussian_loglikelihood
 from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, PyTree, Split
 
@@ -21,6 +22,60 @@ from asymjax.types import Array, Frozen, Key, Model, Position, Posterior, PyTree
 NOISE_PATH, NOISE_PRIOR_MEAN, NOISE_PRIOR_SCALE = "noise/log_scale", -1.0, 1.0
 # Floor of a predicted noise scale: a collapsing scale is the usual source of infinite densities.
 MIN_NOISE_SCALE = 1e-3
+OUTPUT_KERNEL = "output/kernel"
+
+
+@dataclass(frozen=True)
+class PosteriorConfig(Settings):
+    """Prior, likelihood and temperature."""
+
+    prior: Literal["fan_in", "isotropic"] = "fan_in"
+    """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale. Biases have
+    prior_scale."""
+    prior_scale: float = 1.0
+    """Standard deviation of the prior, in the units of ``prior``."""
+    output_prior_scale: float | None = None
+    """The same of the last kernel, as a multiple of prior_scale: the amplitude of the outputs. Default: 20 for
+    classification, whose labels are nearly certain; 1 for regression."""
+    norm_prior_scale: float = 0.2
+    """The same of norm scales (around 1) and norm biases (around 0), as a multiple of prior_scale."""
+    noise: Literal["heteroscedastic", "learned", "fixed"] = "heteroscedastic"
+    """Regression noise: a second output of the network, one learned scale, or noise_scale."""
+    noise_scale: float = 0.1
+    """Standard deviation of the noise in standardised units, where noise is fixed."""
+    temperature: float = 1.0
+    """T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior."""
+
+    def scale_of(self, path: str, shape: tuple[int, ...]) -> float:
+        """Return the prior's standard deviation of the entries of a parameter of the backbone.
+
+        Parameters
+        ----------
+        path : parameter path, for example ``"dense_0/kernel"``; the output kernel and norms have their own scales.
+        shape : its shape in the backbone, from which kernels take their fan-in.
+        """
+        scale = self.prior_scale
+        if path.split("/")[-2].startswith("norm"):
+            scale *= self.norm_prior_scale
+        if path == OUTPUT_KERNEL:
+            scale *= 1.0 if self.output_prior_scale is None else self.output_prior_scale
+        if path.endswith("/kernel") and self.prior == "fan_in":
+            scale /= math.sqrt(math.prod(shape[:-1]))
+        return scale
+
+    def has_scale_head(self, task: str) -> bool:
+        """Return whether the noise scale is an output of the network."""
+        return task == "regression" and self.noise == "heteroscedastic"
+
+    def for_task(self, task: str) -> "PosteriorConfig":
+        """Fill in the defaults that depend on the task."""
+        if self.output_prior_scale is not None:
+            return self
+        return replace(self, output_prior_scale=20.0 if task == "classification" else 1.0)
+
+    def unused(self) -> frozenset[str]:
+        """Return the noise scale where the noise is not fixed."""
+        return frozenset() if self.noise == "fixed" else frozenset({"noise_scale"})
 
 
 def check_posterior(config: PosteriorConfig) -> None:
@@ -46,7 +101,7 @@ def prior_moments(model: Model, config: PosteriorConfig, position: Position) -> 
     """Return mean and standard deviation of the Gaussian prior, one scalar a leaf.
 
     Norm scales have mean 1, the log of a learned noise scale N(-1, 1), all else mean 0; standard deviations are
-    :meth:`~asymjax.config.PosteriorConfig.scale_of` the parameter, with the fan-in counted over all inputs, fixed ones
+    :meth:`~PosteriorConfig.scale_of` the parameter, with the fan-in counted over all inputs, fixed ones
     included.
     """
     shapes = trees.flatten(model.params_shape)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import OUTPUT_KERNEL, ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import draw_prior
+from asymjax.inference.posterior import OUTPUT_KERNEL, PosteriorConfig, draw_prior
 from asymjax.inference.problem import problem_of
+from asymjax.models.config import ModelConfig
 from asymjax.types import Array, Dataset, Key
 
 NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError, choose
 from asymjax.inference.algorithm import Target
 from asymjax.inference.posterior import (
+    PosteriorConfig,
     make_init,
     make_posterior,
     make_predict,
@@ -18,6 +18,7 @@ from asymjax.inference.posterior import (
     widened,
 )
 from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Array, Dataset, Frozen, Graph, Hyper, Key, Model, Position, Posterior, Split
 
@@ -133,5 +134,7 @@ def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Froze
 def problem_of(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
     """Build the model of a posterior on a dataset, draw its constants, and gather what chains sample."""
     num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
-    model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+    model = build_model(
+        model_config.method, model_config.backbone, dataset.input_shape, num_outputs, posterior.scale_of
+    )
     return make_problem(model, dataset.task, posterior, draw_frozen(model, model_config.mask_seed), dataset.train)

@@ -7,8 +7,8 @@ import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import ChainsConfig
 from asymjax.errors import InputError
+from asymjax.inference.chains_config import ChainsConfig
 from asymjax.inference.posterior import draw_prior
 from asymjax.inference.problem import Problem
 from asymjax.symmetry import permute, random_permutations

@@ -17,9 +17,9 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
-from asymjax.config import AdaptedConfig
 from asymjax.divisors import largest_divisor
 from asymjax.inference.algorithm import Stage, Target
+from asymjax.inference.chains_config import AdaptedConfig
 from asymjax.types import Array, Info, Key, Position, Sampler
 
 INITIAL_STEP_SIZE = 0.01

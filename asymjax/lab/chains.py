@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import ChainsConfig
 from asymjax.divisors import largest_divisor
 from asymjax.errors import DivergedError
 from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.chains_config import ChainsConfig
 from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk, persistent_shape
 from asymjax.inference.problem import Problem
 from asymjax.lab import devices, memory, processes

@@ -14,8 +14,9 @@ from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from asymjax.config import ModelConfig, RunConfig
 from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.config import ModelConfig
 
 Config = TypeVar("Config")
 

@@ -33,9 +33,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from asymjax.config import RunConfig
 from asymjax.errors import InputError
 from asymjax.lab import processes, run_files
+from asymjax.lab.run_config import RunConfig
 from asymjax.tree_paths import differences
 from asymjax.types import PyTree
 

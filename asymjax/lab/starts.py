@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from asymjax.config import ChainsConfig
 from asymjax.divisors import largest_divisor
+from asymjax.inference.chains_config import ChainsConfig
 from asymjax.inference.problem import Problem
 from asymjax.inference.starts import num_starts, permuted_copies, prior_start
 from asymjax.lab import devices, processes

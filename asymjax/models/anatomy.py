@@ -1,22 +1,24 @@
 """What a network consists of: parameters, kernels as the method settles them, activation sites."""
 
-from collections.abc import Mapping
-from dataclasses import fields
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 from jax import ShapeDtypeStruct
 
 from asymjax import trees
-from asymjax.config import ModelConfig, PosteriorConfig
-from asymjax.errors import InputError, choose
-from asymjax.models.backbones import BACKBONES
-from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
-from asymjax.models.methods import METHODS
+from asymjax.models.backbones.backbone import Backbone, check_sizes
 from asymjax.models.methods.method import Layer, Method
 from asymjax.types import Array, Feeds, Key, Params
 
-DEFAULT_PRIOR = PosteriorConfig()
+# (path, shape) of a parameter -> standard deviation that the prior gives to its entries.
+PriorScale = Callable[[str, tuple[int, ...]], float]
+
+
+def fan_in_scale(path: str, shape: tuple[int, ...]) -> float:
+    """Return the scale of the default prior of kernels, 1 / sqrt(fan-in)."""
+    return 1 / math.sqrt(math.prod(shape[:-1]))
 
 
 class Anatomy(NamedTuple):
@@ -34,19 +36,6 @@ class Anatomy(NamedTuple):
     sites: dict[str, int]
 
 
-def method_of(config: ModelConfig) -> Method:
-    """Return the method of a configuration, with those of its settings that it has.
-
-    Raises
-    ------
-    InputError
-        If its name is unknown.
-    """
-    method = choose(METHODS, config.arch, "arch")
-    settings = {field.name: getattr(config, field.name) for field in fields(method)}
-    return method(**{name: value for name, value in settings.items() if value != ()})
-
-
 def _bias_of(kernel: str, params: Mapping[str, Any], feeds: Feeds) -> str:
     """Return the path of the bias beside a kernel, else of that of the norm after it, or nothing."""
     layer = kernel.removesuffix("/kernel")
@@ -61,36 +50,30 @@ def _in_order(tree: dict[str, Any], prefix: str = "") -> list[str]:
     return paths
 
 
-def _check_sizes(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int) -> None:
-    sizes = {"widths": config.widths, "input_shape": input_shape, "num_outputs": (num_outputs,)}
-    for name, values in sizes.items():
-        if any(size < 1 for size in values):
-            raise InputError(f"{name} is {values}; every size must be at least 1")
-
-
 def anatomy(
-    config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int, prior: PosteriorConfig = DEFAULT_PRIOR
+    method: Method,
+    backbone: Backbone,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    prior_scale: PriorScale = fan_in_scale,
 ) -> Anatomy:
     """Trace the backbone once, without computing, and settle the method on its layers.
 
     Parameters
     ----------
-    config : the model's configuration.
+    method, backbone : the model.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
-    prior : the prior of the kernels, whose scale is syre's default.
+    prior_scale : the prior's standard deviation of the entries of a parameter, given its path and shape.
 
     Raises
     ------
     InputError
-        If a name is unknown or the method's settings cannot be met.
+        If the settings of the method or the backbone cannot be met.
     """
-    backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
-    method = method_of(config)
-    choose(ACTIVATIONS, config.activation, "activation")
-    _check_sizes(config, input_shape, num_outputs)
-    if config.norm not in backbone.norms:
-        raise InputError(f"norm is {config.norm}; the {config.backbone} backbone has {', '.join(backbone.norms)}")
+    backbone.check()
+    check_sizes("input_shape", input_shape)
+    check_sizes("num_outputs", (num_outputs,))
     sites: dict[str, int] = {}
     order: list[str] = []
 
@@ -99,20 +82,21 @@ def anatomy(
         return x
 
     def init(key: Key) -> Params:
-        params = backbone.make_module(config, num_outputs, record).init(key, backbone.example(input_shape))["params"]
+        params = backbone.module(num_outputs, record).init(key, backbone.example(input_shape))["params"]
         order.extend(_in_order(params))
         return params
 
     shapes = trees.flatten(jax.eval_shape(init, jax.random.key(0)))
     params = {path: shapes[path] for path in order}
     kernels = [path for path in order if path.endswith("/kernel")]
+    feeds = backbone.feeds()
     layers = [
         Layer(
             path,
             params[path].shape,
             path == kernels[-1],
-            prior.scale_of(path, params[path].shape),
-            bias=_bias_of(path, params, backbone.feeds(config)),
+            prior_scale(path, params[path].shape),
+            bias=_bias_of(path, params, feeds),
         )
         for path in kernels
     ]

@@ -7,42 +7,44 @@ import jax
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig, PosteriorConfig
-from asymjax.errors import InputError, choose
-from asymjax.models.anatomy import DEFAULT_PRIOR, anatomy, method_of
-from asymjax.models.backbones import BACKBONES
+from asymjax.errors import InputError
+from asymjax.models.anatomy import PriorScale, anatomy, fan_in_scale
 from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
+from asymjax.models.methods.method import Method
 from asymjax.models.parametrisation import constants_of, parametrise
 from asymjax.models.views import make_views
 from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Params, Position
 
 
 def build_model(
-    config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int, prior: PosteriorConfig = DEFAULT_PRIOR
+    method: Method,
+    backbone: Backbone,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    prior_scale: PriorScale = fan_in_scale,
 ) -> Model:
     """Build the pure functions of one network family.
 
     Parameters
     ----------
-    config : the model's configuration.
+    method : what breaks its symmetries.
+    backbone : its architecture.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
-    prior : the prior of the kernels, whose scale is syre's default.
+    prior_scale : the prior's standard deviation of the entries of a parameter, given its path and shape; syre's default.
 
     Raises
     ------
     InputError
-        If a name is unknown, the method's settings cannot be met, or (from ``forward``) inputs have another shape.
+        If the settings of the method or the backbone cannot be met, or (from ``forward``) inputs have another shape.
     """
-    method = method_of(config)
-    backbone: Backbone = choose(BACKBONES, config.backbone, "backbone")
-    body = anatomy(config, input_shape, num_outputs, prior)
-    activation = ACTIVATIONS[config.activation]
+    body = anatomy(method, backbone, input_shape, num_outputs, prior_scale)
+    activation = ACTIVATIONS[backbone.activation]
 
     parametrisation = parametrise(body, method)
 
     def init(key: Key, frozen: Frozen) -> Position:
-        module = backbone.make_module(config, num_outputs, lambda site, x, axis: x)
+        module = backbone.module(num_outputs, lambda site, x, axis: x)
         return parametrisation.start(module.init(key, backbone.example(input_shape))["params"], frozen)
 
     takes_graphs = isinstance(jax.eval_shape(lambda: backbone.example(input_shape)), Graph)
@@ -50,7 +52,7 @@ def build_model(
     def run(params: Params, frozen: Frozen, x: Array | Graph, watch: Callable[[str, Array, int], Any]) -> Array:
         if isinstance(x, Graph) != takes_graphs:
             kinds = ("a graph", "an array of rows") if takes_graphs else ("an array of rows", "a graph")
-            raise InputError("the {} backbone takes {}, but the data are {}".format(config.backbone, *kinds))
+            raise InputError("{} takes {}, but the data are {}".format(type(backbone).__name__, *kinds))
         if x.shape[1:] != tuple(input_shape):
             raise InputError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
 
@@ -58,7 +60,7 @@ def build_model(
             watch(site, x, feature_axis)
             return method.activate(activation, x, constants_of(frozen, site), feature_axis)
 
-        return backbone.make_module(config, num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
+        return backbone.module(num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
 
     def forward(params: Params, frozen: Frozen, x: Array | Graph) -> Array:
         return run(params, frozen, x, lambda site, x, feature_axis: None)
@@ -66,7 +68,7 @@ def build_model(
     def apply(position: Position, frozen: Frozen, x: Array | Graph) -> Array:
         return forward(parametrisation.merge(position, frozen), frozen, x)
 
-    views = make_views(config, body, run, backbone.starts_in_scan)
+    views = make_views(body, run, backbone.starts_in_scan)
     return Model(
         init=init,
         freeze=parametrisation.freeze,
@@ -77,8 +79,8 @@ def build_model(
         **views._asdict(),
         free_mask=parametrisation.free_mask,
         params_shape=trees.unflatten(body.params),
-        permutation_spec=backbone.permutation_spec(config),
-        feeds=backbone.feeds(config),
+        permutation_spec=backbone.permutation_spec(),
+        feeds=backbone.feeds(),
     )
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.module import InterceptorContext
 
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.models.anatomy import Anatomy
 from asymjax.types import Array, Frozen, Graph, Params
@@ -26,16 +25,16 @@ class Views(NamedTuple):
     forward_from: Callable[[Params, Frozen, Any, Array], Array] | None
 
 
-def make_views(config: ModelConfig, body: Anatomy, run: Run, starts_in_scan: bool) -> Views:
+def make_views(body: Anatomy, run: Run, starts_in_scan: bool) -> Views:
     """Build the views of a forward pass.
 
     Parameters
     ----------
-    config, body : of the model.
+    body : what the model consists of.
     run : the forward pass, which shows what enters each activation site.
     starts_in_scan : whether its first layer stands in a scan.
     """
-    site_inputs, layer_inputs = _inputs(config, body, run)
+    site_inputs, layer_inputs = _inputs(body, run)
     # Outputs of a convolution are larger than its input, and its share of the work is small.
     if starts_in_scan or len(next(iter(body.layers.values())).shape) > 2:
         return Views(site_inputs, layer_inputs, None, None)
@@ -46,7 +45,7 @@ def _ignore(site: str, x: Array, feature_axis: int) -> None:
     """Watch nothing."""
 
 
-def _inputs(config: ModelConfig, body: Anatomy, run: Run) -> tuple[Callable, Callable]:
+def _inputs(body: Anatomy, run: Run) -> tuple[Callable, Callable]:
     """Build ``site_inputs`` and ``layer_inputs``."""
 
     def site_inputs(params: Params, frozen: Frozen, x: Array | Graph) -> dict[str, Array]:
@@ -62,7 +61,7 @@ def _inputs(config: ModelConfig, body: Anatomy, run: Run) -> tuple[Callable, Cal
         try:
             return {place: jnp.concatenate(visits) for place, visits in seen.items()}
         except jax.errors.UnexpectedTracerError:
-            raise InputError(f"{config.backbone} has its activations in a scan, where they cannot be read") from None
+            raise InputError("this network has its activations in a scan, where they cannot be read") from None
 
     def layer_inputs(params: Params, frozen: Frozen, x: Array | Graph) -> dict[str, Array]:
         seen: dict[str, list[Array]] = {}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from asymjax import diagnostics, rng, trees
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import make_posterior
+from asymjax.inference.posterior import PosteriorConfig, make_posterior
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.symmetry import compose, gates_of, identity, invert, permute, random_permutations
 from asymjax.types import Split
 

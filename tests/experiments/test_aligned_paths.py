@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.experiments.linear_connectivity.run import matched_ends
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.symmetry.connectivity import all_pairs, grid, in_batches, make_measure, make_path
 from asymjax.types import Split
 

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from asymjax import data, rng
-from asymjax.config import GridConfig, HMCConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.experiments.grid import grid_points, parse_axes, posterior_points
+from asymjax.experiments.grid import GridConfig, grid_points, parse_axes, posterior_points
 from asymjax.experiments.train_sweep.run import make_trainer
+from asymjax.inference.chains_config import HMCConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.models.config import ModelConfig
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Split
 

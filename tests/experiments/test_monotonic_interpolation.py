@@ -5,15 +5,18 @@ import numpy as np
 import pytest
 from memory_run import MemoryRun
 
-from asymjax.config import ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError
 from asymjax.experiments.kinds import Kind, Networks
 from asymjax.experiments.linear_connectivity.run import Task
 from asymjax.experiments.monotonic_interpolation.run import interpolate_kind
 from asymjax.experiments.train_sweep.run import initial_positions
+from asymjax.lab.run_config import RunConfig
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 from asymjax.symmetry.connectivity import grid, in_batches, make_measure
 from asymjax.symmetry.interpolation import PATH_SCORES
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Split
 
 SEEDS, NUM_SEEDS = SeedConfig(), 5

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from asymjax import data, rng
-from asymjax.config import ModelConfig, OptimizerConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions, make_trainer, make_training
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Split
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from asymjax.experiments.compare_posteriors.config import StudyConfig
 
 from asymjax import data
-from asymjax.config import ModelConfig, PosteriorConfig, StudyConfig, chains_of
 from asymjax.diagnostics.convergence import summarise
 from asymjax.diagnostics.predictive import squared_distance
 from asymjax.diagnostics.scores import NUM_PROBES, function_coordinates, score
@@ -18,7 +18,10 @@ from asymjax.experiments.compare_posteriors.summary import (
     over_repeats,
     summary_metrics,
 )
+from asymjax.inference.chains_config import chains_of
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.samplers import SAMPLERS
+from asymjax.models.config import ModelConfig
 
 MODEL = ModelConfig(widths=(6,))
 

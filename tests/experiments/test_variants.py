@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from asymjax import data, rng, trees
-from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import trained_kinds
 from asymjax.experiments.setup import describe_network
-from asymjax.experiments.variants import CONTROLS, SETTINGS, Variant, make_variants, num_trainable
+from asymjax.experiments.variants import CONTROLS, SETTINGS, KindsConfig, Variant, make_variants, num_trainable
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 
 MODEL, OPTIMIZER, SHAPES = ModelConfig(widths=(12, 8)), OptimizerConfig(num_epochs=2), ((8, 8, 1), 10)
 

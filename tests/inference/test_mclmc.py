@@ -7,11 +7,11 @@ import pytest
 from jax import lax
 
 from asymjax import rng
-from asymjax.config import MCLMCConfig
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.errors import InputError
 from asymjax.inference import SAMPLERS
 from asymjax.inference.algorithm import Target
+from asymjax.inference.chains_config import MCLMCConfig
 from asymjax.inference.samplers.mclmc import Tuned, length_of_memory, tune_to_variance
 
 SCALES = np.geomspace(0.3, 1.0, 10).astype(np.float32)

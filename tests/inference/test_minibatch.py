@@ -14,9 +14,9 @@ import pytest
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.optimize import brentq
 
-from asymjax.config import MinibatchConfig
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Target
+from asymjax.inference.chains_config import MinibatchConfig
 from asymjax.inference.samplers import SAMPLERS
 from asymjax.inference.samplers.gradients import full_gradient, gradient_cost, make_gradient, unwhiten, whiten
 from asymjax.inference.samplers.minibatch import Tuned, step_size_of

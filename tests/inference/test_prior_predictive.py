@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from asymjax import data
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import draw_prior
+from asymjax.inference.posterior import PosteriorConfig, draw_prior
 from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
 from asymjax.inference.problem import problem_of
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 
 PRIOR = PosteriorConfig(prior_scale=0.5, noise="fixed", output_prior_scale=1.0)
 

@@ -11,15 +11,17 @@ from jax.sharding import AbstractMesh, PartitionSpec
 from memory_run import MemoryRun
 
 from asymjax import trees
-from asymjax.config import HMCConfig, MCLMCConfig, MinibatchConfig, ModelConfig, NUTSConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference import SAMPLERS
+from asymjax.inference.chains_config import HMCConfig, MCLMCConfig, MinibatchConfig, NUTSConfig
 from asymjax.inference.kernels import make_sampling_chunk, persistent_shape
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import make_problem
 from asymjax.inference.samplers.swag import RANK
 from asymjax.lab import memory
 from asymjax.lab.loop import compile_ahead
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.types import Split
 
 GROUPS = (HMCConfig(), NUTSConfig(), MCLMCConfig(), MinibatchConfig(), MinibatchConfig(control_variates=True))

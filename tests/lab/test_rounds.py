@@ -7,11 +7,12 @@ import pytest
 from memory_run import MemoryRun
 
 from asymjax import data, rng
-from asymjax.config import ModelConfig, RunConfig
 from asymjax.lab import devices, memory, run_files, sweep
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
 from asymjax.lab.sweep import run_sweep
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.train import losses, make_train
 
 DATASET = data.load("digits")

@@ -6,9 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asymjax.config import HMCConfig, RunConfig
 from asymjax.errors import InputError
+from asymjax.inference.chains_config import HMCConfig
 from asymjax.lab import run_files, rundir
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import config_hash, open_run, require_space, to_json
 from asymjax.tree_paths import differences
 

@@ -16,11 +16,12 @@ from jax.test_util import check_grads
 from random_graphs import random_graph
 
 from asymjax import rng, trees
-from asymjax.config import DataConfig, ModelConfig
 from asymjax.data import DATASETS
+from asymjax.data.config import DataConfig
 from asymjax.models import build_model
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
+from asymjax.models.config import ModelConfig
 from asymjax.models.methods import METHODS, Method
 from asymjax.symmetry import permute, permute_frozen, unit_counts
 

@@ -16,11 +16,12 @@ from random_graphs import random_graph
 from rich.console import Console
 
 from asymjax import rng, trees
-from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.experiments.describe_model.table import as_tables
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.models.describe import describe
 from asymjax.models.methods import METHODS
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.models.symmetries import FAMILIES, Structure, count_symmetries, structure_of, unbroken
 from asymjax.symmetry import automorphisms
 

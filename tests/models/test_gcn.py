@@ -8,10 +8,11 @@ import pytest
 from random_graphs import random_graph
 
 from asymjax import rng, trees
-from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.models import build_model
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.gcn import BatchNorm
+from asymjax.models.config import ModelConfig
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.types import Graph
 
 # One layer is narrower than its inputs, one is wider: nodes are added up after or before the product.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from asymjax import rng
-from asymjax.config import ModelConfig
 from asymjax.models import anatomy, build_model
+from asymjax.models.config import ModelConfig
 from asymjax.models.methods import w_asym
 from asymjax.models.methods.method import Layer
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from asymjax import rng, trees
-from asymjax.config import MODEL_PRESETS, ModelConfig, PosteriorConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.models import build_model
 from asymjax.models.backbones.resnet import BASE_WIDTHS
+from asymjax.models.config import ModelConfig
+from asymjax.models.presets import MODEL_PRESETS
 
 RESNET20, RESNET8 = MODEL_PRESETS["paper_resnet20_w1"], MODEL_PRESETS["paper_resnet8_metanet"]
 # The masks of the paper's ResNet110: as those of ResNet20, with 18 blocks a stage.

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.models import build_model
+from asymjax.models.config import ModelConfig
 
 WIDTHS, INPUT_SHAPE = (6, 5), (7, 4)
 

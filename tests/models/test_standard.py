@@ -7,11 +7,11 @@ import pytest
 from flax import linen as nn
 from random_graphs import random_graph
 
-from asymjax.config import ModelConfig
 from asymjax.models import build_model
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import bias_init, kernel_init
 from asymjax.models.backbones.mlp import MLP, UNIT_FIRST_WIDTH
+from asymjax.models.config import ModelConfig
 
 WIDTHS = (UNIT_FIRST_WIDTH + 4, UNIT_FIRST_WIDTH + 2)
 INPUTS = np.random.default_rng(1).standard_normal((9, 4, 4, 1), "float32")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from asymjax import trees
-from asymjax.config import ModelConfig, PosteriorConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 
 CONFIG = ModelConfig("syre", widths=(200, 100), norm="none")
 

@@ -12,12 +12,15 @@ import numpy as np
 from memory_run import MemoryRun
 
 from asymjax import data, rng, trees
-from asymjax.config import HMCConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.inference import SAMPLERS
+from asymjax.inference.chains_config import HMCConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import make_problem
 from asymjax.lab import chains, devices, sweep
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.train import losses, make_optimizer, make_train
+from asymjax.train.optimizers import OptimizerConfig
 
 COUNTS = {1: (8, 1), 4: (8, 3)}  # by number of devices
 ARCHS = ("standard", "w_asym")

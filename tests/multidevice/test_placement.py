@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from asymjax import trees
-from asymjax.config import HMCConfig
 from asymjax.inference import SAMPLERS, Tuned, kernels
+from asymjax.inference.chains_config import HMCConfig
 from asymjax.lab import devices
 
 DRIVE = Path(__file__).parent / "drive.py"

@@ -9,8 +9,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.experiments.compare_posteriors.table import GROUPS
+from asymjax.models.config import ModelConfig
+from asymjax.train.optimizers import OptimizerConfig
 
 NUM_TEST, NUM_NOISE, NUM_OUTPUTS = 30, 10, 3
 SHAPES = {"position/dense_0/bias": (3,), "position/dense_0/kernel": (2, 3)}

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from asymjax.config import MODEL_PRESETS
 from asymjax.errors import InputError
 from asymjax.experiments.monotonic_interpolation.figures import (
     normalised,
@@ -19,6 +18,7 @@ from asymjax.experiments.monotonic_interpolation.report import FIGURES as INTERP
 from asymjax.experiments.monotonic_interpolation.table import interpolation_tables
 from asymjax.experiments.published import PATHS_OPTIMIZER
 from asymjax.experiments.reports import write_report
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.report.table import to_rich
 
 

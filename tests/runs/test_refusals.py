@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asymjax.config import RunConfig
 from asymjax.lab import command_line
+from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.methods import METHODS
 

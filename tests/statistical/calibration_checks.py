@@ -21,13 +21,13 @@ from sampler_table import make_algorithm
 from scipy.stats import chi2, norm
 
 from asymjax import rng
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference.algorithm import make_draw, make_info
-from asymjax.inference.posterior import draw_prior
+from asymjax.inference.posterior import PosteriorConfig, draw_prior
 from asymjax.inference.problem import make_problem
 from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.types import Sampler, Split
 
 NUM_ROWS, NUM_INPUTS, NUM_FIXED = 12, 3, 1

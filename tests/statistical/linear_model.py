@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import norm
 
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import per_coordinate
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import make_problem
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.types import Split
 
 NUM_ROWS, NUM_TEST, NUM_INPUTS, NUM_FIXED = 40, 20, 5, 2

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from asymjax.config import HMCConfig, MCLMCConfig, MinibatchConfig, NUTSConfig
 from asymjax.inference import SAMPLERS
+from asymjax.inference.chains_config import HMCConfig, MCLMCConfig, MinibatchConfig, NUTSConfig
 
 
 class Case(NamedTuple):

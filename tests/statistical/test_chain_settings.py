@@ -8,9 +8,9 @@ from linear_model import PRIOR_SCALE, TEST, errors, linear_problem, solve
 from memory_run import MemoryRun
 
 from asymjax import rng
-from asymjax.config import HMCConfig
 from asymjax.errors import InputError
 from asymjax.inference import SAMPLERS
+from asymjax.inference.chains_config import HMCConfig
 from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk
 from asymjax.inference.starts import prior_start
 from asymjax.lab import devices

@@ -11,9 +11,9 @@ from scipy.special import logsumexp
 from scipy.stats import norm
 
 from asymjax import rng
-from asymjax.config import HMCConfig
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference import SAMPLERS, Tuned, make_hmc
+from asymjax.inference.chains_config import HMCConfig
 from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH
 from asymjax.inference.starts import prior_start
 from asymjax.inference.warmup import prior_metric

@@ -9,9 +9,9 @@ import pytest
 from random_graphs import random_graph
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.symmetry import (
     activation_matching,
     align,

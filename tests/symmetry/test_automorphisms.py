@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from asymjax import rng
-from asymjax.config import ModelConfig
 from asymjax.models import build_model
+from asymjax.models.config import ModelConfig
 from asymjax.symmetry import (
     all_permutations,
     automorphisms,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.models.methods import METHODS
 from asymjax.symmetry import align, connectivity, distance_to_model, gates_of, weight_matching
 from asymjax.symmetry.connectivity import (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.symmetry import (
     all_permutations,
     compose,

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import pytest
 
 from asymjax import trees
-from asymjax.config import ModelConfig
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 
 INPUTS, TARGETS = jax.random.normal(jax.random.key(1), (30, 4)), jax.random.normal(jax.random.key(2), (30, 2))
 DECAY, UNIT = 0.1, 2

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.symmetry import all_permutations, permuted_distance, permuted_distances
 from asymjax.symmetry.strength import (
     check_measurable,

@@ -9,14 +9,15 @@ import pytest
 from random_graphs import random_graph
 
 from asymjax import rng
-from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.errors import InputError
 from asymjax.experiments.train_sweep.run import make_evaluate
 from asymjax.lab import devices
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.symmetry import connectivity
 from asymjax.symmetry.connectivity import in_batches, make_measure
 from asymjax.train import losses, make_optimizer, make_train
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Dataset, Split
 
 NUM_NODES, NUM_FEATURES = 300, 1000

@@ -11,13 +11,13 @@ from jax.flatten_util import ravel_pytree
 from memory_run import MemoryRun
 
 from asymjax import data, rng, trees
-from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.lab import devices
 from asymjax.lab.sweep import run_sweep
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.train import losses, make_optimizer, make_train
-from asymjax.train.optimizers import ELEMENTWISE, OPTIMIZERS, make_schedule
+from asymjax.train.optimizers import ELEMENTWISE, OPTIMIZERS, OptimizerConfig, make_schedule
 from asymjax.types import Split
 
 NUM_STEPS = 200

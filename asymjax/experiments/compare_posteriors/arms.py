@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig, PosteriorConfig, StudyConfig
 from asymjax.errors import InputError
-from asymjax.experiments.variants import make_variants
+from asymjax.experiments.compare_posteriors.config import StudyConfig
+from asymjax.experiments.variants import KindsConfig, make_variants
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
+from asymjax.models.config import ModelConfig
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Dataset
 
 BASELINE = "standard"

@@ -4,24 +4,20 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from asymjax.config import (
-    ChainsConfig,
-    DataConfig,
-    HMCConfig,
-    ModelConfig,
-    PosteriorConfig,
-    RunConfig,
-    SeedConfig,
-    StudyConfig,
-    chains_of,
-)
+from asymjax.data.config import DataConfig
 from asymjax.errors import InputError
 from asymjax.experiments.child_runs import make_points
 from asymjax.experiments.compare_posteriors.arms import Arm, make_arms
+from asymjax.experiments.compare_posteriors.config import StudyConfig
 from asymjax.experiments.compare_posteriors.summary import compare
 from asymjax.experiments.posterior.run import check_lengths, run_posterior
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
+from asymjax.inference.chains_config import ChainsConfig, HMCConfig, chains_of
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import Summary, config_hash, open_run
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 
 EXPERIMENT = "compare_posteriors"
 NUM_REFERENCES = 2

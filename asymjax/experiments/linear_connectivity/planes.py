@@ -7,9 +7,10 @@ import jax
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import ConnectivityConfig, RunConfig
 from asymjax.errors import InputError
+from asymjax.experiments.linear_connectivity.config import ConnectivityConfig
 from asymjax.lab.measure import measure_members
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry.connectivity import Measure, Rows, first_batches
 from asymjax.symmetry.planes import corners, inner_products, on_plane, plane_grid, shares

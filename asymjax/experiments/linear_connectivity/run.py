@@ -10,25 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import (
-    ConnectivityConfig,
-    DataConfig,
-    KindsConfig,
-    ModelConfig,
-    OptimizerConfig,
-    PathConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
 from asymjax.data.corruptions import corrupt
 from asymjax.errors import InputError
 from asymjax.experiments.kinds import Kind, loaded_kinds, prepare_kinds, read_sweeps, sweep_data
+from asymjax.experiments.linear_connectivity.config import ConnectivityConfig, PathConfig
 from asymjax.experiments.linear_connectivity.planes import check_plane, measure_plane
 from asymjax.experiments.linear_connectivity.strength import measure_strength
 from asymjax.experiments.setup import describe_network
+from asymjax.experiments.variants import KindsConfig
 from asymjax.lab import devices, processes
 from asymjax.lab.measure import measure_members
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, open_run
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
     SCORES,
@@ -46,6 +42,7 @@ from asymjax.symmetry.connectivity import (
     running_averages,
 )
 from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Array, Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"

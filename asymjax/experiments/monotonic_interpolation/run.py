@@ -9,12 +9,17 @@ import jax
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, PathConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
 from asymjax.errors import DivergedError
 from asymjax.experiments.kinds import Kind, prepare_kinds
+from asymjax.experiments.linear_connectivity.config import PathConfig
 from asymjax.experiments.linear_connectivity.run import Task, compare_kinds, run_paths
 from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions
+from asymjax.experiments.variants import KindsConfig
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 from asymjax.symmetry.interpolation import (
     PATH_SCORES,
     over_networks,
@@ -22,6 +27,7 @@ from asymjax.symmetry.interpolation import (
     smooth_losses,
     summarise_statistics,
 )
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Params
 
 EXPERIMENT = "mli"

@@ -7,14 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from asymjax.config import ChainsConfig, DataConfig, GridConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
 from asymjax.experiments.child_runs import finish_points
-from asymjax.experiments.grid import PosteriorPoint, posterior_points
+from asymjax.experiments.grid import GridConfig, PosteriorPoint, posterior_points
 from asymjax.experiments.posterior.run import make_algorithm, run_posterior
 from asymjax.experiments.setup import load_data, refuse_graph
-from asymjax.inference.posterior import check_posterior
+from asymjax.inference.chains_config import ChainsConfig
+from asymjax.inference.posterior import PosteriorConfig, check_posterior
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
 from asymjax.models import build_model
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 
 KEPT = ("coordinates", "arch", "num_trainable", "function_space", "weight_space", "sampler", "test", "seconds")
 

@@ -10,20 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import rng, trees
-from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
 from asymjax.diagnostics.scores import MIN_DRAWS
 from asymjax.diagnostics.shift import noise_inputs
 from asymjax.errors import InputError
 from asymjax.experiments.posterior.summary import summarise_posterior
 from asymjax.experiments.setup import describe, open_experiment
 from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.chains_config import ChainsConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import DENSITY_SETTINGS, make_problem
 from asymjax.inference.samplers import SAMPLERS
 from asymjax.inference.starts import num_starts
 from asymjax.lab import devices, processes, run_files
 from asymjax.lab.chains import keeps_weights, sample_chains, state_plan, warm_up
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import Summary
 from asymjax.lab.starts import find_start
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Dataset, PyTree
 

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import ChainsConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
 from asymjax.experiments.posterior.draws import evaluate_draws, thinned_positions
+from asymjax.inference.chains_config import ChainsConfig
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import Problem
 from asymjax.inference.starts import logdensity_and_gradient_norm, num_starts
 from asymjax.lab import run_files

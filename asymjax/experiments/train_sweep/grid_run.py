@@ -3,13 +3,17 @@
 from functools import partial
 from pathlib import Path
 
-from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
 from asymjax.experiments.child_runs import finish_points
-from asymjax.experiments.grid import Point, grid_points
+from asymjax.experiments.grid import GridConfig, Point, grid_points
 from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.run import make_trainer, run_train_sweep
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
 from asymjax.models import build_model
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 
 EXPERIMENT = "train_grid"
 

@@ -11,19 +11,21 @@ import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import DataConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
 from asymjax.errors import InputError
 from asymjax.experiments.grid import Point
 from asymjax.experiments.setup import describe, open_experiment
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import Placement
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, config_hash, require_space
 from asymjax.lab.store import STORE, create_store, flatten_names, read_networks, shares_chunks, write_networks
 from asymjax.lab.sweep import Finish, fitting_round, flops_per_step, run_sweep
 from asymjax.models import vary_frozen
+from asymjax.rng import SeedConfig
 from asymjax.train import make_optimizer, make_train
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, check_optimizer, draw_recipe, with_values
+from asymjax.train.optimizers import ELEMENTWISE, OptimizerConfig, check_optimizer, draw_recipe, with_values
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 

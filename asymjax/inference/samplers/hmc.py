@@ -16,8 +16,8 @@ import numpy as np
 from blackjax.mcmc.hmc import HMCState
 
 from asymjax import rng
-from asymjax.config import HMCConfig
 from asymjax.inference.algorithm import Algorithm, Target, make_draw, make_info
+from asymjax.inference.chains_config import HMCConfig
 from asymjax.inference.warmup import adapt_step_size
 from asymjax.types import Array, Draw, Info, Key, Position, Sampler
 

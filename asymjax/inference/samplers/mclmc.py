@@ -25,9 +25,9 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
-from asymjax.config import MCLMCConfig
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
+from asymjax.inference.chains_config import MCLMCConfig
 from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH, num_integration_steps
 from asymjax.inference.warmup import PRIOR_DRAWS, adapt_step_size, prior_metric
 from asymjax.types import Array, Draw, Info, Key, Position, Sampler

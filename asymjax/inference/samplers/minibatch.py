@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import MinibatchConfig
 from asymjax.divisors import largest_divisor
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
+from asymjax.inference.chains_config import MinibatchConfig
 from asymjax.inference.samplers.gradients import (
     Gradient,
     add_scaled,

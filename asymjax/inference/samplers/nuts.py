@@ -6,8 +6,8 @@ from typing import NamedTuple
 import blackjax
 from blackjax.mcmc.hmc import HMCState
 
-from asymjax.config import NUTSConfig
 from asymjax.inference.algorithm import Algorithm, Target, make_draw, make_info
+from asymjax.inference.chains_config import NUTSConfig
 from asymjax.inference.warmup import adapt_step_size
 from asymjax.types import Array, Draw, Info, Key, Position, Sampler
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
-from asymjax.config import MinibatchConfig
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.chains_config import MinibatchConfig
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import Dynamics, minibatch_algorithm
 from asymjax.types import Array, Key, PyTree

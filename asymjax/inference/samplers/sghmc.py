@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
-from asymjax.config import MinibatchConfig
 from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.chains_config import MinibatchConfig
 from asymjax.inference.samplers.gradients import Gradient, add_scaled
 from asymjax.inference.samplers.minibatch import Dynamics, minibatch_algorithm
 from asymjax.types import Array, Key, PyTree

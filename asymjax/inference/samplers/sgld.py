@@ -7,9 +7,9 @@ import blackjax
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.config import MinibatchConfig
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.chains_config import MinibatchConfig
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Schedule, minibatch_algorithm
 from asymjax.types import Array, Key, PyTree

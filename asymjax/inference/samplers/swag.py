@@ -16,9 +16,9 @@ from blackjax.util import generate_gaussian_noise
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import MinibatchConfig
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
+from asymjax.inference.chains_config import MinibatchConfig
 from asymjax.inference.samplers.gradients import Gradient, add_scaled, unwhiten
 from asymjax.inference.samplers.minibatch import Dynamics, WarmupState, burn_in, check_minibatch
 from asymjax.types import Array, Draw, Info, Key, Position, PyTree, Sampler

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from asymjax.errors import InputError
+from asymjax.settings import Settings
 from asymjax.types import Array, Key
 
 Activation = Callable[[Array], Array]
@@ -49,7 +50,7 @@ class Layer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Settings):
     """A reparametrisation of kernels plus an activation; its fields are its settings.
 
     Every function is pure and can be traced. This one breaks nothing; a method overrides that in which it differs.
