@@ -21,6 +21,7 @@ class SeedConfig:
     seed: int = 0
     """Seed of the training or sampling noise."""
 
+
 def checksum(name: str) -> int:
     """Return a stable 32-bit checksum of a name (CRC-32; Python's ``hash`` is salted per process)."""
     return zlib.crc32(name.encode())

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from asymjax.errors import choose
@@ -33,7 +32,6 @@ class Settings:
         return replace(self, **own) if own else self
 
 
-@cache
 def kinds_of(settings: type[Settings]) -> dict[str, Any]:
     """Return the type of every setting, by its name."""
     hints = get_type_hints(settings)

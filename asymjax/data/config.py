@@ -18,12 +18,11 @@ class DataConfig:
     data_seed: int = 0
     """Seed of the split and the order of the rows."""
 
-    @property
     def record(self) -> dict[str, Any]:
-        """What decides the data, for config.json."""
+        """Return what decides the data, as config.json has it."""
         return {"dataset": self.dataset, "data_seed": self.data_seed}
 
     @property
     def slug(self) -> str:
-        """Name of the dataset as part of a file name."""
+        """The dataset's name as part of a file name."""
         return self.dataset.replace("/", "_")

@@ -38,7 +38,7 @@ def open_experiment(
     experiment: str,
     suffix: str,
     data_config: DataConfig,
-    model_config: ModelConfig,
+    config: ModelConfig,
     settings: Mapping[str, Any],
     run_config: RunConfig,
     posterior: PosteriorConfig | None = None,
@@ -49,7 +49,7 @@ def open_experiment(
     ----------
     experiment : name of the experiment, the folder below ``run_config.out``.
     suffix : last word of the run directory's readable name.
-    data_config, model_config : data and model.
+    data_config, config : data and model.
     settings : the other fields that decide the result.
     run_config : where results go.
     posterior : prior and noise, where the network has a posterior.
@@ -61,18 +61,17 @@ def open_experiment(
     """
     dataset = load_data(data_config)
     if posterior is None:
-        model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
+        model = build_model(config.method, config.backbone, dataset.input_shape, dataset.num_outputs)
     else:
         refuse_graph(dataset, data_config.dataset)
         check_posterior(posterior)
         posterior = posterior.for_task(dataset.task)
         num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
-        model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+        model = build_model(config.method, config.backbone, dataset.input_shape, num_outputs, posterior.scale_of)
         settings = {"posterior": posterior, **settings}
-    frozen = draw_frozen(model, model_config.mask_seed)
-    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
-    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{suffix}"
-    run = open_run(experiment, name, {"data": identity, "model": model_config, **settings}, run_config)
+    frozen = draw_frozen(model, config.mask_seed)
+    name = f"{config.backbone_name}-{config.arch}-{data_config.slug}-{suffix}"
+    run = open_run(experiment, name, {"data": data_config.record(), "model": config.record(), **settings}, run_config)
     run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
     return Opening(dataset, model, frozen, posterior, run)
 
@@ -116,7 +115,7 @@ def describe_network(
     free = {trained: free[trained]} if trained != "all" else free
     return {
         "arch": model_config.arch,
-        "backbone": model_config.backbone,
+        "backbone": model_config.backbone_name,
         **describe_data(dataset, dataset_name),
         "num_trainable": trees.num_entries(free),
         "num_fixed": trees.num_entries(model.params_shape) - trees.num_entries(free),

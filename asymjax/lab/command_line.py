@@ -4,19 +4,22 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from importlib.util import find_spec
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import tyro
 
-from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError
+from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError, choose
 from asymjax.lab.run_config import RunConfig
-from asymjax.models.config import ModelConfig
+
+if TYPE_CHECKING:
+    from asymjax.models.config import Models
 
 Config = TypeVar("Config")
 
@@ -29,21 +32,25 @@ _OWN = ("process_id", "data_dir", "progress", "profile")
 EXIT_INPUT, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 2, 3, 75, 130
 
 
-@dataclass(frozen=True)
-class PlainModelConfig(ModelConfig):
-    """A backbone, and settings of the methods that are compared."""
-
-    arch: tyro.conf.Suppress[str] = "standard"
-
-
-def parse(presets: Mapping[str, Config], description: str, words: list[str] | None = None) -> Config:
-    """Read the command line into a configuration.
+def parse(
+    presets: Mapping[str, Config],
+    description: str,
+    words: list[str] | None = None,
+    models: Mapping[str, "Models"] = MappingProxyType({}),
+) -> Config:
+    """Read the command line into a configuration, in two stages: first the names of what is chosen, then its settings.
 
     Parameters
     ----------
     presets : named configurations with a ``run.preset`` field; ``--preset`` picks where to start from.
     description : what the script does, shown by ``--help``.
     words : the command line; ``sys.argv`` by default.
+    models : name of a preset -> its settings under every method, for ``--arch``.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, or a setting is one of methods or backbones that were not chosen.
     """
     words = sys.argv[1:] if words is None else words
     name = _value_of("--preset", words) or "default"
@@ -51,18 +58,161 @@ def parse(presets: Mapping[str, Config], description: str, words: list[str] | No
         raise InputError(f"unknown preset {name!r}, choose from {', '.join(presets)}")
     preset: Any = presets[name]
     preset = replace(preset, run=replace(preset.run, preset=name))
-    return tyro.cli(
-        type(preset), default=preset, args=words, description=description, config=(tyro.conf.OmitArgPrefixes,)
+    form = _Form(preset)
+    if hasattr(preset, "model"):
+        form = _form_of_model(preset, words, models.get(name))
+    elif hasattr(preset, "models"):
+        form = _form_of_models(preset, words)
+    parsed: Any = tyro.cli(
+        type(form.asked), default=form.asked, args=words, description=description, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    return form.read(parsed)
+
+
+class _Form(NamedTuple):
+    """What is asked on the command line.
+
+    Attributes
+    ----------
+    asked : the configuration whose fields become flags.
+    read : (the same as given) -> the configuration of the script.
+    """
+
+    asked: Any
+    read: Callable[[Any], Any] = lambda parsed: parsed
+
+
+def _form_of_model(preset: Any, words: Sequence[str], models: "Models | None") -> _Form:
+    """Ask for the settings of the method of ``--arch`` and of the backbone of ``--backbone``."""
+    from asymjax.models.config import REGISTRIES, ModelConfig
+
+    model, chosen = preset.model, {}
+    if arch := _value_of("--arch", words):
+        model = replace(model, method=models.of(arch).method) if models else model.having({"arch": arch})
+    if backbone := _value_of("--backbone", words):
+        model = model.having({"backbone": backbone})
+    chosen = {"arch": [model.arch], "backbone": [model.backbone_name]}
+    _refuse_settings_of_others(words, chosen)
+    asked = _asked(
+        arch=(str, model.arch, f"Symmetry-breaking method: {', '.join(REGISTRIES['arch'])}. {OTHERS}"),
+        method=(type(model.method), model.method, ""),
+        backbone=(str, model.backbone_name, f"Network family: {', '.join(REGISTRIES['backbone'])}. {OTHERS}"),
+        network=(type(model.backbone), model.backbone, ""),
+        mask_seed=(int, model.mask_seed, "Seed of what is fixed: the identity of the model."),
     )
 
+    def read(given: Any) -> Any:
+        return ModelConfig(given.method, given.network, given.mask_seed)
 
-def _value_of(flag: str, words: list[str]) -> str | None:
+    return _with_field(preset, "model", asked, read)
+
+
+def _form_of_models(preset: Any, words: Sequence[str]) -> _Form:
+    """Ask for the settings of the methods of ``--archs``, each once for all of them, and of the backbone."""
+    from asymjax.models.config import REGISTRIES, Models
+    from asymjax.models.methods import METHODS
+
+    models = preset.models
+    if backbone := _value_of("--backbone", words):
+        model = models.of("standard").having({"backbone": backbone})
+        models = replace(models, backbone=model.backbone)
+    archs = _values_of("--archs", words)
+    archs = list(models.archs) if archs is None else archs
+    used = [*archs, *([CONTROLLED] if _values_of("--controls", words) else [])]
+    classes = [choose(METHODS, arch, "arch") for arch in dict.fromkeys(used)]
+    backbone_name = models.of("standard").backbone_name
+    _refuse_settings_of_others(words, {"arch": used, "backbone": [backbone_name]})
+    # A class whose settings are those of all of them.
+    bases = tuple(one for one in classes if not any(issubclass(other, one) for other in classes if other is not one))
+    union: Any = dataclass(frozen=True)(type("Methods", bases or (METHODS["standard"],), {"__doc__": "Methods."}))
+    settings = union()
+    for arch in reversed(used):
+        settings = settings.having(vars(models.methods[arch]))
+    asked = _asked(
+        archs=(tuple[str, ...], tuple(archs), f"Methods to compare, out of: {', '.join(METHODS)}. {OTHERS}"),
+        methods=(union, settings, ""),
+        backbone=(str, backbone_name, f"Network family: {', '.join(REGISTRIES['backbone'])}. {OTHERS}"),
+        network=(type(models.backbone), models.backbone, ""),
+        mask_seed=(int, models.mask_seed, "Seed of what is fixed: the identity of a model."),
+    )
+    flags = _flags(words)
+
+    def read(given: Any) -> Any:
+        own = {name: value for name, value in vars(given.methods).items() if name in flags}
+        methods = {arch: method.having(own) for arch, method in models.methods.items()}
+        return Models(methods, given.network, given.archs, given.mask_seed)
+
+    return _with_field(preset, "models", asked, read)
+
+
+OTHERS = "Its settings are among the flags here; --help beside another name shows those of that."
+CONTROLLED = "w_asym"
+"""The method that controls are made of."""
+
+
+def _asked(**fields: tuple[Any, Any, str]) -> Any:
+    """Return an instance of a new dataclass: name -> (type, value, help)."""
+    form: Any = make_dataclass(
+        "Model",
+        [
+            (name, Annotated[kind, tyro.conf.arg(help=words)] if words else kind, field(default=value))
+            for name, (kind, value, words) in fields.items()
+        ],
+        frozen=True,
+    )
+    return form()
+
+
+def _with_field(preset: Any, name: str, asked: Any, read: Callable[[Any], Any]) -> _Form:
+    """Return the form of a configuration, one field of which is asked for in another form."""
+    script = type(preset)
+    own = {"__annotations__": {name: type(asked)}, name: asked, "__doc__": script.__doc__}
+    form = dataclass(frozen=True)(type(script.__name__, (script,), own))
+    values = {one.name: getattr(preset, one.name) for one in fields(preset)}
+
+    def config(parsed: Any) -> Any:
+        found = {one: getattr(parsed, one) for one in values}
+        return script(**found | {name: read(found[name])})
+
+    return _Form(form(**values | {name: asked}), config)
+
+
+def _flags(words: Sequence[str]) -> set[str]:
+    """Return the names of the settings that words give, as they are in Python."""
+    flags = {word.removeprefix("--").partition("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+    return flags | {flag.removeprefix("no_") for flag in flags}
+
+
+def _refuse_settings_of_others(words: Sequence[str], chosen: Mapping[str, list[str]]) -> None:
+    """Refuse a setting that only methods and backbones have that were not chosen.
+
+    Raises
+    ------
+    InputError
+        If there is one; it is named, with those that have it.
+    """
+    from asymjax.models.config import REGISTRIES, require
+    from asymjax.settings import that_have
+
+    for name in sorted(_flags(words)):
+        if any(that_have(name, registry) for registry in REGISTRIES.values()):
+            require(name, chosen)
+
+
+def _value_of(flag: str, words: Sequence[str]) -> str | None:
     for word, following in zip_longest(words, words[1:]):
         if word == flag:
             return following
         if word.startswith(flag + "="):
             return word.split("=", 1)[1]
     return None
+
+
+def _values_of(flag: str, words: Sequence[str]) -> list[str] | None:
+    """Return all words after a flag, up to the next one; None where it is not there."""
+    if flag not in words:
+        return None
+    return list(takewhile(lambda word: not word.startswith("--"), words[list(words).index(flag) + 1 :]))
 
 
 def start_jax(run: RunConfig = RunConfig()) -> None:  # noqa: B008
@@ -99,11 +249,17 @@ def require_alike(config: Any) -> None:
     from asymjax.lab.rundir import to_json
     from asymjax.tree_paths import flatten
 
-    shared = {name: value for name, value in flatten(to_json(config)).items() if name.split("/")[-1] not in _OWN}
+    plain = {name: value.record() if hasattr(value, "record") else value for name, value in vars(config).items()}
+    shared = {name: value for name, value in flatten(to_json(plain)).items() if name.split("/")[-1] not in _OWN}
     processes.agree("the command line", shared)
 
 
-def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], description: str) -> None:
+def run(
+    main: Callable[[Any], Path | None],
+    presets: Mapping[str, Any],
+    description: str,
+    models: Mapping[str, "Models"] = MappingProxyType({}),
+) -> None:
     """Run a script: parse, start JAX, call ``main``, print the run directory it returns, exit.
 
     Exit codes: 0 done; 2 the input cannot be used; 3 a loss or log density is not finite; 75 stopped on request after
@@ -112,7 +268,7 @@ def run(main: Callable[[Any], Path | None], presets: Mapping[str, Any], descript
     """
     signal.signal(signal.SIGTERM, _stop)
     try:
-        config = parse(presets, description)
+        config = parse(presets, description, models=models)
         start_jax(config.run if isinstance(config.run, RunConfig) else RunConfig())
         require_alike(config)
         path = main(config)

@@ -31,7 +31,8 @@ def build_model(
     backbone : its architecture.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
-    prior_scale : the prior's standard deviation of the entries of a parameter, given its path and shape; syre's default.
+    prior_scale : the prior's standard deviation of the entries of a parameter, given its path and shape: syre's
+        default.
 
     Raises
     ------

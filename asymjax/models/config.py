@@ -108,15 +108,17 @@ def each_method(**settings: Any) -> dict[str, Method]:
 
 @dataclass(frozen=True)
 class Models(Settings):
-    """One backbone under every method."""
+    """One backbone under several methods, which are compared."""
 
     methods: Mapping[str, Method] = field(default_factory=each_method)
     backbone: Backbone = field(default_factory=MLP)
+    archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
+    """Methods to compare."""
     mask_seed: int = 0
     """Seed of what is fixed: the identity of a model, shared by all its seeds and chains."""
 
     def of(self, arch: str) -> ModelConfig:
-        """Return the model under one method.
+        """Return the model under one method, compared or not.
 
         Raises
         ------
@@ -124,3 +126,8 @@ class Models(Settings):
             If the name is unknown.
         """
         return ModelConfig(choose(self.methods, arch, "arch"), self.backbone, self.mask_seed)
+
+    def record(self) -> dict[str, Any]:
+        """Return what is compared as one dictionary, as config.json has it."""
+        own = {"backbone": name_of(BACKBONES, self.backbone), **vars(self.backbone), "mask_seed": self.mask_seed}
+        return {"methods": {arch: vars(self.of(arch).method) for arch in self.archs}, **own}

@@ -9,8 +9,9 @@ import numpy as np
 from asymjax import trees
 from asymjax.diagnostics.flat import bias_shifts
 from asymjax.diagnostics.predictive import agreement, squared_distance, total_variation
-from asymjax.experiments.compare_posteriors.arms import Arm, baseline_of
+from asymjax.experiments.compare_posteriors.priors import baseline_of
 from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent
+from asymjax.experiments.variants import Variant
 from asymjax.inference.posterior import num_network_outputs
 from asymjax.lab import run_files
 from asymjax.models import build_model
@@ -83,12 +84,12 @@ class Sampled(NamedTuple):
 # One run ---------------------------------------------------------------------------------------------------------
 
 
-def read_sampled(path: Path, dataset: Dataset, arm: Arm, budget: float) -> Sampled:
+def read_sampled(path: Path, dataset: Dataset, variant: Variant, budget: float) -> Sampled:
     """Read what a study compares of a finished run; ``budget`` as of :func:`at_budget`."""
     summary = run_files.read_json(path / "summary.json")
-    has_scale_head = arm.posterior.has_scale_head(dataset.task)
+    has_scale_head = variant.posterior.has_scale_head(dataset.task)
     metrics = summary_metrics(summary) | at_budget(path, dataset, has_scale_head, budget)
-    flat = _bias_shifts(path, dataset, arm)
+    flat = _bias_shifts(path, dataset, variant)
     for values in flat.values():
         values["ess_per_1000"] = PER * values.pop("ess") / sampling_gradients(summary)
     if dataset.task == "classification":
@@ -140,18 +141,19 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
     return {"corrupted_nll": -mean("lppd")} | {f"corrupted_{name}": mean(name) for name in ("accuracy", "ece", "rmse")}
 
 
-def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, float]]:
+def _bias_shifts(path: Path, dataset: Dataset, variant: Variant) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, arm.posterior)
-    model = build_model(arm.model, dataset.input_shape, num_outputs, arm.posterior)
+    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, variant.posterior)
+    method, backbone = variant.model.method, variant.model.backbone
+    model = build_model(method, backbone, dataset.input_shape, num_outputs, variant.posterior.scale_of)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
-    if arm.model.norm != "layer" or not normed:
+    if backbone.norm != "layer" or not normed:
         return {}
     draws = run_files.read_draws(path, *(f"position/{layer}/bias" for layer in normed))
     biases = {name.removeprefix("position/"): values for name, values in draws.items()}
-    root = np.sqrt(arm.posterior.temperature)
+    root = np.sqrt(variant.posterior.temperature)
     return bias_shifts(
-        biases, {name: root * arm.posterior.scale_of(name, values.shape[2:]) for name, values in biases.items()}
+        biases, {name: root * variant.posterior.scale_of(name, values.shape[2:]) for name, values in biases.items()}
     )
 
 
@@ -160,35 +162,36 @@ def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, 
 
 def compare(
     dataset: Dataset,
-    arms: Mapping[str, Arm],
+    variants: Mapping[str, Variant],
     posteriors: Mapping[str, Sequence[Path]],
     references: Mapping[str, Sequence[Path]],
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Compare the finished runs of all arms.
+    """Compare the finished runs of all variants.
 
     Returns
     -------
-    Entries of summary.json, and arrays: ``<arm>/<repeat>/<name>`` of the curves of convergence, ``agreement``,
-    ``total_variation`` and ``squared_distance`` [arm, arm, repeat, repeat] (classification).
+    Entries of summary.json, and arrays: ``<variant>/<repeat>/<name>`` of the curves of convergence, ``agreement``,
+    ``total_variation`` and ``squared_distance`` [variant, variant, repeat, repeat] (classification).
     """
     budget = min(float(gradients_spent(path)[-1]) for paths in posteriors.values() for path in paths)
     sampled = {
-        name: [read_sampled(path, dataset, arms[name], budget) for path in paths] for name, paths in posteriors.items()
+        name: [read_sampled(path, dataset, variants[name], budget) for path in paths]
+        for name, paths in posteriors.items()
     }
     entries: dict[str, dict[str, Any]] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, runs in sampled.items():
-        baseline = baseline_of(name, arms)
+        baseline = baseline_of(name, variants)
         paired = sampled[baseline] if baseline and baseline != name else None
         first = run_files.read_json(posteriors[name][0] / "summary.json")
         described = {field: first[field] for field in ("arch", "num_trainable", "num_fixed")}
         entries[name] = {
             **described,
-            "varied": arms[name].varied,
+            "varied": next(iter(variants[name].varied.items()), None),
             "baseline": baseline,
             "flat_directions": _over_flat(runs),
         }
-        entries[name]["metrics"] = _over_arm(runs, paired)
+        entries[name]["metrics"] = _over_runs(runs, paired)
         entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
         for number, run in enumerate(runs):
             arrays |= {f"{name}/{number}/{field}": values for field, values in run.curve.items()}
@@ -214,7 +217,7 @@ def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = Non
         return {"repeats": own, **over_networks(own), "difference": difference}
 
 
-def _over_arm(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:
+def _over_runs(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:
     return {
         name: over_repeats(
             [run.metrics[name] for run in runs], [run.metrics[name] for run in baseline] if baseline else None
@@ -236,7 +239,7 @@ def _compare_predictions(
     posteriors: Mapping[str, Sequence[Path]],
     references: Mapping[str, Sequence[Path]],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """Return of each arm ``predictions`` and, where there are references, ``reference``; and all distances."""
+    """Return of each variant ``predictions`` and, where there are references, ``reference``; and all distances."""
 
     def read(paths: Sequence[Path]) -> list[np.ndarray]:
         stored = "posterior/probability"
@@ -277,21 +280,21 @@ def against(runs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dic
 
 
 def between(predictions: Sequence[Sequence[np.ndarray]], measure: Measure) -> np.ndarray:
-    """Measure the predictions of all repeats of all arms against each other [arm, arm, repeat, repeat]."""
+    """Measure the predictions of all repeats of all variants against each other [variant, variant, repeat, repeat]."""
     return np.array([[[[measure(p, q) for q in other] for p in own] for other in predictions] for own in predictions])
 
 
 def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
-    """Say by how much repeats of two arms differ more than repeats of one arm do, with a 95 % interval.
+    """Say by how much repeats of two variants differ more than repeats of one do, with a 95 % interval.
 
-    Of each pair of different repeats the mean of both values between the arms, less that of both within one. For
-    squared distances its expectation is the squared distance between the arms' expected predictions, zero where the
-    arms differ by Monte Carlo error alone, however large that of each is; for other distances it is not.
+    Of each pair of different repeats the mean of both values between the variants, less that of both within one. For
+    squared distances its expectation is the squared distance between the variants' expected predictions, zero where the
+    variants differ by Monte Carlo error alone, however large that of each is; for other distances it is not.
 
     Parameters
     ----------
-    values : [arm, arm, repeat, repeat] squared distances, as of :func:`between`.
-    own, other : indices of the arms.
+    values : [variant, variant, repeat, repeat] squared distances, as of :func:`between`.
+    own, other : indices of the variants.
 
     Returns
     -------
@@ -308,7 +311,7 @@ def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
 def _predictions(
     distances: Mapping[str, np.ndarray], names: Sequence[str], name: str, baseline: str | None
 ) -> dict[str, Any]:
-    """Summarise how predictions of one arm differ among its repeats, and from those of its baseline."""
+    """Summarise how predictions of one variant differ among its repeats, and from those of its baseline."""
     own = names.index(name)
     other = names.index(baseline) if baseline and baseline != name else None
     found: dict[str, Any] = {}

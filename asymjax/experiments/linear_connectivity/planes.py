@@ -1,4 +1,4 @@
-"""Loss and accuracy on the plane through three networks of a kind."""
+"""Loss and accuracy on the plane through three networks of a variant."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -44,7 +44,7 @@ def measure_plane(
     config: ConnectivityConfig,
     run_config: RunConfig,
 ) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
-    """Measure a grid on the plane through the first three networks of a kind.
+    """Measure a grid on the plane through the first three networks of a variant.
 
     Parameters
     ----------

@@ -10,48 +10,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import rng, trees
-from asymjax.data.config import DataConfig
 from asymjax.diagnostics.scores import MIN_DRAWS
 from asymjax.diagnostics.shift import noise_inputs
 from asymjax.errors import InputError
+from asymjax.experiments.posterior.config import Config
 from asymjax.experiments.posterior.summary import summarise_posterior
 from asymjax.experiments.setup import describe, open_experiment
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.chains_config import ChainsConfig
+from asymjax.inference.chains_config import FAMILY_OF, ChainsConfig
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import DENSITY_SETTINGS, make_problem
 from asymjax.inference.samplers import SAMPLERS
 from asymjax.inference.starts import num_starts
 from asymjax.lab import devices, processes, run_files
 from asymjax.lab.chains import keeps_weights, sample_chains, state_plan, warm_up
-from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import Summary
 from asymjax.lab.starts import find_start
-from asymjax.models.config import ModelConfig
-from asymjax.rng import SeedConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Dataset, PyTree
 
 NUM_NOISE_INPUTS = 100
 
 
-def run_posterior(
-    family: str,
-    data_config: DataConfig,
-    model_config: ModelConfig,
-    posterior_config: PosteriorConfig,
-    config: ChainsConfig,
-    seeds: SeedConfig,
-    run_config: RunConfig,
-    coordinates: Mapping[str, Any] = MappingProxyType({}),
-) -> Path:
+def run_posterior(given: Config, coordinates: Mapping[str, Any] = MappingProxyType({})) -> Path:
     """Sample, diagnose, and write a run directory; resumes one that is not finished.
 
     Parameters
     ----------
-    family : name of the group of samplers, as in the name of the script: ``"hmc"`` for ``runs/bnn_hmc.py``.
-    data_config, model_config, posterior_config, seeds, run_config : what is sampled and where.
-    config : the chains; its ``sampler`` names one of ``SAMPLERS``.
+    given : what is sampled, how and where; its grid aside.
     coordinates : those of the settings that set this posterior apart from others, for the summary; temperature and
         prior scale among them are data of the compiled programs, which then serve all their values.
 
@@ -68,11 +54,13 @@ def run_posterior(
     StopRequestedError
         If SIGTERM came.
     """
+    config, seeds, run_config = given.chains, given.seeds, given.run
+    family = FAMILY_OF[config.sampler]
     algorithm = make_algorithm(config)  # First, for this refuses what cannot be.
     settings = {family: config, "seeds": seeds} | ({"coordinates": coordinates} if coordinates else {})
     placement = devices.place(config.num_chains, run_config.num_devices, run_config.placement)
     opening = open_experiment(
-        f"bnn_{family}", config.sampler, data_config, model_config, settings, run_config, posterior_config
+        f"bnn_{family}", config.sampler, given.data, given.model, settings, run_config, given.posterior
     )
     dataset, model, frozen, posterior, run = opening
     assert posterior is not None
@@ -80,7 +68,7 @@ def run_posterior(
     varied = make_problem(model, dataset.task, configured, frozen, dataset.train)
     problem = varied.having(traced)
     keep_position = keeps_weights(config, trees.num_entries(problem.shape))
-    inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
+    inputs = jnp.asarray(evaluation_inputs(dataset, given.data.data_seed))
     print(f"{placement}; {state_plan(run, problem, algorithm, config, inputs, keep_position)}", flush=True)
 
     def members(seed: int, role: str, count: int = config.num_chains) -> PyTree:
@@ -98,7 +86,7 @@ def run_posterior(
 
     def summarise() -> Summary:
         summary, files = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
-        summary |= describe(opening, data_config, model_config) | {"coordinates": coordinates}
+        summary |= describe(opening, given.data, given.model) | {"coordinates": coordinates}
         summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
         return summary, files
 

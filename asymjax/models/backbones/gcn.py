@@ -101,7 +101,7 @@ class GCNModule(nn.Module):
 class GCN(MLP):
     """Graph network."""
 
-    norm: Literal["none", "layer", "batch"] = field(default="layer", kw_only=True)
+    norm: Literal["none", "layer", "batch"] = field(default="layer", kw_only=True)  # type: ignore[assignment]
     """Normalisation before each activation: none, layer, or batch (over all nodes)."""
 
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
