@@ -99,20 +99,20 @@ def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig
         If the network is not layers x units.
     """
     if name == "digits":
-        return DataConfig("digits"), ModelConfig(arch), PosteriorConfig()
+        return DataConfig("digits"), ModelConfig.of(arch), PosteriorConfig()
     if name == "linear":
-        model = ModelConfig(arch, widths=(), norm="none", activation="identity")
+        model = ModelConfig.of(arch, widths=(), norm="none", activation="identity")
         return DataConfig("diabetes"), model, PosteriorConfig(noise="fixed", noise_scale=0.7)
     if name in ("toy", "two_units"):
         num_units, noise_scale = (8, 0.1) if name == "toy" else (2, 1.0)
         # The one input of each unit stays free.
-        model = ModelConfig(arch, widths=(num_units,), norm="none", activation="tanh", num_fixed=(0, 0.5))
+        model = ModelConfig.of(arch, widths=(num_units,), norm="none", activation="tanh", num_fixed=(0, 0.5))
         return DataConfig("toy1d"), model, PosteriorConfig("isotropic", noise="fixed", noise_scale=noise_scale)
     dataset, _, network = name.partition(":")
     layers, cross, units = (network or "2x16").partition("x")
     if not (cross and layers.isdecimal() and units.isdecimal()):
         raise InputError(f"{name}: the network is {network!r}, expected layers x units, as in {dataset}:4x16")
-    model = ModelConfig(arch, widths=(int(units),) * int(layers), norm="none", activation="tanh")
+    model = ModelConfig.of(arch, widths=(int(units),) * int(layers), norm="none", activation="tanh")
     return DataConfig(dataset, data_dir), model, PosteriorConfig()
 
 

@@ -42,8 +42,8 @@ def make_problem(target: str, arch: str) -> Any:
     from asymjax.models.config import ModelConfig
 
     dataset = data.load(target)
-    small = ModelConfig(widths=(16, 16), norm="none", activation="tanh")
-    config = ModelConfig(arch=arch) if target == "digits" else small
+    small = ModelConfig.of(widths=(16, 16), norm="none", activation="tanh")
+    config = ModelConfig.of(arch=arch) if target == "digits" else small
     return config, problem_of(config, PosteriorConfig().for_task(dataset.task), dataset)
 
 

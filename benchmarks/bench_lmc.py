@@ -42,17 +42,16 @@ def make_problem(target: str, arch: str, num_pairs: int) -> dict[str, Any]:
     import jax
 
     from asymjax import rng
-    from asymjax.models import build_model
     from asymjax.models.config import ModelConfig
     from asymjax.models.presets import MODEL_PRESETS
     from asymjax.types import Split
 
     preset, num_inputs, num_rows = {
         "mnist": (MODEL_PRESETS["paper_mlp_mnist"], 784, 10_000),
-        "digits": (ModelConfig(), 64, 360),
+        "digits": (ModelConfig.of(), 64, 360),
     }[target]
     config = replace(preset, arch=arch)
-    model = build_model(config, (num_inputs,), 10)
+    model = config.build((num_inputs,), 10)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
 
     def make_networks(seed: int) -> Any:

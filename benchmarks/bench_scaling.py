@@ -297,7 +297,7 @@ def fixed_case(config: Config, round_size: int, run: Path) -> Numbers:
     watch = Stopwatch()
     train = watch.on("once", run_train_grid)
     with on_watch(watch):
-        train(DataConfig(), ModelConfig(), optimizer, SeedConfig(), config.num_fixed, GridConfig(), where)
+        train(DataConfig(), ModelConfig.of(), optimizer, SeedConfig(), config.num_fixed, GridConfig(), where)
     return {part: 1e3 * sum(calls) / config.num_fixed for part, calls in watch.calls.items()}
 
 

@@ -46,13 +46,12 @@ def make_case(
 
     from asymjax import rng, trees
     from asymjax.lab import devices
-    from asymjax.models import build_model
     from asymjax.train import make_optimizer, make_train
     from asymjax.train.losses import cross_entropy
     from asymjax.train.optimizers import OptimizerConfig
     from asymjax.types import Split
 
-    model = build_model(config, input_shape, 10)
+    model = config.build(input_shape, 10)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
     optimizer = make_optimizer(OptimizerConfig(weight_decay=0.03), num_steps)
     trainer = make_train(model, cross_entropy, optimizer, 1, 64, in_effective_weights=True)

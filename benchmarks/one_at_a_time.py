@@ -50,7 +50,7 @@ def by_library(config: Config) -> Callable[[int], None]:
     start_jax()
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
-    model = ModelConfig(widths=(config.width,), norm="none")
+    model = ModelConfig.of(widths=(config.width,), norm="none")
     optimizer = OptimizerConfig(num_epochs=config.num_epochs, batch_size=BATCH_SIZE)
 
     def train(index: int) -> None:

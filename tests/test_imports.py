@@ -12,8 +12,8 @@ ROOMS = (*CORE, "lab", "report", "experiments")
 PACKAGE = Path(asymjax.__file__).parent
 OF_THE_LAB = {"orbax", "zarr", "xarray", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
 WITHOUT_JAX = (
-    *("experiments.reports", "config", "errors", "tree_paths"),
-    *("lab.run_files", "lab.command_line", "lab.store"),
+    *("experiments.reports", "settings", "errors", "tree_paths"),
+    *("lab.run_files", "lab.run_config", "lab.command_line", "lab.store"),
 )
 
 
@@ -61,7 +61,7 @@ def test_the_core_touches_no_disk_device_or_process():
     assert [str(file) for file in core_files() if "jax.distributed" in file.read_text()] == []
 
 
-def test_reports_and_configuration_import_no_jax(python):
+def test_reports_and_the_command_line_import_no_jax(python):
     names = ", ".join(f"asymjax.{name}" for name in WITHOUT_JAX)
     assert python("-c", f"import sys, {names}; print('jax' in sys.modules)").stdout == "False\n"
 

@@ -21,7 +21,7 @@ from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.lab.store import read_networks, tree_of
 from asymjax.lab.sweep import failures
-from asymjax.models import ModelConfig, Models, build_model, draw_frozen, vary_frozen
+from asymjax.models import ModelConfig, Models, draw_frozen, vary_frozen
 from asymjax.rng import SeedConfig
 from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.optimizers import OptimizerConfig
@@ -171,7 +171,7 @@ def _build(variant: Variant, dataset: Dataset) -> Model:
     model = variant.build(dataset)
     if variant.start is None:
         return model
-    donor = build_model(variant.start.method, variant.start.backbone, dataset.input_shape, dataset.num_outputs)
+    donor = variant.start.build(dataset.input_shape, dataset.num_outputs)
     mask_key = rng.role_key(variant.model.mask_seed, "mask")
 
     def init(key: Key, frozen: Frozen) -> Position:

@@ -12,7 +12,7 @@ from asymjax.inference.posterior import PosteriorConfig, check_posterior, num_ne
 from asymjax.lab import processes
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, open_run
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.models.config import ModelConfig
 from asymjax.types import Dataset, Frozen, Graph, Model
 
@@ -61,13 +61,13 @@ def open_experiment(
     """
     dataset = load_data(data_config)
     if posterior is None:
-        model = build_model(config.method, config.backbone, dataset.input_shape, dataset.num_outputs)
+        model = config.build(dataset.input_shape, dataset.num_outputs)
     else:
         refuse_graph(dataset, data_config.dataset)
         check_posterior(posterior)
         posterior = posterior.for_task(dataset.task)
         num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
-        model = build_model(config.method, config.backbone, dataset.input_shape, num_outputs, posterior.scale_of)
+        model = config.build(dataset.input_shape, num_outputs, posterior.scale_of)
         settings = {"posterior": posterior, **settings}
     frozen = draw_frozen(model, config.mask_seed)
     name = f"{config.backbone_name}-{config.arch}-{data_config.slug}-{suffix}"

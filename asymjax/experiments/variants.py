@@ -11,7 +11,7 @@ from asymjax.errors import InputError, choose
 from asymjax.experiments.words import as_word, read_value
 from asymjax.inference.chains_config import ChainsConfig
 from asymjax.inference.posterior import PosteriorConfig
-from asymjax.models import ModelConfig, Models, build_model, draw_frozen
+from asymjax.models import ModelConfig, Models, draw_frozen
 from asymjax.models.backbones import BACKBONES, Backbone
 from asymjax.models.methods import METHODS
 from asymjax.settings import Settings, kinds_of, that_have
@@ -72,7 +72,7 @@ class Variant:
 
     def build(self, dataset: Dataset) -> Model:
         """Build the model for a dataset."""
-        return build_model(self.model.method, self.model.backbone, dataset.input_shape, dataset.num_outputs)
+        return self.model.build(dataset.input_shape, dataset.num_outputs)
 
 
 def kinds_of_settings(base: Variant, parts: tuple[str, ...]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from asymjax.inference.posterior import (
     prior_moments,
     widened,
 )
-from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.models import draw_frozen, vary_frozen
 from asymjax.models.config import ModelConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Array, Dataset, Frozen, Graph, Hyper, Key, Model, Position, Posterior, Split
@@ -134,7 +134,5 @@ def make_problem(model: Model, task: str, config: PosteriorConfig, frozen: Froze
 def problem_of(model_config: ModelConfig, posterior: PosteriorConfig, dataset: Dataset) -> Problem:
     """Build the model of a posterior on a dataset, draw its constants, and gather what chains sample."""
     num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
-    model = build_model(
-        model_config.method, model_config.backbone, dataset.input_shape, num_outputs, posterior.scale_of
-    )
+    model = model_config.build(dataset.input_shape, num_outputs, posterior.scale_of)
     return make_problem(model, dataset.task, posterior, draw_frozen(model, model_config.mask_seed), dataset.train)

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asymjax.errors import InputError, choose
+from asymjax.models.anatomy import PriorScale, fan_in_scale
 from asymjax.models.backbones import BACKBONES, MLP, Backbone
+from asymjax.models.build import build_model
 from asymjax.models.methods import METHODS, Method, Standard
 from asymjax.settings import Settings, carried, kinds_of, name_of, that_have
+from asymjax.types import Model
 
 REGISTRIES: dict[str, Mapping[str, type[Settings]]] = {"arch": METHODS, "backbone": BACKBONES}
 """What is chosen by name -> what there is."""
@@ -46,15 +49,15 @@ class ModelConfig(Settings):
         return {"arch": self.arch, "backbone": self.backbone_name, **self.settings}
 
     @classmethod
-    def of(cls, **record: Any) -> "ModelConfig":
-        """Return the model of a record: ``arch``, ``backbone`` and settings of these; what is left out has its default.
+    def of(cls, arch: str = "standard", backbone: str = "mlp", **settings: Any) -> "ModelConfig":
+        """Return the model of a record: two names, and settings of these; what is left out has its default.
 
         Raises
         ------
         InputError
             If a name is unknown, or a setting is not one of this method and this backbone.
         """
-        return cls().having(record)
+        return cls().having({"arch": arch, "backbone": backbone, **settings})
 
     def having(self, values: Mapping[str, Any]) -> "ModelConfig":
         """Return it with another method or backbone, by name, and with other settings of these.
@@ -73,6 +76,10 @@ class ModelConfig(Settings):
         for name in own:
             require(name, {"arch": [model.arch], "backbone": [model.backbone_name]})
         return model
+
+    def build(self, input_shape: tuple[int, ...], num_outputs: int, prior_scale: PriorScale = fan_in_scale) -> Model:
+        """Build its functions; see :func:`~asymjax.models.build_model`."""
+        return build_model(self.method, self.backbone, input_shape, num_outputs, prior_scale)
 
 
 def require(name: str, chosen: Mapping[str, list[str]]) -> None:

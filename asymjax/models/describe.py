@@ -6,7 +6,7 @@ import jax
 
 from asymjax import trees
 from asymjax.models.anatomy import Anatomy, anatomy
-from asymjax.models.build import build_model, draw_frozen
+from asymjax.models.build import draw_frozen
 from asymjax.models.config import ModelConfig
 from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, structure_of, unbroken
 from asymjax.types import Position
@@ -33,7 +33,7 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     InputError
         If a name is unknown or the method's settings cannot be met.
     """
-    model = build_model(config.method, config.backbone, input_shape, num_outputs)
+    model = config.build(input_shape, num_outputs)
     frozen = draw_frozen(model, config.mask_seed)
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
     layers = _layers(anatomy(config.method, config.backbone, input_shape, num_outputs), position)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, PartitionSpec
 from memory_run import MemoryRun
+from model_of import model_of
 
 from asymjax import trees
 from asymjax.errors import InputError
@@ -20,8 +21,7 @@ from asymjax.inference.problem import make_problem
 from asymjax.inference.samplers.swag import RANK
 from asymjax.lab import memory
 from asymjax.lab.loop import compile_ahead
-from asymjax.models import build_model, draw_frozen
-from asymjax.models.config import ModelConfig
+from asymjax.models import draw_frozen
 from asymjax.types import Split
 
 GROUPS = (HMCConfig(), NUTSConfig(), MCLMCConfig(), MinibatchConfig(), MinibatchConfig(control_variates=True))
@@ -44,7 +44,7 @@ def make_case(arch, shape):
     task = "regression" if shape == "regression" else "classification"
     norm = "none" if task == "regression" else "layer"
     config = PosteriorConfig().for_task(task)
-    model = build_model(ModelConfig(arch, widths=widths, norm=norm), (num_inputs,), num_outputs, config)
+    model = model_of(arch, widths=widths, norm=norm).build((num_inputs,), num_outputs, config.scale_of)
     targets = np.zeros((num_rows, 1), np.float32) if task == "regression" else np.zeros(num_rows, np.int32)
     data = Split(np.zeros((num_rows, num_inputs), np.float32), targets)
     problem = make_problem(model, task, config, draw_frozen(model, 0), data)

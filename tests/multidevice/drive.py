@@ -10,6 +10,7 @@ import sys
 import jax
 import numpy as np
 from memory_run import MemoryRun
+from model_of import model_of
 
 from asymjax import data, rng, trees
 from asymjax.inference import SAMPLERS
@@ -17,8 +18,7 @@ from asymjax.inference.chains_config import HMCConfig
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import make_problem
 from asymjax.lab import chains, devices, sweep
-from asymjax.models import build_model, draw_frozen
-from asymjax.models.config import ModelConfig
+from asymjax.models import draw_frozen
 from asymjax.train import losses, make_optimizer, make_train
 from asymjax.train.optimizers import OptimizerConfig
 
@@ -51,7 +51,7 @@ def record_programs(compile_ahead, programs, label):
 
 
 def make_model(arch):
-    model = build_model(ModelConfig(arch, widths=(16,), activation="relu"), DATASET.input_shape, DATASET.num_outputs)
+    model = model_of(arch, widths=(16,), activation="relu").build(DATASET.input_shape, DATASET.num_outputs)
     return model, draw_frozen(model, 0)
 
 

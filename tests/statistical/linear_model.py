@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
+from model_of import model_of
 from scipy.stats import norm
 
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.problem import make_problem
-from asymjax.models import build_model, draw_frozen
-from asymjax.models.config import ModelConfig
+from asymjax.models import draw_frozen
 from asymjax.types import Split
 
 NUM_ROWS, NUM_TEST, NUM_INPUTS, NUM_FIXED = 40, 20, 5, 2
@@ -34,7 +34,7 @@ TRAIN, TEST = make_data()
 
 
 def linear_problem(arch, temperature, prior_scale=PRIOR_SCALE, mask_seed=0):
-    model = build_model(ModelConfig(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)), (NUM_INPUTS,), 1)
+    model = model_of(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)).build((NUM_INPUTS,), 1)
     config = PosteriorConfig(
         prior="isotropic",
         prior_scale=prior_scale,

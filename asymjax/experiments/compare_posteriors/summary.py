@@ -14,7 +14,6 @@ from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradie
 from asymjax.experiments.variants import Variant
 from asymjax.inference.posterior import num_network_outputs
 from asymjax.lab import run_files
-from asymjax.models import build_model
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
 from asymjax.symmetry.interpolation import over_networks
 from asymjax.types import Dataset
@@ -144,10 +143,9 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
 def _bias_shifts(path: Path, dataset: Dataset, variant: Variant) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
     num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, variant.posterior)
-    method, backbone = variant.model.method, variant.model.backbone
-    model = build_model(method, backbone, dataset.input_shape, num_outputs, variant.posterior.scale_of)
+    model = variant.model.build(dataset.input_shape, num_outputs, variant.posterior.scale_of)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
-    if backbone.norm != "layer" or not normed:
+    if variant.model.backbone.norm != "layer" or not normed:
         return {}
     draws = run_files.read_draws(path, *(f"position/{layer}/bias" for layer in normed))
     biases = {name.removeprefix("position/"): values for name, values in draws.items()}

@@ -1,4 +1,4 @@
-"""How strongly a variant tells its units apart: distances to its set and swap costs of some networks, layer by layer."""
+"""How strongly a variant tells its units apart: distances to its set and swap costs, layer by layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
