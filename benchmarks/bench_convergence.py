@@ -15,17 +15,18 @@ and standard errors, means and spreads of the outputs on the test inputs miss th
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 
 from asymjax.data.config import DataConfig
 from asymjax.errors import DivergedError, InputError
-from asymjax.inference.chains_config import FAMILY_OF, ChainsConfig, chains_of
+from asymjax.experiments.posterior.config import Config as Case
+from asymjax.inference.chains_config import FAMILY_OF, chains_of
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.config import ModelConfig
@@ -67,17 +68,6 @@ class Config:
     with uncommitted changes count as none."""
 
 
-class Case(NamedTuple):
-    """One run, in the arguments of :func:`asymjax.experiments.run_posterior`."""
-
-    family: str
-    data: DataConfig
-    model: ModelConfig
-    posterior: PosteriorConfig
-    chains: ChainsConfig
-    seeds: SeedConfig
-
-
 def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -> Case:
     """Return the configuration of a case.
 
@@ -86,8 +76,8 @@ def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -
     InputError
         If the sampler is unknown, or the network of the target is not layers x units.
     """
-    family, chains = chains_of(sampler, num_draws=config.num_draws, keep="outputs", **CHANGED.get(sampler, {}))
-    return Case(family, *make_target(target, arch, config.data_dir), chains, SeedConfig(seed, seed))
+    _, chains = chains_of(sampler, num_draws=config.num_draws, keep="outputs", **CHANGED.get(sampler, {}))
+    return Case(*make_target(target, arch, config.data_dir), chains, SeedConfig(seed, seed))
 
 
 def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig, ModelConfig, PosteriorConfig]:
@@ -122,7 +112,7 @@ def run_case(case: Case) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = run_posterior(*case, RunConfig(out=Path(folder), progress=False))
+            path = run_posterior(replace(case, run=RunConfig(out=Path(folder), progress=False)))
         except DivergedError as error:
             return {"failure": str(error)}
         return measure_run(path, case)
@@ -179,7 +169,7 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
     from asymjax.diagnostics.convergence import per_coordinate
     from asymjax.lab import run_files
 
-    if case.posterior.noise != "fixed" or case.model.widths not in ((), (2,)):
+    if case.posterior.noise != "fixed" or case.model.backbone.widths not in ((), (2,)):
         return {}
     answer = exact_answer(case.data, case.model, case.posterior)
     chunks = [chunk["outputs"] for chunk in run_files.read_chunks(path, "outputs")]
@@ -249,8 +239,8 @@ def origin(case: Case, is_changed: bool) -> dict[str, Any]:
     """Return the settings of a case, the commit, whether code differs from it, and the device, as JSON has them."""
     from asymjax.lab.rundir import provenance, to_json
 
-    settings = to_json(case._asdict())
-    del settings["data"]["data_dir"]
+    own = {name: getattr(case, name) for name in ("posterior", "chains", "seeds")}
+    settings = to_json({"data": case.data.record(), "model": case.model.record(), **own})
     made_by = {name: provenance()[name] for name in ("commit", "device")}
     return {"settings": settings, "origin": made_by | {"is_changed": is_changed}}
 

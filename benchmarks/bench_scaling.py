@@ -284,12 +284,9 @@ def fixed_case(config: Config, round_size: int, run: Path) -> Numbers:
     """Train a sweep of the default network with its functions on a stopwatch; milliseconds a network of each part."""
     from measure import Stopwatch
 
-    from asymjax.data.config import DataConfig
-    from asymjax.experiments.grid import GridConfig
+    from asymjax.experiments.train_sweep.config import Config as Sweep
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
     from asymjax.lab.run_config import RunConfig
-    from asymjax.models.config import ModelConfig
-    from asymjax.rng import SeedConfig
     from asymjax.train.optimizers import OptimizerConfig
 
     optimizer = OptimizerConfig(num_epochs=2) if config.quick else OptimizerConfig()
@@ -297,7 +294,7 @@ def fixed_case(config: Config, round_size: int, run: Path) -> Numbers:
     watch = Stopwatch()
     train = watch.on("once", run_train_grid)
     with on_watch(watch):
-        train(DataConfig(), ModelConfig.of(), optimizer, SeedConfig(), config.num_fixed, GridConfig(), where)
+        train(Sweep(optimizer=optimizer, num_seeds=config.num_fixed, run=where))
     return {part: 1e3 * sum(calls) / config.num_fixed for part, calls in watch.calls.items()}
 
 

@@ -9,7 +9,7 @@ on all devices at once. Beside it the same step written by hand (``by_hand.py``)
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -113,7 +113,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     machine = ceilings()
     mlp = MODEL_PRESETS["paper_mlp_mnist"]
     cases = [
-        make_case(replace(mlp, arch=arch), (784,), seeds, devices, inside, config.num_steps)
+        make_case(mlp.of(arch), (784,), seeds, devices, inside, config.num_steps)
         for seeds in config.num_seeds
         for devices in sorted({1, devices.place(seeds).num_devices})
         for inside in ("sequential", "vectorized")

@@ -39,8 +39,6 @@ class Config:
 
 def by_library(config: Config) -> Callable[[int], None]:
     """Return the training of a network as a sweep of one, which scores and stores it."""
-    from asymjax.data.config import DataConfig
-    from asymjax.experiments.grid import GridConfig
     from asymjax.lab.command_line import start_jax
     from asymjax.lab.run_config import RunConfig
     from asymjax.models.config import ModelConfig
@@ -48,6 +46,7 @@ def by_library(config: Config) -> Callable[[int], None]:
     from asymjax.train.optimizers import OptimizerConfig
 
     start_jax()
+    from asymjax.experiments.train_sweep.config import Config as Sweep
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
     model = ModelConfig.of(widths=(config.width,), norm="none")
@@ -57,7 +56,7 @@ def by_library(config: Config) -> Callable[[int], None]:
         where = RunConfig(run_dir=config.folder / str(index), progress=False)
         seeds = SeedConfig(init_seed=index, seed=index)
         with contextlib.redirect_stdout(io.StringIO()):
-            run_train_grid(DataConfig(), model, optimizer, seeds, 1, GridConfig(), where)
+            run_train_grid(Sweep(model=model, optimizer=optimizer, num_seeds=1, seeds=seeds, run=where))
 
     return train
 

@@ -80,7 +80,7 @@ def kinds_of_settings(base: Variant, parts: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {"arch": str, "backbone": str}
     classes: list[type[Settings]] = [Backbone, *METHODS.values(), *BACKBONES.values()]
     for settings in classes:
-        found = kinds_of(settings) | found
+        found |= {name: kind for name, kind in kinds_of(settings).items() if name not in found}
     for part in parts:
         found |= kinds_of(type(getattr(base, part)))
     return found | {"mask_seed": int}

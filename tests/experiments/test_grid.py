@@ -180,7 +180,7 @@ def test_constants_that_do_not_vary_are_the_given_ones(dataset):
 
 @pytest.fixture(scope="module")
 def sweep(dataset):
-    """Return the program of a sweep, its constants, its keys, and its networks by way of a function that trains them."""
+    """Return the program of a sweep, its constants and keys, and its networks by a function that trains them."""
     words = ("learning_rate=1e-3,1e-2", "weight_decay=0,0.1", "label_smoothing=0.2", "fixed_scale=0.3", "mask_seed=0,1")
     (program,) = programs_of(*words, num_seeds=1, model=MODEL.having({"arch": "w_asym"}))
     model = program.variant.model.build(dataset.input_shape, 10)
