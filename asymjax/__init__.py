@@ -1,7 +1,42 @@
 """asymjax: a laboratory for neural parameter symmetries, in JAX.
 
 The rooms, left to right; each imports only rooms to its left and the root modules:
-data -> models -> train -> symmetry -> inference -> diagnostics -> report.
+data -> models -> train -> symmetry -> inference -> diagnostics -> lab -> report -> experiments.
+The names below work in memory, on models and arrays of yours; they are imported when they are first used.
 """
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_HOMES = {
+    "asymjax.diagnostics.datatree": ("to_datatree",),
+    "asymjax.inference.approximations": ("SWAG",),
+    "asymjax.inference.likelihoods": ("Categorical", "Gaussian"),
+    "asymjax.inference.posterior": ("make_posterior",),
+    "asymjax.inference.samplers": ("HMC", "MCLMC", "NUTS", "SGLD"),
+    "asymjax.inference.starts": ("Start",),
+    "asymjax.lab.devices": ("configure_host_devices",),
+    "asymjax.models": ("ModelConfig", "build_model"),
+    "asymjax.models.backbones": ("CNN", "GCN", "MLP", "RNN", "Backbone", "ResNet"),
+    "asymjax.models.methods": ("Method", "SigmaAsym", "Standard", "Syre", "WAsym"),
+    "asymjax.models.reading": ("find_symmetries",),
+    "asymjax.networks": ("align", "barriers", "train_sweep"),
+    "asymjax.priors": ("NormalPrior",),
+    "asymjax.sampling": ("ess", "rhat", "sample"),
+    "asymjax.symmetry": ("permute",),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'asymjax' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -20,10 +20,6 @@ class StopRequestedError(Exception):
     """The process was asked to stop (SIGTERM), and has checkpointed."""
 
 
-class LostProcessError(Exception):
-    """A process of this job is gone, so the others cannot go on; what was committed is kept."""
-
-
 def choose(registry: Mapping[str, Any], name: str, what: str) -> Any:
     """Look a name up.
 

@@ -92,11 +92,6 @@ class Dataset(NamedTuple):
         return tuple(self.train.inputs.shape[1:])
 
 
-# Parameter path -> for every axis the name of the unit permutation that acts on it, or None; and activation site ->
-# the name of the permutation of its features.
-PermutationSpec = Mapping[str, tuple[str | None, ...]]
-
-
 @dataclass(frozen=True)
 class Perm:
     """Units that a permutation acts on.
@@ -147,12 +142,83 @@ class Sum:
 
 
 Axis = Perm | Fixed | Product | Sum
-# Parameter path -> one tree for every axis; a PermutationSpec is the case without products and sums.
+# Parameter path -> one tree for every axis.
 TreeSpec = Mapping[str, tuple[Axis, ...]]
+
+# The same, where a name stands for a permutation of the whole axis and None for none; and activation site -> its
+# features.
+PermutationSpec = Mapping[str, tuple[str | Axis | None, ...]]
 
 # Layer (the path of its parameters) -> the norm, or the activation site, that its output is the input of; where several
 # layers name the same, it is their sum. Layers that feed neither, as the last one, are left out.
 Feeds = Mapping[str, str]
+
+
+class Layer(NamedTuple):
+    """What a leaf of the parameters does where it first meets data.
+
+    Attributes
+    ----------
+    path : keys of the leaf in its tree, joined by ``"/"``.
+    shape : shape of the leaf.
+    in_axes : axes that are summed over.
+    out_axes : axes of the units that it makes, shifts or scales.
+    batch_axes : axes each index of which is a layer of its own: scanned layers, experts, the words of an embedding.
+    window_axes : axes of the window of a convolution.
+    role : ``"kernel"``, ``"bias"``, ``"scale"`` or ``"embedding"``; None where it has no single one.
+    is_output : whether it is a kernel whose units are outputs of the network.
+    is_norm : whether it is a scale, or a bias beside one.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    in_axes: tuple[int, ...] = ()
+    out_axes: tuple[int, ...] = ()
+    batch_axes: tuple[int, ...] = ()
+    window_axes: tuple[int, ...] = ()
+    role: str | None = None
+    is_output: bool = False
+    is_norm: bool = False
+
+    @property
+    def fan_in(self) -> int:
+        """Number of products that are added up in one output of one unit; 1 where nothing is summed over."""
+        return math.prod(self.shape[axis] for axis in self.window_axes + self.in_axes)
+
+    @property
+    def num_units(self) -> int:
+        """Number of units, those of one index of the batch axes."""
+        return math.prod(self.shape[axis] for axis in self.out_axes)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of layers that it holds, the indices of the batch axes."""
+        return math.prod(self.shape[axis] for axis in self.batch_axes)
+
+
+class Symmetries(NamedTuple):
+    """A network as read from its jaxpr.
+
+    Attributes
+    ----------
+    layers : path -> what the leaf does, for every leaf, in the order in which they are met.
+    spec : path -> one tree for every axis, see :class:`~asymjax.types.Perm`.
+    unknown : names of operations that were not understood, sorted: no permutation goes through them.
+    several_roles : paths of leaves with several roles, as a tied embedding; ``layers`` holds the first.
+    dead : paths of leaves that the outputs do not depend on: unused ones, and the key bias of attention.
+    loose : path -> names of the permutations that may act on this leaf alone and leave the outputs as they are.
+    joint_error : largest change of the outputs under all permutations at once, relative to their spread.
+
+    The last three come from the check, and are empty and NaN without it.
+    """
+
+    layers: Mapping[str, Layer]
+    spec: TreeSpec
+    unknown: tuple[str, ...] = ()
+    several_roles: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()
+    loose: Mapping[str, tuple[str, ...]] = {}
+    joint_error: float = math.nan
 
 
 class Model(NamedTuple):
@@ -164,22 +230,20 @@ class Model(NamedTuple):
     freeze : (mask_key, fixed_scale=1.0) -> frozen; ``fixed_scale`` multiplies the configured scales and may be traced.
     merge : (position, frozen) -> params; the only place where effective weights are formed. Affine in ``position``.
     split : (params, frozen) -> position; the inverse of ``merge`` on its image.
-    forward : (params, frozen, x [rows, *input_shape], or a ``Graph`` for graph networks) -> outputs [rows,
-        num_outputs]; also for params off the image.
+    forward : (params, frozen, x [rows, *input_shape], or a ``Graph`` for graph networks, or a tuple or tree of inputs)
+        -> outputs [rows, num_outputs]; also for params off the image.
     apply : (position, frozen, x) -> outputs; ``forward`` of ``merge``.
     site_inputs : (params, frozen, x) -> activation site -> what enters it [rows, ..., features], of a graph at all
         nodes. InputError for a backbone whose activations stand in a scan (rnn).
     layer_inputs : (params, frozen, x) -> kernel -> what enters it [rows, ..., features], for dense layers alone (none
         of convolutions). InputError as of ``site_inputs``.
-    first_output : (params, frozen, x) -> what the first layer makes of x, its bias included: affine in ``params``. None
-        where that layer is a convolution, or stands in a scan (rnn).
-    forward_from : (params, frozen, x, first output) -> outputs, without running the first layer; None as above.
     free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
         None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
     params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.
-    permutation_spec : parameter path -> names of the unit permutations acting on its axes; activation site -> name
-        of the permutation of its features.
-    feeds : layer -> the norm or activation site that it feeds.
+    permutation_spec : parameter path -> for every axis the name of the unit permutation acting on it, or None, or the
+        tree of what acts on it (heads x dimensions); activation site -> the same of its features.
+    feeds : layer -> the norm or activation site that it feeds; known of own backbones.
+    symmetries : what was read of the network.
     """
 
     init: Callable[..., Position]
@@ -190,28 +254,16 @@ class Model(NamedTuple):
     apply: Callable[[Position, Frozen, Any], Array]
     site_inputs: Callable[[Params, Frozen, Any], dict[str, Array]]
     layer_inputs: Callable[[Params, Frozen, Any], dict[str, Array]]
-    first_output: Callable[[Params, Frozen, Any], Array] | None
-    forward_from: Callable[[Params, Frozen, Any, Array], Array] | None
     free_mask: Callable[[Frozen], Params] | None
     params_shape: Params
     permutation_spec: PermutationSpec
     feeds: Feeds
+    symmetries: Symmetries
 
-
-class Posterior(NamedTuple):
-    """An unnormalised posterior density; every argument may be traced.
-
-    Attributes
-    ----------
-    logprior : (position, prior_scale=1.0) -> [].
-    loglikelihood : (position, frozen, batch) -> [rows]; one number an example.
-    logdensity : (position, frozen, batch, temperature=1.0, prior_scale=1.0, weight=1.0) -> []; the tempered sum of
-        both, every row counted ``weight`` times.
-    """
-
-    logprior: Callable[..., Array]
-    loglikelihood: Callable[[Position, Frozen, Split], Array]
-    logdensity: Callable[..., Array]
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """Parameter path -> what it does, in the order of the forward pass."""
+        return self.symmetries.layers
 
 
 class Info(NamedTuple):
@@ -231,39 +283,29 @@ class Info(NamedTuple):
     energy_change: Array
 
 
-class Draw(NamedTuple):
-    """What a sampler keeps of one step; stacked by the driver to [chain, draw, ...].
-
-    Attributes
-    ----------
-    position : the trainable leaves, or None when only outputs are kept.
-    outputs : network outputs on the inputs given to ``collect`` [rows, num_outputs], or None.
-    logdensity : [] log density of the target at ``position``.
-    acceptance_rate : [] in [0, 1]; NaN where the sampler has none.
-    is_divergent : [] bool.
-    num_grad_evals : [] gradients over all data spent on this draw, thinned steps included.
-    energy_change : [] root mean square energy error of its steps, in nats; NaN where the sampler has none.
-    """
-
-    position: Position | None
-    outputs: Array | None
-    logdensity: Array
-    acceptance_rate: Array
-    is_divergent: Array
-    num_grad_evals: Array
-    energy_change: Array
-
-
 class Sampler(NamedTuple):
-    """A Markov kernel over positions.
+    """A Markov kernel over positions; what is kept of its steps is the business of whoever drives it.
 
     Attributes
     ----------
-    init : (key, position) -> state.
+    init : (key, position) -> state, with a ``position``, and its ``logdensity`` where the kernel knows it.
     step : (key, state) -> (state, info).
-    collect : (state, info) -> Draw; the only thing that is kept.
     """
 
     init: Callable[[Key, Position], Any]
     step: Callable[[Key, Any], tuple[Any, Info]]
-    collect: Callable[[Any, Info], Draw]
+
+
+class Approximation(NamedTuple):
+    """A density that steps fit to the target, and that is then sampled: no sampler of the target itself.
+
+    Attributes
+    ----------
+    init : (key, position) -> state of the fit.
+    step : (key, state) -> (state, info).
+    sample : (key, what was fitted) -> position; draws are independent.
+    """
+
+    init: Callable[[Key, Position], Any]
+    step: Callable[[Key, Any], tuple[Any, Info]]
+    sample: Callable[[Key, Any], Position]

@@ -107,6 +107,7 @@ class Setting(NamedTuple):
 
 def make_setting(config: Config, target: str, seed: int, folder: Path) -> Setting:
     """Load a target and train the networks where chains start."""
+    from asymjax.inference.problem import make_problem
     from bench_convergence import make_target
 
     from asymjax import rng
@@ -196,13 +197,12 @@ def our_chains(config: Config, sampler: str) -> Any:
 def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> dict[str, Any]:
     """Run one of our samplers as ``run_posterior`` does, and return its row."""
     import jax.numpy as jnp
-    import numpy as np
     from measure import timed
 
     from asymjax import rng
     from asymjax.inference.samplers import SAMPLERS
-    from asymjax.lab import run_files
     from asymjax.lab.chains import sample_chains, warm_up
+    from asymjax.lab.results import read_arrays
     from asymjax.lab.rundir import RunDir
 
     chains = our_chains(config, sampler)
@@ -218,14 +218,14 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
         sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, chains, True)
 
     _, total, compiling = timed(whole)
-    kept = list(run_files.read_chunks(path, "outputs", "num_grad_evals"))
+    kept = read_arrays(path, "posterior_predictive/outputs", "sample_stats/num_grad_evals")
     seconds = {name: run.seconds[name] for name in ("warmup", "sample")}
     seconds |= {"compile": compiling, "other": max(0.0, total - sum(seconds.values()))}
     return {
         "num_draws": config.num_draws,
-        "num_grad_evals": float(sum(chunk["num_grad_evals"].sum() for chunk in kept)),
+        "num_grad_evals": float(kept["sample_stats/num_grad_evals"].sum()),
         "seconds": seconds,
-    } | judge(setting, np.concatenate([chunk["outputs"] for chunk in kept], axis=1))
+    } | judge(setting, kept["posterior_predictive/outputs"])
 
 
 def run_opponent(config: Config, setting: Setting, opponent: str) -> dict[str, Any]:

@@ -148,10 +148,10 @@ def measure_run(path: Path, case: Case) -> dict[str, Any]:
 def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: PosteriorConfig) -> Any:
     """Return what chains should find on the test inputs."""
     import numpy as np
+    from asymjax.inference.problem import problem_of
     from exact import solve
 
     from asymjax import data
-    from asymjax.inference.problem import problem_of
 
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
     return solve(problem_of(model_config, posterior, dataset), posterior, np.asarray(dataset.test.inputs))
@@ -167,13 +167,13 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
     import numpy as np
 
     from asymjax.diagnostics.convergence import per_coordinate
-    from asymjax.lab import run_files
+    from asymjax.lab.results import read_arrays
 
     if case.posterior.noise != "fixed" or case.model.backbone.widths not in ((), (2,)):
         return {}
     answer = exact_answer(case.data, case.model, case.posterior)
-    chunks = [chunk["outputs"] for chunk in run_files.read_chunks(path, "outputs")]
-    outputs = np.concatenate(chunks, axis=1)[:, :, : len(answer.mean), 0].astype(np.float64)
+    (outputs,) = read_arrays(path, "posterior_predictive/outputs").values()
+    outputs = outputs[:, :, : len(answer.mean), 0].astype(np.float64)
 
     def worst(series: np.ndarray, expected: np.ndarray) -> float:
         standard_error = series.std((0, 1)) / np.sqrt(per_coordinate(series)["ess_bulk"])

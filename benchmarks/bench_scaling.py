@@ -260,8 +260,8 @@ def on_watch(watch: Any) -> Iterator[None]:
     from asymjax.lab.rundir import RunDir
 
     functions: list[tuple[Any, str, str]] = [(sweep, "run_phase", "loop"), (RunDir, "commit", "checkpoint")]
-    functions += [(RunDir, "_write_own", "metrics"), (processes, "gather", "gather"), (devices, "put", "put")]
-    functions += [(train_sweep, "write_networks", "store"), (train_sweep, "run_sweep", "once")]
+    functions += [(RunDir, "_write_metrics", "metrics"), (processes, "gather", "gather"), (devices, "put", "put")]
+    functions += [(RunDir, "write_rows", "store"), (train_sweep, "run_sweep", "once")]
     compile_ahead, make_finish, make_evaluate = sweep.compile_ahead, train_sweep.make_finish, train_sweep.make_evaluate
 
     def evaluate(*args: Any) -> Any:

@@ -11,20 +11,28 @@ from pathlib import Path
 
 from asymjax.data.config import DataConfig
 from asymjax.experiments.posterior.config import Config
-from asymjax.inference.chains_config import HMCConfig
+from asymjax.inference.samplers import HMC
+from asymjax.inference.starts import Start
 from asymjax.lab import command_line
+from asymjax.lab.chains import ChainsConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import ModelConfig
 
-DEFAULT = Config()
+DEFAULT = Config(sampler=HMC())
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(DEFAULT, chains=HMCConfig(num_draws=40, num_warmup=40, map_steps=200, max_integration_steps=50)),
+    "smoke": replace(
+        DEFAULT,
+        sampler=HMC(num_warmup=40, max_integration_steps=50),
+        start=Start(map_steps=200),
+        chains=ChainsConfig(num_draws=40),
+    ),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
         model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="tanh")),
-        chains=HMCConfig(num_draws=1000, num_warmup=200),
+        sampler=HMC(num_warmup=200),
+        chains=ChainsConfig(num_draws=1000),
     ),
 }
 

@@ -19,27 +19,34 @@ from pathlib import Path
 
 from asymjax.data.config import DataConfig
 from asymjax.experiments.posterior.config import Config
-from asymjax.inference.chains_config import MCLMCConfig
 from asymjax.inference.posterior import PosteriorConfig
+from asymjax.inference.samplers import MCLMC
+from asymjax.inference.starts import Start
 from asymjax.lab import command_line
+from asymjax.lab.chains import ChainsConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import ModelConfig
 
-DEFAULT = Config(chains=MCLMCConfig())
+DEFAULT = Config(sampler=MCLMC(), chains=ChainsConfig(num_draws=1000))
 MILE = replace(
     DEFAULT,
     model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="relu")),
     posterior=PosteriorConfig(prior="isotropic", output_prior_scale=1.0),
-    chains=MCLMCConfig(num_chains=12, num_draws=1000, num_warmup=50_000),
+    sampler=MCLMC(num_warmup=50_000),
+    chains=ChainsConfig(num_chains=12, num_draws=1000),
 )
 UCI = replace(
     MILE,
     data=DataConfig("uci/airfoil"),
-    chains=MCLMCConfig(num_chains=8, num_draws=400, map_steps=1000, map_learning_rate=0.005),
+    sampler=MCLMC(),
+    start=Start(map_steps=1000, map_learning_rate=0.005),
+    chains=ChainsConfig(num_chains=8, num_draws=400),
 )
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(DEFAULT, chains=MCLMCConfig(num_draws=40, num_warmup=400, map_steps=200)),
+    "smoke": replace(
+        DEFAULT, sampler=MCLMC(num_warmup=400), start=Start(map_steps=200), chains=ChainsConfig(num_draws=40)
+    ),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
@@ -50,7 +57,8 @@ PRESETS = {
     "uci_long": replace(
         UCI,
         model=ModelConfig(backbone=MLP((16, 16, 16, 16), norm="none", activation="relu")),
-        chains=replace(UCI.chains, num_chains=10, num_draws=1000, num_warmup=50_000),
+        sampler=MCLMC(num_warmup=50_000),
+        chains=ChainsConfig(num_chains=10, num_draws=1000),
     ),
 }
 

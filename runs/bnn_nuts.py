@@ -11,20 +11,28 @@ from pathlib import Path
 
 from asymjax.data.config import DataConfig
 from asymjax.experiments.posterior.config import Config
-from asymjax.inference.chains_config import NUTSConfig
+from asymjax.inference.samplers import NUTS
+from asymjax.inference.starts import Start
 from asymjax.lab import command_line
+from asymjax.lab.chains import ChainsConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import ModelConfig
 
-DEFAULT = Config(chains=NUTSConfig())
+DEFAULT = Config(sampler=NUTS())
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(DEFAULT, chains=NUTSConfig(num_draws=40, num_warmup=40, map_steps=200, max_doublings=4)),
+    "smoke": replace(
+        DEFAULT,
+        sampler=NUTS(num_warmup=40, max_doublings=4),
+        start=Start(map_steps=200),
+        chains=ChainsConfig(num_draws=40),
+    ),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
         model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="tanh")),
-        chains=NUTSConfig(num_draws=1000, num_warmup=200),
+        sampler=NUTS(num_warmup=200),
+        chains=ChainsConfig(num_draws=1000),
     ),
 }
 

@@ -11,22 +11,27 @@ from pathlib import Path
 
 from asymjax.data.config import DataConfig
 from asymjax.experiments.posterior.config import Config
-from asymjax.inference.chains_config import MinibatchConfig
+from asymjax.inference.samplers import SGLD
+from asymjax.inference.starts import Start
 from asymjax.lab import command_line
+from asymjax.lab.chains import ChainsConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import ModelConfig
 
-DEFAULT = Config(chains=MinibatchConfig())
+DEFAULT = Config(sampler=SGLD())
 PRESETS = {
     "default": DEFAULT,
     "smoke": replace(
-        DEFAULT, chains=MinibatchConfig(num_draws=40, thinning=10, num_warmup=200, map_steps=200, num_cycles=2)
+        DEFAULT,
+        sampler=SGLD(thinning=10, num_warmup=200),
+        start=Start(map_steps=200),
+        chains=ChainsConfig(num_draws=40),
     ),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
         model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="tanh")),
-        chains=MinibatchConfig(num_draws=1000),
+        chains=ChainsConfig(num_draws=1000),
     ),
 }
 

@@ -10,7 +10,7 @@ import asymjax
 CORE = ("data", "models", "train", "symmetry", "inference", "diagnostics")
 ROOMS = (*CORE, "lab", "report", "experiments")
 PACKAGE = Path(asymjax.__file__).parent
-OF_THE_LAB = {"orbax", "zarr", "xarray", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
+OF_THE_LAB = {"orbax", "zarr", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
 WITHOUT_JAX = (
     *("experiments.reports", "settings", "errors", "tree_paths"),
     *("lab.run_files", "lab.run_config", "lab.command_line", "lab.store"),

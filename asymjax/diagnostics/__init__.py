@@ -1,7 +1,7 @@
 """Diagnostics: what the draws of a sampler, or the outputs of trained networks, are worth.
 
 Comes in: draws [chain, draw, ...] of weights or of function values; network outputs [member, input, ...] and targets.
-Goes out: plain dictionaries of numbers or of host arrays, ready for ``summary.json``; ArviZ data on request.
+Goes out: plain dictionaries of numbers or of host arrays, ready for ``summary.json``; an ``xarray.DataTree`` for ArviZ.
 Statistics run on the host in float64, after sampling; a single network is a mixture of one member.
 
 To add a convergence statistic, add a line to ``_statistics`` in ``convergence.py``; to add a predictive metric, add a
@@ -9,7 +9,6 @@ running sum over members to ``predictive.py`` if the present ones do not hold it
 """
 
 from asymjax.diagnostics.aligned import AlignedDraws, align_draws, thin
-from asymjax.diagnostics.arviz_export import to_inference_data
 from asymjax.diagnostics.barriers import aligned_logdensity_barriers, logdensity_barriers
 from asymjax.diagnostics.convergence import (
     classification_coordinates,
@@ -21,6 +20,7 @@ from asymjax.diagnostics.convergence import (
     summarise,
     summarise_coordinates,
 )
+from asymjax.diagnostics.datatree import to_datatree
 from asymjax.diagnostics.flat import bias_shifts
 from asymjax.diagnostics.modes import (
     PosteriorMeans,
@@ -81,6 +81,6 @@ __all__ = [
     "summarise_coordinates",
     "summarise_modes",
     "thin",
-    "to_inference_data",
+    "to_datatree",
     "total_variation",
 ]

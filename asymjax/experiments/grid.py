@@ -14,6 +14,7 @@ import numpy as np
 from asymjax.errors import InputError, choose
 from asymjax.experiments.variants import SAMPLING, TRAINING, Variant, kinds_of_settings, refuse_idle
 from asymjax.experiments.words import as_word, parse_axes
+from asymjax.inference import ALGORITHMS
 from asymjax.models.backbones.backbone import ACTIVATIONS
 from asymjax.models.config import REGISTRIES
 from asymjax.models.methods import SigmaAsym
@@ -21,6 +22,7 @@ from asymjax.train.optimizers import check_number, check_optimizer
 
 RECIPE = frozenset({"learning_rate", "weight_decay", "label_smoothing"})
 TRACED = RECIPE | {"fixed_scale", "mask_seed"}
+NAMES: dict[str, Mapping[str, Any]] = {**REGISTRIES, "activation": ACTIVATIONS, "sampler": ALGORITHMS}
 NUM_MASK_SEEDS = 2**32  # JAX takes seeds modulo that.
 
 
@@ -158,8 +160,8 @@ def read_axes(words: Sequence[str], base: Variant, parts: tuple[str, ...]) -> di
 
 
 def _check_value(name: str, value: Any) -> None:
-    if name in REGISTRIES or name == "activation":
-        choose({**REGISTRIES, "activation": ACTIVATIONS}[name], value, name)
+    if name in NAMES:
+        choose(NAMES[name], value, name)
     check_number(name, value)
     if name in TRACED and np.min(value) < 0:
         raise InputError(f"grid has {name} = {as_word(value)}; give 0 or more")

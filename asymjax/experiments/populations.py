@@ -17,9 +17,9 @@ from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.run import make_training, train_networks
 from asymjax.experiments.variants import TRAINING, Variant, VariantsConfig, make_variants
 from asymjax.lab import devices, processes, run_files
+from asymjax.lab.results import open_networks, tree_of
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
-from asymjax.lab.store import read_networks, tree_of
 from asymjax.lab.sweep import failures
 from asymjax.models import ModelConfig, Models, draw_frozen, vary_frozen
 from asymjax.rng import SeedConfig
@@ -169,9 +169,9 @@ def trained_populations(
 
 def _build(variant: Variant, dataset: Dataset) -> Model:
     model = variant.build(dataset)
-    if variant.start is None:
+    if variant.donor is None:
         return model
-    donor = variant.start.build(dataset.input_shape, dataset.num_outputs)
+    donor = variant.donor.build(dataset.input_shape, dataset.num_outputs)
     mask_key = rng.role_key(variant.model.mask_seed, "mask")
 
     def init(key: Key, frozen: Frozen) -> Position:
@@ -307,7 +307,7 @@ def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run:
     names: list[str] = []
     failed: dict[str, str] = {}
     for number, sweep in enumerate(sweeps):
-        networks = read_networks(sweep.path)
+        networks = open_networks(sweep.path)
         if not any(str(name).startswith("position.") for name in networks):
             raise InputError(f"{sweep.path} kept no weights (--no-keep-weights); train it again with weights")
         prefix = f"{number}." if len(sweeps) > 1 else ""

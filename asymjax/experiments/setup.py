@@ -8,7 +8,7 @@ import jax
 from asymjax import data, trees
 from asymjax.data.config import DataConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import PosteriorConfig, check_posterior, num_network_outputs
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import processes
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, open_run
@@ -64,10 +64,10 @@ def open_experiment(
         model = config.build(dataset.input_shape, dataset.num_outputs)
     else:
         refuse_graph(dataset, data_config.dataset)
-        check_posterior(posterior)
+        posterior.check()
         posterior = posterior.for_task(dataset.task)
-        num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, posterior)
-        model = config.build(dataset.input_shape, num_outputs, posterior.scale_of)
+        num_outputs = posterior.likelihood(dataset.task).num_network_outputs(dataset.num_outputs)
+        model = config.build(dataset.input_shape, num_outputs, posterior.normal_prior)
         settings = {"posterior": posterior, **settings}
     frozen = draw_frozen(model, config.mask_seed)
     name = f"{config.backbone_name}-{config.arch}-{data_config.slug}-{suffix}"

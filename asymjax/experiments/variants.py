@@ -9,16 +9,19 @@ import jax
 from asymjax import trees
 from asymjax.errors import InputError, choose
 from asymjax.experiments.words import as_word, read_value
-from asymjax.inference.chains_config import ChainsConfig
+from asymjax.inference import ALGORITHMS, Algorithm
 from asymjax.inference.posterior import PosteriorConfig
+from asymjax.inference.samplers import HMC
+from asymjax.inference.starts import Start
+from asymjax.lab.chains import ChainsConfig
 from asymjax.models import ModelConfig, Models, draw_frozen
 from asymjax.models.backbones import BACKBONES, Backbone
 from asymjax.models.methods import METHODS
-from asymjax.settings import Settings, kinds_of, that_have
+from asymjax.settings import Settings, carried, kinds_of, that_have
 from asymjax.train.optimizers import OptimizerConfig, check_optimizer
 from asymjax.types import Dataset, Model
 
-TRAINING, SAMPLING = ("optimizer",), ("posterior", "chains")
+TRAINING, SAMPLING = ("optimizer",), ("posterior", "sampler", "start", "chains")
 """Parts of a variant beside its model: of networks that are trained, of posteriors that are sampled."""
 
 
@@ -30,8 +33,8 @@ class Variant:
     ----------
     model : the model.
     optimizer : how networks are trained.
-    posterior, chains : what is sampled, and how. What an experiment has no use for stays at its default.
-    start : model at whose effective weights networks begin; None for their own initialisation.
+    posterior, sampler, start, chains : what is sampled, and how. What an experiment has no use for has its default.
+    donor : model at whose effective weights networks begin; None for their own initialisation.
     masks : ``"shared"`` by all networks, or their ``"own"``: network i has that of mask seed + i.
     varied : name -> value of the settings that set it apart from others.
     """
@@ -39,8 +42,10 @@ class Variant:
     model: ModelConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
+    sampler: Algorithm = field(default_factory=HMC)
+    start: Start = field(default_factory=Start)
     chains: ChainsConfig = field(default_factory=ChainsConfig)
-    start: ModelConfig | None = None
+    donor: ModelConfig | None = None
     masks: Literal["shared", "own"] = "shared"
     varied: Mapping[str, Any] = field(default_factory=dict)
 
@@ -54,6 +59,8 @@ class Variant:
         own: list[Settings] = [getattr(self, part) for part in parts]
         if name in ("arch", "backbone", *self.model.settings):
             return name not in self.model.unused()
+        if name == "sampler":
+            return "sampler" in parts
         return any(name in kinds_of(type(part)) and name not in part.unused() for part in own)
 
     def having(self, name: str, value: Any) -> "Variant":
@@ -62,13 +69,15 @@ class Variant:
             return replace(self, model=replace(self.model, backbone=self.model.backbone.with_width(value)))
         if name in ("arch", "backbone", *self.model.settings):
             return replace(self, model=self.model.having({name: value}))
+        if name == "sampler":
+            return replace(self, sampler=carried(self.sampler, ALGORITHMS, value, "sampler"))
         parts = {part: getattr(self, part).having({name: value}) for part in (*TRAINING, *SAMPLING)}
         return replace(self, **parts)
 
     def record(self) -> dict[str, Any]:
         """Return how networks are trained, as config.json has it."""
         own = {name: getattr(self, name) for name in ("optimizer", "masks", "varied")}
-        return {"model": self.model.record(), "start": self.start and self.start.record(), **own}
+        return {"model": self.model.record(), "donor": self.donor and self.donor.record(), **own}
 
     def build(self, dataset: Dataset) -> Model:
         """Build the model for a dataset."""
@@ -81,9 +90,14 @@ def kinds_of_settings(base: Variant, parts: tuple[str, ...]) -> dict[str, Any]:
     classes: list[type[Settings]] = [Backbone, *METHODS.values(), *BACKBONES.values()]
     for settings in classes:
         found |= {name: kind for name, kind in kinds_of(settings).items() if name not in found}
+    found |= {"mask_seed": int}
     for part in parts:
         found |= kinds_of(type(getattr(base, part)))
-    return found | {"mask_seed": int}
+    if "sampler" in parts:
+        found |= {"sampler": str}
+        for sampler in ALGORITHMS.values():
+            found |= {name: kind for name, kind in kinds_of(sampler).items() if name not in found}
+    return found
 
 
 # Which are compared ----------------------------------------------------------------------------------------------
@@ -118,7 +132,7 @@ def different_masks(models: Models, plain: Variant, dataset: Dataset) -> Variant
 
 def w_asym_start(models: Models, plain: Variant, dataset: Dataset) -> Variant:
     """Start standard networks where W-asymmetric ones start, to tell the start from what stays fixed."""
-    return replace(plain, model=models.of("standard"), start=models.of("w_asym"))
+    return replace(plain, model=models.of("standard"), donor=models.of("w_asym"))
 
 
 def random_features(models: Models, plain: Variant, dataset: Dataset) -> Variant:
@@ -219,6 +233,6 @@ def refuse_idle(what: str, name: str) -> None:
     InputError
         Always.
     """
-    owners = [*that_have(name, METHODS), *that_have(name, BACKBONES)]
+    owners = [owner for registry in (METHODS, BACKBONES, ALGORITHMS) for owner in that_have(name, registry)]
     which = f"is a setting of {', '.join(owners)}" if owners else "has no effect here"
     raise InputError(f"{what} has {name}, which {which}; leave it out")

@@ -1,11 +1,15 @@
-"""Posteriors and samplers over the trees of a model.
+"""Posteriors, samplers and approximations over the trees of a model.
 
-In: a ``Model``, its constants, a prior and a likelihood. Out: a ``Posterior``, and draws in a run directory. A sampler
-is one module in ``samplers/``, with the warmup that tunes it; ``sample`` drives it in compiled, resumable chunks.
+In: a density, as a ``Problem`` has it. Out: draws. ``SAMPLERS`` and ``APPROXIMATIONS`` are dataclasses of settings by
+name, each in a module of its own; ``asymjax.sample`` and the scripts drive them in compiled chunks.
 """
 
+from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.approximations import APPROXIMATIONS
 from asymjax.inference.posterior import make_posterior
 from asymjax.inference.samplers import SAMPLERS
-from asymjax.inference.samplers.hmc import Tuned, make_hmc
 
-__all__ = ["SAMPLERS", "Tuned", "make_hmc", "make_posterior"]
+ALGORITHMS: dict[str, type[Algorithm]] = SAMPLERS | APPROXIMATIONS
+"""All that draws, by name."""
+
+__all__ = ["ALGORITHMS", "APPROXIMATIONS", "SAMPLERS", "Algorithm", "make_posterior"]

@@ -1,11 +1,15 @@
-"""What a sampler is to the driver: a kernel, and the warmup that tunes it."""
+"""What a sampler is to the driver: settings, the kernel that they make of a density, and the warmup that tunes it."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from asymjax.types import Array, Draw, Info, Key, Position, PyTree, Sampler
+from asymjax.errors import InputError
+from asymjax.settings import Settings
+from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
 
 class Target(NamedTuple):
@@ -42,24 +46,73 @@ class Stage(NamedTuple):
     setting: float = 0.0
 
 
-class Algorithm(NamedTuple):
-    """A sampler with its settings, for one chain.
+@dataclass(frozen=True)
+class Algorithm(Settings):
+    """A sampler, or an approximation, for one chain; its fields are its settings.
 
-    What warmup tunes is a NamedTuple of arrays, an argument of compiled chunks, so that another value never recompiles.
-
-    Attributes
-    ----------
-    make : (target, tuned, outputs, keep_position) -> Sampler; ``outputs`` is (position) -> what to keep of a draw in
-        function space, or None.
-    begin : (key, position, target) -> state of warmup.
-    stages : the chunks of warmup.
-    finish : (state of warmup) -> (position, tuned).
+    Every function is pure and can be traced. What warmup tunes is a NamedTuple of arrays, an argument of compiled
+    chunks, so that another value never recompiles.
     """
 
-    make: Callable[[Target, Any, Callable[[Position], Array] | None, bool], Sampler]
-    begin: Callable[[Key, Position, Target], Any]
-    stages: tuple[Stage, ...]
-    finish: Callable[[Any], tuple[Position, Any]]
+    num_warmup: int = 100
+    """Steps a chain that adapt and are dropped."""
+    thinning: int = 1
+    """Keep one draw in this many."""
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings, and at the kept draws a chain.
+
+        Raises
+        ------
+        InputError
+            If a setting cannot be.
+        """
+        if self.num_warmup < 1:
+            raise InputError(f"num_warmup is {self.num_warmup}; step sizes are tuned there, give 1 at least")
+        if num_draws < 1 or self.thinning < 1:
+            raise InputError(f"{num_draws} draws, one in {self.thinning} steps; give 1 at least of both")
+
+    def make(self, target: Target, tuned: Any, num_steps: int = 0) -> Sampler:
+        """Build the kernel; ``num_steps`` are its steps in all, which schedules divide."""
+        raise NotImplementedError
+
+    def begin(self, key: Key, position: Position, target: Target) -> Any:
+        """Return the state of warmup."""
+        raise NotImplementedError
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The chunks of warmup."""
+        raise NotImplementedError
+
+    def finish(self, state: Any) -> tuple[Position, Any]:
+        """Return where warmup ended, and what it tuned."""
+        raise NotImplementedError
+
+
+def require_between(name: str, value: float, low: float, high: float) -> None:
+    """Look at a setting that lies strictly between two numbers.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    if not low < value < high:
+        bounds = f"a number above {low:g}" + (f" and below {high:g}" if high < math.inf else "")
+        raise InputError(f"{name} is {value}; give {bounds}")
+
+
+def require_within(name: str, value: float, low: float, high: float) -> None:
+    """Look at a setting that lies between two numbers, both included; InputError if it does not."""
+    if not low <= value <= high:
+        raise InputError(f"{name} is {value}; give a number from {low:g} to {high:g}")
+
+
+def require_fraction(name: str, value: float) -> None:
+    """Look at a setting in [0, 1); InputError if it is not there."""
+    if not 0 <= value < 1:
+        raise InputError(f"{name} is {value}; it must be at least 0 and less than 1")
 
 
 def make_info(
@@ -71,20 +124,4 @@ def make_info(
         jnp.asarray(is_divergent, bool),
         jnp.asarray(num_grad_evals, jnp.float32),
         jnp.asarray(energy_change, jnp.float32),
-    )
-
-
-def make_draw(
-    position: Position,
-    logdensity: Array,
-    info: Info,
-    outputs: Callable[[Position], Array] | None,
-    keep_position: bool,
-) -> Draw:
-    """Gather what is kept of a step."""
-    return Draw(
-        position=position if keep_position else None,
-        outputs=None if outputs is None else outputs(position),
-        logdensity=logdensity,
-        **info._asdict(),
     )

@@ -1,6 +1,7 @@
 """What a chain does in one compiled chunk of warmup, or of sampling: pure functions of keys, states and data."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,86 +10,96 @@ from jax import lax
 
 from asymjax import rng
 from asymjax.inference.algorithm import Algorithm, Stage
-from asymjax.inference.problem import Problem
-from asymjax.types import Array, Draw, Frozen, Info, Key, Position, Split
+from asymjax.inference.posterior import Posterior
+from asymjax.types import Array, Frozen, Info, Key, Position, PyTree
+
+Keep = Callable[[Position, Posterior, PyTree], dict[str, Any]]
 
 
-def persistent_shape(problem: Problem, algorithm: Algorithm) -> tuple[Any, Any]:
+def persistent_shape(posterior: Posterior, algorithm: Algorithm) -> tuple[Any, Any]:
     """Return the shape structs of what one chain has from draw to draw: its state, and what was tuned."""
 
     def persistent(key: Key, position: Position) -> tuple[Any, Any]:
-        target = problem.target(problem.frozen, problem.data)
+        target = posterior.target()
         position, tuned = algorithm.finish(algorithm.begin(key, position, target))
-        return algorithm.make(target, tuned, None, False).init(key, position), tuned
+        return algorithm.make(target, tuned).init(key, position), tuned
 
-    return jax.eval_shape(persistent, jax.random.key(0), problem.shape)
+    return jax.eval_shape(persistent, jax.random.key(0), posterior.shape)
 
 
-def make_warmup_chunk(problem: Problem, algorithm: Algorithm, stage: Stage) -> tuple[Callable, Callable]:
+def make_warmup_chunk(posterior: Posterior, algorithm: Algorithm, stage: Stage) -> tuple[Callable, Callable]:
     """Return the functions of one chain's warmup that are compiled.
 
     Returns
     -------
     ``begin(member, position, frozen, data) -> state`` and
-    ``advance(member, state, first, setting, frozen, data) -> (state, metrics)``; for ``member`` see ``Problem.of``.
+    ``advance(member, state, first, setting, frozen, data) -> (state, metrics)``; for ``member`` see ``Posterior.of``.
     """
 
-    def begin(member: Any, position: Position, frozen: Frozen, data: Split) -> Any:
-        key, own = problem.of(member, frozen)
-        return algorithm.begin(key, position, own.target(own.frozen, data))
+    def begin(member: Any, position: Position, frozen: Frozen, data: Any) -> Any:
+        key, own = posterior.of(member, frozen, data)
+        return algorithm.begin(key, position, own.target())
 
     def advance(
-        member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Split
+        member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Any
     ) -> tuple[Any, dict[str, Array]]:
-        key, own = problem.of(member, frozen)
-        return stage.advance(key, state, first, setting, own.target(own.frozen, data))
+        key, own = posterior.of(member, frozen, data)
+        return stage.advance(key, state, first, setting, own.target())
 
     return begin, advance
 
 
-def _of_steps(draw: Draw, infos: Info) -> Draw:
-    """Let a draw tell of all the steps that it took, not of the last alone."""
-    return draw._replace(
+def _of_steps(infos: Info) -> dict[str, Array]:
+    """Return what a draw tells of all the steps that it took."""
+    told = Info(
         acceptance_rate=jnp.mean(infos.acceptance_rate),
         is_divergent=jnp.any(infos.is_divergent),
         num_grad_evals=jnp.sum(infos.num_grad_evals),
         energy_change=jnp.sqrt(jnp.mean(jnp.square(infos.energy_change))),
     )
+    return told._asdict()
 
 
 def make_sampling_chunk(
-    problem: Problem, algorithm: Algorithm, num_draws: int, thinning: int, keep_position: bool
+    posterior: Posterior, algorithm: Algorithm, num_draws: int, num_chunks: int, keep: Keep
 ) -> tuple[Callable, Callable]:
     """Return the functions of one chain's sampling that are compiled.
+
+    Parameters
+    ----------
+    posterior, algorithm : what is sampled, and how.
+    num_draws, num_chunks : draws of a chunk, and chunks in all.
+    keep : (position, posterior of the chain, inputs) -> what is kept of a draw, by name.
 
     Returns
     -------
     ``begin(member, position, tuned, frozen, data) -> state`` and
-    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, Draw [num_draws, ...])``; for ``member``
-    see ``Problem.of``.
+    ``advance(member, state, tuned, first, frozen, data, inputs) -> (state, draws)``; for ``member`` see
+    ``Posterior.of``. Draws [num_draws, ...] have what is kept; ``logdensity``; and, of all steps of a draw, the fields
+    of ``Info``: means, any, sums, and of ``energy_change`` the root mean square.
     """
+    thinning = algorithm.thinning
+    make = partial(algorithm.make, num_steps=num_draws * num_chunks * thinning)
 
-    def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Split) -> Any:
-        key, own = problem.of(member, frozen)
-        sampler = algorithm.make(own.target(own.frozen, data), tuned, None, keep_position)
-        return sampler.init(rng.named_key(key, "init"), position)
+    def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Any) -> Any:
+        key, own = posterior.of(member, frozen, data)
+        return make(own.target(), tuned).init(rng.named_key(key, "init"), position)
 
     def advance(
-        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Split, inputs: Array
-    ) -> tuple[Any, Draw]:
-        key, own = problem.of(member, frozen)
-
-        def outputs(position: Position) -> Array:
-            return own.predict(position, own.frozen, inputs)
-
-        sampler = algorithm.make(own.target(own.frozen, data), tuned, outputs, keep_position)
+        member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Any, inputs: PyTree
+    ) -> tuple[Any, dict[str, Any]]:
+        key, own = posterior.of(member, frozen, data)
+        target = own.target()
+        sampler = make(target, tuned)
 
         def step(state: Any, t: Array) -> tuple[Any, Info]:
             return sampler.step(jax.random.fold_in(key, t), state)
 
-        def keep_one(state: Any, draw: Array) -> tuple[Any, Draw]:
+        def keep_one(state: Any, draw: Array) -> tuple[Any, dict[str, Any]]:
             state, infos = lax.scan(step, state, draw * thinning + jnp.arange(thinning))
-            return state, _of_steps(sampler.collect(state, jax.tree.map(lambda info: info[-1], infos)), infos)
+            known = hasattr(state, "logdensity")
+            logdensity = state.logdensity if known else target.logdensity(state.position)
+            return state, {**keep(state.position, own, inputs), "logdensity": logdensity, **_of_steps(infos)}
 
         return lax.scan(keep_one, state, first + jnp.arange(num_draws))
 

@@ -11,9 +11,8 @@ from jax import lax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.inference.posterior import OUTPUT_KERNEL, PosteriorConfig, draw_prior
-from asymjax.inference.problem import problem_of
-from asymjax.models.config import ModelConfig
+from asymjax.inference.posterior import PosteriorConfig, draw_prior
+from asymjax.models import ModelConfig
 from asymjax.types import Array, Dataset, Key
 
 NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100
@@ -44,16 +43,19 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     the same draws. Their covariance is zero, and is left out.
     """
     first = dataset._replace(train=dataset.train.take(slice(MAX_ROWS)))
-    silent, problem = (problem_of(model, replace(posterior, output_prior_scale=scale), first) for scale in (0.0, 1.0))
-    tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, problem.prior_scale)
-    draw = partial(draw_prior, mean=problem.prior_mean, scale=tempered, like=problem.shape)
+    silent, whole = (replace(posterior, output_prior_scale=scale).build(model, first) for scale in (0.0, 1.0))
+    tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, whole.prior_scale)
+    last = {path for path, layer in whole.model.layers.items() if layer.is_output}
+    draw = partial(draw_prior, mean=whole.prior_mean, scale=tempered, like=whole.shape)
+
+    inputs = jax.tree.map(jnp.asarray, first.train.inputs)
 
     def outputs(key: Key) -> tuple[Array, Array]:
         position = trees.flatten(draw(key))
-        without = {path: 0.0 * leaf if path == OUTPUT_KERNEL else leaf for path, leaf in position.items()}
+        without = {path: 0.0 * leaf if path in last else leaf for path, leaf in position.items()}
         rest, both = (
-            of.predict(trees.unflatten(drawn), of.frozen, of.data.inputs)[:, : dataset.num_outputs]  # type: ignore[arg-type]
-            for of, drawn in ((silent, without), (problem, position))
+            of.predict(trees.unflatten(drawn), of.frozen, inputs)[:, : dataset.num_outputs]
+            for of, drawn in ((silent, without), (whole, position))
         )
         return rest, both - rest
 

@@ -1,46 +1,79 @@
 """Where chains start: at permuted copies of one optimum, or at draws from the prior."""
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.errors import InputError
-from asymjax.inference.chains_config import ChainsConfig
-from asymjax.inference.posterior import draw_prior
-from asymjax.inference.problem import Problem
+from asymjax.errors import InputError, choose
+from asymjax.inference.posterior import Posterior, draw_prior
+from asymjax.settings import Settings
 from asymjax.symmetry import permute, random_permutations
 from asymjax.types import Array, Position, PyTree
 
 
-def logdensity_and_gradient_norm(problem: Problem, positions: Position) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Start(Settings):
+    """Where chains start."""
+
+    start: Literal["map", "prior", "permuted"] = "map"
+    """Start chains at the optimum of the same density (a MAP ensemble), at draws from the prior, or at copies of one
+    optimum, the units of each permuted at random: for a standard network all the same function."""
+    chains_per_start: int = 1
+    """Chains that share a start, one after the other: superchains, of which nested R-hat is reported."""
+    map_steps: int = 10_000
+    """Full-batch optimizer steps to the optimum."""
+    map_learning_rate: float = 0.003
+    """Peak learning rate on the way to the optimum (cosine schedule)."""
+
+    def num_starts(self, num_chains: int) -> int:
+        """Return how many starts so many chains have.
+
+        Raises
+        ------
+        InputError
+            If the chains cannot be dealt out evenly, or a setting cannot be.
+        """
+        choose(dict.fromkeys(("map", "prior", "permuted")), self.start, "start")
+        if self.map_steps < 1 or not 0 < self.map_learning_rate < math.inf:
+            raise InputError(
+                f"map_steps is {self.map_steps} and map_learning_rate {self.map_learning_rate}; give numbers above 0"
+            )
+        if self.chains_per_start < 1 or num_chains % self.chains_per_start:
+            raise InputError(
+                f"{num_chains} chains cannot share starts {self.chains_per_start} at a time; choose a divisor"
+            )
+        return num_chains // self.chains_per_start
+
+
+def logdensity_and_gradient_norm(posterior: Posterior, positions: Position) -> tuple[np.ndarray, np.ndarray]:
     """Return the log density and the Euclidean norm of its gradient at each position [member]."""
 
     def each(positions: Position, *given: Any) -> tuple[Array, Array]:
         def one(position: Position) -> tuple[Array, Array]:
-            value, grad = jax.value_and_grad(problem.posterior.logdensity)(
-                position, problem.frozen, problem.data, *given
-            )
+            value, grad = jax.value_and_grad(posterior.logdensity)(position, posterior.frozen, posterior.data, *given)
             return value, trees.norm(grad)
 
         return lax.map(one, positions)
 
-    value, norm = jax.jit(each)(positions, *problem.given)
+    value, norm = jax.jit(each)(positions, *posterior.given)
     return np.asarray(value), np.asarray(norm)
 
 
-def permuted_copies(problem: Problem, position: Position, keys: PyTree) -> Position:
+def permuted_copies(posterior: Posterior, position: Position, keys: PyTree) -> Position:
     """Return copies of one network, its units permuted at random, one a key [chain, ...].
 
     A copy is what the model can be of the permuted network: the same function for a standard network, and another one
     where the method put constants in the place of weights, or gates that stay as they are.
     """
-    model = problem.model
+    model = posterior.model
 
     def one(member: Any) -> Position:
-        key, own = problem.of(member, problem.frozen)
+        key, own = posterior.of(member, posterior.frozen, posterior.data)
         params = model.merge(position, own.frozen)
         permutations = random_permutations(rng.named_key(key, "permutation"), params, model.permutation_spec)
         return position | model.split(permute(params, model.permutation_spec, permutations), own.frozen)
@@ -48,26 +81,11 @@ def permuted_copies(problem: Problem, position: Position, keys: PyTree) -> Posit
     return jax.jit(jax.vmap(one))(keys)
 
 
-def prior_start(problem: Problem, keys: PyTree) -> Position:
+def prior_start(posterior: Posterior, keys: PyTree) -> Position:
     """Draw one position a key from the prior [chain, ...]; ``keys`` may be a ``Member`` of arrays [chain]."""
 
     def one(member: Any) -> Position:
-        key, own = problem.of(member, problem.frozen)
-        return draw_prior(rng.named_key(key, "prior"), own.prior_mean, own.prior_scale, problem.shape)
+        key, own = posterior.of(member, posterior.frozen, posterior.data)
+        return draw_prior(rng.named_key(key, "prior"), own.prior_mean, own.prior_scale, posterior.shape)
 
     return jax.jit(jax.vmap(one))(keys)
-
-
-def num_starts(config: ChainsConfig) -> int:
-    """Return how many starts the chains have.
-
-    Raises
-    ------
-    InputError
-        If the chains cannot be dealt out evenly.
-    """
-    if config.chains_per_start < 1 or config.num_chains % config.chains_per_start:
-        raise InputError(
-            f"{config.num_chains} chains cannot share starts {config.chains_per_start} at a time; choose a divisor"
-        )
-    return config.num_chains // config.chains_per_start

@@ -6,8 +6,9 @@ leapfrog steps, while here the trajectory length is fixed and the number of step
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +19,9 @@ from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
 from asymjax.divisors import largest_divisor
-from asymjax.inference.algorithm import Stage, Target
-from asymjax.inference.chains_config import AdaptedConfig
-from asymjax.types import Array, Info, Key, Position, Sampler
+from asymjax.errors import choose
+from asymjax.inference.algorithm import Algorithm, Stage, Target, require_between
+from asymjax.types import Array, Info, Key, Position
 
 INITIAL_STEP_SIZE = 0.01
 # Weight of the previous metric in a new one, in draws; keeps the metric sane after a short window.
@@ -70,34 +71,41 @@ def adopt_metric(state: WarmupState, averaging_init: Callable[..., DualAveraging
     return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), adopted, state)
 
 
-def adapt_step_size(
-    make: Callable[[Target, Any], Sampler],
-    retune: Callable[[Array, Array], Any],
-    config: AdaptedConfig,
-    auto_acceptance_rate: float,
-) -> tuple[Callable[..., WarmupState], tuple[Stage, ...], Callable[[WarmupState], tuple[Position, Any]]]:
-    """Build the warmup of one chain.
+@dataclass(frozen=True)
+class Adapted(Algorithm):
+    """A sampler whose warmup adapts a step size to an acceptance rate, and a metric.
 
-    Parameters
-    ----------
-    make : (target, tuned) -> Sampler, whose state has a ``position`` and its ``logdensity``.
-    retune : (step size, inverse mass matrix) -> what the sampler calls tuned.
-    config : length, acceptance rate and metric.
-    auto_acceptance_rate : the rate that "auto" stands for.
-
-    Returns
-    -------
-    ``begin``, ``stages`` and ``finish`` of an :class:`~asymjax.inference.algorithm.Algorithm`.
+    The state of its kernel has a ``position`` and its ``logdensity``.
     """
-    rate = auto_acceptance_rate if config.target_acceptance_rate == "auto" else float(config.target_acceptance_rate)
-    averaging_init, averaging_update, averaging_final = dual_averaging_adaptation(rate)
-    moments_init, moments_update, _ = MOMENTS
-    num_steps = largest_divisor(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
-    num_chunks = config.num_warmup // num_steps
 
-    def begin(key: Key, position: Position, target: Target) -> WarmupState:
+    target_acceptance_rate: float = 0.8
+    """Acceptance rate that warmup's step sizes reach on average; the averaged step size that is kept accepts about 0.1
+    more."""
+    mass_matrix: Literal["prior", "adapted"] = "prior"
+    """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings.
+
+        Raises
+        ------
+        InputError
+            If a setting cannot be.
+        """
+        super().check(num_draws)
+        require_between("target_acceptance_rate", self.target_acceptance_rate, 0, 1)
+        choose(dict.fromkeys(("prior", "adapted")), self.mass_matrix, "mass_matrix")
+
+    def retune(self, step_size: Array, metric: Array) -> Any:
+        """Return what the kernel calls tuned, from a step size [] and an inverse mass matrix [coordinates]."""
+        raise NotImplementedError
+
+    def begin(self, key: Key, position: Position, target: Target) -> WarmupState:
+        """Return the state of warmup, in the metric of the prior."""
+        averaging_init, _, _ = dual_averaging_adaptation(self.target_acceptance_rate)
+        moments_init, _, _ = MOMENTS
         metric = prior_metric(position, target.prior_scale)
-        sampler = make(target, retune(jnp.asarray(INITIAL_STEP_SIZE), metric))
+        sampler = self.make(target, self.retune(jnp.asarray(INITIAL_STEP_SIZE), metric))
         state = WarmupState(
             sampler=sampler.init(rng.named_key(key, "init"), position),
             averaging=averaging_init(INITIAL_STEP_SIZE),
@@ -107,12 +115,25 @@ def adapt_step_size(
         # BlackJAX begins with Python numbers, whose weak types would change in the first step.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Chunks of equal length; after some of them the metric is adapted."""
+        num_steps = largest_divisor(self.num_warmup, max(1, self.num_warmup // NUM_CHUNKS))
+        num_chunks = self.num_warmup // num_steps
+        updates = metric_updates(num_chunks, self.mass_matrix)
+        advance = partial(self.advance, num_steps=num_steps)
+        return tuple(Stage(advance, num_steps, float(index + 1 in updates)) for index in range(num_chunks))
+
     def advance(
-        key: Key, state: WarmupState, first: Array, adopts_metric: Array, target: Target
+        self, key: Key, state: WarmupState, first: Array, adopts_metric: Array, target: Target, num_steps: int
     ) -> tuple[WarmupState, dict[str, Array]]:
+        """Take the steps of one chunk, and adopt a metric if ``adopts_metric`` [] is positive."""
+        averaging_init, averaging_update, _ = dual_averaging_adaptation(self.target_acceptance_rate)
+        _, moments_update, _ = MOMENTS
+
         def one(state: WarmupState, t: Array) -> tuple[WarmupState, tuple[Info, Array]]:
             step_size = jnp.exp(state.averaging.log_step_size)
-            sampler = make(target, retune(step_size, state.inverse_mass_matrix))
+            sampler = self.make(target, self.retune(step_size, state.inverse_mass_matrix))
             next_state, info = sampler.step(jax.random.fold_in(key, t), state.sampler)
             state = state._replace(
                 sampler=next_state,
@@ -131,9 +152,7 @@ def adapt_step_size(
         adopt = partial(adopt_metric, averaging_init=averaging_init)
         return lax.cond(adopts_metric > 0, adopt, lambda state: state, state), metrics
 
-    def finish(state: WarmupState) -> tuple[Position, Any]:
-        return state.sampler.position, retune(averaging_final(state.averaging), state.inverse_mass_matrix)
-
-    updates = metric_updates(num_chunks, config.mass_matrix)
-    stages = tuple(Stage(advance, num_steps, float(index + 1 in updates)) for index in range(num_chunks))
-    return begin, stages, finish
+    def finish(self, state: WarmupState) -> tuple[Position, Any]:
+        """Return where warmup ended, and the averaged step size in its metric."""
+        _, _, averaging_final = dual_averaging_adaptation(self.target_acceptance_rate)
+        return state.sampler.position, self.retune(averaging_final(state.averaging), state.inverse_mass_matrix)

@@ -5,8 +5,9 @@ step size or data set of the same shape runs the same program.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +17,15 @@ from asymjax import trees
 from asymjax.divisors import largest_divisor
 from asymjax.errors import DivergedError
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.chains_config import ChainsConfig
-from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk, persistent_shape
-from asymjax.inference.problem import Problem
+from asymjax.inference.kernels import Keep, make_sampling_chunk, make_warmup_chunk, persistent_shape
+from asymjax.inference.posterior import Posterior
 from asymjax.lab import devices, memory, processes
 from asymjax.lab.devices import Placement, map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
+from asymjax.lab.recorder import Recorder
 from asymjax.lab.rundir import RunDir, require_space
-from asymjax.types import Array, Draw, Position, PyTree
+from asymjax.settings import Settings
+from asymjax.types import Array, Position, PyTree
 
 AXIS = "chain"
 MAX_WEIGHT_BYTES = 2e9
@@ -33,6 +35,19 @@ NUM_CHUNKS = 20
 # Before the start ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class ChainsConfig(Settings):
+    """Chains, and what is kept of them."""
+
+    num_chains: int = 4
+    """Chains, each from its own init seed."""
+    num_draws: int = 400
+    """Kept draws a chain."""
+    keep: Literal["auto", "weights", "outputs"] = "auto"
+    """What to keep of each draw: weights, or only the outputs on test and noise inputs; auto keeps weights while they
+    take less than 2 GB."""
+
+
 def keeps_weights(config: ChainsConfig, num_coordinates: int) -> bool:
     """Return whether draws keep weights; with ``keep="auto"`` while all of them take less than 2 GB."""
     num_bytes = 4 * num_coordinates * config.num_chains * config.num_draws
@@ -40,7 +55,7 @@ def keeps_weights(config: ChainsConfig, num_coordinates: int) -> bool:
 
 
 def state_plan(
-    run: RunDir, problem: Problem, algorithm: Algorithm, config: ChainsConfig, inputs: Array, keep_position: bool
+    run: RunDir, posterior: Posterior, algorithm: Algorithm, config: ChainsConfig, inputs: Array, keep_position: bool
 ) -> str:
     """Say what the run will keep and compute, and how many positions a chain has from draw to draw.
 
@@ -49,19 +64,19 @@ def state_plan(
     InputError
         If the disk is too small for it.
     """
-    num_coordinates = trees.num_entries(problem.shape)
-    outputs = jax.eval_shape(problem.predict, problem.shape, problem.frozen, inputs)
+    num_coordinates = trees.num_entries(posterior.shape)
+    outputs = jax.eval_shape(posterior.predict, posterior.shape, posterior.frozen, inputs)
     num_kept = trees.num_entries(outputs) + (num_coordinates if keep_position else 0)
     megabytes = 4e-6 * num_kept * config.num_chains * config.num_draws
     require_space(run.path, int(1.2e6 * megabytes))
-    num_bytes = trees.num_bytes(persistent_shape(problem, algorithm))
+    num_bytes = trees.num_bytes(persistent_shape(posterior, algorithm))
     kept = "weights and outputs" if keep_position else "outputs"
-    gradient = jax.jit(jax.grad(problem.posterior.logdensity))
-    flops = memory.count_flops(gradient.trace(problem.shape, problem.frozen, problem.data))
+    gradient = jax.jit(jax.grad(posterior.logdensity))
+    flops = memory.count_flops(gradient.trace(posterior.shape, posterior.frozen, posterior.data))
     return (
         f"{num_coordinates:,} coordinates, {config.num_chains} chains x {config.num_draws} draws; keeps {kept} at "
         f"{len(inputs)} inputs: {megabytes:,.0f} MB on disk, {megabytes / min(NUM_CHUNKS, config.num_draws):,.1f} MB a "
-        f"chunk in memory; a chain's state takes {num_bytes / trees.num_bytes(problem.shape):.1f} positions, "
+        f"chunk in memory; a chain's state takes {num_bytes / trees.num_bytes(posterior.shape):.1f} positions, "
         f"{1e-6 * num_bytes:,.1f} MB" + (f", and a gradient {1e-6 * flops:,.3g} MFLOP" if flops else "")
     )
 
@@ -92,13 +107,13 @@ def refuse_non_finite(logdensity: np.ndarray, phase: str, first: int, first_chai
 
 
 def warm_up(
-    run: RunDir, problem: Problem, keys: PyTree, start: Position, placement: Placement, algorithm: Algorithm
+    run: Recorder, posterior: Posterior, keys: PyTree, start: Position, placement: Placement, algorithm: Algorithm
 ) -> tuple[Position, Any]:
     """Tune the sampler of every chain.
 
     Parameters
     ----------
-    run, problem, placement, algorithm : where, what, on what and how.
+    run, posterior, placement, algorithm : where, what, on what and how.
     keys : [chain] keys, or a ``Member`` of such arrays where chains have settings of their own.
     start : positions [chain, ...].
 
@@ -115,14 +130,14 @@ def warm_up(
     firsts = np.cumsum([0, *(stage.num_steps for stage in stages)])
     put = partial(devices.put, placement=placement, axis=AXIS)
     keys, start = put((keys, start), is_mapped=True)
-    shared = put((problem.frozen, problem.data), is_mapped=False)
-    begin, _ = make_warmup_chunk(problem, algorithm, stages[0])
+    shared = put((posterior.frozen, posterior.data), is_mapped=False)
+    begin, _ = make_warmup_chunk(posterior, algorithm, stages[0])
     init = partial(jax.jit(map_leading(begin, placement, [True, True, False, False], AXIS)), keys, start, *shared)
     shapes = devices.abstract(jax.eval_shape(init), placement, is_mapped=True, axis=AXIS)
     compiled: dict[Callable, Callable] = {}
     for stage in stages:
         if stage.advance not in compiled:
-            _, advance = make_warmup_chunk(problem, algorithm, stage)
+            _, advance = make_warmup_chunk(posterior, algorithm, stage)
             mapped = map_leading(advance, placement, [True, True, False, False, False, False], AXIS)
             arguments = (keys, shapes, jnp.asarray(0), jnp.asarray(0.0), *shared)
             compiled[stage.advance] = compile_ahead(run, mapped, *arguments, phase="warmup")
@@ -144,39 +159,50 @@ def warm_up(
 # Sampling --------------------------------------------------------------------------------------------------------
 
 
+def keep_outputs(position: Position, own: Posterior, inputs: Array) -> dict[str, Any]:
+    """Keep the outputs of a draw at some inputs."""
+    return {"outputs": own.predict(position, own.frozen, inputs)}
+
+
+def keep_weights(position: Position, own: Posterior, inputs: Array) -> dict[str, Any]:
+    """Keep the position of a draw too."""
+    return {"position": position, **keep_outputs(position, own, inputs)}
+
+
 def sample_chains(
-    run: RunDir,
-    problem: Problem,
+    run: Recorder,
+    posterior: Posterior,
     keys: PyTree,
     start: Position,
     tuned: Any,
-    inputs: Array,
+    inputs: PyTree,
     placement: Placement,
     algorithm: Algorithm,
-    config: ChainsConfig,
-    keep_position: bool,
+    num_draws: int,
+    keep: Keep,
 ) -> None:
-    """Draw from every chain and commit the draws to the run directory.
+    """Draw from every chain and commit the draws.
 
     Parameters
     ----------
-    run, problem, placement, algorithm, config : where, what, on what and how.
+    run, posterior, placement, algorithm : where, what, on what and how.
+    num_draws : kept draws a chain.
     keys : [chain] keys, or a ``Member`` as :func:`warm_up` takes it.
     start, tuned : positions and tuned values, [chain, ...].
-    inputs : [rows, ...] where the outputs of every draw are kept.
-    keep_position : whether weights are kept too.
+    inputs : arrays that ``keep`` takes.
+    keep : as of :func:`~asymjax.inference.kernels.make_sampling_chunk`.
 
     Raises
     ------
     DivergedError
         If a log density leaves the finite numbers; names the chain and the draw.
     """
-    num_draws = largest_divisor(config.num_draws, max(1, config.num_draws // NUM_CHUNKS))
-    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, config.thinning, keep_position)
+    per_chunk = largest_divisor(num_draws, max(1, num_draws // NUM_CHUNKS))
+    begin, advance = make_sampling_chunk(posterior, algorithm, per_chunk, num_draws // per_chunk, keep)
 
     put = partial(devices.put, placement=placement, axis=AXIS)
     keys, start, tuned = put((keys, start, tuned), is_mapped=True)
-    shared = put((problem.frozen, problem.data, inputs), is_mapped=False)
+    shared = put((posterior.frozen, posterior.data, inputs), is_mapped=False)
     mapped_begin = map_leading(begin, placement, [True, True, True, False, False], AXIS)
     init = partial(jax.jit(mapped_begin), keys, start, tuned, *shared[:2])
     shapes = devices.abstract(jax.eval_shape(init), placement, is_mapped=True, axis=AXIS)
@@ -184,19 +210,18 @@ def sample_chains(
     compiled = compile_ahead(run, mapped, keys, shapes, tuned, jnp.asarray(0), *shared, phase="sample")
 
     def chunk(index: int, state: Any) -> Chunk:
-        state, draw = compiled(keys, state, tuned, jnp.asarray(index * num_draws), *shared)
-        first_chain, _ = processes.local_rows(draw.logdensity)
-        draw = processes.local(draw)
-        refuse_non_finite(draw.logdensity, "sampling", index * num_draws, first_chain)
-        rate, divergent = draw.acceptance_rate.mean(1), draw.is_divergent.sum(1)
-        metrics = {"acceptance_rate": rate, "num_divergent": divergent, "num_grad_evals": draw.num_grad_evals.sum(1)}
+        state, draws = compiled(keys, state, tuned, jnp.asarray(index * per_chunk), *shared)
+        first_chain, _ = processes.local_rows(draws["logdensity"])
+        draws = trees.named_leaves(processes.local(draws))
+        refuse_non_finite(draws["logdensity"], "sampling", index * per_chunk, first_chain)
+        rate, divergent = draws["acceptance_rate"].mean(1), draws["is_divergent"].sum(1)
+        metrics = {
+            "acceptance_rate": rate,
+            "num_divergent": divergent,
+            "num_grad_evals": draws["num_grad_evals"].sum(1),
+        }
         note = f"divergent {divergent.sum()}" + (f", acceptance {rate.mean():.2f}" if np.isfinite(rate).all() else "")
-        return Chunk(state, draws=flatten_draw(draw), metrics=metrics, note=note)
+        return Chunk(state, draws=draws, metrics=metrics, note=note)
 
-    work = (placement.size * config.num_draws, "draws")
-    run_phase(run, "sample", config.num_draws // num_draws, init, chunk, shapes, work)
-
-
-def flatten_draw(draw: Draw) -> dict[str, np.ndarray]:
-    """Return the arrays of a draw by name; weights under ``position/...``."""
-    return trees.flatten({name: value for name, value in draw._asdict().items() if value is not None})
+    work = (placement.size * num_draws, "draws")
+    run_phase(run, "sample", num_draws // per_chunk, init, chunk, shapes, work)

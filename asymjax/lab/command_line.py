@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 
 import tyro
 
-from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError, choose
+from asymjax.errors import DivergedError, InputError, StopRequestedError, choose
 from asymjax.lab.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -58,41 +58,53 @@ def parse(
         raise InputError(f"unknown preset {name!r}, choose from {', '.join(presets)}")
     preset: Any = presets[name]
     preset = replace(preset, run=replace(preset.run, preset=name))
-    form = _Form(preset)
+    parts: list[_Part] = []
     if hasattr(preset, "model"):
-        form = _form_of_model(preset, words, models.get(name))
-    elif hasattr(preset, "models"):
-        form = _form_of_models(preset, words)
+        parts.append(_part_of_model(preset.model, words, models.get(name)))
+    if hasattr(preset, "models"):
+        parts.append(_part_of_models(preset.models, words))
+    if hasattr(preset, "sampler"):
+        parts.append(_part_of_sampler(preset.sampler, words))
+    form: Any = _form(preset, parts)
     parsed: Any = tyro.cli(
-        type(form.asked), default=form.asked, args=words, description=description, config=(tyro.conf.OmitArgPrefixes,)
+        type(form), default=form, args=words, description=description, config=(tyro.conf.OmitArgPrefixes,)
     )
-    return form.read(parsed)
+    own = {one.name: getattr(parsed, one.name) for one in fields(preset)}
+    return type(preset)(**own | {part.name: part.read(own[part.name]) for part in parts})
 
 
-class _Form(NamedTuple):
-    """What is asked on the command line.
+class _Part(NamedTuple):
+    """A field of a configuration that is asked for in another form.
 
     Attributes
     ----------
-    asked : the configuration whose fields become flags.
-    read : (the same as given) -> the configuration of the script.
+    name : of the field.
+    asked : a dataclass whose fields become flags.
+    read : (the same as given) -> the value of the field.
     """
 
+    name: str
     asked: Any
-    read: Callable[[Any], Any] = lambda parsed: parsed
+    read: Callable[[Any], Any]
 
 
-def _form_of_model(preset: Any, words: Sequence[str], models: "Models | None") -> _Form:
+def _form(preset: Any, parts: Sequence[_Part]) -> Any:
+    """Return a configuration with some fields in the form in which they are asked for."""
+    script, asked = type(preset), {part.name: part.asked for part in parts}
+    own = {"__annotations__": {name: type(value) for name, value in asked.items()}, "__doc__": script.__doc__}
+    form: Any = dataclass(frozen=True)(type(script.__name__, (script,), own | asked))
+    return form(**{one.name: getattr(preset, one.name) for one in fields(preset)} | asked)
+
+
+def _part_of_model(model: Any, words: Sequence[str], models: "Models | None") -> _Part:
     """Ask for the settings of the method of ``--arch`` and of the backbone of ``--backbone``."""
     from asymjax.models.config import REGISTRIES, ModelConfig
 
-    model, chosen = preset.model, {}
     if arch := _value_of("--arch", words):
         model = replace(model, method=models.of(arch).method) if models else model.having({"arch": arch})
     if backbone := _value_of("--backbone", words):
         model = model.having({"backbone": backbone})
-    chosen = {"arch": [model.arch], "backbone": [model.backbone_name]}
-    _refuse_settings_of_others(words, chosen)
+    _refuse_settings_of_others(words, {"arch": [model.arch], "backbone": [model.backbone_name]}, REGISTRIES)
     asked = _asked(
         arch=(str, model.arch, f"Symmetry-breaking method: {', '.join(REGISTRIES['arch'])}. {OTHERS}"),
         method=(type(model.method), model.method, ""),
@@ -100,28 +112,22 @@ def _form_of_model(preset: Any, words: Sequence[str], models: "Models | None") -
         network=(type(model.backbone), model.backbone, ""),
         mask_seed=(int, model.mask_seed, "Seed of what is fixed: the identity of the model."),
     )
-
-    def read(given: Any) -> Any:
-        return ModelConfig(given.method, given.network, given.mask_seed)
-
-    return _with_field(preset, "model", asked, read)
+    return _Part("model", asked, lambda given: ModelConfig(given.method, given.network, given.mask_seed))
 
 
-def _form_of_models(preset: Any, words: Sequence[str]) -> _Form:
+def _part_of_models(models: Any, words: Sequence[str]) -> _Part:
     """Ask for the settings of the methods of ``--archs``, each once for all of them, and of the backbone."""
     from asymjax.models.config import REGISTRIES, Models
     from asymjax.models.methods import METHODS
 
-    models = preset.models
     if backbone := _value_of("--backbone", words):
-        model = models.of("standard").having({"backbone": backbone})
-        models = replace(models, backbone=model.backbone)
+        models = replace(models, backbone=models.of("standard").having({"backbone": backbone}).backbone)
     archs = _values_of("--archs", words)
     archs = list(models.archs) if archs is None else archs
     used = [*archs, *([CONTROLLED] if _values_of("--controls", words) else [])]
     classes = [choose(METHODS, arch, "arch") for arch in dict.fromkeys(used)]
     backbone_name = models.of("standard").backbone_name
-    _refuse_settings_of_others(words, {"arch": used, "backbone": [backbone_name]})
+    _refuse_settings_of_others(words, {"arch": used, "backbone": [backbone_name]}, REGISTRIES)
     # A class whose settings are those of all of them.
     bases = tuple(one for one in classes if not any(issubclass(other, one) for other in classes if other is not one))
     union: Any = dataclass(frozen=True)(type("Methods", bases or (METHODS["standard"],), {"__doc__": "Methods."}))
@@ -142,7 +148,23 @@ def _form_of_models(preset: Any, words: Sequence[str]) -> _Form:
         methods = {arch: method.having(own) for arch, method in models.methods.items()}
         return Models(methods, given.network, given.archs, given.mask_seed)
 
-    return _with_field(preset, "models", asked, read)
+    return _Part("models", asked, read)
+
+
+def _part_of_sampler(sampler: Any, words: Sequence[str]) -> _Part:
+    """Ask for the settings of the sampler of ``--sampler``."""
+    from asymjax.inference import ALGORITHMS
+    from asymjax.settings import carried, name_of
+
+    if name := _value_of("--sampler", words):
+        sampler = carried(sampler, ALGORITHMS, name, "sampler")
+    name = name_of(ALGORITHMS, sampler)
+    _refuse_settings_of_others(words, {"sampler": [name]}, {"sampler": ALGORITHMS})
+    asked = _asked(
+        sampler=(str, name, f"Sampler: {', '.join(ALGORITHMS)}. {OTHERS}"),
+        settings=(type(sampler), sampler, ""),
+    )
+    return _Part("sampler", asked, lambda given: given.settings)
 
 
 OTHERS = "Its settings are among the flags here; --help beside another name shows those of that."
@@ -150,31 +172,17 @@ CONTROLLED = "w_asym"
 """The method that controls are made of."""
 
 
-def _asked(**fields: tuple[Any, Any, str]) -> Any:
+def _asked(**wanted: tuple[Any, Any, str]) -> Any:
     """Return an instance of a new dataclass: name -> (type, value, help)."""
     form: Any = make_dataclass(
-        "Model",
+        "Asked",
         [
             (name, Annotated[kind, tyro.conf.arg(help=words)] if words else kind, field(default=value))
-            for name, (kind, value, words) in fields.items()
+            for name, (kind, value, words) in wanted.items()
         ],
         frozen=True,
     )
     return form()
-
-
-def _with_field(preset: Any, name: str, asked: Any, read: Callable[[Any], Any]) -> _Form:
-    """Return the form of a configuration, one field of which is asked for in another form."""
-    script = type(preset)
-    own = {"__annotations__": {name: type(asked)}, name: asked, "__doc__": script.__doc__}
-    form = dataclass(frozen=True)(type(script.__name__, (script,), own))
-    values = {one.name: getattr(preset, one.name) for one in fields(preset)}
-
-    def config(parsed: Any) -> Any:
-        found = {one: getattr(parsed, one) for one in values}
-        return script(**found | {name: read(found[name])})
-
-    return _Form(form(**values | {name: asked}), config)
 
 
 def _flags(words: Sequence[str]) -> set[str]:
@@ -183,20 +191,22 @@ def _flags(words: Sequence[str]) -> set[str]:
     return flags | {flag.removeprefix("no_") for flag in flags}
 
 
-def _refuse_settings_of_others(words: Sequence[str], chosen: Mapping[str, list[str]]) -> None:
-    """Refuse a setting that only methods and backbones have that were not chosen.
+def _refuse_settings_of_others(
+    words: Sequence[str], chosen: Mapping[str, list[str]], registries: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse a setting that only what was not chosen has.
 
     Raises
     ------
     InputError
         If there is one; it is named, with those that have it.
     """
-    from asymjax.models.config import REGISTRIES, require
+    from asymjax.models.config import require
     from asymjax.settings import that_have
 
     for name in sorted(_flags(words)):
-        if any(that_have(name, registry) for registry in REGISTRIES.values()):
-            require(name, chosen)
+        if any(that_have(name, registry) for registry in registries.values()):
+            require(name, chosen, registries)
 
 
 def _value_of(flag: str, words: Sequence[str]) -> str | None:
@@ -263,8 +273,8 @@ def run(
     """Run a script: parse, start JAX, call ``main``, print the run directory it returns, exit.
 
     Exit codes: 0 done; 2 the input cannot be used; 3 a loss or log density is not finite; 75 stopped on request after
-    a checkpoint, or another process of the job was lost; 130 interrupted. What was committed stays, and the same
-    command goes on from there.
+    a checkpoint, or another process of the job was lost (134 where JAX's runtime sees that first); 130 interrupted.
+    What was committed stays, and the same command goes on from there.
     """
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -278,8 +288,6 @@ def run(
         _leave(f"error: {error}", EXIT_DIVERGED)
     except StopRequestedError as error:
         _leave(f"stopped: {error}; run the same command to go on", EXIT_STOPPED)
-    except LostProcessError as error:
-        _leave(f"stopped: {error}", EXIT_STOPPED)
     except KeyboardInterrupt:
         _leave("interrupted; what was committed is kept, run the same command to go on", EXIT_INTERRUPTED)
     except Exception as error:

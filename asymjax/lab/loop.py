@@ -1,7 +1,8 @@
-"""The host loop: compiled chunks, one after the other, committed to the run directory and resumed from it."""
+"""The host loop: compiled chunks, one after the other, committed to a run directory or kept in memory."""
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from asymjax.errors import StopRequestedError
 from asymjax.lab import memory, processes
-from asymjax.lab.rundir import RunDir
+from asymjax.lab.recorder import Recorder
 from asymjax.types import PyTree
 
 LINE_SECONDS = 30.0
@@ -40,33 +41,39 @@ class Chunk(NamedTuple):
 
 
 def compile_ahead(
-    run: RunDir, fn: Callable[..., PyTree], *args: Any, donate: tuple[int, ...] = (), phase: str | None = None
+    run: Recorder, fn: Callable[..., PyTree], *args: Any, donate: tuple[int, ...] = (), phase: str | None = None
 ) -> Callable:
     """Compile a function for these arguments, on the clock of "compile".
 
-    With the name of a phase, print what its chunks take of memory: the estimate, then beside it the compiler's figure.
+    With the name of a phase, print what its chunks take of memory, as the compiler says.
 
     Raises
     ------
     InputError
-        If the estimate is far above the memory that there is.
+        If that is more than there is.
     """
     with run.clock("compile"):
-        traced = jax.jit(fn, donate_argnums=donate).trace(*args)
-        estimated, limit = memory.estimate_bytes(traced), memory.limit_bytes(traced)
-        processes.together(partial(memory.require_memory, estimated, limit))  # Hosts may differ.
-        if phase is not None:
-            print(f"{phase}, on each device: {memory.describe(estimated, limit)}", end="", flush=True)
-        compiled = traced.lower().compile()
-    if phase is not None:
-        print(memory.describe_compiled(compiled), flush=True)
+        compiled = jax.jit(fn, donate_argnums=donate).lower(*args).compile()
+    needed, limit = memory.needed_bytes(compiled), memory.limit_bytes(memory.count_devices(compiled))
+    processes.together(partial(memory.require_memory, needed, limit))  # Hosts may differ.
+    if phase is not None and not run.is_quiet:
+        print(f"{phase}, on each device: {memory.describe(needed, limit)}", flush=True)
     return compiled
 
 
 @contextmanager
 def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM into a flag for the duration of the block."""
+    """Turn SIGTERM into a flag for the duration of the block.
+
+    Of several processes JAX's runtime tells all; a thread beside the main one hears of no signal.
+    """
+    if jax.process_count() > 1:
+        yield processes.is_preempted
+        return
     asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
     before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     try:
         yield lambda: bool(asked)
@@ -75,7 +82,7 @@ def _stop_on_sigterm() -> Iterator[Callable[[], bool]]:
 
 
 def run_phase(
-    run: RunDir,
+    run: Recorder,
     phase: str,
     num_chunks: int,
     init: Callable[[], PyTree],
@@ -87,7 +94,7 @@ def run_phase(
 
     Parameters
     ----------
-    run : the run directory.
+    run : where chunks are kept.
     phase : name of the phase; its key on the clock too.
     num_chunks : chunks in all, equal shares of the work.
     init : () -> state before the first chunk.
@@ -110,16 +117,16 @@ def run_phase(
             with run.clock(phase), run.profiled(phase):
                 chunk = jax.block_until_ready(advance(index, state))
             state = chunk.state
-            run.commit(phase, index + 1, state, chunk.draws, chunk.metrics)
+            run.commit(phase, index + 1, num_chunks, state, chunk.draws, chunk.metrics)
             show(index + 1, chunk.note)
-            if processes.anyone(processes.is_preempted() or asked()):
+            if asked():
                 raise StopRequestedError(f"asked to stop; {phase} chunk {index + 1} of {num_chunks} is kept")
     return state
 
 
 @contextmanager
 def _progress(
-    run: RunDir, phase: str, num_chunks: int, num_before: int, work: tuple[int, str]
+    run: Recorder, phase: str, num_chunks: int, num_before: int, work: tuple[int, str]
 ) -> Iterator[Callable[[int, str], None]]:
     """Show one line: chunks, how much of the work is done, how fast, time left, a note and memory.
 

@@ -1,12 +1,8 @@
 """Reading run directories back. Imports no JAX, so that reports start at once."""
 
 import json
-from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from asymjax.errors import InputError
 
@@ -49,53 +45,3 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             if whole is not line:
                 whole |= {name: whole[name] + part for name, part in line.items() if isinstance(part, list)}
     return list(chunks.values())
-
-
-def read_arrays(path: Path, *prefixes: str) -> dict[str, np.ndarray]:
-    """Return the arrays of an .npz file whose names begin with one of ``prefixes``; all of them where none is given.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or damaged.
-    """
-    try:
-        with open(path, "rb") as file, np.load(file) as arrays:
-            return {name: arrays[name] for name in arrays if name.startswith(prefixes or "")}
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; is its run finished?") from None
-    except Exception as error:  # NumPy raises many kinds for damaged archives.
-        raise InputError(f"{path} is damaged: {error}") from error
-
-
-def read_chunks(path: Path, *prefixes: str) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the committed chunks of draws of a run directory in order, arrays [chain, draw, ...].
-
-    Parameters
-    ----------
-    path : the run directory.
-    prefixes : read only arrays whose names begin with one of these; all of them where none is given.
-
-    Raises
-    ------
-    InputError
-        If there are no draws, or a file is damaged.
-    """
-    files = sorted((path / "draws").glob("chunk-*.p*.npz"), key=_chunk_and_process)
-    if not files:
-        raise InputError(f"{path / 'draws'} holds no draws")
-    for _, group in groupby(files, key=lambda file: _chunk_and_process(file)[0]):
-        parts = [read_arrays(file, *prefixes) for file in group]
-        yield {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _chunk_and_process(file: Path) -> tuple[int, int]:
-    """Return both numbers in ``chunk-00012.p3.npz``; each process holds its own chains."""
-    chunk, process = file.stem.removeprefix("chunk-").split(".p")
-    return int(chunk), int(process)
-
-
-def read_draws(path: Path, *prefixes: str) -> dict[str, np.ndarray]:
-    """Return the draws whose names begin with one of ``prefixes``, [chain, draw, ...] over all chunks."""
-    chunks = list(read_chunks(path, *prefixes))
-    return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}

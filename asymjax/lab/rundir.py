@@ -1,14 +1,14 @@
 """The run directory: the only thing a run leaves, and all that a resumed run or a report reads.
 
-    config.json metrics.jsonl checkpoints/ draws/ summary.json figures/ DONE
+    config.json metrics.jsonl checkpoints/ results.zarr/ summary.json figures/ DONE
 
-Work is divided into named phases, phases into chunks. A chunk is committed in this order: its draws (temporary name,
-fsync, rename), its metrics, its checkpoint. What lies beyond the last checkpoint is deleted when a run resumes, so a
-run that is killed anywhere and resumed leaves the same files as one that never stopped.
+Work is divided into named phases, phases into chunks. A chunk is committed in this order: its draws, its metrics, its
+checkpoint. When a run resumes, metrics beyond the last checkpoint are deleted and draws are written again, the same, so
+a run that is killed anywhere and resumed leaves the same results as one that never stopped.
 
 With several processes the directory lies on a file system that all share. Each writes the draws and metrics of its own
-members (``draws/chunk-K.pP.npz``, ``metrics.pP.jsonl``) and its part of the checkpoint, process 0 all else. Readers put
-the parts together, so that a run may go on with other processes than it began with.
+members (``metrics.pP.jsonl``) and its part of the checkpoint, process 0 all else. A run may go on with other processes
+than it began with.
 """
 
 import errno
@@ -19,7 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -32,14 +32,16 @@ from uuid import uuid4
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import xarray
 
+from asymjax.diagnostics.datatree import LEADING, to_datatree
 from asymjax.errors import InputError
-from asymjax.lab import processes, run_files
+from asymjax.lab import processes, results, run_files
 from asymjax.lab.run_config import RunConfig
 from asymjax.tree_paths import differences
 from asymjax.types import PyTree
 
-Summary = tuple[Mapping[str, Any], Mapping[str, Mapping[str, np.ndarray]]]
+Summary = tuple[Mapping[str, Any], results.Named]
 LIBRARIES = ("asymjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "blackjax", "numpy")
 
 
@@ -107,11 +109,6 @@ def _write_json(path: Path, value: Any) -> None:
         file.write(json.dumps(to_json(value), indent=1).encode())
 
 
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with _replacing(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
 def _locked(path: Path) -> TextIO:
     """Open and lock the lock file of a run directory, and write a mark into it; it is held until the process ends.
 
@@ -154,12 +151,15 @@ class RunDir:
     show_progress : whether progress bars are shown.
     """
 
+    is_quiet = False
+
     def __init__(self, path: Path, show_progress: bool = True, lock: TextIO | None = None, profile: bool = False):
         self.path = path
         self.seconds: dict[str, float] = {}
         self.show_progress = show_progress and processes.is_leader()
         self._managers: dict[str, ocp.CheckpointManager] = {}
         self._profile, self._profiled = profile, set[str]()
+        self._has_draws = False  # Whether their groups are there.
         self._lock = lock  # Held until the process ends.
 
     # Records
@@ -225,7 +225,7 @@ class RunDir:
         return self._managers[phase]
 
     def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
-        """Return the chunks done in a phase and the state after them, and delete what lies beyond.
+        """Return the chunks done in a phase and the state after them, and delete metrics of what lies beyond.
 
         Parameters
         ----------
@@ -267,6 +267,7 @@ class RunDir:
         self,
         phase: str,
         num_done: int,
+        num_chunks: int,
         state: PyTree,
         draws: Mapping[str, np.ndarray] | None = None,
         metrics: Mapping[str, Any] | None = None,
@@ -276,9 +277,9 @@ class RunDir:
         Parameters
         ----------
         phase : name of the phase.
-        num_done : chunks done, this one included.
+        num_done, num_chunks : chunks done, this one included, and all chunks of the phase.
         state : what the next chunk starts from; None where it starts anew.
-        draws : arrays of this process's members to append to ``draws/``, if any.
+        draws : arrays of this process's chains, if any, as of ``diagnostics.to_datatree``; equally long in each chunk.
         metrics : one line for this process's ``metrics.jsonl``, if any; lists have one entry a member of its own.
 
         Raises
@@ -287,32 +288,75 @@ class RunDir:
             If the disk is full or cannot be written.
         """
         what = f"chunk {num_done} of {phase}"
-
-        def write_own() -> None:
-            with self.explaining(what):
-                self._write_own(phase, num_done - 1, draws, metrics)
-
-        processes.together(write_own)
+        if draws is not None:
+            self._write_draws(what, num_done - 1, num_chunks, draws)
+        if metrics is not None:
+            processes.together(partial(self._write_metrics, phase, num_done - 1, metrics))
         items: dict[str, Any] = {"meta": ocp.args.JsonSave({"seconds": self.seconds})}
         if state is not None:
             items["state"] = ocp.args.StandardSave(state)
         with self.explaining(what):
             self._manager(phase).save(num_done, args=ocp.args.Composite(**items), force=True)
 
-    def _write_own(
-        self, phase: str, index: int, draws: Mapping[str, np.ndarray] | None, metrics: Mapping[str, Any] | None
+    def _write_draws(self, what: str, index: int, num_chunks: int, draws: Mapping[str, np.ndarray]) -> None:
+        shape = next(iter(draws.values())).shape[:2]
+        if not self._has_draws:
+            total = shape[0] * jax.process_count(), shape[1] * num_chunks
+            like = {name: np.broadcast_to(values[0, 0], total + values.shape[2:]) for name, values in draws.items()}
+            for name, template in to_datatree(like).children.items():
+                self.create_group(name, template.to_dataset(), dict(zip(LEADING, shape, strict=True)))
+            self._has_draws = True
+        groups = {name: group.data_vars for name, group in to_datatree(draws).children.items()}
+        starts = {"chain": jax.process_index() * shape[0], "draw": index * shape[1]}
+        self.write_rows(what, groups, starts, "chain", range(0, shape[0] * jax.process_count(), shape[0]))
+
+    def create_group(
+        self, name: str, template: xarray.Dataset, chunks: Mapping[str, int], begin: Mapping[str, Any] | None = None
     ) -> None:
-        process = jax.process_index()
-        if draws is not None:
-            folder = self.path / "draws"
-            folder.mkdir(exist_ok=True)
-            _write_npz(folder / f"chunk-{index:05d}.p{process}.npz", draws)
-        if metrics is not None:
-            line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values())} | to_json(metrics)
-            with open(self.path / run_files.metrics_file(process), "a") as file:
-                file.write(json.dumps(line) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
+        """Create a group of results on process 0, or find it as this run left it; see ``results.create_group``."""
+
+        def create() -> None:
+            with self.explaining(name):
+                results.create_group(self.path, name, template, chunks, begin)
+
+        processes.lead(create)
+
+    def write_rows(
+        self,
+        what: str,
+        groups: Mapping[str, Mapping[Any, Any]],
+        starts: Mapping[str, int],
+        dimension: str,
+        boundaries: Iterable[int],
+    ) -> None:
+        """Write rows of groups of results, each process its own; in turn where a file has rows of two of them.
+
+        Parameters
+        ----------
+        what : what they are, for messages.
+        groups : group -> variable -> this process's rows, in the order in which they are written.
+        starts : as of ``results.write_rows``.
+        dimension, boundaries : what processes share, and the rows along it with which those of a process begin.
+        """
+
+        def write() -> None:
+            with self.explaining(what):
+                for name, arrays in groups.items():
+                    results.write_rows(self.path, name, starts, arrays)
+
+        several = jax.process_count() > 1
+        shares = several and any(results.shares_files(self.path, name, dimension, [*boundaries]) for name in groups)
+        (processes.in_turn if shares else processes.together)(write)
+
+    def _write_metrics(self, phase: str, index: int, metrics: Mapping[str, Any]) -> None:
+        line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values())} | to_json(metrics)
+        with (
+            self.explaining(f"chunk {index + 1} of {phase}"),
+            open(self.path / run_files.metrics_file(jax.process_index()), "a") as file,
+        ):
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     @contextmanager
     def profiled(self, phase: str) -> Iterator[None]:
@@ -341,19 +385,13 @@ class RunDir:
             ) from error
 
     def _truncate(self, phase: str, done: int) -> None:
-        """Delete metrics of a phase, and draws if it is the sampling phase, that no checkpoint covers."""
+        """Delete metrics of a phase that no checkpoint covers."""
         for metrics in self.path.glob("metrics*.jsonl"):
             lines = metrics.read_text().splitlines(keepends=True)
             kept = [line for line in lines if _is_covered(line, phase, done)]
             if kept != lines:
                 with _replacing(metrics) as file:
                     file.write("".join(kept).encode())
-        if phase == "sample":
-            for path in (self.path / "draws").glob("chunk-*.npz"):
-                if int(path.name.split("-")[1].split(".")[0]) >= done:
-                    path.unlink()
-            for path in (self.path / "draws").glob(".*.tmp"):
-                path.unlink()
 
     # The end
 
@@ -362,14 +400,13 @@ class RunDir:
 
         Parameters
         ----------
-        summarise : () -> what summary.json says, and the arrays of .npz files by name. Process 0 alone calls it.
+        summarise : () -> what summary.json says, and arrays as of ``results.write_arrays``. Process 0 alone calls it.
         """
 
         def write() -> None:
-            summary, files = summarise()
-            for name, arrays in files.items():
-                with self.explaining(name):
-                    _write_npz(self.path / name, arrays)
+            summary, arrays = summarise()
+            with self.explaining(results.RESULTS):
+                results.write_arrays(self.path, arrays)
             with self.explaining("summary.json"):
                 _write_json(self.path / "summary.json", summary)
                 (self.path / "DONE").touch()
@@ -478,7 +515,7 @@ def _check_same(path: Path, scientific: Mapping[str, Any]) -> None:
         )
     if (path / "DONE").exists():
         raise InputError(
-            f"{path} is finished; see summary.json there, or networks.zarr of a sweep, draw all else with "
+            f"{path} is finished; see summary.json and results.zarr there, draw all else with "
             "runs/report.py, or --force to start again"
         )
 

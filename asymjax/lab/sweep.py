@@ -15,7 +15,7 @@ from asymjax.errors import DivergedError
 from asymjax.lab import devices, memory, processes
 from asymjax.lab.devices import Inside, Placement, map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
-from asymjax.lab.rundir import RunDir
+from asymjax.lab.recorder import Recorder
 from asymjax.train.trainer import Trainer, TrainState
 from asymjax.types import Array, Frozen, Key, PyTree, Split
 
@@ -48,14 +48,13 @@ def fitting_round(trainer: Trainer, key: Key, frozen: Frozen, data: Split, insid
     inside : placement on each device.
     """
     state, one = _trace_epoch(trainer, key, frozen, data)
-    estimated, limit = memory.estimate_bytes(one), memory.limit_bytes(one)
-    if estimated is None or limit is None:
+    shared, limit = trees.num_bytes((frozen, data)), memory.limit_bytes(jax.local_device_count())
+    per_network: int | None = 2 * trees.num_bytes(state)  # As argument and as result.
+    if devices.width_of(inside, max_round()) > 1:  # Temporaries of each beside it.
+        needed = memory.needed_bytes(one.lower().compile())
+        per_network = None if needed is None else needed - shared
+    if per_network is None or limit is None:
         return _power_of_two(max_round())
-    if jax.default_backend() == "cpu":
-        limit //= jax.local_device_count()  # They share it.
-    shared = trees.num_bytes((frozen, data))
-    is_sequential = devices.width_of(inside, max_round()) == 1
-    per_network = 2 * trees.num_bytes(state) if is_sequential else estimated - shared
     fitting = max(1, int((MAX_SHARE * limit - shared) / per_network) * jax.device_count())
     return _power_of_two(min(max_round(), fitting))
 
@@ -76,7 +75,7 @@ def _trace_epoch(trainer: Trainer, key: Key, frozen: Frozen, data: Split) -> tup
 
 
 def run_sweep(
-    run: RunDir,
+    run: Recorder,
     trainer: Trainer,
     init_keys: Key,
     keys: Key,

@@ -7,5 +7,6 @@ method one module in ``methods/``; each joins its folder's registry with one lin
 from asymjax.models.anatomy import anatomy
 from asymjax.models.build import build_model, draw_frozen, vary_frozen
 from asymjax.models.config import ModelConfig, Models
+from asymjax.models.reading import find_symmetries
 
-__all__ = ["ModelConfig", "Models", "anatomy", "build_model", "draw_frozen", "vary_frozen"]
+__all__ = ["ModelConfig", "Models", "anatomy", "build_model", "draw_frozen", "find_symmetries", "vary_frozen"]

@@ -1,18 +1,20 @@
-"""From a configuration and shapes to a :class:`~asymjax.types.Model`."""
+"""From a network and a method to a :class:`~asymjax.types.Model`."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.models.anatomy import PriorScale, anatomy, fan_in_scale
-from asymjax.models.backbones.backbone import ACTIVATIONS, Backbone
-from asymjax.models.methods.method import Method
+from asymjax.models.anatomy import DEFAULT_PRIOR, network_of, reading_of, settle
+from asymjax.models.backbones import Backbone
+from asymjax.models.methods import Method
+from asymjax.models.network import Network, Reading
 from asymjax.models.parametrisation import constants_of, parametrise
-from asymjax.models.views import make_views
+from asymjax.models.views import Watch, ignore, make_views
+from asymjax.priors import NormalPrior
 from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Params, Position
 
 
@@ -21,7 +23,7 @@ def build_model(
     backbone: Backbone,
     input_shape: tuple[int, ...],
     num_outputs: int,
-    prior_scale: PriorScale = fan_in_scale,
+    prior: NormalPrior = DEFAULT_PRIOR,
 ) -> Model:
     """Build the pure functions of one network family.
 
@@ -31,45 +33,52 @@ def build_model(
     backbone : its architecture.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
-    prior_scale : the prior's standard deviation of the entries of a parameter, given its path and shape: syre's
-        default.
+    prior : the prior of the kernels, whose scale is syre's default.
 
     Raises
     ------
     InputError
         If the settings of the method or the backbone cannot be met, or (from ``forward``) inputs have another shape.
     """
-    body = anatomy(method, backbone, input_shape, num_outputs, prior_scale)
-    activation = ACTIVATIONS[backbone.activation]
+    network = network_of(backbone, input_shape, num_outputs)
+    model = assemble(network, reading_of(backbone, tuple(input_shape), num_outputs), method, prior)
+    return model._replace(permutation_spec=backbone.permutation_spec(), feeds=backbone.feeds())
 
+
+def assemble(network: Network, reading: Reading, method: Method, prior: NormalPrior) -> Model:
+    """Join a network and a method.
+
+    Raises
+    ------
+    InputError
+        If the method's settings cannot be met, or (from ``forward``) inputs are not like the network's example.
+    """
+    body = settle(reading, method, prior)
     parametrisation = parametrise(body, method)
 
     def init(key: Key, frozen: Frozen) -> Position:
-        module = backbone.module(num_outputs, lambda site, x, axis: x)
-        return parametrisation.start(module.init(key, backbone.example(input_shape))["params"], frozen)
+        return parametrisation.start(network.init(key), frozen)
 
-    takes_graphs = isinstance(jax.eval_shape(lambda: backbone.example(input_shape)), Graph)
+    def run(params: Params, frozen: Frozen, x: Any, watch: Watch | None) -> Array:
+        _check_inputs(network, x)
+        constants = {site: constants_of(frozen, site) for site in reading.sites}
+        if watch is None and not any(constants.values()):
+            return network.apply(params, x)
 
-    def run(params: Params, frozen: Frozen, x: Array | Graph, watch: Callable[[str, Array, int], Any]) -> Array:
-        if isinstance(x, Graph) != takes_graphs:
-            kinds = ("a graph", "an array of rows") if takes_graphs else ("an array of rows", "a graph")
-            raise InputError("{} takes {}, but the data are {}".format(type(backbone).__name__, *kinds))
-        if x.shape[1:] != tuple(input_shape):
-            raise InputError(f"inputs have shape {x.shape}; this model expects [rows, {str(tuple(input_shape))[1:-1]}]")
+        def activate(site: str, fn: Any, x: Array, feature_axis: int) -> Array:
+            (watch or ignore)(site, x, feature_axis)
+            gate = constants.get(site)
+            return fn(x) if gate is None else method.activate(fn, x, gate, feature_axis)
 
-        def activate(site: str, x: Array, feature_axis: int) -> Array:
-            watch(site, x, feature_axis)
-            return method.activate(activation, x, constants_of(frozen, site), feature_axis)
+        return network.run(params, x, activate)
 
-        return backbone.module(num_outputs, activate).apply({"params": params}, x)  # type: ignore[return-value]
+    def forward(params: Params, frozen: Frozen, x: Any) -> Array:
+        return run(params, frozen, x, None)
 
-    def forward(params: Params, frozen: Frozen, x: Array | Graph) -> Array:
-        return run(params, frozen, x, lambda site, x, feature_axis: None)
-
-    def apply(position: Position, frozen: Frozen, x: Array | Graph) -> Array:
+    def apply(position: Position, frozen: Frozen, x: Any) -> Array:
         return forward(parametrisation.merge(position, frozen), frozen, x)
 
-    views = make_views(body, run, backbone.starts_in_scan)
+    views = make_views(network, reading, run)
     return Model(
         init=init,
         freeze=parametrisation.freeze,
@@ -79,10 +88,30 @@ def build_model(
         apply=apply,
         **views._asdict(),
         free_mask=parametrisation.free_mask,
-        params_shape=trees.unflatten(body.params),
-        permutation_spec=backbone.permutation_spec(),
-        feeds=backbone.feeds(),
+        params_shape=trees.unflatten(reading.params),
+        permutation_spec=reading.spec,
+        feeds={},
+        symmetries=reading.symmetries,
     )
+
+
+def _check_inputs(network: Network, x: Any) -> None:
+    """Refuse inputs that are not like the example, whatever the number of rows."""
+    example = network.example
+    if isinstance(x, Graph) != isinstance(example, Graph):
+        kinds = ("a graph", "an array of rows") if isinstance(example, Graph) else ("an array of rows", "a graph")
+        raise InputError("{} takes {}, but the data are {}".format(network.name, *kinds))
+    if isinstance(x, Graph):
+        x, example = x.features, example.features
+    if jax.tree.structure(x) != jax.tree.structure(example):
+        raise InputError(
+            f"{network.name} takes inputs like its example, a tree {jax.tree.structure(example)}, "
+            f"not {jax.tree.structure(x)}"
+        )
+    for leaf, like in zip(jax.tree.leaves(x), jax.tree.leaves(example), strict=True):
+        shape = np.shape(like)[1:]
+        if np.shape(leaf)[1:] != shape:
+            raise InputError(f"inputs have shape {np.shape(leaf)}; this model expects [rows, {str(shape)[1:-1]}]")
 
 
 def draw_frozen(model: Model, mask_seed: int) -> Frozen:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asymjax.errors import InputError, choose
-from asymjax.models.anatomy import PriorScale, fan_in_scale
+from asymjax.models.anatomy import DEFAULT_PRIOR
 from asymjax.models.backbones import BACKBONES, MLP, Backbone
 from asymjax.models.build import build_model
 from asymjax.models.methods import METHODS, Method, Standard
+from asymjax.priors import NormalPrior
 from asymjax.settings import Settings, carried, kinds_of, name_of, that_have
 from asymjax.types import Model
 
@@ -77,25 +78,30 @@ class ModelConfig(Settings):
             require(name, {"arch": [model.arch], "backbone": [model.backbone_name]})
         return model
 
-    def build(self, input_shape: tuple[int, ...], num_outputs: int, prior_scale: PriorScale = fan_in_scale) -> Model:
+    def build(self, input_shape: tuple[int, ...], num_outputs: int, prior: NormalPrior = DEFAULT_PRIOR) -> Model:
         """Build its functions; see :func:`~asymjax.models.build_model`."""
-        return build_model(self.method, self.backbone, input_shape, num_outputs, prior_scale)
+        return build_model(self.method, self.backbone, input_shape, num_outputs, prior)
 
 
-def require(name: str, chosen: Mapping[str, list[str]]) -> None:
-    """Refuse a setting that none of the chosen methods and backbones has.
+def require(
+    name: str,
+    chosen: Mapping[str, list[str]],
+    registries: Mapping[str, Mapping[str, type[Settings]]] = REGISTRIES,
+) -> None:
+    """Refuse a setting that nothing has that was chosen.
 
     Parameters
     ----------
     name : the setting.
-    chosen : ``arch`` and ``backbone`` -> names of those that are used.
+    chosen : what is chosen by name, as ``arch`` -> names of those that are used.
+    registries : what is chosen by name -> what there is.
 
     Raises
     ------
     InputError
         If it is a setting of others, which are named, or of none.
     """
-    owners = {what: that_have(name, registry) for what, registry in REGISTRIES.items()}
+    owners = {what: that_have(name, registry) for what, registry in registries.items()}
     if name == "mask_seed" or any(set(owners[what]) & set(chosen[what]) for what in owners):
         return
     for what, names in owners.items():
@@ -104,7 +110,7 @@ def require(name: str, chosen: Mapping[str, list[str]]) -> None:
                 f"{', '.join(chosen[what])}: no {name}, which is a setting of {', '.join(names)}; leave it out, or "
                 f"choose another --{what}"
             )
-    classes = [one for registry in REGISTRIES.values() for one in registry.values()]
+    classes = [one for registry in registries.values() for one in registry.values()]
     choose({known: None for one in classes for known in kinds_of(one)}, name, "setting")
 
 

@@ -41,13 +41,13 @@ def parametrise(body: Anatomy, method: Method) -> Parametrisation:
     def freeze(mask_key: Key, fixed_scale: Any = 1.0) -> Frozen:
         frozen = (
             {
-                path: method.freeze_kernel(rng.named_key(mask_key, path), layer, fixed_scale)
-                for path, layer in body.layers.items()
+                path: method.freeze_kernel(rng.named_key(mask_key, path), kernel, fixed_scale)
+                for path, kernel in body.kernels.items()
             }
             | {
-                layer.bias: method.freeze_bias(rng.named_key(mask_key, layer.bias), layer, fixed_scale)
-                for layer in body.layers.values()
-                if layer.bias
+                kernel.bias.path: method.freeze_bias(rng.named_key(mask_key, kernel.bias.path), kernel, fixed_scale)
+                for kernel in body.kernels.values()
+                if kernel.bias
             }
             | {
                 site: method.freeze_gate(rng.named_key(mask_key, site), width, fixed_scale)

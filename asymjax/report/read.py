@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from asymjax.errors import InputError
-from asymjax.lab import run_files
+from asymjax.lab import results, run_files
 
 
 def read_each(paths: Iterable[Path], read: Callable[[Path], Any]) -> list[Any]:
@@ -51,6 +53,22 @@ def read_required(read: Callable[[Path], dict[str, Any]], path: Path, *names: st
     if missing := [name for name in names if name not in content]:
         raise InputError(f"{path} lacks {', '.join(missing)}; was it written by this version?")
     return content
+
+
+def read_results(path: Path, group: str, *names: str) -> dict[str, np.ndarray]:
+    """Read the arrays below a group of a run's results, ``"predictions/"``, and require what must be there.
+
+    Returns
+    -------
+    Arrays by their path below the group.
+
+    Raises
+    ------
+    InputError
+        If one of ``names`` is not there, or a file is lost or damaged.
+    """
+    found = {name.removeprefix(group): array for name, array in results.read_arrays(path, group).items()}
+    return read_required(lambda _: found, path / results.RESULTS / group, *names)
 
 
 def labels(runs: Sequence[Any]) -> list[str]:

@@ -20,9 +20,18 @@ from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_limits
 
 from asymjax import trees
+from asymjax.axes import Atom, open_leaf, permute_leaf
 from asymjax.errors import InputError
-from asymjax.symmetry.permutations import Permutations, compose, identity, permute, permute_frozen, unit_counts
-from asymjax.types import Array, Frozen, Graph, Model, Params, PermutationSpec
+from asymjax.symmetry.permutations import (
+    Permutations,
+    compose,
+    identity,
+    permute,
+    permute_frozen,
+    tree_spec,
+    unit_counts,
+)
+from asymjax.types import Array, Fixed, Frozen, Graph, Model, Params, Perm, PermutationSpec, PyTree, TreeSpec
 
 # A gain below this share of the objective is rounding in float32.
 MIN_GAIN = 1e-7
@@ -101,12 +110,18 @@ def align(model: Model, params: Params, frozen: Frozen, permutations: Permutatio
     return Aligned(permuted, gates, jnp.max(jnp.stack(jax.tree.leaves(apart))))
 
 
+# Parameters as arrays with an axis for every atom: (path, number of the block) -> array, or -> atoms.
+_Blocks = Mapping[tuple[str, int], np.ndarray]
+_Atoms = Mapping[tuple[str, int], tuple[Atom, ...]]
+
+
 class _Term:
     """What one axis of one parameter adds to the scores of the permutation on that axis."""
 
-    def __init__(self, axes: Sequence[str | None], axis: int, reference: np.ndarray, param: np.ndarray) -> None:
+    def __init__(self, atoms: Sequence[Atom], axis: int, reference: np.ndarray, param: np.ndarray) -> None:
         self.axis, self.param = axis, param
-        self.others = [(i, name) for i, name in enumerate(axes) if name is not None and i != axis]
+        self.others = [*atoms[:axis], Fixed(atoms[axis].size), *atoms[axis + 1 :]]
+        self.names = [atom.name for atom in self.others if isinstance(atom, Perm)]
         self.reference = self._by_unit(reference)
         self.seen = np.zeros_like(self._by_unit(param))
         self.seen_with: list[np.ndarray] | None = None
@@ -116,13 +131,10 @@ class _Term:
 
     def add_change(self, scores: np.ndarray, permutations: Mapping[str, np.ndarray]) -> bool:
         """Add to ``scores`` what changed since the last time, and say whether anything can have."""
-        current = [permutations[name] for _, name in self.others]
+        current = [permutations[name] for name in self.names]
         if self.seen_with is not None and all(now is then for now, then in zip(current, self.seen_with, strict=True)):
             return False
-        param = self.param
-        for (axis, _), permutation in zip(self.others, current, strict=True):
-            param = param.take(permutation, axis)
-        now = self._by_unit(param)
+        now = self._by_unit(permute_leaf(self.param, self.others, permutations, np))
         change = now - self.seen
         # Late in the search few features move, and only those are multiplied.
         moved = change.any(axis=0)
@@ -134,15 +146,15 @@ class _Term:
 class _Search:
     """One permutation in the descent: the scores of all pairs of units, and the best assignment of them."""
 
-    def __init__(self, name: str, spec: PermutationSpec, reference: Mapping, params: Mapping) -> None:
-        self.name, self.spec, self.reference, self.params = name, spec, reference, params
-        places = [(path, axis) for path in params for axis, other in enumerate(spec[path]) if other == name]
-        self.paths = list(dict.fromkeys(path for path, _ in places))
-        self.is_linear = len(self.paths) == len(places)
-        self.terms = [_Term(spec[path], axis, reference[path], params[path]) for path, axis in places]
-        path, axis = places[0]
-        num_units = params[path].shape[axis]
-        self.scores = np.zeros((num_units, num_units), params[path].dtype)
+    def __init__(self, name: str, atoms: _Atoms, reference: _Blocks, params: _Blocks) -> None:
+        self.name, self.atoms, self.reference, self.params = name, atoms, reference, params
+        places = [(key, axis) for key in params for axis, atom in enumerate(atoms[key]) if atom.name == name]
+        self.keys = list(dict.fromkeys(key for key, _ in places))
+        self.is_linear = len(self.keys) == len(places)
+        self.terms = [_Term(atoms[key], axis, reference[key], params[key]) for key, axis in places]
+        key, axis = places[0]
+        num_units = params[key].shape[axis]
+        self.scores = np.zeros((num_units, num_units), params[key].dtype)
 
     def improve(self, permutations: dict[str, np.ndarray]) -> float:
         """Replace this permutation in ``permutations`` by a better one, if there is one, and return the gain."""
@@ -155,7 +167,7 @@ class _Search:
         gain = float(chosen - self.scores[units, current].sum(dtype=np.float64))
         if not self.is_linear:
             before, after = (
-                _inner_product(self.paths, self.spec, self.reference, self.params, permutations | {self.name: choice})
+                _inner_product(self.keys, self.atoms, self.reference, self.params, permutations | {self.name: choice})
                 for choice in (current, candidate)
             )
             gain = after - before
@@ -165,20 +177,114 @@ class _Search:
         return gain
 
 
+class _OuterSearch:
+    """A permutation, or a fixed axis, and those within it: heads and the dimensions of each.
+
+    What a pair of heads is worth is known only once their dimensions are matched, which is a matching of its own.
+    """
+
+    def __init__(self, outer: Atom, atoms: _Atoms, reference: _Blocks, params: _Blocks) -> None:
+        self.outer, self.atoms = outer, atoms
+        self.keys = [key for key in params if outer in atoms[key]]
+        self.reference, self.params = reference, params
+        self.inner = {
+            atom.name: atom
+            for key in self.keys
+            for atom in atoms[key]
+            if isinstance(atom, Perm) and outer.name in atom.within
+        }
+        others = {atom.name for key in self.keys for atom in atoms[key] if isinstance(atom, Perm)}
+        self.others = sorted(others - {outer.name} - self.inner.keys())
+        self.seen_with: list[np.ndarray] | None = None
+
+    def improve(self, permutations: dict[str, np.ndarray]) -> float:
+        """Replace these permutations in ``permutations`` by better ones, if there are, and return the gain."""
+        current = [permutations[name] for name in self.others]
+        if self.seen_with is not None and all(now is then for now, then in zip(current, self.seen_with, strict=True)):
+            return 0.0
+        self.seen_with = current
+        candidate = permutations | self._best({name: permutations[name] for name in self.others})
+        before, after = (
+            _inner_product(self.keys, self.atoms, self.reference, self.params, choice)
+            for choice in (permutations, candidate)
+        )
+        if after - before <= MIN_GAIN * abs(after):
+            return 0.0
+        permutations |= candidate
+        return after - before
+
+    def _best(self, others: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        places = {key: self.atoms[key].index(self.outer) for key in self.keys}
+        moved = {key: permute_leaf(self.params[key], self.atoms[key], others, np) for key in self.keys}
+        atoms = {key: self._without_outer(self.atoms[key], places[key]) for key in self.keys}
+        ours, theirs = (
+            [{key: blocks[key].take(i, places[key]) for key in self.keys} for i in range(self.outer.size)]
+            for blocks in (self.reference, moved)
+        )
+        is_fixed = isinstance(self.outer, Fixed)
+        scores = np.full((self.outer.size,) * 2, -np.inf)
+        found: dict[tuple[int, int], dict[str, np.ndarray]] = {}
+        for i, one in enumerate(ours):
+            for j, other in enumerate(theirs):
+                if i == j or not is_fixed:
+                    matching = _descend(atoms, one, other, np.random.default_rng(0))
+                    found[i, j], scores[i, j] = matching.permutations, matching.objectives[-1]
+        chosen = np.arange(self.outer.size) if is_fixed else assign(scores)
+        best = {} if is_fixed or self.outer.name is None else {self.outer.name: chosen}
+        for name, perm in self.inner.items():
+            pairs = [found[i, int(j)][name] for i, j in enumerate(chosen)]
+            best[name] = np.stack(pairs, perm.within.index(str(self.outer.name)))
+        return best
+
+    def _without_outer(self, atoms: Sequence[Atom], place: int) -> tuple[Atom, ...]:
+        """Return the atoms at one index of the outer axis, with those outside of it fixed."""
+        left: list[Atom] = []
+        for atom in (*atoms[:place], *atoms[place + 1 :]):
+            if atom.name in self.inner and isinstance(atom, Perm):
+                within = tuple(name for name in atom.within if name != self.outer.name)
+                left.append(Perm(atom.name, atom.size, within))
+            else:
+                left.append(Fixed(atom.size, atom.name))
+        return tuple(left)
+
+
 def _inner_product(
-    paths: Sequence[str], spec: PermutationSpec, reference: Mapping, params: Mapping, permutations: Mapping
+    keys: Sequence[tuple[str, int]],
+    atoms: _Atoms,
+    reference: _Blocks,
+    params: _Blocks,
+    permutations: Mapping[str, np.ndarray],
 ) -> float:
     """Return the inner product of some parameters of the reference with those of the permuted network."""
-    total = 0.0
-    for path in paths:
-        param = params[path]
-        for axis, name in enumerate(spec[path]):
-            param = param if name is None else param.take(permutations[name], axis)
-        total += float(np.vdot(reference[path], param))
-    return total
+    return sum(float(np.vdot(reference[key], permute_leaf(params[key], atoms[key], permutations, np))) for key in keys)
 
 
-def weight_matching(spec: PermutationSpec, reference: Params, params: Params, seed: int = 0) -> Matching:
+def _descend(atoms: _Atoms, reference: _Blocks, params: _Blocks, generator: np.random.Generator) -> Matching:
+    """Match by coordinate descent, see :func:`weight_matching`."""
+    named = {atom.name: atom for key in params for atom in atoms[key] if atom.name is not None}
+    perms = {name: atom for name, atom in named.items() if isinstance(atom, Perm)}
+    outers = {name for perm in perms.values() for name in perm.within}
+    permutations = {
+        name: np.tile(np.arange(perm.size), (*(named[outer].size for outer in perm.within), 1))
+        for name, perm in perms.items()
+    }
+    searches: dict[str, _Search | _OuterSearch] = {}
+    for name, atom in named.items():
+        if name in outers and not (isinstance(atom, Perm) and atom.within):
+            searches[name] = _OuterSearch(atom, atoms, reference, params)
+        elif isinstance(atom, Perm) and not atom.within:
+            searches[name] = _Search(name, atoms, reference, params)
+    permuted = [key for key in params if any(isinstance(atom, Perm) for atom in atoms[key])]
+    objectives = [_inner_product(permuted, atoms, reference, params, permutations)]
+    for _ in range(MAX_SWEEPS):
+        order = generator.permutation(list(searches))
+        objectives.append(objectives[-1] + sum(searches[name].improve(permutations) for name in order))
+        if objectives[-1] == objectives[-2]:
+            break
+    return Matching(permutations, np.array(objectives))
+
+
+def weight_matching(spec: PermutationSpec | TreeSpec, reference: PyTree, params: PyTree, seed: int = 0) -> Matching:
     """Match the weights of two networks by coordinate descent over permutations.
 
     Every sweep visits the permutations in random order, and solves for each the assignment problem that the others
@@ -189,9 +295,12 @@ def weight_matching(spec: PermutationSpec, reference: Params, params: Params, se
     Where a permutation acts on two axes of one parameter (a recurrent kernel) the problem is quadratic: the assignment
     is that of its linearisation, and is taken if the objective itself gains.
 
+    Where units are within others (the dimensions of each head), these are matched by what each pair of them is worth
+    once its own units are matched: as many matchings as there are pairs.
+
     Parameters
     ----------
-    spec : see ``Model.permutation_spec``.
+    spec : see ``Model.permutation_spec``; or a tree for every axis.
     reference : effective parameters that stay as they are.
     params : effective parameters of the network to permute.
     seed : of the order of visits.
@@ -209,24 +318,24 @@ def weight_matching(spec: PermutationSpec, reference: Params, params: Params, se
     shapes, others = ({path: leaf.shape for path, leaf in tree.items()} for tree in (moving, fixed))
     if shapes != others:
         raise InputError(f"two networks match only with the same parameters, not {others} and {shapes}")
-    permutations = identity(params, spec)
-    searches = {name: _Search(name, spec, fixed, moving) for name in permutations}
-    permuted = [path for path in moving if any(name is not None for name in spec[path])]
-    objectives = [_inner_product(permuted, spec, fixed, moving, permutations)]
-    generator = np.random.default_rng(seed)
-    for _ in range(MAX_SWEEPS):
-        order = generator.permutation(list(permutations))
-        objectives.append(objectives[-1] + sum(searches[name].improve(permutations) for name in order))
-        if objectives[-1] == objectives[-2]:
-            break
-    return Matching(permutations, np.array(objectives))
+    axes = tree_spec(params, spec)
+    opened, atoms = _opened(moving, axes)
+    return _descend(atoms, _opened(fixed, axes)[0], opened, np.random.default_rng(seed))
 
 
-def _on_host(params: Params) -> dict[str, np.ndarray]:
-    return {path: np.asarray(leaf) for path, leaf in trees.flatten(params).items()}
+def _opened(leaves: Mapping[str, np.ndarray], axes: TreeSpec) -> tuple[dict, dict]:
+    """Return parameters as arrays with an axis for every atom, and these atoms."""
+    blocks = {(path, i): block for path in leaves for i, block in enumerate(open_leaf(leaves[path], axes[path]))}
+    return {key: leaf for key, (leaf, _) in blocks.items()}, {key: atoms for key, (_, atoms) in blocks.items()}
 
 
-def match_pairs(spec: PermutationSpec, pairs: Sequence[tuple[Params, Params]], seed: int = 0) -> list[Matching]:
+def _on_host(params: PyTree) -> dict[str, np.ndarray]:
+    return {path: np.asarray(leaf) for path, leaf in trees.named_leaves(params).items()}
+
+
+def match_pairs(
+    spec: PermutationSpec | TreeSpec, pairs: Sequence[tuple[PyTree, PyTree]], seed: int = 0
+) -> list[Matching]:
     """Match the weights of several pairs (reference, network) at the same time; each as it would be alone."""
     # Products and assignments run outside the interpreter's lock. Products on several threads each would be in each
     # other's way.
@@ -284,7 +393,7 @@ def activation_matching(
     return Matching(permutations, np.array([before, after]))
 
 
-def merge_many(spec: PermutationSpec, networks: Sequence[Params], seed: int = 0) -> Merged:
+def merge_many(spec: PermutationSpec | TreeSpec, networks: Sequence[PyTree], seed: int = 0) -> Merged:
     """Align several networks with each other, and average them.
 
     Each network in turn, in random order, is matched with the mean of the others, until a round changes nothing or
@@ -315,7 +424,7 @@ def merge_many(spec: PermutationSpec, networks: Sequence[Params], seed: int = 0)
             if found.objectives[-1] > found.objectives[0]:
                 has_changed = True
                 aligned[i] = trees.to_host(permute(aligned[i], spec, found.permutations))
-                permutations[i] = compose(permutations[i], found.permutations)
+                permutations[i] = compose(permutations[i], found.permutations, spec)
         distances.append(_spread(aligned))
         if not has_changed:
             break

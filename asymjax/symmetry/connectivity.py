@@ -212,7 +212,7 @@ def make_path(
 ) -> Callable[..., dict]:
     """Build the measurement of one path, point after point: one network's parameters then stay near the processor.
 
-    Map it over pairs with ``parallel.map_leading``.
+    Map it over pairs with ``devices.map_leading``.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import rng, trees
-from asymjax.axes import as_trees, atoms_of, permute_leaf
+from asymjax.axes import as_trees, atoms_of, perms_of, permute_leaf
 from asymjax.errors import InputError, choose
 from asymjax.types import Array, Fixed, Frozen, Key, Perm, PermutationSpec, PyTree, TreeSpec
 
@@ -85,7 +85,9 @@ def random_permutations(key: Key, params: PyTree, permutation_spec: PermutationS
     return {name: draw(rng.named_key(key, name), shape) for name, shape in shapes.items()}
 
 
-def compose(first: Permutations, second: Permutations, spec: TreeSpec | None = None) -> dict[str, np.ndarray | Array]:
+def compose(
+    first: Permutations, second: Permutations, spec: PermutationSpec | TreeSpec | None = None
+) -> dict[str, np.ndarray | Array]:
     """Return the element that permutes as ``first`` and then ``second`` do.
 
     Raises
@@ -96,23 +98,17 @@ def compose(first: Permutations, second: Permutations, spec: TreeSpec | None = N
     perms = _nested(spec, {**first, **second})
     composed = {**first, **second}
     for name in first:
-        before = _at_outer(name, first[name], second, perms)
-        if name in second:
-            then = second[name]
-            composed[name] = (
-                before[then] if np.ndim(before) == 1 else jnp.take_along_axis(before, _same(then, before), -1)
-            )
-        else:
+        before, then = _at_outer(name, first[name], second, perms), second.get(name)
+        if then is None:
             composed[name] = before
+        elif np.ndim(before) == 1:
+            composed[name] = before[then]
+        else:
+            composed[name] = jnp.take_along_axis(before, jnp.broadcast_to(then, before.shape), -1)
     return composed
 
 
-def _same(permutation: np.ndarray | Array, like: np.ndarray | Array) -> np.ndarray | Array:
-    """Return a permutation, where it is the same in all indices of others, once for each."""
-    return jnp.broadcast_to(permutation, like.shape)
-
-
-def invert(unit_permutations: Permutations, spec: TreeSpec | None = None) -> dict[str, Array]:
+def invert(unit_permutations: Permutations, spec: PermutationSpec | TreeSpec | None = None) -> dict[str, Array]:
     """Return the element that undoes this one.
 
     Raises
@@ -127,17 +123,14 @@ def invert(unit_permutations: Permutations, spec: TreeSpec | None = None) -> dic
     return {name: inverse[name] for name in unit_permutations}
 
 
-def _nested(spec: TreeSpec | None, unit_permutations: Permutations) -> dict[str, Perm]:
+def _nested(spec: PermutationSpec | TreeSpec | None, unit_permutations: Permutations) -> dict[str, Perm]:
     """Return the permutations of a specification, by name."""
     if spec is None:
         nested = [name for name, permutation in unit_permutations.items() if np.ndim(permutation) > 1]
         if nested:
             raise InputError(f"{', '.join(nested)} permute within others; give spec= to say within which")
         return {}
-    atoms = (
-        atom for axes in spec.values() for axis in axes if not isinstance(axis, str | None) for atom in atoms_of(axis)
-    )
-    return {atom.name: atom for atom in atoms if isinstance(atom, Perm)}
+    return perms_of([axis for axes in spec.values() for axis in axes if not isinstance(axis, str | None)])
 
 
 def _at_outer(

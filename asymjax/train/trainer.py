@@ -45,7 +45,7 @@ class Member(NamedTuple):
 
 
 class Trainer(NamedTuple):
-    """Training of one network; map it over seeds with ``parallel.map_leading``.
+    """Training of one network; map it over seeds with ``devices.map_leading``.
 
     Attributes
     ----------

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from asymjax.inference.samplers.swag import RANK, make_swag
+from asymjax.inference.samplers.swag import Tuned as Gaussian
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.optimize import brentq
 
@@ -21,8 +23,6 @@ from asymjax.inference.samplers import SAMPLERS
 from asymjax.inference.samplers.gradients import full_gradient, gradient_cost, make_gradient, unwhiten, whiten
 from asymjax.inference.samplers.minibatch import Tuned, step_size_of
 from asymjax.inference.samplers.sgld import cyclical, polynomial
-from asymjax.inference.samplers.swag import RANK, make_swag
-from asymjax.inference.samplers.swag import Tuned as Gaussian
 
 NAMES = ("sgld", "csgld", "sghmc", "sgnht", "psgld")
 SIZE = 100

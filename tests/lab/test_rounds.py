@@ -46,10 +46,13 @@ def test_rounds_train_the_networks_of_one_program(network):
     np.testing.assert_array_equal(np.concatenate([kernels for _, _, kernels in rounds])[:5], whole)
 
 
-@pytest.mark.parametrize(("inside", "megabytes", "expected"), [("sequential", 1, 64), ("sequential", 1e6, 1024)])
+@pytest.mark.parametrize(
+    ("inside", "megabytes", "expected"),
+    [("sequential", 1, 64), ("sequential", 1e6, 1024), ("vectorized", 1, 1), ("vectorized", 1e6, 1024)],
+)
 def test_a_round_has_room_in_memory(network, monkeypatch, inside, megabytes, expected):
     trainer, frozen = network
-    monkeypatch.setattr(memory, "limit_bytes", lambda traced: int(megabytes * 1e6 * jax.local_device_count()))
+    monkeypatch.setattr(memory, "limit_bytes", lambda num_devices: int(megabytes * 1e6))
     size = sweep.fitting_round(trainer, jax.random.key(0), frozen, DATASET.train, inside)
     assert size == expected
 

@@ -58,8 +58,8 @@ def preemption():
 
 
 PLACES = {
-    "store": ("asymjax.experiments.train_sweep.run.write_networks", full_disk),
-    "metrics": ("asymjax.lab.rundir.RunDir._write_own", full_disk),
+    "store": ("asymjax.lab.results.write_rows", full_disk),
+    "metrics": ("asymjax.lab.rundir.RunDir._write_metrics", full_disk),
     "sigterm": ("asymjax.lab.rundir.RunDir.commit", sigterm),
     "preempted": ("asymjax.lab.rundir.RunDir.commit", preemption),
 }

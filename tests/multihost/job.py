@@ -2,21 +2,16 @@
 
 import argparse
 import json
-import os
-import signal
 import sys
 import time
-import traceback
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from asymjax.errors import DivergedError, InputError, LostProcessError, StopRequestedError
+from asymjax.errors import DivergedError, InputError, StopRequestedError
 from asymjax.lab import processes
-
-asked = []
 
 
 def outcome(fn):
@@ -35,55 +30,43 @@ def fail(kinds):
     return jax.process_index()
 
 
-def members(devices, num_rows):
-    """Return rows of 3 numbers and keys [rows], split over devices."""
-    sharding = NamedSharding(Mesh(np.asarray(devices), ("member",)), PartitionSpec("member"))
+def members(num_rows):
+    """Return rows of 3 numbers and keys [rows], split over all devices, and a vector that all of them hold."""
+    mesh = Mesh(np.asarray(jax.devices()), ("member",))
+    sharding, whole = NamedSharding(mesh, PartitionSpec("member")), NamedSharding(mesh, PartitionSpec())
     rows = np.arange(3.0 * num_rows, dtype=np.float32).reshape(num_rows, 3)
     keys = jax.jit(lambda: jax.random.split(jax.random.key(0), num_rows), out_shardings=sharding)
     values = jax.make_array_from_callback(rows.shape, sharding, lambda index: rows[index], rows.dtype)
-    return {"values": values, "keys": keys()} if len(devices) == jax.device_count() else {"values": values}
-
-
-def terminated():
-    """Return whether a handler of SIGTERM that was there before the processes met still is."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    return [*asked]
+    return {"values": values, "keys": keys(), "whole": jax.jit(lambda: jnp.arange(2), out_shardings=whole)()}
 
 
 def share():
-    """Print what every function of processes.py does where all is well, and where something fails."""
+    """Print what every function of processes.py does where all is well, and where something fails; fail at last."""
     me = jax.process_index()
-    config = {"config": {"num_seeds": 4 if me == 2 else 8, "names": ["a", "b"]}}
-    tree = members(jax.devices(), 2 * jax.device_count())
-    few = members(jax.devices()[:3], 3)
+    config = {"config": {"num_seeds": 4 if me == 1 else 8, "names": ["a", "b"]}}
+    tree = members(2 * jax.device_count())
+    order = []
     report = {
         "leader": processes.is_leader(),
         "together": outcome(lambda: processes.together(lambda: fail({}), "all")),
-        "input": outcome(lambda: processes.together(lambda: fail({1: InputError, 2: DivergedError}))),
+        "input": outcome(lambda: processes.together(lambda: fail({1: InputError}))),
+        "both": outcome(lambda: processes.together(lambda: fail({0: InputError, 1: DivergedError}))),
         "disk": outcome(lambda: processes.together(lambda: fail({1: OSError}))),
         "stop": outcome(lambda: processes.together(lambda: fail({1: StopRequestedError}))),
-        "bug": outcome(lambda: processes.together(lambda: fail({2: KeyError}), "the count")),
+        "bug": outcome(lambda: processes.together(lambda: fail({1: KeyError}), "the count")),
         "lead": outcome(lambda: processes.lead(lambda: fail({}), "write")),
-        "lead fails": outcome(lambda: processes.lead(lambda: fail({0: InputError}), "write")),
+        "in turn": outcome(lambda: processes.in_turn(lambda: order.append(fail({0: InputError})))) + order,
         "agree": outcome(lambda: processes.agree("the configuration", config | {"same": me >= 0})),
-        "anyone": [processes.anyone(me == 2), processes.anyone(False)],
+        "anyone": [processes.anyone(me == 1), processes.anyone(False)],
         "elsewhere": outcome(lambda: processes.together(lambda: 0, "here" if me else "there")),
-        "rows": [
-            processes.local_rows(tree["values"]),
-            processes.local_rows(few["values"]),
-            processes.local_rows(np.zeros(3)),
-        ],
+        "preempted": processes.is_preempted(),
+        "rows": [processes.local_rows(tree["values"]), processes.local_rows(np.zeros(3))],
         "local": jax.tree.map(lambda leaf: leaf.tolist(), processes.local(tree)),
-        "whole": jax.tree.map(lambda leaf: leaf.tolist(), processes.gather(tree)),
-        "few": [processes.local(few["values"]).shape, processes.gather(few)["values"].tolist()],
-        "terminated": terminated(),
+        "gathered": jax.tree.map(lambda leaf: leaf.tolist(), processes.gather(tree)),
         "plain": processes.gather(jnp.arange(2) + me).tolist(),
     }
     print(json.dumps(report))
-
-
-def meet():
-    """Do nothing but meet."""
+    processes.lead(lambda: fail({0: InputError}), "write")
 
 
 def compute():
@@ -93,29 +76,11 @@ def compute():
     time.sleep(60)
 
 
-def wait():
-    """Wait for the last process, which computes."""
-    processes.anyone(False)
-    print("ready", flush=True)
-    if jax.process_index() == jax.process_count() - 1:
-        time.sleep(60)
-    processes.anyone(False)
-
-
 def diverge():
     """Fail on one process alone, while the others wait."""
-    processes.together(lambda: None)
     if jax.process_index() == 1:
         raise DivergedError("alone")
     processes.anyone(False)
-
-
-def refuse():
-    """Fail on all."""
-    processes.lead(lambda: fail({0: InputError}), "write")
-
-
-EXITS = {InputError: 2, DivergedError: 3, LostProcessError: processes.EXIT_LOST}
 
 
 def main():
@@ -125,18 +90,16 @@ def main():
     parser.add_argument("--num-processes", type=int)
     parser.add_argument("--process-id", type=int)
     parser.add_argument("--distributed", action="store_true")
+    parser.add_argument("--pretend", type=int, nargs=2, help="the number of processes and the id that are given on")
     words = parser.parse_args()
     processes.HEARTBEAT_SECONDS = 5
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    count, process = words.pretend or (words.num_processes, words.process_id)
     try:
-        processes.connect(words.coordinator, words.num_processes, words.process_id, words.distributed, timeout=60)
+        processes.connect(words.coordinator, count, process, words.distributed, timeout=10)
         globals()[words.scenario]()
-    except tuple(EXITS) as error:
+    except (InputError, DivergedError) as error:
         print(f"error: {error}", file=sys.stderr)
-        processes.leave(EXITS[type(error)])
-    except Exception:
-        traceback.print_exc()
-        processes.leave(1)
+        processes.leave(2 if isinstance(error, InputError) else 3)
 
 
 if __name__ == "__main__":

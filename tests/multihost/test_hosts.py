@@ -1,13 +1,11 @@
 """Several processes of one job meet, share, and end together; nothing hangs."""
 
 import json
-import socket
-from concurrent.futures import ThreadPoolExecutor
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from launch import free_port
 
 from asymjax.errors import InputError
 from asymjax.lab import processes
@@ -15,70 +13,23 @@ from asymjax.lab import processes
 JOB = Path(__file__).parent / "job.py"
 
 
-def meet(*processes, timeout=30):
-    """Let threads with ``(num_processes, process_id)`` meet; return their errors. None may get as far as JAX."""
-    address = f"127.0.0.1:{free_port()}"
-
-    def one(process):
-        with pytest.raises(InputError) as caught:
-            processes.connect(address, *process, timeout=timeout)
-        return str(caught.value)
-
-    with ThreadPoolExecutor(len(processes)) as pool:
-        return list(pool.map(one, processes))
-
-
 @pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("localhost:1234", None, 1), "--num-processes missing"),
-        ((None, 2, None), "--coordinator, --process-id missing"),
-        (("localhost", 2, 1), "give HOST:PORT"),
-        (("localhost:http", 2, 1), "give HOST:PORT"),
-        (("localhost:1234", 0, 0), "give at least 1"),
-        (("localhost:1234", 2, 2), "--process-id 2 is not in 0 to 1"),
-        (("localhost:1234", 2, 1, True), "either it or them"),
-    ],
+    "given", [("localhost:1234", None, 1), (None, 2, None), ("localhost", 2, 0), ("localhost:1234", 2, 2)]
 )
-def test_what_cannot_be_a_job_is_refused(given, message):
-    with pytest.raises(InputError, match=message):
+def test_what_cannot_be_a_job_is_refused(given):
+    with pytest.raises(InputError, match="give --coordinator HOST:PORT, --num-processes and"):
         processes.connect(*given)
-
-
-def test_processes_that_do_not_fit_are_told_before_jax_starts():
-    assert set(meet((2, 0), (3, 1))) == {"process 1 was given --num-processes 3, process 0 2"}
-    assert set(meet((3, 0), (3, 1), (3, 1))) == {"two processes were given --process-id 1"}
-
-
-def test_missing_processes_are_named(capfd):
-    late = meet((3, 0), (3, 1), timeout=1.5)
-    assert [message.split(" port ")[0] for message in late] == ["process 2 of 3 did not come to"] * 2
-    assert "for process 2\n" in capfd.readouterr().err
-    assert "no process 0 at 127.0.0.1:" in meet((2, 1), timeout=0.3)[0]
-
-
-def test_another_service_at_the_port_is_no_coordinator():
-    with socket.create_server(("", 0)) as server, ThreadPoolExecutor(1) as pool:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-        taken = pool.submit(server.accept)
-        with pytest.raises(InputError, match="cannot listen on port"):
-            processes.connect(address, 2, 0)
-        other = pool.submit(lambda: taken.result()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n"))
-        with pytest.raises(InputError, match="is no process 0 that waits for process 1"):
-            processes.connect(address, 2, 1, timeout=10)
-        other.result()
-        taken.result()[0].close()
 
 
 def test_no_cluster_is_found(python):
     done = python(JOB, "share", "--distributed", check=False)
-    assert done.returncode == 2 and "found no cluster" in done.stderr
+    assert done.returncode == 2 and "or --distributed on a cluster" in done.stderr
 
 
 def test_one_process_needs_no_others():
     processes.connect(None, None, None)
     assert processes.is_leader() and processes.together(lambda: 3) == processes.lead(lambda: 3) == 3
-    assert processes.anyone(True) and not processes.anyone(False)
+    assert processes.anyone(True) and not processes.anyone(False) and not processes.is_preempted()
     processes.agree("all", {"a": 1})
     with pytest.raises(ZeroDivisionError):
         processes.together(lambda: 1 // 0)
@@ -87,75 +38,76 @@ def test_one_process_needs_no_others():
         processes.leave(2)
 
 
-def test_waiting_for_one_process_is_no_collective(monkeypatch):
-    calls = []
-    monkeypatch.setattr(processes.jax, "process_count", lambda: 2)
-    monkeypatch.setattr(processes.ocp.multihost, "sync_global_processes", lambda name, **where: calls.append(where))
-    monkeypatch.setattr(processes, "_exchange", lambda text, what: calls.append("exchange") or [text, text])
-    processes.together(lambda: calls.append("work"))
-    # Orbax takes a collective, whose time on CPU is limited, unless it is told the processes.
-    assert calls == ["work", {"timeout": processes.MAX_WAIT_SECONDS, "processes": {0, 1}}, "exchange"]
+@pytest.fixture(scope="module")
+def done(launch):
+    """Two processes with two devices each that share errors and values."""
+    return launch(JOB, "share").join()
 
 
 @pytest.fixture(scope="module")
-def reports(launch):
-    """What each of three processes with two devices each got."""
-    done = launch(JOB, "share", num_devices=(2, 2, 2)).join(check=True)
+def reports(done):
+    """What each of them got."""
     return [json.loads(one.stdout.splitlines()[-1]) for one in done]
 
 
 def test_processes_share_errors_and_values(reports):
-    zero, one, two = reports
-    assert [report["leader"] for report in reports] == [True, False, False]
-    assert [report["together"] for report in reports] == [0, 1, 2]
-    assert one["input"] == ["InputError", "it is 1"]
-    assert zero["input"] == two["input"] == ["InputError", "process 1: it is 1"]
+    zero, one = reports
+    assert [report["leader"] for report in reports] == [True, False]
+    assert [report["together"] for report in reports] == [0, 1]
+    assert [report["lead"] for report in reports] == [0, None]
+    assert one["input"] == ["InputError", "it is 1"] and zero["input"] == ["InputError", "process 1: it is 1"]
+    assert zero["both"] == ["InputError", "it is 0"] and one["both"] == ["InputError", "process 0: it is 0"]
     assert one["disk"] == ["OSError", "it is 1"] and zero["disk"] == ["InputError", "process 1: it is 1"]
     assert zero["stop"] == ["StopRequestedError", "process 1: it is 1"]
-    assert two["bug"][0] == "KeyError" and zero["bug"][0] == "RuntimeError"
-    assert zero["bug"][1].startswith("process 2 failed in the count: KeyError")
-    assert [report["lead"] for report in reports] == [0, None, None]
-    assert zero["lead fails"] == ["InputError", "it is 0"]
-    assert one["lead fails"] == two["lead fails"] == ["InputError", "process 0: it is 0"]
+    assert one["bug"][0] == "KeyError" and zero["bug"] == ["RuntimeError", "process 1: KeyError: 'it is 1'"]
+    assert one["in turn"] == ["InputError", "process 0: it is 0"]
     for report in reports:
         assert report["agree"][0] == "InputError"
-        assert report["agree"][1].endswith("\n  process 2: config/num_seeds: 8 -> 4")
-        assert report["anyone"] == [True, False]
+        assert report["agree"][1].endswith("\n  process 1: config/num_seeds: 8 -> 4")
+        assert report["anyone"] == [True, False] and report["preempted"] is False
         assert report["elsewhere"][1].startswith("the processes are not at the same place")
-        assert len(report["terminated"]) == 1
 
 
 def test_arrays_over_processes_are_gathered_in_order(reports):
-    assert [report["rows"] for report in reports] == [[[4 * i, 4 * i + 4], few, [0, 3]] for i, few in enumerate(FEW)]
+    assert [report["rows"] for report in reports] == [[[0, 4], [0, 3]], [[4, 8], [0, 3]]]
     for name in ("values", "keys"):
-        assert [row for report in reports for row in report["local"][name]] == reports[0]["whole"][name]
-    assert all(report["whole"] == reports[0]["whole"] for report in reports)
-    np.testing.assert_array_equal(reports[2]["whole"]["values"], np.arange(36.0).reshape(12, 3))
-    assert [report["few"][0] for report in reports] == [[2, 3], [1, 3], [0, 3]]
-    assert all(report["few"][1] == np.arange(9.0).reshape(3, 3).tolist() for report in reports)
-    assert [report["plain"] for report in reports] == [[0, 1], [1, 2], [2, 3]]
+        assert [row for report in reports for row in report["local"][name]] == reports[0]["gathered"][name]
+    assert reports[0]["gathered"] == reports[1]["gathered"]
+    np.testing.assert_array_equal(reports[1]["gathered"]["values"], np.arange(24.0).reshape(8, 3))
+    assert all(report["local"]["whole"] == report["gathered"]["whole"] == [0, 1] for report in reports)
+    assert [report["plain"] for report in reports] == [[0, 1], [1, 2]]
 
 
-FEW = ([0, 2], [2, 3], [0, 0])
-"""Rows of three on three devices, of which the last process has none."""
-
-
-def test_an_error_of_all_ends_each_with_its_code(launch):
-    done = launch(JOB, "refuse").join()
+def test_an_error_of_all_ends_each_with_its_code(done):
     assert [one.returncode for one in done] == [2, 2]
     assert done[0].stderr.endswith("error: it is 0\n") and done[1].stderr.endswith("error: process 0: it is 0\n")
 
 
-def test_other_numbers_of_devices_are_refused(launch):
-    done = launch(JOB, "refuse", num_devices=(2, 1)).join()
-    assert [one.returncode for one in done] == [2, 2]
-    assert all("there are 2 on process 0, 1 on process 1" in one.stderr for one in done)
+@pytest.mark.parametrize(
+    ("num_devices", "pretended", "message"),
+    [
+        ((2, 1), None, "by process there are {0: 2, 1: 1}"),
+        ((1, 1), (3, 1), "process 1: num_processes: 2 -> 3"),
+        ((1, 1), (2, 0), "RegisterTask"),
+        ((1,), (2, 0), "RegisterTask"),
+        ((1,), (2, 1), "RegisterTask"),
+    ],
+    ids=["devices", "count", "doubled", "missing", "no-coordinator"],
+)
+def test_processes_that_are_no_job_end(launch, num_devices, pretended, message):
+    """Where JAX's runtime does not let them meet, it aborts with its own words."""
+    pretend = [JOB, "compute", *(["--pretend", *pretended] if pretended else [])]
+    done = launch(JOB, "compute", num_devices=num_devices, own={len(num_devices) - 1: pretend}).join(45)
+    assert all(one.returncode in (2, *LOST) and message in one.stderr for one in done)
+
+
+LOST = (75, -6)
+"""A survivor's exit code: ours where a collective fails first, that of an abort where JAX's runtime sees it first."""
 
 
 def test_a_process_that_fails_alone_ends_those_that_wait_for_it(launch):
-    done = launch(JOB, "diverge").join(30)
-    assert [one.returncode for one in done] == [processes.EXIT_LOST, 3]
-    assert processes.LOST in done[0].stderr and "Traceback" not in done[0].stderr
+    survivor, failed = launch(JOB, "diverge").join(30)
+    assert failed.returncode == 3 and survivor.returncode not in (0, None)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -163,10 +115,8 @@ def test_a_killed_process_ends_the_others_while_they_compute(launch, victim):
     job = launch(JOB, "compute")
     for process in range(2):
         job.wait_for("ready", process)
-    for stranger in range(2):  # Cannot join a job that runs, nor harm it.
-        with pytest.raises(InputError, match="stale coordinator"):
-            processes.connect(job.coordinator, 2, stranger, timeout=5)
     job.send(victim)
+    start = time.monotonic()
     survivor = job.join(20)[1 - victim]
-    assert survivor.returncode == processes.EXIT_LOST
-    assert survivor.stderr.endswith(processes.LOST + "\n")
+    print(f"the survivor ended after {time.monotonic() - start:.1f} s with a heartbeat of 5 s")
+    assert survivor.returncode in LOST and "another task died" in survivor.stderr

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from asymjax.experiments.linear_connectivity.dose_response import doses, varied_setting
 from asymjax.lab import run_files
 from asymjax.report import style
-from asymjax.report.read import read_record, read_required
+from asymjax.report.read import read_record, read_required, read_results
 
 SUMMARY = ("backbone", "dataset", "task", "sampler", "num_repeats", "num_rows", "budget", "arms")
 CURVE = ("num_grad_evals", "rhat_max", "lppd")
@@ -90,7 +90,7 @@ def read_study(path: Path) -> StudyRun:
     ]
     if summary["task"] == "classification":
         names += ["agreement", "total_variation"]
-    return StudyRun(path, record, summary, read_required(run_files.read_arrays, path / "study.npz", *names))
+    return StudyRun(path, record, summary, read_results(path, "study/", *names))
 
 
 def _name_rows(axes: Axes, run: StudyRun) -> None:

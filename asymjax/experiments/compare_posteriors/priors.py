@@ -7,7 +7,7 @@ from dataclasses import replace
 from asymjax.errors import InputError
 from asymjax.experiments.compare_posteriors.config import Config
 from asymjax.experiments.variants import Variant, make_variants
-from asymjax.inference.posterior import PosteriorConfig, check_posterior
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
 from asymjax.models import ModelConfig, Models
 from asymjax.types import Dataset
@@ -27,7 +27,7 @@ def matched_variants(config: Config, dataset: Dataset) -> tuple[dict[str, Varian
     plain = Variant(config.models.of(BASELINE), posterior=config.posterior.for_task(dataset.task))
     variants = make_variants(config.variants, config.models, plain, ("posterior",), dataset)
     for variant in variants.values():
-        check_posterior(variant.posterior)
+        variant.posterior.check()
     return match_priors(variants, config.models, dataset)
 
 

@@ -1,25 +1,32 @@
 """What removing symmetries does to sampling: posteriors of several methods, repeated, at one prior scale and budget."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from asymjax.errors import InputError
+from asymjax.errors import InputError, choose
 from asymjax.experiments.child_runs import make_runs
 from asymjax.experiments.compare_posteriors.config import Config, StudyConfig
 from asymjax.experiments.compare_posteriors.priors import matched_variants
 from asymjax.experiments.compare_posteriors.summary import compare
 from asymjax.experiments.posterior.config import Config as PosteriorRun
-from asymjax.experiments.posterior.run import check_lengths, run_posterior
+from asymjax.experiments.posterior.run import check_sampling, run_posterior
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
 from asymjax.experiments.variants import Variant
-from asymjax.inference.chains_config import ChainsConfig, HMCConfig, chains_of
+from asymjax.inference import ALGORITHMS, Algorithm
+from asymjax.inference.samplers import HMC
+from asymjax.inference.starts import Start
+from asymjax.lab.chains import ChainsConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import Summary, config_hash, open_run
 from asymjax.rng import SeedConfig
 
 EXPERIMENT = "compare_posteriors"
 NUM_REFERENCES = 2
+# Sampler, start and chains.
+Sampling = tuple[Algorithm, Start, ChainsConfig]
+NAMES = ("sampler", "start", "chains")
 
 
 def run_study(config: Config) -> Path:
@@ -28,7 +35,7 @@ def run_study(config: Config) -> Path:
     Returns
     -------
     The run directory, with ``posteriors/VARIANT/REPEAT``, ``references/VARIANT/{0,1}`` for classes and other samplers
-    than hmc, summary.json and study.npz.
+    than hmc, summary.json and ``study`` in results.zarr.
 
     Raises
     ------
@@ -40,7 +47,7 @@ def run_study(config: Config) -> Path:
         If SIGTERM came.
     """
     study, models = config.study, config.models
-    chains, reference = _chains(study)
+    sampling, reference = _samplings(study)
     dataset = load_data(config.data)
     refuse_graph(dataset, config.data.dataset)
     variants, priors = matched_variants(config, dataset)
@@ -55,7 +62,7 @@ def run_study(config: Config) -> Path:
     run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}-{study.sampler}", settings, config.run)
     run.identify(dataset=dataset.checksum, priors=config_hash({name: prior["after"] for name, prior in priors.items()}))
     sample = partial(_sample, config, run.path, variants)
-    posteriors = sample("posteriors", study.num_repeats, 0, chains)
+    posteriors = sample("posteriors", study.num_repeats, 0, sampling)
     # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
     is_referred = study.sampler != "hmc" and dataset.task == "classification"
     references = sample("references", NUM_REFERENCES if is_referred else 0, study.num_repeats, reference)
@@ -66,7 +73,7 @@ def run_study(config: Config) -> Path:
             summary["arms"][name]["prior"] = prior
         shared = describe_data(dataset, config.data.dataset) | {"backbone": backbone}
         shared |= {"sampler": study.sampler, "num_repeats": study.num_repeats}
-        return shared | summary, {"study.npz": arrays}
+        return shared | summary, arrays
 
     run.finish(summarise)
     return run.path
@@ -79,7 +86,7 @@ def _sample(
     folder: str,
     count: int,
     first: int,
-    chains: ChainsConfig,
+    sampling: Sampling,
 ) -> dict[str, list[Path]]:
     """Make the runs of all variants that are not finished, and return all; repeat i has both seeds + first + i.
 
@@ -92,7 +99,7 @@ def _sample(
     def make(variant: Variant, number: int, where: RunConfig) -> Path:
         seeds = SeedConfig(config.seeds.init_seed + first + number, config.seeds.seed + first + number)
         model, posterior = variant.model, variant.posterior
-        return run_posterior(PosteriorRun(config.data, model, posterior, chains, seeds, run=where))
+        return run_posterior(PosteriorRun(config.data, model, posterior, *sampling, seeds, run=where))
 
     names = {name: [f"{folder}/{name}/{number}" for number in range(count)] for name in variants}
     makers = {
@@ -102,24 +109,22 @@ def _sample(
     return {name: [parent / own for own in runs] for name, runs in names.items()}
 
 
-def _chains(config: StudyConfig) -> tuple[ChainsConfig, HMCConfig]:
-    """Return the settings of the sampler, and those of the references.
+def _samplings(study: StudyConfig) -> tuple[Sampling, Sampling]:
+    """Return how posteriors and how references are sampled: sampler, start and chains.
 
     Raises
     ------
     InputError
         If the sampler is unknown, or repeats, steps or draws are too few.
     """
-    if config.num_repeats < 2:
-        raise InputError(f"num_repeats is {config.num_repeats}; an interval takes 2 at least")
-    optional = {"num_warmup": config.num_warmup, "thinning": config.thinning}
+    if study.num_repeats < 2:
+        raise InputError(f"num_repeats is {study.num_repeats}; an interval takes 2 at least")
+    optional = {"num_warmup": study.num_warmup, "thinning": study.thinning}
     given = {name: value for name, value in optional.items() if value is not None}
-    num_chains, map_steps = config.num_chains, config.map_steps
-    _, chains = chains_of(
-        config.sampler, num_chains=num_chains, num_draws=config.num_draws, map_steps=map_steps, **given
-    )
-    num_draws = 2 * config.num_draws if config.reference_draws is None else config.reference_draws
-    reference = HMCConfig(num_chains=num_chains, num_draws=num_draws, map_steps=map_steps)
-    check_lengths(chains)
-    check_lengths(reference)
-    return chains, reference
+    sampler = choose(ALGORITHMS, study.sampler, "sampler")(**given)
+    start, chains = Start(map_steps=study.map_steps), ChainsConfig(study.num_chains, study.num_draws)
+    num_draws = 2 * study.num_draws if study.reference_draws is None else study.reference_draws
+    found = (sampler, start, chains), (HMC(), start, replace(chains, num_draws=num_draws))
+    for one in found:
+        check_sampling(PosteriorRun(**dict(zip(NAMES, one, strict=True))))
+    return found

@@ -12,8 +12,7 @@ from asymjax.diagnostics.predictive import agreement, squared_distance, total_va
 from asymjax.experiments.compare_posteriors.priors import baseline_of
 from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent
 from asymjax.experiments.variants import Variant
-from asymjax.inference.posterior import num_network_outputs
-from asymjax.lab import run_files
+from asymjax.lab import results, run_files
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
 from asymjax.symmetry.interpolation import over_networks
 from asymjax.types import Dataset
@@ -54,6 +53,7 @@ METRICS: dict[str, tuple[str, float]] = {
 }
 """Numbers of one run: their name here -> where they are in its summary, and a factor."""
 
+BETWEEN = ("arm", "other_arm", "repeat", "other_repeat")
 Measure = Callable[[np.ndarray, np.ndarray], float]
 MEASURES: dict[str, Measure] = {
     "agreement": agreement,
@@ -92,7 +92,7 @@ def read_sampled(path: Path, dataset: Dataset, variant: Variant, budget: float) 
     for values in flat.values():
         values["ess_per_1000"] = PER * values.pop("ess") / sampling_gradients(summary)
     if dataset.task == "classification":
-        entropy = run_files.read_arrays(path / "predictions.npz", "posterior/entropy_total")["posterior/entropy_total"]
+        (entropy,) = results.read_arrays(path, "predictions/posterior/entropy_total").values()
         test, noise = np.split(entropy, [len(dataset.test.targets)])
         metrics |= {"test_entropy": float(test.mean()), "noise_entropy": float(noise.mean())}
     seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "warmup", "sample"))
@@ -142,17 +142,16 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
 
 def _bias_shifts(path: Path, dataset: Dataset, variant: Variant) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
-    num_outputs = num_network_outputs(dataset.task, dataset.num_outputs, variant.posterior)
-    model = variant.model.build(dataset.input_shape, num_outputs, variant.posterior.scale_of)
+    num_outputs = variant.posterior.likelihood(dataset.task).num_network_outputs(dataset.num_outputs)
+    model = variant.model.build(dataset.input_shape, num_outputs, variant.posterior.normal_prior)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
     if variant.model.backbone.norm != "layer" or not normed:
         return {}
-    draws = run_files.read_draws(path, *(f"position/{layer}/bias" for layer in normed))
-    biases = {name.removeprefix("position/"): values for name, values in draws.items()}
+    draws = results.read_arrays(path, *(f"posterior/{layer}.bias".replace("/", ".") for layer in normed))
+    biases = {name.removeprefix("posterior/").replace(".", "/"): values for name, values in draws.items()}
     root = np.sqrt(variant.posterior.temperature)
-    return bias_shifts(
-        biases, {name: root * variant.posterior.scale_of(name, values.shape[2:]) for name, values in biases.items()}
-    )
+    prior = variant.posterior.normal_prior
+    return bias_shifts(biases, {name: root * prior.scale_of(model.layers[name]) for name in biases})
 
 
 # All runs --------------------------------------------------------------------------------------------------------
@@ -163,13 +162,13 @@ def compare(
     variants: Mapping[str, Variant],
     posteriors: Mapping[str, Sequence[Path]],
     references: Mapping[str, Sequence[Path]],
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], results.Named]:
     """Compare the finished runs of all variants.
 
     Returns
     -------
-    Entries of summary.json, and arrays: ``<variant>/<repeat>/<name>`` of the curves of convergence, ``agreement``,
-    ``total_variation`` and ``squared_distance`` [variant, variant, repeat, repeat] (classification).
+    Entries of summary.json, and arrays: ``study/<variant>/<repeat>/<name>`` of the curves of convergence; of
+    classifiers ``study/agreement``, ``total_variation`` and ``squared_distance``, each with the axes ``BETWEEN``.
     """
     budget = min(float(gradients_spent(path)[-1]) for paths in posteriors.values() for path in paths)
     sampled = {
@@ -177,7 +176,7 @@ def compare(
         for name, paths in posteriors.items()
     }
     entries: dict[str, dict[str, Any]] = {}
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {}
     for name, runs in sampled.items():
         baseline = baseline_of(name, variants)
         paired = sampled[baseline] if baseline and baseline != name else None
@@ -192,10 +191,10 @@ def compare(
         entries[name]["metrics"] = _over_runs(runs, paired)
         entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
         for number, run in enumerate(runs):
-            arrays |= {f"{name}/{number}/{field}": values for field, values in run.curve.items()}
+            arrays |= {f"study/{name}/{number}/{field}": (("point",), values) for field, values in run.curve.items()}
     if dataset.task == "classification":
         found, distances = _compare_predictions(dataset, entries, posteriors, references)
-        arrays |= distances
+        arrays |= {f"study/{name}": (BETWEEN, values) for name, values in distances.items()}
         for name, entry in entries.items():
             entry |= found[name]
     return {"budget": budget, "arms": entries}, arrays
@@ -240,9 +239,9 @@ def _compare_predictions(
     """Return of each variant ``predictions`` and, where there are references, ``reference``; and all distances."""
 
     def read(paths: Sequence[Path]) -> list[np.ndarray]:
-        stored = "posterior/probability"
+        stored = "predictions/posterior/probability"
         num_test = len(dataset.test.targets)
-        return [run_files.read_arrays(path / "predictions.npz", stored)[stored][:num_test] for path in paths]
+        return [results.read_arrays(path, stored)[stored][:num_test] for path in paths]
 
     predictions = {name: read(paths) for name, paths in posteriors.items()}
     distances = {name: between(list(predictions.values()), measure) for name, measure in MEASURES.items()}

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from asymjax.lab import run_files
 from asymjax.report import style
-from asymjax.report.read import read_record, read_required
+from asymjax.report.read import read_record, read_required, read_results
 
 SUMMARY = ("backbone", "dataset", "task", "num_rows", "num_measured_rows", "kinds", "seconds")
 METRICS = {"loss": "loss", "recalibrated_loss": "recalibrated loss", "accuracy": "accuracy"}
@@ -80,9 +80,7 @@ def read_connectivity(path: Path) -> ConnectivityRun:
     for arch, kind in kinds:
         names += [f"{arch}/plane/{name}" for name in ("corners", "first", "second", "loss") if kind.get("plane")]
         names += [f"{arch}/strength/{layer}" for layer in (kind.get("strength") or {"layers": ()})["layers"]]
-    return ConnectivityRun(
-        path, record, summary, read_required(run_files.read_arrays, path / "curves.npz", "points", *names)
-    )
+    return ConnectivityRun(path, record, summary, read_results(path, "kinds/", "points", *names))
 
 
 @style.styled

@@ -10,6 +10,7 @@ from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.experiments.linear_connectivity.config import ConnectivityConfig
 from asymjax.lab.measure import measure_members
+from asymjax.lab.results import Named
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry.connectivity import Measure, Rows, first_batches
@@ -43,7 +44,7 @@ def measure_plane(
     rows: Rows,
     config: ConnectivityConfig,
     run_config: RunConfig,
-) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any] | None, Named]:
     """Measure a grid on the plane through the first three networks of a variant.
 
     Parameters
@@ -88,7 +89,9 @@ def measure_plane(
         "points",
         run_config,
     )
-    arrays = {"corners": places, "first": first, "second": second}
-    arrays |= {metric: values.reshape(points.shape[:2]) for metric, values in trees.flatten(measured).items()}
+    arrays: dict[str, Any] = {"corners": (("corner", "axis"), places)}
+    arrays |= {"first": (("first_place",), first), "second": (("second_place",), second)}
+    for metric, values in trees.flatten(measured).items():
+        arrays[metric] = (("second_place", "first_place"), values.reshape(points.shape[:2]))
     entry = {"networks": list(names[:3]), "metric": config.plane_metric, "num_rows": len(rows.targets)}
     return entry, {f"plane/{name}": values for name, values in arrays.items()}

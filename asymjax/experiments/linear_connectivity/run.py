@@ -25,6 +25,7 @@ from asymjax.experiments.populations import (
 from asymjax.experiments.setup import describe_network
 from asymjax.lab import devices, processes
 from asymjax.lab.measure import measure_members
+from asymjax.lab.results import Named
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
@@ -59,7 +60,7 @@ def train_and_connect(config: Config) -> Path:
 
     Returns
     -------
-    The run directory, with summary.json and curves.npz.
+    The run directory, with summary.json and ``kinds`` in results.zarr.
 
     Raises
     ------
@@ -81,7 +82,7 @@ def connect_sweeps(config: Config) -> Path:
 
     Returns
     -------
-    The run directory, with summary.json and curves.npz.
+    The run directory, with summary.json and ``kinds`` in results.zarr.
 
     Raises
     ------
@@ -141,7 +142,7 @@ class Task(NamedTuple):
 
 
 # (run, name, population, task) -> its entry in summary.json, and its arrays.
-MeasurePopulation = Callable[[RunDir, str, Population, Task], tuple[dict[str, Any], dict[str, np.ndarray]]]
+MeasurePopulation = Callable[[RunDir, str, Population, Task], tuple[dict[str, Any], Named]]
 
 
 def compare_populations(
@@ -175,19 +176,20 @@ def compare_populations(
     run = open_run(experiment, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
     checksums = {f"frozen_{name}": trees.checksum(population.frozen) for name, population in populations.items()}
     run.identify(dataset=dataset.checksum, **checksums)
-    entries, arrays = {}, {"points": points}
+    entries: dict[str, Any] = {}
+    arrays: dict[str, Any] = {"kinds/points": (("point",), points)}
     for name, population in populations.items():
         variant, model, frozen, _ = population
         task = Task(make_measure(model, dataset.task, scores), points, splits, model.first_output)
         entry, curves = measure(run, name, population, task)
         description = describe_network(dataset, dataset_name, model, frozen, variant.model, variant.optimizer.trained)
         entries[name] = description | {"varied": next(iter(variant.varied.items()), None)} | entry
-        arrays |= {f"{name}/{array}": values for array, values in curves.items()}
+        arrays |= {f"kinds/{name}/{array}": values for array, values in curves.items()}
     shared = ("backbone", "dataset", "task", "num_rows")
     summary = {name: next(iter(entries.values()))[name] for name in shared}
     summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}
     summary["kinds"] = {name: {n: v for n, v in entry.items() if n not in shared} for name, entry in entries.items()}
-    run.finish(lambda: (summary | {"seconds": _seconds(run)}, {"curves.npz": arrays}))
+    run.finish(lambda: (summary | {"seconds": _seconds(run)}, arrays))
     return run.path
 
 
@@ -205,7 +207,7 @@ def _seconds(run: RunDir) -> dict[str, float]:
 
 def connect_population(
     run: RunDir, name: str, population: Population, task: Task, config: ConnectivityConfig, run_config: RunConfig
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], Named]:
     """Measure the networks of a variant, their averages, and the paths between all pairs, as they are and aligned.
 
     Also how strongly the variant tells its units apart, and the plane through three of its networks.
@@ -342,7 +344,7 @@ def run_paths(
 
 def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, distance: np.ndarray) -> dict[str, Any]:
     """Turn curves, split -> metric -> [pair, point], into what :func:`measure_paths` returns."""
-    arrays: dict[str, np.ndarray] = {"pairs": pairs, "distance": distance}
+    arrays: dict[str, Any] = {"pairs": (("pair", "end"), pairs), "distance": (("pair",), distance)}
     barrier: dict[str, dict[str, Any]] = {}
     for split, metrics in curves.items():
         barrier[split] = {}
@@ -350,7 +352,9 @@ def summarise_paths(points: np.ndarray, pairs: np.ndarray, curves: PyTree, dista
             of_pairs = barriers(points, -values if metric == "accuracy" else values)
             barrier[split][metric] = {name: over_pairs(value, pairs) for name, value in of_pairs.items()}
             mean = {f"curve_{name}": value for name, value in over_pairs(values, pairs).items() if name != "std"}
-            stored = {"curves": values, **mean, **of_pairs}
+            stored: dict[str, Any] = {"curves": (("pair", "point"), values)}
+            stored |= {name: (("point",), value) for name, value in mean.items()}
+            stored |= {name: (("pair",), value) for name, value in of_pairs.items()}
             arrays |= {f"{split}/{metric}/{name}": value for name, value in stored.items()}
     return {
         "num_pairs": len(pairs),

@@ -9,6 +9,7 @@ import numpy as np
 from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.experiments.populations import Population
+from asymjax.lab.results import Named
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry.connectivity import Rows
 from asymjax.symmetry.strength import SHARE_OF_VARIANCE, LayerStrength, check_measurable, layer_strengths
@@ -20,7 +21,7 @@ MAX_NETWORKS = 3  # They differ little: masks and fixed values are the same.
 
 def measure_strength(
     run: RunDir, name: str, population: Population, networks: Params, names: Sequence[str], rows: Rows
-) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any] | None, Named]:
     """Measure the strength of asymmetry of the first ``MAX_NETWORKS`` networks of a population.
 
     Parameters
@@ -51,7 +52,10 @@ def measure_strength(
             inputs = trees.to_host(layer_inputs(params, population.frozen, x))
             found.append(layer_strengths(population.model, params, population.frozen, inputs))
     layers = {layer: summarise([network[layer] for network in found]) for layer in found[0]}
-    arrays = {f"strength/{layer}": strength.swap_costs.astype(np.float32) for layer, strength in found[0].items()}
+    arrays = {
+        f"strength/{layer}": (("units",), strength.swap_costs.astype(np.float32))
+        for layer, strength in found[0].items()
+    }
     entry = {"networks": list(names[:MAX_NETWORKS]), "share_of_variance": SHARE_OF_VARIANCE, "num_rows": len(x)}
     return entry | {"layers": layers}, arrays
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from asymjax.lab import run_files
 from asymjax.report import style
-from asymjax.report.read import read_record, read_required
+from asymjax.report.read import read_record, read_required, read_results
 
 SUMMARY = ("backbone", "dataset", "task", "num_rows", "num_measured_rows", "kinds", "seconds")
 STATISTICS = ("delta", "is_monotonic", "local_convexity", "global_convexity", "global_convexity_released")
@@ -62,9 +62,7 @@ def read_interpolation(path: Path) -> InterpolationRun:
         for split in SPLITS
         for name in ("loss/curves", *STATISTICS)
     ]
-    return InterpolationRun(
-        path, record, summary, read_required(run_files.read_arrays, path / "curves.npz", "points", *names)
-    )
+    return InterpolationRun(path, record, summary, read_results(path, "kinds/", "points", *names))
 
 
 def normalised(curves: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from asymjax.experiments.monotonic_interpolation.config import Config
 from asymjax.experiments.populations import Population, prepare_populations
 from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions
 from asymjax.experiments.variants import VariantsConfig
+from asymjax.lab.results import Named
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.rng import SeedConfig
@@ -36,7 +37,7 @@ def train_and_interpolate(config: Config) -> Path:
 
     Returns
     -------
-    The run directory, with summary.json and curves.npz.
+    The run directory, with summary.json and ``kinds`` in results.zarr.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def interpolate_population(
     optimizer: OptimizerConfig,
     recipes: Mapping[str, np.ndarray],
     run_config: RunConfig,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], Named]:
     """Measure the paths of the networks of a variant.
 
     Returns
@@ -98,12 +99,13 @@ def interpolate_population(
     if len(kept) < 2:
         raise DivergedError(f"{arch}: the loss is finite on the paths of {len(kept)} of {len(names)} networks alone")
     entry, arrays = summarise_paths(task.points, jax.tree.map(lambda values: values[kept], curves))
-    arrays["distance"] = measured["distance"][kept]
+    distance = measured["distance"][kept]
+    arrays["distance"] = (("network",), distance)
     entry = {
         "networks": [names[index] for index in kept],
         "excluded": excluded | failed,
         "recipes": dict(recipes),
-        "distance": over_networks(arrays["distance"]),
+        "distance": over_networks(distance),
         **entry,
     }
     share = entry["statistics"]["train"]["is_monotonic"]["mean"]
@@ -132,7 +134,7 @@ def not_finite(
 
 def summarise_paths(
     points: np.ndarray, curves: Mapping[str, Mapping[str, np.ndarray]]
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], dict[str, tuple[Sequence[str], np.ndarray]]]:
     """Turn curves, split -> metric -> [network, point], into statistics.
 
     Returns
@@ -140,13 +142,13 @@ def summarise_paths(
     ``statistics``, split -> statistic of the loss -> mean and interval; ``initial`` and ``trained``, split -> metric ->
     [network]. And arrays: curves, and the statistics of each network.
     """
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {}
     statistics = {}
     for split, metrics in curves.items():
         found = path_statistics(points, metrics["loss"])
         statistics[split] = summarise_statistics(found)
-        arrays |= {f"{split}/{metric}/curves": values for metric, values in metrics.items()}
-        arrays |= {f"{split}/{name}": values for name, values in found.items()}
+        arrays |= {f"{split}/{metric}/curves": (("network", "point"), values) for metric, values in metrics.items()}
+        arrays |= {f"{split}/{name}": (("network",), values) for name, values in found.items()}
     entry: dict[str, Any] = {"statistics": statistics}
     for end, place in {"initial": 0, "trained": -1}.items():
         entry[end] = {

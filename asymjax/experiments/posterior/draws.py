@@ -1,6 +1,6 @@
 """The draws of a run directory: read, diagnosed and scored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,19 @@ from asymjax.diagnostics.scores import (
     predictive_sums,
     score,
 )
-from asymjax.lab import run_files
+from asymjax.lab import results, run_files
 from asymjax.types import Dataset, Position
 
 NUM_POINTS = 10
-
+OUTPUTS, WEIGHTS = "posterior_predictive/outputs", "posterior/"
+"""Draws in the results of a run."""
 
 CURVE = ("num_draws", "num_grad_evals", "rhat_max", "ess_bulk_min", "lppd")
 
 
 def evaluate_draws(
     path: Path, dataset: Dataset, has_scale_head: bool, num_superchains: int | None = None
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], results.Named]:
     """Diagnose and score the draws of a run directory.
 
     Parameters
@@ -49,29 +50,37 @@ def evaluate_draws(
     Returns
     -------
     Summary entries ``weight_space`` (None where no weights were kept), ``function_space`` and ``posterior``, and the
-    per-coordinate statistics ``<space>/<statistic>`` behind them.
+    statistics [coordinate] behind them, ``diagnostics/<space>/<statistic>`` in the results.
     """
     num_probes = min(NUM_PROBES, len(dataset.test.targets))
-    probes = np.concatenate(
-        [chunk["outputs"][:, :, :num_probes] for chunk in run_files.read_chunks(path, "outputs")], axis=1
-    )
+    probes = np.concatenate([outputs[:, :, :num_probes] for outputs in read_outputs(path)], axis=1)
     coordinates = function_coordinates(dataset.task, probes, has_scale_head)
     values = {"function_space": per_coordinate(coordinates)}
-    positions = run_files.read_draws(path, "position/")
+    positions = results.read_arrays(path, WEIGHTS)
     if positions:
         values["weight_space"] = per_coordinate(ravel_positions(positions)[0])
     summary: dict[str, Any] = {space: summarise_coordinates(statistics) for space, statistics in values.items()}
     summary.setdefault("weight_space", None)
     if num_superchains is not None:
         summary["function_space"]["nested_rhat_max"] = float(np.nanmax(nested_rhat(coordinates, num_superchains)))
-    summary["posterior"] = score(dataset, (chunk["outputs"] for chunk in run_files.read_chunks(path, "outputs")))
-    return summary, trees.flatten(values)
+    summary["posterior"] = score(dataset, read_outputs(path))
+    return summary, {f"diagnostics/{name}": (("coordinate",), found) for name, found in trees.flatten(values).items()}
+
+
+def read_outputs(path: Path) -> Iterator[np.ndarray]:
+    """Yield outputs of draws [chain, draw, input, output] of a run directory, chunk by chunk."""
+    return (chunk[OUTPUTS] for chunk in results.read_chunks(path, OUTPUTS))
+
+
+def as_position(weights: Mapping[str, np.ndarray]) -> Position:
+    """Return the tree of weights that are named as in the results: ``posterior/dense_0.kernel``."""
+    return trees.unflatten({name.removeprefix(WEIGHTS).replace(".", "/"): leaf for name, leaf in weights.items()})
 
 
 def gradients_spent(path: Path) -> np.ndarray:
     """Return how many gradients over all data all chains took up to each draw, warmup included, float64 [draw]."""
     warmup = [line["num_grad_evals"] for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
-    draws = run_files.read_draws(path, "num_grad_evals")["num_grad_evals"]
+    (draws,) = results.read_arrays(path, "sample_stats/num_grad_evals").values()
     return np.sum(warmup) + np.cumsum(draws.sum(axis=0, dtype=np.float64))
 
 
@@ -99,9 +108,9 @@ def convergence_curve(
     probes: list[np.ndarray] = []
     sums: list[ClassificationSums | RegressionSums] = []
     points, num_draws = [], 0
-    for chunk in run_files.read_chunks(path, "outputs"):
-        cuts = [stop - num_draws for stop in stops if 0 < stop - num_draws < chunk["outputs"].shape[1]]
-        for piece in np.split(chunk["outputs"], cuts, axis=1):
+    for outputs in read_outputs(path):
+        cuts = [stop - num_draws for stop in stops if 0 < stop - num_draws < outputs.shape[1]]
+        for piece in np.split(outputs, cuts, axis=1):
             probes.append(piece[:, :, :num_probes])
             sums.append(predictive_sums(dataset.task, piece[..., :num_test, :], targets))
             num_draws += piece.shape[1]
@@ -124,8 +133,8 @@ def thinned_positions(path: Path, num_draws: int, max_draws: int | None) -> Iter
     """
     kept = thin(num_draws, max_draws)
     first = 0
-    for chunk in run_files.read_chunks(path, "position/"):
+    for chunk in results.read_chunks(path, WEIGHTS):
         last = first + next(iter(chunk.values())).shape[1]
         for draw in kept[(kept >= first) & (kept < last)] - first:
-            yield trees.unflatten({name: leaf[:, draw] for name, leaf in chunk.items()})["position"]
+            yield as_position({name: leaf[:, draw] for name, leaf in chunk.items()})
         first = last

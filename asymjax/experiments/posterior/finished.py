@@ -8,7 +8,7 @@ import numpy as np
 
 from asymjax.experiments.posterior.traces import Trace, read_traces
 from asymjax.lab import run_files
-from asymjax.report.read import read_each, read_record, read_required
+from asymjax.report.read import read_each, read_record, read_required, read_results
 
 SPACES = {"function_space": "function space", "weight_space": "weight space"}
 
@@ -65,7 +65,7 @@ class Run(NamedTuple):
     @property
     def num_test(self) -> int:
         """Rows of ``predictions`` that are test inputs; noise follows."""
-        return int(self.predictions["num_test"])
+        return len(self.predictions["targets"])
 
     @property
     def spaces(self) -> dict[str, str]:
@@ -95,10 +95,10 @@ def read_run(path: Path) -> Run:
     summary = read_required(run_files.read_json, path / "summary.json", *SUMMARY)
     task = summary["task"]
     names = [f"{space}/{name}" for space in SPACES if summary[space] is not None for name in DIAGNOSTICS]
-    diagnostics = read_required(run_files.read_arrays, path / "diagnostics.npz", *names)
+    diagnostics = read_results(path, "diagnostics/", *names)
     known = [predictor for predictor in PREDICTORS if summary["test"][predictor] is not None]
     names = [f"{predictor}/{name}" for predictor in known for name in PREDICTIONS[task]]
-    predictions = read_required(run_files.read_arrays, path / "predictions.npz", "targets", "num_test", *names)
+    predictions = read_results(path, "predictions/", "targets", *names)
     num_outputs = predictions[names[0]].shape[-1]
     traces = read_traces(path, diagnostics, _function_quantities(task, record["config"]), num_outputs)
     return Run(path, record, summary, diagnostics, predictions, traces)

@@ -10,12 +10,10 @@ from typing import Any
 
 from asymjax.experiments.child_runs import finish_runs
 from asymjax.experiments.grid import grid_variants
-from asymjax.experiments.posterior.config import Config
-from asymjax.experiments.posterior.run import make_algorithm, run_posterior
+from asymjax.experiments.posterior.config import Config, family_of, sampling_record
+from asymjax.experiments.posterior.run import check_sampling, run_posterior
 from asymjax.experiments.setup import load_data, refuse_graph
-from asymjax.experiments.variants import Variant
-from asymjax.inference.chains_config import FAMILY_OF
-from asymjax.inference.posterior import check_posterior
+from asymjax.experiments.variants import SAMPLING, Variant
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
 
@@ -44,22 +42,26 @@ def run_posterior_grid(config: Config) -> Path:
     """
 
     def sample(variant: Variant, where: RunConfig) -> Path:
-        own = replace(config, model=variant.model, posterior=variant.posterior, chains=variant.chains, run=where)
-        return run_posterior(own, variant.varied)
+        return run_posterior(replace(configured(variant), run=where), variant.varied)
 
-    variants = grid_variants(config.grid, Variant(config.model, posterior=config.posterior, chains=config.chains))
+    def configured(variant: Variant) -> Config:
+        return replace(config, model=variant.model, **{part: getattr(variant, part) for part in SAMPLING})
+
+    base = Variant(config.model, **{part: getattr(config, part) for part in SAMPLING})
+    variants = grid_variants(config.grid, base)
     if len(variants) == 1:
         return sample(variants[0], config.run)
     dataset = load_data(config.data)
     refuse_graph(dataset, config.data.dataset)
     for variant in variants:  # Refuse what cannot be before any is sampled.
-        check_posterior(variant.posterior)
-        make_algorithm(variant.chains)
+        variant.posterior.check()
+        check_sampling(configured(variant))
         variant.build(dataset)
-    family = FAMILY_OF[config.chains.sampler]
     settings: dict[str, Any] = {name: getattr(config, name) for name in ("posterior", "seeds", "grid")}
-    settings |= {"data": config.data.record(), "model": config.model.record(), family: config.chains}
-    run = open_run(f"bnn_{family}_grid", f"{config.data.slug}-{len(variants)}_posteriors", settings, config.run)
+    settings |= {"data": config.data.record(), "model": config.model.record(), **sampling_record(config)}
+    run = open_run(
+        f"bnn_{family_of(config.sampler)}_grid", f"{config.data.slug}-{len(variants)}_posteriors", settings, config.run
+    )
     run.identify(dataset=dataset.checksum)
     makers = {variant.name: partial(sample, variant) for variant in variants}
     return finish_runs(run, makers, config.run, lambda summary: {name: summary[name] for name in KEPT})

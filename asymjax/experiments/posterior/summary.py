@@ -12,13 +12,14 @@ from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
-from asymjax.experiments.posterior.draws import evaluate_draws, thinned_positions
-from asymjax.inference.chains_config import ChainsConfig
-from asymjax.inference.posterior import PosteriorConfig
-from asymjax.inference.problem import Problem
-from asymjax.inference.starts import logdensity_and_gradient_norm, num_starts
-from asymjax.lab import run_files
+from asymjax.experiments.posterior.config import Config
+from asymjax.experiments.posterior.draws import WEIGHTS, as_position, evaluate_draws, read_outputs, thinned_positions
+from asymjax.inference import ALGORITHMS
+from asymjax.inference.posterior import Posterior, PosteriorConfig
+from asymjax.inference.starts import logdensity_and_gradient_norm
+from asymjax.lab import results, run_files
 from asymjax.lab.rundir import RunDir
+from asymjax.settings import name_of
 from asymjax.symmetry import unit_counts
 from asymjax.types import Dataset, Position
 
@@ -30,13 +31,13 @@ NUM_BARRIER_POINTS = 11
 def summarise_posterior(
     run: RunDir,
     dataset: Dataset,
-    problem: Problem,
+    problem: Posterior,
     posterior: PosteriorConfig,
-    config: ChainsConfig,
+    config: Config,
     optima: Position | None,
     tuned: Any,
     inputs: jax.Array,
-) -> tuple[dict[str, Any], dict[str, dict[str, np.ndarray]]]:
+) -> tuple[dict[str, Any], results.Named]:
     """Diagnose and score the draws of a run directory.
 
     Parameters
@@ -48,27 +49,27 @@ def summarise_posterior(
 
     Returns
     -------
-    The summary, but for what it says of data and network, and arrays by the name of their file.
+    The summary, but for what it says of data and network; and ``diagnostics`` and ``predictions`` for the results.
     """
-    num_superchains = num_starts(config) if config.chains_per_start > 1 else None
+    num_superchains = config.start.num_starts(config.chains.num_chains) if config.start.chains_per_start > 1 else None
     has_scale_head = posterior.has_scale_head(dataset.task)
     summary, diagnostics = evaluate_draws(run.path, dataset, has_scale_head, num_superchains)
-    summary["sampler"] = _sampler_summary(run.path, config.sampler, tuned)
+    summary["sampler"] = _sampler_summary(run.path, name_of(ALGORITHMS, config.sampler), tuned)
     summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)
     costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
     summary["test"], predictions = _predictions(run, dataset, problem, optima, inputs, summary.pop("posterior"))
     has_weights = summary["weight_space"] is not None
-    summary["shift"] = _shift(run.path, dataset, problem, optima, config.num_draws) if has_weights else None
+    summary["shift"] = _shift(run.path, dataset, problem, optima, config.chains.num_draws) if has_weights else None
     summary["modes"], summary["test"]["mean_network"] = None, None
     has_units = bool(unit_counts(problem.model.params_shape, problem.model.permutation_spec))
     if has_weights and has_units:
         summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     summary["seconds"] = _seconds(run, costs)
-    return summary, {"diagnostics.npz": diagnostics, "predictions.npz": predictions}
+    return summary, {**diagnostics, **predictions}
 
 
-def fixed_to_free_ratio(problem: Problem) -> dict[str, float]:
+def fixed_to_free_ratio(problem: Posterior) -> dict[str, float]:
     """Return, a kernel, the scale of the fixed part of the pre-activations over that of the free part.
 
     For white inputs, under the prior: the root mean square of the kernel at position zero over the standard deviation
@@ -85,7 +86,7 @@ def fixed_to_free_ratio(problem: Problem) -> dict[str, float]:
 
 
 def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
-    stats = run_files.read_draws(path, "acceptance_rate", "is_divergent", "num_grad_evals", "energy_change")
+    stats = {name.rpartition("/")[-1]: draws for name, draws in results.read_arrays(path, "sample_stats/").items()}
     num_grad_evals = stats["num_grad_evals"].astype(np.float64)
     warmup = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
     scalars = {field: np.asarray(value) for field, value in tuned._asdict().items() if np.ndim(value) == 1}
@@ -94,8 +95,8 @@ def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
         **scalars,
         "grad_evals_per_draw": float(num_grad_evals.mean()),
         "acceptance_rate": float(stats["acceptance_rate"].mean()),
-        "mean_squared_energy_change": float(np.mean(np.square(stats["energy_change"], dtype=np.float64))),
-        "num_divergent": int(stats["is_divergent"].sum()),
+        "mean_squared_energy_change": float(np.mean(np.square(stats["energy_error"], dtype=np.float64))),
+        "num_divergent": int(stats["diverging"].sum()),
         "num_grad_evals": float(num_grad_evals.sum()),
         "num_grad_evals_in_lockstep": float(num_grad_evals.max(0).sum() * len(num_grad_evals)),
         "num_warmup_grad_evals": float(np.sum([line["num_grad_evals"] for line in warmup])),
@@ -105,18 +106,17 @@ def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
 def _predictions(
     run: RunDir,
     dataset: Dataset,
-    problem: Problem,
+    problem: Posterior,
     optima: Position | None,
     inputs: jax.Array,
     posterior_scores: dict[str, float],
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, Any], results.Named]:
     """Score MAP networks and their ensemble beside the posterior, and gather the arrays of the figures."""
     num_test = len(dataset.test.targets)
     targets = np.asarray(dataset.test.targets)
     num_noise = len(inputs) - num_test
     padded = np.concatenate([targets, np.zeros((num_noise, *targets.shape[1:]), targets.dtype)])
-    chunks = (chunk["outputs"] for chunk in run_files.read_chunks(run.path, "outputs"))
-    mixtures = {"posterior": figure_arrays(dataset.task, chunks, padded)}
+    mixtures = {"posterior": figure_arrays(dataset.task, read_outputs(run.path), padded)}
     test: dict[str, Any] = {"map": None, "ensemble": None}
     if optima is not None:
         predict = jax.jit(jax.vmap(problem.predict, in_axes=(0, None, None)))
@@ -126,16 +126,20 @@ def _predictions(
         test["optimum"] = {"logdensity": logdensity, "gradient_norm": gradient_norm}
         mixtures |= {"ensemble": figure_arrays(dataset.task, [outputs], padded)}
         mixtures |= {"map": figure_arrays(dataset.task, [outputs[:1]], padded)}
-    arrays = trees.flatten(mixtures) | {"targets": targets, "num_test": np.asarray(num_test)}
+    arrays: dict[str, Any] = {
+        f"predictions/{name}": (("input", "output")[: values.ndim], values)
+        for name, values in trees.flatten(mixtures).items()
+    }
+    arrays["predictions/targets"] = (("test_input", "output")[: targets.ndim], targets)
     return test | {"posterior": posterior_scores}, arrays
 
 
 def _modes(
-    path: Path, dataset: Dataset, problem: Problem, num_superchains: int | None
+    path: Path, dataset: Dataset, problem: Posterior, num_superchains: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Summarise the modes of the kept weights, and score the networks at their mean, as drawn and aligned."""
-    positions = trees.unflatten(run_files.read_draws(path, "position/"))["position"]
-    frozen, logdensity = problem.frozen, problem.posterior.logdensity
+    positions = as_position(results.read_arrays(path, WEIGHTS))
+    frozen, logdensity = problem.frozen, problem.logdensity
     summary, means = summarise_modes(
         problem.model,
         frozen,
@@ -159,7 +163,7 @@ def _modes(
 
 
 def _shift(
-    path: Path, dataset: Dataset, problem: Problem, optima: Position | None, num_draws: int
+    path: Path, dataset: Dataset, problem: Posterior, optima: Position | None, num_draws: int
 ) -> dict[str, dict[str, Any] | None]:
     """Score the kept weights, and the ensemble of MAP networks, on corrupted and on other inputs."""
     shifted = shifted_inputs(dataset)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_softmax
 
-from asymjax.lab import run_files
+from asymjax.lab import results
 
 QUANTITIES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
     "probability of class {}": lambda outputs, index: np.exp(log_softmax(outputs, axis=-1)[..., index]),
@@ -53,13 +53,15 @@ def read_traces(
     quantities : keys of ``QUANTITIES``, in the order of the function-space coordinates.
     num_outputs : number of classes or targets.
     """
-    leaves = next(run_files.read_chunks(path, "position/"))
-    shapes = {name: leaf.shape[2:] for name, leaf in sorted(leaves.items())}
+    tree = results.open_results(path)
+    weights = tree["posterior"].data_vars if "posterior" in tree.children else {}
+    order = sorted(map(str, weights), key=lambda name: name.replace(".", "/"))  # That in which trees are raveled.
+    shapes = {f"posterior/{name}": weights[name].shape[2:] for name in order}
     makers = {
         "function_space": partial(_function_scalar, quantities, num_outputs, len(diagnostics["function_space/rhat"])),
         "weight_space": partial(_weight_scalar, shapes),
     }
-    found: list[tuple[_Scalar, dict[str, float]]] = [(_Scalar("log density (nats)", "logdensity", np.asarray), {})]
+    found: list[tuple[_Scalar, dict[str, float]]] = [(_Scalar("log density (nats)", "sample_stats/lp", np.asarray), {})]
     for space, make in makers.items():
         for rank, index in worst_and_median(diagnostics.get(f"{space}/rhat", np.array([]))).items():
             scalar = make(index)
@@ -82,7 +84,9 @@ def _function_scalar(quantities: Sequence[str], num_outputs: int, num_coordinate
     quantity, point = divmod(place, num_coordinates // num_outputs // len(quantities))
     template = quantities[quantity]
     label = f"{template.format(output)}, test input {point}"
-    return _Scalar(label, "outputs", lambda outputs: QUANTITIES[template](outputs[:, :, point], output))
+    return _Scalar(
+        label, "posterior_predictive/outputs", lambda outputs: QUANTITIES[template](outputs[:, :, point], output)
+    )
 
 
 def _weight_scalar(shapes: Mapping[str, tuple[int, ...]], index: int) -> _Scalar:
@@ -91,12 +95,13 @@ def _weight_scalar(shapes: Mapping[str, tuple[int, ...]], index: int) -> _Scalar
     leaf = int(np.searchsorted(ends, index, side="right"))
     name, shape = list(shapes.items())[leaf]
     entry = index - int(ends[leaf]) + prod(shape)
-    label = f"{name.removeprefix('position/')}[{','.join(map(str, np.unravel_index(entry, shape)))}]"
+    place = ",".join(map(str, np.unravel_index(entry, shape)))
+    label = f"{name.removeprefix('posterior/').replace('.', '/')}[{place}]"
     return _Scalar(label, name, lambda values: values.reshape(*values.shape[:2], -1)[:, :, entry])
 
 
 def _read_values(path: Path, scalars: Sequence[_Scalar]) -> list[np.ndarray]:
     """Read scalars over all chunks, each [chain, draw]."""
-    chunks = run_files.read_chunks(path, *(scalar.array for scalar in scalars))
+    chunks = results.read_chunks(path, *(scalar.array for scalar in scalars))
     pieces = [[scalar.take(chunk[scalar.array]) for scalar in scalars] for chunk in chunks]
     return [np.concatenate(piece, axis=1) for piece in zip(*pieces, strict=True)]

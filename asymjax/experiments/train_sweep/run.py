@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import xarray
 from jax import lax
 
 from asymjax import rng, trees
@@ -17,9 +18,9 @@ from asymjax.experiments.setup import describe, open_experiment
 from asymjax.experiments.train_sweep.config import Config
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import Placement
+from asymjax.lab.results import NETWORKS, NOT_TRAINED, RESULTS, flatten_names, open_networks, read_arrays
 from asymjax.lab.run_config import RunConfig
-from asymjax.lab.rundir import RunDir, config_hash, require_space
-from asymjax.lab.store import STORE, create_store, flatten_names, read_networks, shares_chunks, write_networks
+from asymjax.lab.rundir import RunDir, require_space
 from asymjax.lab.sweep import Finish, fitting_round, flops_per_step, run_sweep
 from asymjax.models import vary_frozen
 from asymjax.rng import SeedConfig
@@ -34,6 +35,7 @@ STEPS_PER_CHUNK, ACCELERATED_STEPS_PER_CHUNK = 500, 10_000
 NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
 ROWS_PER_BATCH = 1000
 SPLITS = ("train", "validation", "test")
+SCORES = tuple(f"{NETWORKS}/{split}." for split in SPLITS)
 
 
 def run_train_sweep(config: Config, program: Program, run_config: RunConfig) -> Path:
@@ -47,8 +49,8 @@ def run_train_sweep(config: Config, program: Program, run_config: RunConfig) -> 
 
     Returns
     -------
-    The run directory; networks.zarr holds coordinates, metrics and positions of all networks (see
-    ``store.read_networks``), summary.json their metrics and status.
+    The run directory; ``networks`` in results.zarr holds coordinates, metrics and positions of all networks (see
+    ``results.open_networks``), summary.json their metrics and status.
 
     Raises
     ------
@@ -70,7 +72,7 @@ def run_train_sweep(config: Config, program: Program, run_config: RunConfig) -> 
     recipes = {name: values[seed_of] for name, values in drawn_recipes(optimizer, seeds, config.num_seeds).items()}
     coordinates = coordinates | recipes
     finish = make_finish(run, model, frozen, dataset, placement, hyper, coordinates, config.keep_weights)
-    num_kept = len(seed_of) - read_networks(run.path).attrs["num_done"] if config.keep_weights else 0
+    num_kept = int(np.sum(open_networks(run.path)["failed_step"] == NOT_TRAINED)) if config.keep_weights else 0
     train_networks(run, training, model, frozen, dataset, optimizer, placement, finish=finish, num_kept=num_kept)
     description = describe(opening, config.data, variant.model, optimizer.trained)
     run.finish(lambda: (description | {"num_seeds": config.num_seeds} | summarise_sweep(run, coordinates), {}))
@@ -98,17 +100,18 @@ def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[
     InputError
         If the store is damaged, or lacks networks: it is not the one that they were written to.
     """
-    networks = read_networks(run.path)
-    if num_missing := networks.attrs["count"] - networks.attrs["num_done"]:
+    networks = open_networks(run.path)
+    if num_missing := int(np.sum(networks["failed_step"] == NOT_TRAINED)):
         raise InputError(
-            f"{run.path / STORE} lacks {num_missing} networks that were trained, so it is not the one that they were "
+            f"{run.path / RESULTS} lacks {num_missing} networks that were trained, so it is not the one that they were "
             "written to; train again with --force"
         )
-    status = list(map(_status, networks["failed_step"].values.tolist(), networks["train.loss"].values))
+    scores = {name.rpartition("/")[-1]: found for name, found in read_arrays(run.path, *SCORES).items()}
+    status = list(map(_status, networks["failed_step"].values.tolist(), scores["train.loss"]))
     summary: dict[str, Any] = {"coordinates": coordinates, "status": status}
     for split in SPLITS:
-        metrics = [name for name in map(str, networks) if name.startswith(f"{split}.")]
-        summary[split] = {name.partition(".")[2]: networks[name].values for name in metrics} or None
+        metrics = {name: values for name, values in scores.items() if name.startswith(f"{split}.")}
+        summary[split] = {name.partition(".")[2]: values for name, values in metrics.items()} or None
     return summary | {"seconds": {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train")}}
 
 
@@ -139,38 +142,43 @@ def make_finish(
     Raises
     ------
     InputError
-        If the store there is another sweep's.
+        If the networks there are another sweep's.
     """
-    store = run.path / STORE
     evaluate = make_evaluate(model, dataset, placement)
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    variables: dict[str, Any] = {name: ((), np.float64) for name in evaluate.names} | {"failed_step": ((), np.int32)}
-    if keep_weights:
-        variables |= {name: (leaf.shape, leaf.dtype) for name, leaf in flatten_names({"position": shape}).items()}
-    chunk, identity = placement.size // jax.process_count(), config_hash(run.record["config"])
-
-    def create() -> None:
-        with run.explaining(STORE):
-            create_store(store, placement.total, chunk, variables, coordinates, identity)
-
-    processes.lead(create)
+    kept = flatten_names({"position": shape}) if keep_weights else {}
+    like = {name: jax.ShapeDtypeStruct((), np.dtype(np.float64)) for name in evaluate.names}
+    like |= kept | {"failed_step": jax.ShapeDtypeStruct((), np.dtype(np.int32))}
+    template = xarray.Dataset(
+        {
+            name: (
+                ("network", *(f"{name}_dim_{axis}" for axis in range(len(leaf.shape)))),
+                np.broadcast_to(np.zeros((), leaf.dtype), (placement.total, *leaf.shape)),
+            )
+            for name, leaf in like.items()
+        },
+        {name: ("network", values) for name, values in coordinates.items()},
+    )
+    num_rows = placement.size // jax.process_count()
+    run.create_group(NETWORKS, template, {"network": num_rows}, {"failed_step": NOT_TRAINED})
 
     def finish(members: np.ndarray, is_new: np.ndarray, state: TrainState) -> None:
         start, stop = processes.local_rows(state.failed_step)
         columns = evaluate.score(state.position, frozen, jax.tree.map(lambda values: values[members], hyper))
-        columns["failed_step"] = processes.local(state.failed_step).astype(np.int32)
         if keep_weights:
             columns |= flatten_names({"position": processes.local(state.position)})
+        # Last, so that a network that is called trained has all else.
+        columns["failed_step"] = processes.local(state.failed_step).astype(np.int32)
         num_own = int(is_new[start:stop].sum())  # They come first.
         columns = {name: values[:num_own] for name, values in columns.items()}
-
-        def write() -> None:
-            if num_own:
-                with run.explaining(f"network {members[start]} and the next ones"):
-                    write_networks(store, int(members[start]), columns)
-
-        boundaries = members[:: placement.size // jax.process_count()].tolist()
-        (processes.in_turn if shares_chunks(store, boundaries) else processes.together)(write)
+        first = int(members[start])
+        run.write_rows(
+            f"network {first} and the next ones",
+            {NETWORKS: columns},
+            {"network": first},
+            "network",
+            members[::num_rows].tolist(),
+        )
 
     return finish
 

@@ -1,35 +1,45 @@
-"""Samplers: each module makes an ``Algorithm`` (a kernel and its warmup) from a configuration.
+"""Samplers: each module a frozen dataclass of settings, with the kernel that they make and the warmup that tunes it.
 
-In: the ``Target`` of one chain. Out: draws. To add one: a module here, a line in ``SAMPLERS``.
+In: the ``Target`` of one chain. Out: draws. To add one: a module here with a subclass of ``Algorithm``, a line in
+``SAMPLERS``.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.samplers.hmc import hmc_family
-from asymjax.inference.samplers.mclmc import adjusted_mclmc, mclmc
-from asymjax.inference.samplers.nuts import nuts
-from asymjax.inference.samplers.psgld import psgld
-from asymjax.inference.samplers.sghmc import sghmc
-from asymjax.inference.samplers.sgld import csgld, sgld
-from asymjax.inference.samplers.sgnht import sgnht
-from asymjax.inference.samplers.swag import swag
+from asymjax.inference.samplers.hmc import HMC, MALA, DynamicHMC, MultinomialHMC
+from asymjax.inference.samplers.mclmc import MCLMC, AdjustedMCLMC
+from asymjax.inference.samplers.nuts import NUTS
+from asymjax.inference.samplers.psgld import PSGLD
+from asymjax.inference.samplers.sghmc import SGHMC
+from asymjax.inference.samplers.sgld import CSGLD, SGLD
+from asymjax.inference.samplers.sgnht import SGNHT
 
-SAMPLERS: dict[str, Callable[[Any], Algorithm]] = {
-    "hmc": hmc_family,
-    "mhmc": hmc_family,
-    "dynamic_hmc": hmc_family,
-    "mala": hmc_family,
-    "nuts": nuts,
-    "mclmc": mclmc,
-    "adjusted_mclmc": adjusted_mclmc,
-    "sgld": sgld,
-    "csgld": csgld,
-    "sghmc": sghmc,
-    "sgnht": sgnht,
-    "psgld": psgld,
-    "swag": swag,
+SAMPLERS: dict[str, type[Algorithm]] = {
+    "hmc": HMC,
+    "mhmc": MultinomialHMC,
+    "dynamic_hmc": DynamicHMC,
+    "mala": MALA,
+    "nuts": NUTS,
+    "mclmc": MCLMC,
+    "adjusted_mclmc": AdjustedMCLMC,
+    "sgld": SGLD,
+    "csgld": CSGLD,
+    "sghmc": SGHMC,
+    "sgnht": SGNHT,
+    "psgld": PSGLD,
 }
 
-__all__ = ["SAMPLERS"]
+__all__ = [
+    "CSGLD",
+    "HMC",
+    "MALA",
+    "MCLMC",
+    "NUTS",
+    "PSGLD",
+    "SAMPLERS",
+    "SGHMC",
+    "SGLD",
+    "SGNHT",
+    "AdjustedMCLMC",
+    "DynamicHMC",
+    "MultinomialHMC",
+]

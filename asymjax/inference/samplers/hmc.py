@@ -1,28 +1,24 @@
 """Hamiltonian Monte Carlo (Duane et al. 1987; Neal 2011, "MCMC using Hamiltonian dynamics"), from BlackJAX.
 
-``hmc`` proposes the end of a trajectory, ``mhmc`` one of its points (Betancourt 2017, appendix A.3). ``dynamic_hmc``
-draws the integration time uniformly from zero to twice its mean. ``mala``, the Metropolis-adjusted Langevin algorithm,
-is a trajectory of one leapfrog step (Neal 2011, section 5.2), and so has the metric that the others have.
+The automatic trajectory of pi/2 is that of Izmailov et al. (2021, "What are Bayesian neural network posteriors really
+like?", section 4): with the prior's variance as inverse mass matrix it is (pi/2) times the prior scale under a unit
+mass matrix.
 """
 
+import math
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import blackjax
 import jax
 import jax.numpy as jnp
-import numpy as np
 from blackjax.mcmc.hmc import HMCState
 
 from asymjax import rng
-from asymjax.inference.algorithm import Algorithm, Target, make_draw, make_info
-from asymjax.inference.chains_config import HMCConfig
-from asymjax.inference.warmup import adapt_step_size
-from asymjax.types import Array, Draw, Info, Key, Position, Sampler
-
-AUTO_TRAJECTORY_LENGTH = np.pi / 2
-AUTO_ACCEPTANCE_RATE = {"hmc": 0.8, "mhmc": 0.8, "dynamic_hmc": 0.8, "mala": 0.574}
+from asymjax.inference.algorithm import Target, make_info, require_between, require_within
+from asymjax.inference.warmup import Adapted
+from asymjax.types import Array, Info, Key, Position, Sampler
 
 
 class Tuned(NamedTuple):
@@ -49,23 +45,18 @@ def num_integration_steps(key: Key, mean_length: Array, step_size: Array, jitter
 def make_hmc(
     logdensity: Callable[[Position], Array],
     tuned: Tuned,
-    outputs: Callable[[Position], Array] | None = None,
-    *,
     jitter: float = 0.5,
     max_steps: int = 1000,
-    keep_position: bool = True,
     is_multinomial: bool = False,
 ) -> Sampler:
-    """Build the sampler of one chain.
+    """Build the kernel of one chain.
 
     Parameters
     ----------
     logdensity : (position) -> [] log density of the target.
     tuned : step size, metric and trajectory length.
-    outputs : (position) -> what to keep of a draw in function space, or None.
     jitter : trajectory lengths are uniform within this fraction of their mean, in [0, 1].
     max_steps : leapfrog steps of a trajectory at most.
-    keep_position : whether draws keep the position.
     is_multinomial : whether the proposal is drawn from all points of the trajectory.
     """
     kernel = (blackjax.mhmc if is_multinomial else blackjax.hmc).build_kernel()
@@ -80,37 +71,85 @@ def make_hmc(
         state, info = kernel(kernel_key, state, logdensity, tuned.step_size, tuned.inverse_mass_matrix, steps)
         return state, make_info(steps, info.acceptance_rate, info.is_divergent)
 
-    def collect(state: HMCState, info: Info) -> Draw:
-        return make_draw(state.position, state.logdensity, info, outputs, keep_position)
-
-    return Sampler(init, step, collect)
+    return Sampler(init, step)
 
 
-def trajectory_length(config: HMCConfig) -> float:
-    """Return the integration time, in units of the metric's scale; "auto" is pi/2 (Izmailov et al. 2021, section 4).
+@dataclass(frozen=True)
+class Trajectories(Adapted):
+    """Hamiltonian Monte Carlo with a given integration time: what its kinds share."""
 
-    With the prior's variance as inverse mass matrix this is (pi/2) times the prior scale under a unit mass matrix.
+    trajectory_length: float = math.pi / 2
+    """Integration time in units of the metric's scale; pi/2 with mass_matrix prior is (pi/2) times the prior scale."""
+    max_integration_steps: int = 500
+    """Leapfrog steps a draw at most."""
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_between("trajectory_length", self.trajectory_length, 0, math.inf)
+        require_between("max_integration_steps", self.max_integration_steps, 0, math.inf)
+
+    def retune(self, step_size: Array, metric: Array) -> Tuned:
+        """Return what is tuned; the trajectory is as long as configured."""
+        return Tuned(step_size, metric, jnp.asarray(self.trajectory_length, step_size.dtype))
+
+
+@dataclass(frozen=True)
+class HMC(Trajectories):
+    """Hamiltonian Monte Carlo, which proposes the end of a trajectory.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.HMC(num_warmup=200, mass_matrix="adapted").trajectory_length
+    1.5707963267948966
     """
-    if config.sampler == "mala":
-        return 0.0
-    return AUTO_TRAJECTORY_LENGTH if config.trajectory_length == "auto" else float(config.trajectory_length)
+
+    jitter: float = 0.5
+    """Trajectory lengths are uniform within this fraction of trajectory_length; 0 fixes them."""
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_within("jitter", self.jitter, 0, 1)
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel."""
+        return make_hmc(target.logdensity, tuned, self.jitter, self.max_integration_steps)
 
 
-def hmc_family(config: HMCConfig) -> Algorithm:
-    """Return the algorithm of ``hmc``, ``mhmc``, ``dynamic_hmc`` or ``mala``."""
-    settings = partial(
-        make_hmc,
-        jitter=1.0 if config.sampler == "dynamic_hmc" else config.jitter,
-        max_steps=config.max_integration_steps,
-        is_multinomial=config.sampler == "mhmc",
-    )
+@dataclass(frozen=True)
+class MultinomialHMC(HMC):
+    """Hamiltonian Monte Carlo, which proposes any point of a trajectory (Betancourt 2017, appendix A.3)."""
 
-    def make(
-        target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
-    ) -> Sampler:
-        return settings(target.logdensity, tuned, outputs, keep_position=keep_position)
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel."""
+        return make_hmc(target.logdensity, tuned, self.jitter, self.max_integration_steps, is_multinomial=True)
 
-    def retune(step_size: Array, metric: Array) -> Tuned:
-        return Tuned(step_size, metric, jnp.asarray(trajectory_length(config), step_size.dtype))
 
-    return Algorithm(make, *adapt_step_size(make, retune, config, AUTO_ACCEPTANCE_RATE[config.sampler]))
+@dataclass(frozen=True)
+class DynamicHMC(Trajectories):
+    """Hamiltonian Monte Carlo whose integration time is uniform from 0 to twice trajectory_length."""
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel."""
+        return make_hmc(target.logdensity, tuned, jitter=1.0, max_steps=self.max_integration_steps)
+
+
+@dataclass(frozen=True)
+class MALA(Adapted):
+    """The Metropolis-adjusted Langevin algorithm: a trajectory of one leapfrog step a draw (use thinning).
+
+    As Neal (2011, section 5.2) has it, and so with the metric that the others have.
+    """
+
+    target_acceptance_rate: float = 0.574
+    """Acceptance rate that warmup's step sizes reach on average."""
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel."""
+        return make_hmc(target.logdensity, tuned, max_steps=1)
+
+    def retune(self, step_size: Array, metric: Array) -> Tuned:
+        """Return what is tuned; no length, for a trajectory has one step at least."""
+        return Tuned(step_size, metric, jnp.zeros((), step_size.dtype))

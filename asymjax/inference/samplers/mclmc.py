@@ -1,17 +1,19 @@
 """Microcanonical Langevin Monte Carlo (Robnik et al. 2023, "Microcanonical Hamiltonian Monte Carlo"), from BlackJAX.
 
-``mclmc`` takes every step of the isokinetic dynamics with partial refreshment of its direction; what it draws is biased
-by the discretisation, the less the smaller the step. ``adjusted_mclmc`` proposes the end of a trajectory without
+``MCLMC`` takes every step of the isokinetic dynamics with partial refreshment of its direction; what it draws is biased
+by the discretisation, the less the smaller the step. ``AdjustedMCLMC`` proposes the end of a trajectory without
 refreshment and accepts it by Metropolis' rule (Robnik, Cohn-Gordon and Seljak 2025), and so is unbiased.
 
-Warmup of ``mclmc`` follows Sommer et al. (2025, "Microcanonical Langevin Ensembles: advancing the sampling of Bayesian
+Warmup of ``MCLMC`` follows Sommer et al. (2025, "Microcanonical Langevin Ensembles: advancing the sampling of Bayesian
 neural networks"): chains start at optima, where a stock tuner's first steps are far too long, so the energy error that
 the step size aims at falls from stage to stage. Then the length over which directions are forgotten is set, first from
 the variance of the position and then from its autocorrelation.
 """
 
+import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import blackjax
 import jax
@@ -25,12 +27,11 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
-from asymjax.errors import InputError
-from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
-from asymjax.inference.chains_config import MCLMCConfig
-from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH, num_integration_steps
-from asymjax.inference.warmup import PRIOR_DRAWS, adapt_step_size, prior_metric
-from asymjax.types import Array, Draw, Info, Key, Position, Sampler
+from asymjax.errors import InputError, choose
+from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info, require_between, require_within
+from asymjax.inference.samplers.hmc import num_integration_steps
+from asymjax.inference.warmup import PRIOR_DRAWS, Adapted, prior_metric
+from asymjax.types import Array, Info, Key, Position, Sampler
 
 GRADS_PER_STEP = 2  # McLachlan's integrator has two positions a step.
 STEP_SIZE_SHARE = 0.8
@@ -40,7 +41,6 @@ LENGTH_FACTOR = 0.4
 # What the autocorrelation is measured on; its Fourier transform takes 100 MB a chain at most.
 MAX_COORDINATES = 2000
 MAX_STATES = 1000
-AUTO_ACCEPTANCE_RATE = 0.8
 
 
 class Tuned(NamedTuple):
@@ -48,7 +48,7 @@ class Tuned(NamedTuple):
 
     Attributes
     ----------
-    L : [] length of the path on which directions are forgotten (mclmc), or of a trajectory (adjusted_mclmc).
+    L : [] length of the path on which directions are forgotten (MCLMC), or of a trajectory (AdjustedMCLMC).
     step_size : [] length of a step of the integrator.
     inverse_mass_matrix : [coordinates] diagonal, in the order of ``ravel_pytree``.
     """
@@ -68,10 +68,8 @@ class WarmupState(NamedTuple):
 # Unadjusted ------------------------------------------------------------------------------------------------------
 
 
-def make_mclmc(
-    target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
-) -> Sampler:
-    """Build the unadjusted sampler of one chain; a step is one step of the integrator, of two gradients.
+def make_mclmc(target: Target, tuned: Tuned) -> Sampler:
+    """Build the unadjusted kernel of one chain; a step is one step of the integrator, of two gradients.
 
     A step that leaves the finite numbers is undone, takes a new direction and counts as divergent.
     """
@@ -85,53 +83,79 @@ def make_mclmc(
         state, info = kernel(key, state, target.logdensity, metric, tuned.L, tuned.step_size)
         return state, make_info(GRADS_PER_STEP, is_divergent=~info.nonans, energy_change=info.energy_change)
 
-    def collect(state: IntegratorState, info: Info) -> Draw:
-        return make_draw(state.position, state.logdensity, info, outputs, keep_position)
-
-    return Sampler(init, step, collect)
+    return Sampler(init, step)
 
 
-def mclmc(config: MCLMCConfig) -> Algorithm:
-    """Return the algorithm of ``mclmc``.
+@dataclass(frozen=True)
+class MCLMC(Algorithm):
+    """Microcanonical Langevin Monte Carlo that takes every step, with a bias that falls with energy_variance.
 
-    Raises
-    ------
-    InputError
-        If there are fewer than 2 stages, or fewer than 2 steps of warmup for each, or an energy variance or the first
-        step size is not positive.
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.MCLMC(energy_variance=0.01).thinning
+    10
     """
-    if config.num_stages < 2 or config.num_warmup < MIN_STAGE_STEPS * config.num_stages:
-        raise InputError(
-            f"{config.num_warmup} steps of warmup in {config.num_stages} stages; give 2 stages or more, and "
-            f"{MIN_STAGE_STEPS} steps or more for each"
-        )
-    if min(config.initial_energy_variance, config.energy_variance, config.initial_step_size) <= 0:
-        raise InputError("initial_energy_variance, energy_variance and initial_step_size must be positive")
 
-    def begin(key: Key, position: Position, target: Target) -> WarmupState:
+    num_warmup: int = 10_000
+    """Steps a chain that adapt and are dropped."""
+    thinning: int = 10
+    """Keep one draw in this many steps of the integrator."""
+    mass_matrix: Literal["prior", "adapted"] = "prior"
+    """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
+    initial_step_size: float = 0.01
+    """Step size at the start of warmup, the Euclidean length of a step in units of the metric's scale."""
+    initial_energy_variance: float = 0.5
+    """Mean squared energy error of a step and coordinate, in squared nats, that the first stage of warmup aims at; it
+    falls in a line to energy_variance."""
+    energy_variance: float = 0.1
+    """The same that the last stage aims at. Less makes smaller steps and a smaller bias."""
+    num_stages: int = 10
+    """Stages of warmup that tune the step size, from 2."""
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        choose(dict.fromkeys(("prior", "adapted")), self.mass_matrix, "mass_matrix")
+        if self.num_stages < 2 or self.num_warmup < MIN_STAGE_STEPS * self.num_stages:
+            raise InputError(
+                f"{self.num_warmup} steps of warmup in {self.num_stages} stages; give 2 stages or more, and "
+                f"{MIN_STAGE_STEPS} steps or more for each"
+            )
+        for name in ("initial_energy_variance", "energy_variance", "initial_step_size"):
+            require_between(name, getattr(self, name), 0, math.inf)
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel."""
+        return make_mclmc(target, tuned)
+
+    def begin(self, key: Key, position: Position, target: Target) -> WarmupState:
+        """Return the state of warmup, in the metric of the prior."""
         metric = prior_metric(position, target.prior_scale)
-        tuned = Tuned(jnp.sqrt(1.0 * metric.size), jnp.asarray(config.initial_step_size), metric)
+        tuned = Tuned(jnp.sqrt(1.0 * metric.size), jnp.asarray(self.initial_step_size), metric)
         sampler = make_mclmc(target, tuned).init(rng.named_key(key, "init"), position)
         state = WarmupState(sampler, tuned)
         return like(state, state)
 
-    return Algorithm(make_mclmc, begin, make_stages(config), lambda state: (state.sampler.position, state.tuned))
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Step sizes, L from the variance, a last step size, L from the autocorrelation."""
+        num_step_size = max(1, int(STEP_SIZE_SHARE * self.num_warmup) // self.num_stages)
+        num_length = max(4, (self.num_warmup - self.num_stages * num_step_size) // 2)
+        targets = np.linspace(self.initial_energy_variance, self.energy_variance, self.num_stages)
+        tune_step_size = make_tune_step_size(num_step_size)
+        *falling, last = (Stage(tune_step_size, num_step_size, float(target)) for target in targets)
+        variance = Stage(make_tune_to_variance(num_length, self.mass_matrix), num_length)
+        return (*falling, variance, last, Stage(make_tune_to_autocorrelation(num_length), num_length))
+
+    def finish(self, state: WarmupState) -> tuple[Position, Tuned]:
+        """Return where warmup ended, and what it tuned."""
+        return state.sampler.position, state.tuned
 
 
 def like(new: Any, old: Any) -> Any:
     """Return a tree with the types of another, none of them weak: they must not change from stage to stage."""
     return jax.tree.map(lambda new, old: jnp.asarray(new, jnp.result_type(old)), new, old)
-
-
-def make_stages(config: MCLMCConfig) -> tuple[Stage, ...]:
-    """Return the stages of warmup: step sizes, L from the variance, a last step size, L from the autocorrelation."""
-    num_step_size = max(1, int(STEP_SIZE_SHARE * config.num_warmup) // config.num_stages)
-    num_length = max(4, (config.num_warmup - config.num_stages * num_step_size) // 2)
-    targets = np.linspace(config.initial_energy_variance, config.energy_variance, config.num_stages)
-    tune_step_size = make_tune_step_size(num_step_size)
-    *falling, last = (Stage(tune_step_size, num_step_size, float(target)) for target in targets)
-    variance = Stage(make_tune_to_variance(num_length, config.mass_matrix), num_length)
-    return (*falling, variance, last, Stage(make_tune_to_autocorrelation(num_length), num_length))
 
 
 def describe_stage(state: WarmupState, num_steps: int) -> dict[str, Array]:
@@ -261,37 +285,46 @@ def length_of_memory(positions: Array, path: Array, otherwise: Array) -> Array:
 # Metropolis-adjusted ---------------------------------------------------------------------------------------------
 
 
-def adjusted_mclmc(config: MCLMCConfig) -> Algorithm:
-    """Return the algorithm of ``adjusted_mclmc``.
+@dataclass(frozen=True)
+class AdjustedMCLMC(Adapted):
+    """Microcanonical dynamics that accept or reject the end of a trajectory, and so have no bias.
 
     Dual averaging and the trajectory's setting work in the units of Hamiltonian Monte Carlo, whose speed is about
     sqrt(coordinates) where it is one here.
     """
-    kernel = blackjax.adjusted_mclmc.build_kernel()
-    auto = config.trajectory_length == "auto"
-    trajectory_length = AUTO_TRAJECTORY_LENGTH if auto else float(config.trajectory_length)
 
-    def make(
-        target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
-    ) -> Sampler:
+    trajectory_length: float = math.pi / 2
+    """Length of a trajectory divided by sqrt(coordinates), in units of the metric's scale."""
+    jitter: float = 0.5
+    """Trajectory lengths are uniform within this fraction of trajectory_length."""
+    max_integration_steps: int = 250
+    """Integrator steps of a trajectory at most, of two gradients each."""
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_between("trajectory_length", self.trajectory_length, 0, math.inf)
+        require_between("max_integration_steps", self.max_integration_steps, 0, math.inf)
+        require_within("jitter", self.jitter, 0, 1)
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel; a step is a trajectory."""
+        kernel = blackjax.adjusted_mclmc.build_kernel()
+
         def init(key: Key, position: Position) -> HMCState:
             return blackjax.adjusted_mclmc.init(position, target.logdensity)
 
         def step(key: Key, state: HMCState) -> tuple[HMCState, Info]:
             trajectory_key = rng.named_key(key, "trajectory")
-            max_steps = config.max_integration_steps
-            steps = num_integration_steps(trajectory_key, tuned.L, tuned.step_size, config.jitter, max_steps)
+            max_steps = self.max_integration_steps
+            steps = num_integration_steps(trajectory_key, tuned.L, tuned.step_size, self.jitter, max_steps)
             kernel_key, metric = rng.named_key(key, "kernel"), tuned.inverse_mass_matrix
             state, info = kernel(kernel_key, state, target.logdensity, tuned.step_size, (steps,), metric)
             return state, make_info(GRADS_PER_STEP * steps, info.acceptance_rate, info.is_divergent)
 
-        def collect(state: HMCState, info: Info) -> Draw:
-            return make_draw(state.position, state.logdensity, info, outputs, keep_position)
+        return Sampler(init, step)
 
-        return Sampler(init, step, collect)
-
-    def retune(step_size: Array, metric: Array) -> Tuned:
+    def retune(self, step_size: Array, metric: Array) -> Tuned:
+        """Return what is tuned, in the units of this sampler."""
         root = jnp.sqrt(jnp.asarray(metric.size, step_size.dtype))
-        return Tuned(trajectory_length * root, step_size * root, metric)
-
-    return Algorithm(make, *adapt_step_size(make, retune, config, AUTO_ACCEPTANCE_RATE))
+        return Tuned(self.trajectory_length * root, step_size * root, metric)

@@ -8,7 +8,10 @@ No step is tested, so that draws are biased by the step size and by the noise of
 kept draw is over all rows: a forward pass, which ``num_grad_evals`` does not count.
 """
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +20,7 @@ from jax import lax
 
 from asymjax import rng, trees
 from asymjax.divisors import largest_divisor
-from asymjax.errors import InputError
-from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
-from asymjax.inference.chains_config import MinibatchConfig
+from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info, require_between
 from asymjax.inference.samplers.gradients import (
     Gradient,
     add_scaled,
@@ -29,12 +30,9 @@ from asymjax.inference.samplers.gradients import (
     unwhiten,
     whiten,
 )
-from asymjax.types import Array, Draw, Info, Key, Position, PyTree, Sampler
+from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
 NUM_CHUNKS = 10
-# From short runs of sgld, sghmc and psgld on digits with 64 rows a step: larger steps are more biased, and with smaller
-# ones chains do not forget their start in 20,000 steps.
-AUTO_STEP_SIZE = {"sgld": 0.1, "csgld": 0.3, "sghmc": 0.01, "sgnht": 0.01, "psgld": 0.001, "swag": 0.1}
 
 
 class Dynamics(NamedTuple):
@@ -106,11 +104,6 @@ class WarmupState(NamedTuple):
     tuned: Tuned
 
 
-def step_size_of(config: MinibatchConfig) -> float:
-    """Return the step size in units of one row."""
-    return AUTO_STEP_SIZE[config.sampler] if config.step_size == "auto" else float(config.step_size)
-
-
 CONSTANT = Schedule(lambda count: jnp.ones((), jnp.float32))
 
 
@@ -129,10 +122,8 @@ def make_minibatch(
     target: Target,
     tuned: Tuned,
     batch_size: int,
-    outputs: Callable[[Position], Array] | None = None,
-    keep_position: bool = True,
 ) -> Sampler:
-    """Build the sampler of one chain.
+    """Build the kernel of one chain.
 
     Parameters
     ----------
@@ -140,8 +131,6 @@ def make_minibatch(
     target : the density.
     tuned : step size, and the centre of control variates.
     batch_size : rows of a gradient.
-    outputs : (position) -> what to keep of a draw in function space, or None.
-    keep_position : whether draws keep the position.
     """
     gradient = make_gradient(target, batch_size, tuned.centre, tuned.centre_gradient)
     cost = gradient_cost(target, batch_size, tuned.centre is not None)
@@ -165,33 +154,69 @@ def make_minibatch(
         state = State(unwhiten(z, target.prior_scale), memory, state.num_steps + 1)
         return state, make_info(cost * num_steps, is_divergent=~trees.all_finite(z))
 
-    def collect(state: State, info: Info) -> Draw:
-        return make_draw(state.position, target.logdensity(state.position), info, outputs, keep_position)
-
-    return Sampler(init, step, collect)
+    return Sampler(init, step)
 
 
-def burn_in(
-    dynamics: Dynamics, config: MinibatchConfig
-) -> tuple[Callable[..., WarmupState], tuple[Stage, ...], Callable[[WarmupState], tuple[Position, Tuned]]]:
-    """Build the warmup of one chain: the sampler at its constant step size.
+@dataclass(frozen=True)
+class Minibatch(Algorithm):
+    """Dynamics on gradients of a few rows, without a Metropolis test: draws are biased by the step size.
 
-    The log density at the end of every stage is over all rows.
+    All walk in coordinates in units of the prior's standard deviation. Warmup is the sampler itself at its constant
+    step size.
     """
-    num_steps = largest_divisor(config.num_warmup, max(1, config.num_warmup // NUM_CHUNKS))
 
-    def begin(key: Key, position: Position, target: Target) -> WarmupState:
+    num_warmup: int = 20_000
+    """Steps a chain that are dropped, at the constant step_size."""
+    thinning: int = 100
+    """Keep one draw in this many steps."""
+    batch_size: int = 64
+    """Rows a step, drawn with replacement."""
+    step_size: float = 0.1
+    """Step size in units of one row: a step takes the gradient of the log density times step_size / rows, whatever the
+    batch size. The same for samplers with momentum, whose time step is the square root of that."""
+    control_variates: bool = False
+    """Estimate only how the gradient differs from the one at the start of the chain, at twice the cost. Less noisy near
+    the start, noisier far from it."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What a step does."""
+        raise NotImplementedError
+
+    def make_schedule(self, num_steps: int) -> Schedule:
+        """Return how long the steps of the draws are; ``num_steps`` are all of them."""
+        return CONSTANT
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_between("batch_size", self.batch_size, 0, math.inf)
+        require_between("step_size", self.step_size, 0, math.inf)
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel."""
+        return make_minibatch(self.dynamics, self.make_schedule(num_steps), target, tuned, self.batch_size)
+
+    def begin(self, key: Key, position: Position, target: Target) -> WarmupState:
+        """Return the state of warmup."""
         dtype = jnp.result_type(*jax.tree.leaves(position))
-        tuned = Tuned(jnp.asarray(step_size_of(config), dtype))
-        if config.control_variates:
+        tuned = Tuned(jnp.asarray(self.step_size, dtype))
+        if self.control_variates:
             tuned = tuned._replace(centre=position, centre_gradient=full_gradient(target, position))
-        sampler = make_minibatch(dynamics, CONSTANT, target, tuned, config.batch_size)
+        sampler = make_minibatch(self.dynamics, CONSTANT, target, tuned, self.batch_size)
         return WarmupState(sampler.init(rng.named_key(key, "init"), position), tuned)
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Chunks of equal length."""
+        num_steps = largest_divisor(self.num_warmup, max(1, self.num_warmup // NUM_CHUNKS))
+        return (Stage(partial(self.advance, num_steps=num_steps), num_steps),) * (self.num_warmup // num_steps)
+
     def advance(
-        key: Key, state: WarmupState, first: Array, setting: Array, target: Target
+        self, key: Key, state: WarmupState, first: Array, setting: Array, target: Target, num_steps: int
     ) -> tuple[WarmupState, dict[str, Array]]:
-        sampler = make_minibatch(dynamics, CONSTANT, target, state.tuned, config.batch_size)
+        """Take the steps of one chunk; the log density at its end is over all rows."""
+        sampler = make_minibatch(self.dynamics, CONSTANT, target, state.tuned, self.batch_size)
 
         def one(walk: State, t: Array) -> tuple[State, Array]:
             walk, info = sampler.step(jax.random.fold_in(key, t), walk)
@@ -199,7 +224,7 @@ def burn_in(
 
         walk, num_grad_evals = lax.scan(one, state.sampler, first + jnp.arange(num_steps))
         # The gradient at the centre belongs to the first stage.
-        num_once = jnp.where(first == 0, 1.0 if config.control_variates else 0.0, 0.0)
+        num_once = jnp.where(first == 0, 1.0 if self.control_variates else 0.0, 0.0)
         metrics = {
             "step_size": state.tuned.step_size,
             "num_grad_evals": jnp.sum(num_grad_evals) + num_once,
@@ -207,39 +232,6 @@ def burn_in(
         }
         return WarmupState(walk, state.tuned), metrics
 
-    def finish(state: WarmupState) -> tuple[Position, Tuned]:
-        return state.sampler.position, state.tuned._replace(friction=dynamics.friction(state.sampler.memory))
-
-    return begin, (Stage(advance, num_steps),) * (config.num_warmup // num_steps), finish
-
-
-def check_minibatch(config: MinibatchConfig) -> None:
-    """Look at the settings that all samplers on minibatches share.
-
-    Raises
-    ------
-    InputError
-        If the batch or the step size is not positive.
-    """
-    if config.batch_size < 1 or step_size_of(config) <= 0:
-        raise InputError(f"batch_size {config.batch_size} and step_size {config.step_size} must be positive")
-
-
-def minibatch_algorithm(config: MinibatchConfig, dynamics: Dynamics, schedule: Schedule = CONSTANT) -> Algorithm:
-    """Return the algorithm of some dynamics.
-
-    Raises
-    ------
-    InputError
-        If the batch or the step size is not positive, or the momentum not in [0, 1).
-    """
-    check_minibatch(config)
-    if not 0 <= config.momentum < 1:
-        raise InputError(f"momentum is {config.momentum}; it must be at least 0 and less than 1")
-
-    def make(
-        target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
-    ) -> Sampler:
-        return make_minibatch(dynamics, schedule, target, tuned, config.batch_size, outputs, keep_position)
-
-    return Algorithm(make, *burn_in(dynamics, config))
+    def finish(self, state: WarmupState) -> tuple[Position, Tuned]:
+        """Return where warmup ended, and what sampling is given."""
+        return state.sampler.position, state.tuned._replace(friction=self.dynamics.friction(state.sampler.memory))

@@ -1,17 +1,15 @@
 """The No-U-Turn Sampler (Hoffman and Gelman 2014), multinomial (Betancourt 2017) and iterative, from BlackJAX."""
 
-from collections.abc import Callable
+import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import blackjax
 from blackjax.mcmc.hmc import HMCState
 
-from asymjax.inference.algorithm import Algorithm, Target, make_draw, make_info
-from asymjax.inference.chains_config import NUTSConfig
-from asymjax.inference.warmup import adapt_step_size
-from asymjax.types import Array, Draw, Info, Key, Position, Sampler
-
-AUTO_ACCEPTANCE_RATE = 0.8
+from asymjax.inference.algorithm import Target, make_info, require_between
+from asymjax.inference.warmup import Adapted
+from asymjax.types import Array, Info, Key, Position, Sampler
 
 
 class Tuned(NamedTuple):
@@ -27,26 +25,40 @@ class Tuned(NamedTuple):
     inverse_mass_matrix: Array
 
 
-def nuts(config: NUTSConfig) -> Algorithm:
-    """Return the algorithm of ``nuts``.
+@dataclass(frozen=True)
+class NUTS(Adapted):
+    """Hamiltonian Monte Carlo whose trajectories end where they turn, multinomial over the trajectory.
 
     Vectorised chains pay for the longest of their trajectories in every step.
-    """
-    kernel = blackjax.nuts.build_kernel()
 
-    def make(
-        target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
-    ) -> Sampler:
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.NUTS(max_doublings=5).num_warmup
+    100
+    """
+
+    max_doublings: int = 8
+    """Doublings of a trajectory at most: 2^max_doublings - 1 leapfrog steps."""
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_between("max_doublings", self.max_doublings, 0, math.inf)
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
+        """Build the kernel."""
+        kernel = blackjax.nuts.build_kernel()
+
         def init(key: Key, position: Position) -> HMCState:
             return blackjax.nuts.init(position, target.logdensity)
 
         def step(key: Key, state: HMCState) -> tuple[HMCState, Info]:
-            state, info = kernel(key, state, target.logdensity, *tuned, max_num_doublings=config.max_doublings)
+            state, info = kernel(key, state, target.logdensity, *tuned, max_num_doublings=self.max_doublings)
             return state, make_info(info.num_integration_steps, info.acceptance_rate, info.is_divergent)
 
-        def collect(state: HMCState, info: Info) -> Draw:
-            return make_draw(state.position, state.logdensity, info, outputs, keep_position)
+        return Sampler(init, step)
 
-        return Sampler(init, step, collect)
-
-    return Algorithm(make, *adapt_step_size(make, Tuned, config, AUTO_ACCEPTANCE_RATE))
+    def retune(self, step_size: Array, metric: Array) -> Tuned:
+        """Return what is tuned."""
+        return Tuned(step_size, metric)

@@ -4,6 +4,8 @@ Without the term Gamma, the divergence of the preconditioner, as nearly all who 
 position, so that draws are biased even as the step size goes to zero. A ``norm_decay`` near 1 lowers that bias.
 """
 
+import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -11,11 +13,9 @@ import jax.numpy as jnp
 from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
-from asymjax.errors import InputError
-from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.chains_config import MinibatchConfig
+from asymjax.inference.algorithm import require_between, require_fraction
 from asymjax.inference.samplers.gradients import Gradient
-from asymjax.inference.samplers.minibatch import Dynamics, minibatch_algorithm
+from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
 from asymjax.types import Array, Key, PyTree
 
 
@@ -65,14 +65,24 @@ def preconditioned(decay: float, floor: float) -> Dynamics:
     return Dynamics(init, step)
 
 
-def psgld(config: MinibatchConfig) -> Algorithm:
-    """Return the algorithm of ``psgld``.
+@dataclass(frozen=True)
+class PSGLD(Minibatch):
+    """Stochastic gradient Langevin dynamics whose steps are divided by running gradient norms."""
 
-    Raises
-    ------
-    InputError
-        If the floor is not positive, or the decay not in [0, 1).
-    """
-    if config.norm_floor <= 0 or not 0 <= config.norm_decay < 1:
-        raise InputError("norm_floor must be positive, norm_decay at least 0 and less than 1")
-    return minibatch_algorithm(config, preconditioned(config.norm_decay, config.norm_floor))
+    step_size: float = 0.001
+    """Step size in units of one row, before it is divided."""
+    norm_decay: float = 0.99
+    """Share of the running squared gradients that a step keeps, in [0, 1)."""
+    norm_floor: float = 1e-5
+    """Added to the gradient norms that divide steps, in units of one row; above 0."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What a step does."""
+        return preconditioned(self.norm_decay, self.norm_floor)
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_between("norm_floor", self.norm_floor, 0, math.inf)
+        require_fraction("norm_decay", self.norm_decay)

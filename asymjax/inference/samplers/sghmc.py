@@ -4,15 +4,16 @@ Not from BlackJAX, whose ``sghmc`` draws a fresh momentum in every call, takes o
 and with few or small steps all but ignores the density's temperature.
 """
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
-from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.chains_config import MinibatchConfig
+from asymjax.inference.algorithm import require_fraction
 from asymjax.inference.samplers.gradients import Gradient, add_scaled
-from asymjax.inference.samplers.minibatch import Dynamics, minibatch_algorithm
+from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
 from asymjax.types import Array, Key, PyTree
 
 
@@ -39,6 +40,21 @@ def underdamped(momentum: float) -> Dynamics:
     return Dynamics(lambda key, z, friction: generate_gaussian_noise(key, z), step)
 
 
-def sghmc(config: MinibatchConfig) -> Algorithm:
-    """Return the algorithm of ``sghmc``."""
-    return minibatch_algorithm(config, underdamped(config.momentum))
+@dataclass(frozen=True)
+class SGHMC(Minibatch):
+    """Stochastic gradient Hamiltonian Monte Carlo, with momentum."""
+
+    step_size: float = 0.01
+    """Step size in units of one row, the square of the time step."""
+    momentum: float = 0.9
+    """Share of the momentum that a step keeps, in [0, 1)."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What a step does."""
+        return underdamped(self.momentum)
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_fraction("momentum", self.momentum)

@@ -1,17 +1,20 @@
 """Stochastic gradient Langevin dynamics (Welling and Teh 2011) from BlackJAX, with step sizes that stay, fall or cycle.
 
-BlackJAX's ``csgld`` is another thing, contour SGLD; ``csgld`` here is cyclical SGLD (Zhang et al. 2020).
+BlackJAX's ``csgld`` is another thing, contour SGLD; ``CSGLD`` here is cyclical SGLD (Zhang et al. 2020).
 """
+
+import math
+from dataclasses import dataclass
+from typing import Literal
 
 import blackjax
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.errors import InputError
-from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.chains_config import MinibatchConfig
+from asymjax.errors import InputError, choose
+from asymjax.inference.algorithm import require_between, require_fraction
 from asymjax.inference.samplers.gradients import Gradient
-from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Schedule, minibatch_algorithm
+from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Minibatch, Schedule
 from asymjax.types import Array, Key, PyTree
 
 
@@ -60,32 +63,66 @@ def cyclical(num_draw_steps: int, exploration: float) -> Schedule:
     )
 
 
-def sgld(config: MinibatchConfig) -> Algorithm:
-    """Return the algorithm of ``sgld``.
+@dataclass(frozen=True)
+class SGLD(Minibatch):
+    """Stochastic gradient Langevin dynamics.
 
-    Raises
-    ------
-    InputError
-        If the polynomial schedule has no positive number of steps, or an exponent outside (0, 1].
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.SGLD(batch_size=32).step_size
+    0.1
     """
-    if config.schedule == "constant":
-        return minibatch_algorithm(config, langevin(), CONSTANT)
-    if config.decay_steps <= 0 or not 0 < config.decay_exponent <= 1:
-        raise InputError("decay_steps must be positive, decay_exponent above 0 and at most 1")
-    return minibatch_algorithm(config, langevin(), polynomial(config.decay_steps, config.decay_exponent))
+
+    schedule: Literal["constant", "polynomial"] = "constant"
+    """Step sizes of the draws: constant, or step_size x (1 + t / decay_steps)^-decay_exponent after t steps. Draws
+    all count the same."""
+    decay_steps: float = 1000.0
+    """Steps after which the polynomial schedule begins to fall."""
+    decay_exponent: float = 1 / 3
+    """Exponent of the polynomial schedule, above 0 and at most 1; 1/3 converges fastest (Teh et al. 2016)."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What a step does."""
+        return langevin()
+
+    def make_schedule(self, num_steps: int) -> Schedule:
+        """Return how long the steps of the draws are."""
+        return CONSTANT if self.schedule == "constant" else polynomial(self.decay_steps, self.decay_exponent)
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        choose(dict.fromkeys(("constant", "polynomial")), self.schedule, "schedule")
+        require_between("decay_steps", self.decay_steps, 0, math.inf)
+        require_between("decay_exponent", self.decay_exponent, 0, math.nextafter(1, 2))
 
 
-def csgld(config: MinibatchConfig) -> Algorithm:
-    """Return the algorithm of ``csgld``.
+@dataclass(frozen=True)
+class CSGLD(Minibatch):
+    """Stochastic gradient Langevin dynamics in cycles of large and small steps."""
 
-    Raises
-    ------
-    InputError
-        If the cycles do not divide the draws, or the share of exploration is not in [0, 1).
-    """
-    if config.num_cycles < 1 or config.num_draws % config.num_cycles:
-        raise InputError(f"{config.num_cycles} cycles do not divide {config.num_draws} draws; choose a divisor")
-    if not 0 <= config.exploration < 1:
-        raise InputError(f"exploration is {config.exploration}; it must be at least 0 and less than 1")
-    num_draw_steps = config.num_draws // config.num_cycles * config.thinning
-    return minibatch_algorithm(config, langevin(), cyclical(num_draw_steps, config.exploration))
+    step_size: float = 0.3
+    """Largest step size, in units of one row."""
+    num_cycles: int = 4
+    """Cycles; must divide the draws. In each, step sizes fall from step_size to zero on half a cosine."""
+    exploration: float = 0.5
+    """Share of each cycle that takes its largest steps, without noise and without draws, in [0, 1). It comes on top of
+    the steps that thinning counts."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What a step does."""
+        return langevin()
+
+    def make_schedule(self, num_steps: int) -> Schedule:
+        """Return how long the steps of the draws are."""
+        return cyclical(num_steps // self.num_cycles, self.exploration)
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        if self.num_cycles < 1 or num_draws % self.num_cycles:
+            raise InputError(f"{self.num_cycles} cycles do not divide {num_draws} draws; choose a divisor")
+        require_fraction("exploration", self.exploration)

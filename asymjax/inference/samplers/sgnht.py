@@ -4,6 +4,7 @@ Its friction adapts until the momenta have variance 1, and so takes up gradient 
 coordinates; other noise it takes up on average only.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -12,10 +13,9 @@ from blackjax.sgmcmc import sgnht as blackjax_sgnht
 from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
-from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.chains_config import MinibatchConfig
+from asymjax.inference.algorithm import require_fraction
 from asymjax.inference.samplers.gradients import Gradient
-from asymjax.inference.samplers.minibatch import Dynamics, minibatch_algorithm
+from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
 from asymjax.types import Array, Key, PyTree
 
 
@@ -60,6 +60,21 @@ def thermostatted(momentum: float) -> Dynamics:
     return Dynamics(init, step, lambda memory: memory.friction)
 
 
-def sgnht(config: MinibatchConfig) -> Algorithm:
-    """Return the algorithm of ``sgnht``."""
-    return minibatch_algorithm(config, thermostatted(config.momentum))
+@dataclass(frozen=True)
+class SGNHT(Minibatch):
+    """The stochastic gradient Nosé-Hoover thermostat, which takes up gradient noise."""
+
+    step_size: float = 0.01
+    """Step size in units of one row, the square of the time step."""
+    momentum: float = 0.9
+    """Share of the momentum that a step keeps at the start, in [0, 1)."""
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What a step does."""
+        return thermostatted(self.momentum)
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        require_fraction("momentum", self.momentum)

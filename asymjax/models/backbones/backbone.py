@@ -33,10 +33,10 @@ class Backbone(Settings):
 
     Attributes
     ----------
-    starts_in_scan : whether its first layer stands in a scan.
+    has_scan : whether its layers and activations stand in a scan, so that what enters them cannot be read.
     """
 
-    starts_in_scan: ClassVar[bool] = False
+    has_scan: ClassVar[bool] = False
 
     norm: Literal["none", "layer", "batch"] = "layer"
     """Normalisation before each activation: none, layer (GroupNorm with one group in cnn, resnet), or batch (over all

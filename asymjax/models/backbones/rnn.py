@@ -93,7 +93,7 @@ class RNNModule(nn.Module):
 class RNN(Layered):
     """Recurrent network of gated units."""
 
-    starts_in_scan: ClassVar[bool] = True
+    has_scan: ClassVar[bool] = True
 
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
         """Build the module."""

@@ -5,7 +5,7 @@ one: a module here with a subclass of ``Method`` that overrides that in which it
 """
 
 from asymjax.models.methods.fixed_bias import FixedBias
-from asymjax.models.methods.method import Layer, Method
+from asymjax.models.methods.method import Kernel, Method
 from asymjax.models.methods.pruned import Pruned
 from asymjax.models.methods.sigma_asym import SigmaAsym
 from asymjax.models.methods.standard import Standard
@@ -26,7 +26,7 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "METHODS",
     "FixedBias",
-    "Layer",
+    "Kernel",
     "Method",
     "Pruned",
     "SigmaAsym",

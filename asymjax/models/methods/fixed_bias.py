@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.models.methods.method import Constants, Layer, Method, with_fixed_scales
+from asymjax.models.methods.method import Constants, Kernel, Method, with_fixed_scales
 from asymjax.types import Array, Key
 
 
@@ -27,7 +27,7 @@ class FixedBias(Method):
     fixed_scale: tuple[float, ...] = (1.0,)
     """Bound of the fixed biases, once or one a layer."""
 
-    def settle(self, layers: list[Layer]) -> list[Layer]:
+    def settle(self, kernels: list[Kernel]) -> list[Kernel]:
         """Fill in ``fixed_scale``, the bound k of the biases of each layer.
 
         Raises
@@ -35,11 +35,12 @@ class FixedBias(Method):
         InputError
             If there is neither one bound nor one a layer.
         """
-        return with_fixed_scales(layers, self.fixed_scale)
+        return with_fixed_scales(kernels, self.fixed_scale)
 
-    def freeze_bias(self, key: Key, layer: Layer, fixed_scale: Any) -> Constants:
-        """Draw ``{"fixed_value": float32 [units]}``, uniform within fixed_scale * ``layer.fixed_scale``."""
-        return {"fixed_value": fixed_scale * layer.fixed_scale * rng.uniform(key, (layer.num_units,), 1.0)}
+    def freeze_bias(self, key: Key, kernel: Kernel, fixed_scale: Any) -> Constants:
+        """Draw ``{"fixed_value": float32, bias shape}``, uniform within fixed_scale * ``kernel.fixed_scale``."""
+        assert kernel.bias is not None
+        return {"fixed_value": fixed_scale * kernel.fixed_scale * rng.uniform(key, kernel.bias.shape, 1.0)}
 
     def merge_kernel(self, leaf: Array | None, constants: Constants) -> Array:
         """Return the frozen biases; there is no leaf."""
@@ -49,5 +50,5 @@ class FixedBias(Method):
         """Return None: no bias is trained."""
 
     def free_mask(self, constants: Constants) -> Array:
-        """Return that no bias is a coordinate, bool [units]."""
+        """Return that no bias is a coordinate, bool of the bias's shape."""
         return jnp.zeros(constants["fixed_value"].shape, bool)

@@ -5,48 +5,59 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
+
 from asymjax.errors import InputError
 from asymjax.settings import Settings
-from asymjax.types import Array, Key
+from asymjax.types import Array, Key, Layer
 
 Activation = Callable[[Array], Array]
 Constants = dict[str, Array]
 T = TypeVar("T")
 
 
-class Layer(NamedTuple):
-    """One kernel of a backbone, as a method sees it.
+class Kernel(NamedTuple):
+    """One kernel of a network, as a method sees it.
 
     Attributes
     ----------
-    path : parameter path, for example ``"dense_0/kernel"``.
-    shape : kernel shape; the last axis counts the units, the others are the fan-in.
-    is_last : whether its units are the network's outputs.
+    layer : where it is, and which of its axes are inputs and units.
     prior_scale : standard deviation that the prior gives to its entries.
     num_fixed : fixed inputs of each unit (fixed input channels for ``filter_subsets``).
     fixed_scale : standard deviation of what is fixed, before the multiplier that ``freeze`` takes.
     mask_kind : see ``WAsym.mask_kind``.
-    bias : parameter path of the bias of its units, its own or that of the norm after it; empty if there is none.
+    bias : the bias of its units, its own or that of the norm after it; None if there is none.
     """
 
-    path: str
-    shape: tuple[int, ...]
-    is_last: bool
+    layer: Layer
     prior_scale: float
     num_fixed: int = 0
     fixed_scale: float = 0.0
     mask_kind: str = "random_subsets"
-    bias: str = ""
+    bias: Layer | None = None
 
     @property
-    def fan_in(self) -> int:
-        """Inputs of one unit."""
-        return math.prod(self.shape[:-1])
+    def path(self) -> str:
+        """Path of the parameter."""
+        return self.layer.path
 
     @property
-    def num_units(self) -> int:
-        """Units, the size of the last axis."""
-        return self.shape[-1]
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the parameter."""
+        return self.layer.shape
+
+    @property
+    def num_channels(self) -> int:
+        """Inputs of one unit at one place of its window."""
+        return math.prod(self.shape[axis] for axis in self.layer.in_axes)
+
+    def from_view(self, view: Array) -> Array:
+        """Return in the kernel's shape what is given as [layers, window x inputs, units]."""
+        layer = self.layer
+        placed = (*layer.batch_axes, *layer.window_axes, *layer.in_axes, *layer.out_axes)
+        # An axis of one index may have no place.
+        order = (*(axis for axis in range(len(self.shape)) if axis not in placed), *placed)
+        return view.reshape([self.shape[axis] for axis in order]).transpose(np.argsort(order))
 
 
 @dataclass(frozen=True)
@@ -65,22 +76,22 @@ class Method(Settings):
     note: ClassVar[str] = "Every symmetry of the network is there."
     has_coordinates: ClassVar[bool] = True
 
-    def settle(self, layers: list[Layer]) -> list[Layer]:
-        """Return the layers with ``num_fixed`` and ``fixed_scale`` filled in.
+    def settle(self, kernels: list[Kernel]) -> list[Kernel]:
+        """Return the kernels with ``num_fixed`` and ``fixed_scale`` filled in.
 
         Raises
         ------
         InputError
             If the settings cannot be met.
         """
-        return layers
+        return kernels
 
-    def freeze_kernel(self, key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
+    def freeze_kernel(self, key: Key, kernel: Kernel, fixed_scale: Any) -> Constants | None:
         """Draw the constants of one kernel, or return None to leave that kernel plain."""
         return None
 
-    def freeze_bias(self, key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
-        """Draw the constants of the bias of a layer's units; ``merge_kernel`` and what follows then take biases too."""
+    def freeze_bias(self, key: Key, kernel: Kernel, fixed_scale: Any) -> Constants | None:
+        """Draw the constants of ``kernel.bias``; ``merge_kernel`` and what follows then take biases too."""
         return None
 
     def merge_kernel(self, leaf: Array | None, constants: Constants) -> Array:
@@ -108,7 +119,7 @@ class Method(Settings):
         return activation(x)
 
 
-def broadcast_to_layers(values: Sequence[T], layers: Sequence[Layer], name: str) -> list[T]:
+def broadcast_to_layers(values: Sequence[T], kernels: Sequence[Kernel], name: str) -> list[T]:
     """Return one value a layer, given one for all or one for each.
 
     Raises
@@ -117,15 +128,15 @@ def broadcast_to_layers(values: Sequence[T], layers: Sequence[Layer], name: str)
         If there is neither one value nor one a layer.
     """
     if len(values) == 1:
-        return [values[0]] * len(layers)
-    if len(values) != len(layers):
-        paths = ", ".join(layer.path for layer in layers)
-        raise InputError(f"{name} has {len(values)} values; give 1, or one for each of {len(layers)} layers: {paths}")
+        return [values[0]] * len(kernels)
+    if len(values) != len(kernels):
+        paths = ", ".join(kernel.path for kernel in kernels)
+        raise InputError(f"{name} has {len(values)} values; give 1, or one for each of {len(kernels)} layers: {paths}")
     return list(values)
 
 
-def with_fixed_scales(layers: Sequence[Layer], scales: Sequence[float]) -> list[Layer]:
-    """Return the layers with ``fixed_scale`` filled in, given one for all or one for each.
+def with_fixed_scales(kernels: Sequence[Kernel], scales: Sequence[float]) -> list[Kernel]:
+    """Return the kernels with ``fixed_scale`` filled in, given one for all or one for each.
 
     Raises
     ------
@@ -134,5 +145,5 @@ def with_fixed_scales(layers: Sequence[Layer], scales: Sequence[float]) -> list[
     """
     if not all(0 <= scale < math.inf for scale in scales):
         raise InputError(f"fixed_scale is {tuple(scales)}; give numbers of 0 or more")
-    scales = broadcast_to_layers(scales, layers, "fixed_scale")
-    return [layer._replace(fixed_scale=scale) for layer, scale in zip(layers, scales, strict=True)]
+    scales = broadcast_to_layers(scales, kernels, "fixed_scale")
+    return [kernel._replace(fixed_scale=scale) for kernel, scale in zip(kernels, scales, strict=True)]

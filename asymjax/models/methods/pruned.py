@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from asymjax.models.methods.method import Layer
+from asymjax.models.methods.method import Kernel
 from asymjax.models.methods.w_asym import Masked
 
 
@@ -15,6 +15,6 @@ class Pruned(Masked):
         "Distinct masks remove the permutations (theorem 1); zeros stay zero under every rescaling and sign flip."
     )
 
-    def settle(self, layers: list[Layer]) -> list[Layer]:
-        """Fill in ``num_fixed`` of every layer; see :class:`Masked`."""
-        return self.settle_masks(layers)
+    def settle(self, kernels: list[Kernel]) -> list[Kernel]:
+        """Fill in ``num_fixed`` of every kernel; see :class:`Masked`."""
+        return self.settle_masks(kernels)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from asymjax import rng
-from asymjax.models.methods.method import Constants, Layer, Method, with_fixed_scales
+from asymjax.models.methods.method import Constants, Kernel, Method, with_fixed_scales
 from asymjax.types import Array, Key
 
 
@@ -27,20 +27,20 @@ class Syre(Method):
     fixed_scale: tuple[float, ...] = ()
     """Standard deviation of the offsets, once or one a layer. Default: that of the prior."""
 
-    def settle(self, layers: list[Layer]) -> list[Layer]:
-        """Fill in ``fixed_scale`` of every layer.
+    def settle(self, kernels: list[Kernel]) -> list[Kernel]:
+        """Fill in ``fixed_scale`` of every kernel.
 
         Raises
         ------
         InputError
             If there is neither one scale nor one a layer.
         """
-        default = [layer.prior_scale for layer in layers]
-        return with_fixed_scales(layers, self.fixed_scale or default)
+        default = [kernel.prior_scale for kernel in kernels]
+        return with_fixed_scales(kernels, self.fixed_scale or default)
 
-    def freeze_kernel(self, key: Key, layer: Layer, fixed_scale: Any) -> Constants:
-        """Draw ``{"offset": float32, kernel shape}``, with standard deviation fixed_scale * ``layer.fixed_scale``."""
-        return {"offset": fixed_scale * layer.fixed_scale * rng.normal(key, layer.shape)}
+    def freeze_kernel(self, key: Key, kernel: Kernel, fixed_scale: Any) -> Constants:
+        """Draw ``{"offset": float32, kernel shape}``, with standard deviation fixed_scale * ``kernel.fixed_scale``."""
+        return {"offset": fixed_scale * kernel.fixed_scale * rng.normal(key, kernel.shape)}
 
     def merge_kernel(self, leaf: Array | None, constants: Constants) -> Array:
         """Return the effective kernel W + theta0."""

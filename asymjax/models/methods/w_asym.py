@@ -7,6 +7,7 @@ one flat leaf a kernel, so that nothing frozen is ever a coordinate.
 import math
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, combinations, islice
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +18,7 @@ from jax import lax
 
 from asymjax import rng
 from asymjax.errors import InputError
-from asymjax.models.methods.method import Constants, Layer, Method, broadcast_to_layers, with_fixed_scales
+from asymjax.models.methods.method import Constants, Kernel, Method, broadcast_to_layers, with_fixed_scales
 from asymjax.types import Array, Key
 
 DEFAULT_FRACTION, DEFAULT_LAST_FRACTION = 1 / 8, 1 / 2
@@ -26,28 +27,28 @@ DEFAULT_FRACTION, DEFAULT_LAST_FRACTION = 1 / 8, 1 / 2
 # Which inputs are fixed ------------------------------------------------------------------------------------------
 
 
-def num_choices(layer: Layer) -> int:
+def num_choices(kernel: Kernel) -> int:
     """Return how many inputs of a unit can be fixed: its fan-in, or its input channels for ``filter_subsets``."""
-    return layer.shape[-2] if layer.mask_kind == "filter_subsets" else layer.fan_in
+    return kernel.num_channels if kernel.mask_kind == "filter_subsets" else kernel.layer.fan_in
 
 
-def _default_num_fixed(layer: Layer) -> int:
+def _default_num_fixed(kernel: Kernel) -> int:
     """Return the smallest feasible count at or above the default fraction."""
-    choices = num_choices(layer)
-    count = max(1, round(choices * (DEFAULT_LAST_FRACTION if layer.is_last else DEFAULT_FRACTION)))
-    while count < choices and math.comb(choices, count) < layer.num_units:
+    choices = num_choices(kernel)
+    count = max(1, round(choices * (DEFAULT_LAST_FRACTION if kernel.layer.is_output else DEFAULT_FRACTION)))
+    while count < choices and math.comb(choices, count) < kernel.layer.num_units:
         count += 1
     return count
 
 
-def _check(layer: Layer) -> Layer:
-    """Refuse what cannot be met, warn of a layer without a free entry."""
-    choices, units, count = num_choices(layer), layer.num_units, layer.num_fixed
-    where = f"{layer.path} {layer.shape}"
-    if layer.mask_kind == "densest":
+def _check(kernel: Kernel) -> Kernel:
+    """Refuse what cannot be met, warn of a kernel without a free entry."""
+    choices, units, count = num_choices(kernel), kernel.layer.num_units, kernel.num_fixed
+    where = f"{kernel.path} {kernel.shape}"
+    if kernel.mask_kind == "densest":
         if choices < 64 and units > 2**choices:
             raise InputError(f"{where}: {units} units need distinct masks, {choices} inputs have only {2**choices}")
-        return layer
+        return kernel
     if not 0 <= count <= choices:
         raise InputError(f"{where}: num_fixed is {count}; each unit has {choices} inputs that can be fixed")
     if 0 < count < choices and math.comb(choices, count) < units:
@@ -57,21 +58,20 @@ def _check(layer: Layer) -> Layer:
         )
     if count == choices:
         warnings.warn(f"{where}: num_fixed = {count} is the whole fan-in, so this kernel is not trained", stacklevel=2)
-    return layer
+    return kernel
 
 
-def _count(value: int | float, layer: Layer) -> int:
+def _count(value: int | float, kernel: Kernel) -> int:
     if isinstance(value, int):
         return value
     if not 0 <= value <= 1:
-        raise InputError(f"num_fixed = {value} for {layer.path}: a fraction of the fan-in lies in [0, 1]")
-    return round(value * num_choices(layer))
+        raise InputError(f"num_fixed = {value} for {kernel.path}: a fraction of the fan-in lies in [0, 1]")
+    return round(value * num_choices(kernel))
 
 
-def _mask_kind(mask_kind: str, layer: Layer) -> str:
+def _mask_kind(mask_kind: str, kernel: Kernel) -> str:
     """Whole channels exist in convolutions only; dense layers of such a network fix single inputs."""
-    is_convolution = len(layer.shape) > 2
-    return "random_subsets" if mask_kind == "filter_subsets" and not is_convolution else mask_kind
+    return "random_subsets" if mask_kind == "filter_subsets" and not kernel.layer.window_axes else mask_kind
 
 
 def _random_subsets(key: Key, num_units: int, num_choices: int, num_fixed: int) -> Array:
@@ -110,31 +110,34 @@ def _densest(num_units: int, num_choices: int) -> np.ndarray:
     return mask
 
 
-def is_fixed(key: Key, layer: Layer) -> Array:
+def is_fixed(key: Key, kernel: Kernel) -> Array:
     """Return which entries of a kernel are fixed, bool of the kernel's shape."""
-    choices = num_choices(layer)
-    if layer.mask_kind == "densest":
-        mask = jnp.asarray(_densest(layer.num_units, choices))
-    elif layer.num_fixed in (0, choices):
-        mask = jnp.full((layer.num_units, choices), layer.num_fixed > 0)
+    choices, num_units, num_layers = num_choices(kernel), kernel.layer.num_units, kernel.layer.num_layers
+    if kernel.mask_kind == "densest":
+        masks = jnp.asarray(_densest(num_units, choices))[None]
+    elif kernel.num_fixed in (0, choices):
+        masks = jnp.full((1, num_units, choices), kernel.num_fixed > 0)
+    elif num_layers == 1:
+        masks = _random_subsets(key, num_units, choices, kernel.num_fixed)[None]
     else:
-        mask = _random_subsets(key, layer.num_units, choices, layer.num_fixed)
-    if layer.mask_kind == "filter_subsets":
-        return jnp.broadcast_to(mask.T, layer.shape)
-    return mask.T.reshape(layer.shape)
+        draw = partial(_random_subsets, num_units=num_units, num_choices=choices, num_fixed=kernel.num_fixed)
+        masks = jax.vmap(draw)(jax.random.split(key, num_layers))
+    view = jnp.moveaxis(masks, 1, 2)[:, None]
+    return kernel.from_view(jnp.broadcast_to(view, (num_layers, kernel.layer.fan_in // choices, choices, num_units)))
 
 
-def num_frozen(layer: Layer) -> int:
+def num_frozen(kernel: Kernel) -> int:
     """Return how many entries of the kernel are fixed."""
-    if layer.mask_kind == "densest":
-        return int(_densest(layer.num_units, num_choices(layer)).sum())
-    return layer.num_fixed * layer.num_units * layer.fan_in // num_choices(layer)
+    layer = kernel.layer
+    if kernel.mask_kind == "densest":
+        return layer.num_layers * int(_densest(layer.num_units, num_choices(kernel)).sum())
+    return layer.num_layers * kernel.num_fixed * layer.num_units * layer.fan_in // num_choices(kernel)
 
 
 # Kernels from free and fixed entries -----------------------------------------------------------------------------
 
 
-def freeze_kernel(key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
+def freeze_kernel(key: Key, kernel: Kernel, fixed_scale: Any) -> Constants | None:
     """Draw mask and fixed values of one kernel.
 
     Returns
@@ -143,40 +146,35 @@ def freeze_kernel(key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
     ``free_index`` (int32 [num_free], positions of the free entries in the raveled kernel, ascending) and
     ``source_index`` (int32, kernel shape: where in the leaf a free entry comes from; num_free where fixed).
     """
-    size = math.prod(layer.shape)
-    num_free = size - num_frozen(layer)
+    size = math.prod(kernel.shape)
+    num_free = size - num_frozen(kernel)
     if num_free == size:
         return None
     mask_key, value_key = jax.random.split(key)
-    fixed = is_fixed(mask_key, layer)
-    value = fixed_scale * layer.fixed_scale * rng.normal(value_key, layer.shape)
+    fixed = is_fixed(mask_key, kernel)
+    value = fixed_scale * kernel.fixed_scale * rng.normal(value_key, kernel.shape)
     free_index = jnp.sort(jnp.where(fixed.ravel(), size, jnp.arange(size, dtype=jnp.int32)))[:num_free]
     source_index = jnp.full(size, num_free, jnp.int32).at[free_index].set(jnp.arange(num_free, dtype=jnp.int32))
     return {
         "fixed_value": jnp.where(fixed, value, 0.0),
         "free_index": free_index,
-        "source_index": source_index.reshape(layer.shape),
+        "source_index": source_index.reshape(kernel.shape),
     }
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _spread(leaf: Array, source_index: Array, free_index: Array) -> Array:
-    """Place the leaf's entries in the kernel, zero elsewhere; a gather both ways, since scatters are slow.
-
-    JAX then has reverse mode and forward over reverse, but no forward mode alone.
-    """
+    """Place the leaf's entries in the kernel, zero elsewhere."""
     return jnp.take(leaf, source_index, mode="fill", fill_value=0.0)
 
 
-def _spread_forward(leaf: Array, source_index: Array, free_index: Array) -> tuple[Array, Array]:
-    return _spread(leaf, source_index, free_index), free_index
-
-
-def _spread_backward(free_index: Array, kernel_grad: Array) -> tuple[Array, None, None]:
-    return kernel_grad.ravel()[free_index], None, None
-
-
-_spread.defvjp(_spread_forward, _spread_backward)
+@_spread.defjvp
+def _spread_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Any, Any]) -> tuple[Array, Array]:
+    """Scatter the tangent, since the transpose of that is a gather: reverse mode never scatters, which is slow."""
+    _, source_index, free_index = primals
+    flat = jnp.zeros(source_index.size, tangents[0].dtype)
+    flat = flat.at[free_index].set(tangents[0], unique_indices=True, indices_are_sorted=True, mode="promise_in_bounds")
+    return _spread(*primals), flat.reshape(source_index.shape)
 
 
 @dataclass(frozen=True)
@@ -190,25 +188,25 @@ class Masked(Method):
     """Which inputs are fixed: a random subset for each unit, the densest distinct masks, or whole input channels of
     a convolution."""
 
-    def settle_masks(self, layers: list[Layer]) -> list[Layer]:
-        """Fill in ``num_fixed`` of every layer.
+    def settle_masks(self, kernels: list[Kernel]) -> list[Kernel]:
+        """Fill in ``num_fixed`` of every kernel.
 
         Raises
         ------
         InputError
             If a count exceeds the fan-in, or a layer has more units than distinct masks.
         """
-        layers = [layer._replace(mask_kind=_mask_kind(self.mask_kind, layer)) for layer in layers]
+        kernels = [kernel._replace(mask_kind=_mask_kind(self.mask_kind, kernel)) for kernel in kernels]
         if self.num_fixed:
-            values = broadcast_to_layers(self.num_fixed, layers, "num_fixed")
-            counts = [_count(value, layer) for value, layer in zip(values, layers, strict=True)]
+            values = broadcast_to_layers(self.num_fixed, kernels, "num_fixed")
+            counts = [_count(value, kernel) for value, kernel in zip(values, kernels, strict=True)]
         else:
-            counts = [_default_num_fixed(layer) for layer in layers]
-        return [_check(layer._replace(num_fixed=count)) for layer, count in zip(layers, counts, strict=True)]
+            counts = [_default_num_fixed(kernel) for kernel in kernels]
+        return [_check(kernel._replace(num_fixed=count)) for kernel, count in zip(kernels, counts, strict=True)]
 
-    def freeze_kernel(self, key: Key, layer: Layer, fixed_scale: Any) -> Constants | None:
+    def freeze_kernel(self, key: Key, kernel: Kernel, fixed_scale: Any) -> Constants | None:
         """Draw mask and fixed values; see :func:`freeze_kernel`."""
-        return freeze_kernel(key, layer, fixed_scale)
+        return freeze_kernel(key, kernel, fixed_scale)
 
     def merge_kernel(self, leaf: Array | None, constants: Constants) -> Array:
         """Return the effective kernel M * W + (1 - M) * F."""
@@ -238,6 +236,6 @@ class WAsym(Masked):
     fixed_scale: tuple[float, ...] = (0.5,)
     """Standard deviation of the fixed entries, once or one a layer."""
 
-    def settle(self, layers: list[Layer]) -> list[Layer]:
-        """Fill in ``num_fixed`` and ``fixed_scale`` of every layer; see :meth:`settle_masks`."""
-        return self.settle_masks(with_fixed_scales(layers, self.fixed_scale))
+    def settle(self, kernels: list[Kernel]) -> list[Kernel]:
+        """Fill in ``num_fixed`` and ``fixed_scale`` of every kernel; see :meth:`settle_masks`."""
+        return self.settle_masks(with_fixed_scales(kernels, self.fixed_scale))

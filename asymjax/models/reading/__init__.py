@@ -5,6 +5,6 @@ a rule in ``rules.py``, and a line in ``RULES``.
 """
 
 from asymjax.models.reading.find import find_symmetries
-from asymjax.models.reading.result import Layer, Symmetries
+from asymjax.types import Layer, Symmetries
 
 __all__ = ["Layer", "Symmetries", "find_symmetries"]

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from asymjax import trees
+from asymjax.axes import perms_of
 from asymjax.models.reading.atoms import Atoms
 from asymjax.models.reading.proof import Network, prove
-from asymjax.models.reading.result import Layer, Symmetries
 from asymjax.models.reading.rules import RULES
 from asymjax.models.reading.walk import DATA, Use, Value, Walk, shape_of
-from asymjax.types import Axis, Fixed, Key, Perm, Product, PyTree, Sum
+from asymjax.types import Axis, Fixed, Key, Layer, Perm, Product, PyTree, Sum, Symmetries, TreeSpec
 
 
 def find_symmetries(
@@ -46,31 +46,57 @@ def find_symmetries(
     walk = Walk(RULES, {path: tuple(leaf.shape) for path, leaf in leaves.items()})
     values = {path: walk.parameter(path) for path in leaves}
     inputs = [Value(walk.pinned(shape_of(var)), DATA) for var in closed.jaxpr.invars[len(values) :]]
-    outputs = walk.run_closed(closed, [*values.values(), *inputs])
+    outputs = walk.run(closed, [*values.values(), *inputs])
     still = [value for path, value in values.items() if not jnp.issubdtype(leaves[path].dtype, jnp.inexact)]
     for value in (*outputs, *still):
         for axis in value.axes:
             walk.atoms.pin(axis.atom)
 
-    layers = {path: _layer(path, value, walk) for path, value in values.items()}
-    several = [path for path, uses in walk.uses.items() if len({use for use in uses if use.role}) > 1]
     parents = {trees.path_of(keys): trees.path_of(keys[:-1]) for keys, _ in jax.tree.leaves_with_path(params)}
-    met = [*walk.uses, *(path for path in layers if path not in walk.uses)]
+    made = {place for value in outputs for axis in value.axes for place in axis.origin}
+    met = [*walk.uses, *(path for path in values if path not in walk.uses)]
+    layers = _with_norms({path: _layer(path, values[path], walk, made) for path in met}, parents)
+    several = [path for path, uses in walk.uses.items() if len(_distinct(uses)) > 1]
     axes = {path: [axis.atom for axis in values[path].axes] for path in met}
-    names = _names({path: layers[path] for path in met}, axes, parents, walk.atoms)
+    names = _names(layers, axes, parents, walk.atoms)
     spec = {path: tuple(_tree(atom, walk.atoms, names) for atom in axes[path]) for path in layers}
     found = Symmetries(layers, spec, tuple(sorted(walk.unknown)), tuple(sorted(several)))
     if check:
         network = Network(apply, params, example, layers, walk.precision)
         found = prove(network, found, jax.random.key(0) if key is None else key)
-    return found._replace(spec={path: tuple(map(merge_fixed, trees)) for path, trees in found.spec.items()})
+    return found._replace(spec=_merged(found.spec))
 
 
-def _layer(path: str, value: Value, walk: Walk) -> Layer:
-    """Return the first role of a leaf."""
-    use = next((use for use in walk.uses.get(path, []) if use.role), Use(None))
+def _layer(path: str, value: Value, walk: Walk, made: set[tuple[str, int]]) -> Layer:
+    """Return the first role of a leaf; ``made`` are axes of leaves that axes of the outputs were made of."""
+    use = next(iter(_distinct(walk.uses.get(path, []))), Use(None))
     shape = tuple(walk.atoms.size(axis.atom) for axis in value.axes)
-    return Layer(path, shape, use.in_axes, use.out_axes, use.batch_axes, use.window_axes, use.role)
+    is_output = use.role == "kernel" and any((path, axis) in made for axis in use.out_axes)
+    return Layer(path, shape, use.in_axes, use.out_axes, use.batch_axes, use.window_axes, use.role, is_output)
+
+
+def _distinct(uses: Sequence[Use]) -> list[Use]:
+    """Return the uses with a role, once each; a window that is flattened with its inputs is the same use."""
+    found: dict[tuple, Use] = {}
+    for use in uses:
+        summed = frozenset(use.in_axes + use.window_axes)
+        place = use.role, summed, use.out_axes, use.batch_axes
+        if use.role and (place not in found or len(use.window_axes) > len(found[place].window_axes)):
+            found[place] = use
+    return list(found.values())
+
+
+def _with_norms(layers: Mapping[str, Layer], parents: Mapping[str, str]) -> dict[str, Layer]:
+    """Say which leaves are of norms: scales, and biases in a module that has a scale and no kernel."""
+    modules: dict[str, set[str | None]] = {}
+    for path, layer in layers.items():
+        modules.setdefault(parents[path], set()).add(layer.role)
+
+    def is_norm(path: str, role: str | None) -> bool:
+        beside = modules[parents[path]]
+        return role == "scale" or (role == "bias" and "scale" in beside and "kernel" not in beside)
+
+    return {path: layer._replace(is_norm=is_norm(path, layer.role)) for path, layer in layers.items()}
 
 
 def _names(
@@ -117,16 +143,23 @@ def _tree(atom: int, atoms: Atoms, names: Mapping[int, str]) -> Axis:
     return Fixed(size, names[root]) if atoms.is_pinned(root) else Perm(names[root], size)
 
 
-def merge_fixed(axis: Axis) -> Axis:
-    """Make one of fixed parts without names that stand side by side."""
-    if not isinstance(axis, (Product, Sum)):
-        return axis
-    size = math.prod if isinstance(axis, Product) else sum
-    parts: list[Axis] = []
-    for part in map(merge_fixed, axis.parts):
-        last = parts[-1] if parts else None
-        if isinstance(last, Fixed) and isinstance(part, Fixed) and last.name is None and part.name is None:
-            parts[-1] = Fixed(size((last.size, part.size)))
-        else:
-            parts.append(part)
-    return parts[0] if len(parts) == 1 else type(axis)(tuple(parts))
+def _merged(spec: TreeSpec) -> TreeSpec:
+    """Drop the names of fixed axes that no permutation is within, and make one of those side by side."""
+    perms = perms_of([axis for axes in spec.values() for axis in axes]).values()
+    needed = {name for perm in perms for name in perm.within}
+
+    def merge(axis: Axis) -> Axis:
+        if isinstance(axis, Fixed):
+            return axis if axis.name in needed else Fixed(axis.size)
+        if isinstance(axis, Perm):
+            return axis
+        size = math.prod if isinstance(axis, Product) else sum
+        parts: list[Axis] = []
+        for part in map(merge, axis.parts):
+            if parts and isinstance(part, Fixed) and parts[-1] == Fixed(parts[-1].size) and part.name is None:
+                parts[-1] = Fixed(size((parts[-1].size, part.size)))
+            else:
+                parts.append(part)
+        return parts[0] if len(parts) == 1 else type(axis)(tuple(parts))
+
+    return {path: tuple(map(merge, axes)) for path, axes in spec.items()}

@@ -12,8 +12,7 @@ import numpy as np
 from asymjax import trees
 from asymjax.axes import atoms_of, blocks, index_place, perms_of, permute_leaf
 from asymjax.errors import InputError, ReadingError
-from asymjax.models.reading.result import Layer, Symmetries
-from asymjax.types import Axis, Fixed, Key, Perm, Product, PyTree, Sum
+from asymjax.types import Axis, Fixed, Key, Layer, Perm, Product, PyTree, Sum, Symmetries
 
 # Outputs that change by less, relative to their spread, are the same: rounding in float32 is about a thousandth of it.
 TOLERANCE = 1e-4
@@ -49,8 +48,10 @@ class Runs:
         for positive in (False, True):
             self.draws = [self.draw(positive) for _ in range(NUM_DRAWS)]
             examples = [_draw_inputs(network.example, generator) for _ in range(NUM_DRAWS)]
-            self._examples = examples
-            self.outputs = [self._outputs(leaves, i) for i, leaves in enumerate(self.draws)]
+            # What stays as it is from run to run is not sent again.
+            self._on_device = [jax.device_put(leaves) for leaves in self.draws]
+            self._examples = jax.device_put(examples)
+            self.outputs = [self._outputs({}, i) for i in range(NUM_DRAWS)]
             if not any(np.isnan(out).any() for outputs in self.outputs for out in outputs):
                 break
         else:
@@ -66,7 +67,8 @@ class Runs:
         drawn = {path: _draw(leaf, self.network.layers[path], self.generator) for path, leaf in leaves.items()}
         return {path: np.abs(leaf) if positive else leaf for path, leaf in drawn.items()}
 
-    def _outputs(self, leaves: Leaves, i: int) -> list[np.ndarray]:
+    def _outputs(self, changed: Mapping[str, np.ndarray], i: int) -> list[np.ndarray]:
+        leaves = self._on_device[i] | dict(changed)
         # GPUs round products to fewer bits unless told.
         with jax.default_matmul_precision("highest"):
             outputs = self._run(trees.with_leaves(self.network.params, leaves), self._examples[i])
@@ -76,10 +78,11 @@ class Runs:
     def change(self, changed: Mapping[str, np.ndarray], i: int) -> float:
         """Return the largest change of outputs at a draw with some leaves changed, relative to their spread."""
         worst = 0.0
-        outputs = self._outputs({**self.draws[i], **changed}, i)
+        outputs = self._outputs(changed, i)
         for before, after, spread in zip(self.outputs[i], outputs, self._spreads, strict=True):
             if before.size:
-                apart = np.abs(np.where(before == after, 0.0, after - before))
+                with np.errstate(invalid="ignore"):  # Equal infinities are equal.
+                    apart = np.abs(np.where(before == after, 0.0, after - before))
                 worst = max(worst, float(np.max(np.nan_to_num(apart, nan=np.inf))) / spread)
         return worst
 
@@ -105,9 +108,11 @@ def prove(network: Network, found: Symmetries, key: Key) -> Symmetries:
     error = _checked_error(runs, spec, perms)
     spec = _nest(runs, spec, perms)
     error = max(error, _checked_error(runs, spec, perms_of([axis for axes in spec.values() for axis in axes])))
-    dead = tuple(path for path in spec if _is_dead(runs, path))
-    loose = {path: _loose(runs, path, axes) for path, axes in spec.items() if path not in dead}
-    loose = {path: names for path, names in loose.items() if names}
+    loose = {path: _loose(runs, path, axes) for path, axes in spec.items()}
+    # Leaves that a permutation on them alone made felt are not tried again.
+    quiet = [path for path, axes in spec.items() if len(loose[path]) == len(perms_of(axes))]
+    dead = tuple(path for path in quiet if _is_dead(runs, path))
+    loose = {path: names for path, names in loose.items() if names and path not in dead}
     return found._replace(spec=spec, dead=dead, loose=loose, joint_error=error)
 
 
@@ -194,15 +199,12 @@ def _hypotheses(spec: Spec, perms: Mapping[str, Perm]) -> Iterator[tuple[str, st
 
 
 def nested(spec: Spec, within: Mapping[str, tuple[str, ...]]) -> Spec:
-    """Return a specification with permutations within others, and names only of the fixed axes that this needs."""
-    needed = {name for outers in within.values() for name in outers}
+    """Return a specification with permutations within others."""
 
     def mend(axis: Axis) -> Axis:
         if isinstance(axis, (Product, Sum)):
             return type(axis)(tuple(map(mend, axis.parts)))
-        if isinstance(axis, Perm):
-            return replace(axis, within=within[axis.name])
-        return Fixed(axis.size, axis.name if axis.name in needed else None)
+        return replace(axis, within=within[axis.name]) if isinstance(axis, Perm) else axis
 
     return {path: tuple(map(mend, axes)) for path, axes in spec.items()}
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from asymjax.models.reading.walk import DATA, PARAMETER, Axis, Rule, Value, Walk, shape_of
+from asymjax.models.reading.walk import DATA, PARAMETER, Axis, Rule, Value, Walk, opened, scan_counts, shape_of
 
 Outputs = Sequence[Value | Sequence[Axis]]
 
@@ -36,6 +36,11 @@ def _broadcast_join(walk: Walk, one: Axis, other: Axis) -> Axis:
 def each_alone(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     """Pass every input on as the output at its place."""
     return inputs
+
+
+def bitcast(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs | None:
+    """Join axes by position, if numbers keep their width."""
+    return elementwise(walk, eqn, inputs) if shape_of(eqn.invars[0]) == shape_of(eqn.outvars[0]) else None
 
 
 def reduction(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
@@ -338,19 +343,19 @@ def scatter(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
 def call(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs | None:
     """Walk over what is called, unless it sees other shapes (shards)."""
     inner = next(eqn.params[name] for name in ("jaxpr", "call_jaxpr", "fun_jaxpr") if name in eqn.params)
-    jaxpr = getattr(inner, "jaxpr", inner)
+    jaxpr, _ = opened(inner)
     if [shape_of(var) for var in jaxpr.invars] != [shape_of(var) for var in eqn.invars]:
         return None
-    return walk.run_closed(inner, inputs)
+    return walk.run(inner, inputs)
 
 
 def _loop(walk: Walk, body: Any, consts: list[Value], carry: list[Value], rest: list[Value]) -> list[Value]:
     """Walk over the body of a loop once, what it carries joined with what it returns; and return its outputs."""
-    jaxpr = getattr(body, "jaxpr", body)
+    jaxpr, _ = opened(body)
     slots = range(len(carry))
     passed = [jaxpr.outvars[i] is jaxpr.invars[len(consts) + i] for i in slots]
     carried = [value if keeps else Value(value.axes, DATA) for value, keeps in zip(carry, passed, strict=True)]
-    outputs = walk.run_closed(body, [*consts, *carried, *rest])
+    outputs = walk.run(body, [*consts, *carried, *rest])
     for value, output in zip(carried, outputs, strict=False):
         for one, other in zip(value.axes, output.axes, strict=True):
             walk.join(one, other)
@@ -359,8 +364,8 @@ def _loop(walk: Walk, body: Any, consts: list[Value], carry: list[Value], rest: 
 
 def scan(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     """Join what is carried; stacked axes are one, and pinned."""
-    first = eqn.params["num_consts"]
-    last = first + eqn.params["num_carry"]
+    first, num_carry = scan_counts(eqn)
+    last = first + num_carry
     steps = walk.fresh(eqn.params["length"], True)
     rest = []
     for value in inputs[last:]:
@@ -369,8 +374,8 @@ def scan(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
         indexed = value.indexed | stacked.origin if value.kind == PARAMETER else value.indexed
         rest.append(value._replace(axes=tuple(axes), indexed=indexed))
     outputs = _loop(walk, eqn.params["jaxpr"], inputs[:first], inputs[first:last], rest)
-    stacks = [value._replace(axes=(steps, *value.axes)) for value in outputs[last - first :]]
-    return [*outputs[: last - first], *stacks]
+    stacks = [value._replace(axes=(steps, *value.axes)) for value in outputs[num_carry:]]
+    return [*outputs[:num_carry], *stacks]
 
 
 def while_(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
@@ -378,13 +383,13 @@ def while_(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     first, second = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
     consts, carry = inputs[first : first + second], inputs[first + second :]
     outputs = _loop(walk, eqn.params["body_jaxpr"], consts, carry, [])
-    walk.run_closed(eqn.params["cond_jaxpr"], [*inputs[:first], *outputs])
+    walk.run(eqn.params["cond_jaxpr"], [*inputs[:first], *outputs])
     return outputs
 
 
 def cond(walk: Walk, eqn: Any, inputs: list[Value]) -> Outputs:
     """Join the outputs of all branches."""
-    branches = [walk.run_closed(branch, inputs[1:]) for branch in eqn.params["branches"]]
+    branches = [walk.run(branch, inputs[1:]) for branch in eqn.params["branches"]]
     outputs = []
     for values in zip(*branches, strict=True):
         axes = list(values[0].axes)
@@ -421,6 +426,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(KEYS.split(), random_keys),
     **dict.fromkeys(POOLINGS.split(), pooling),
     **dict.fromkeys(SCATTERS.split(), scatter),
+    "bitcast_convert_type": bitcast,
     "broadcast_in_dim": broadcast,
     "concatenate": concatenate,
     "cond": cond,

@@ -96,9 +96,10 @@ class Walk:
         differs = [bool((array != array.take([0], axis)).any()) if array.size else True for axis in range(array.ndim)]
         return Value(tuple(self.fresh(size, pin) for size, pin in zip(shape, differs, strict=True)))
 
-    def run(self, jaxpr: Any, consts: Sequence[Value], inputs: Sequence[Value]) -> list[Value]:
-        """Walk over a jaxpr and return its outputs."""
-        known: dict[Any, Value] = dict(zip(jaxpr.constvars, consts, strict=True))
+    def run(self, closed: Any, inputs: Sequence[Value]) -> list[Value]:
+        """Walk over a jaxpr, with or without its constants, and return its outputs."""
+        jaxpr, consts = opened(closed)
+        known = {var: self.constant(const) for var, const in zip(jaxpr.constvars, consts, strict=True)}
         known |= zip(jaxpr.invars, inputs, strict=True)
 
         def read(var: Any) -> Value:
@@ -107,12 +108,6 @@ class Walk:
         for eqn in jaxpr.eqns:
             known |= zip(eqn.outvars, self._step(eqn, [read(var) for var in eqn.invars]), strict=True)
         return [read(var) for var in jaxpr.outvars]
-
-    def run_closed(self, closed: Any, inputs: Sequence[Value]) -> list[Value]:
-        """Walk over a jaxpr with or without its constants and return its outputs."""
-        if isinstance(closed, core.ClosedJaxpr):
-            return self.run(closed.jaxpr, [self.constant(const) for const in closed.consts], inputs)
-        return self.run(closed, [], inputs)
 
     def _step(self, eqn: Any, inputs: list[Value]) -> list[Value]:
         for var in eqn.outvars:
@@ -154,6 +149,22 @@ class Walk:
             has_inputs = role != "kernel" or found["in_axes"] or found.get("window_axes")
             axes = {name: tuple(sorted(axes)) for name, axes in found.items()}
             self.uses.setdefault(path, []).append(Use(role, **axes) if role and is_whole and has_inputs else Use(None))
+
+
+def opened(closed: Any) -> tuple[Any, Sequence[Any]]:
+    """Return a jaxpr and its constants; in newer versions of JAX every jaxpr holds its own."""
+    return getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
+
+
+def scan_counts(eqn: Any) -> tuple[int, int]:
+    """Return how many constants a scan has and how many values it carries, told by their shapes in any version of JAX.
+
+    What is stacked has one axis more outside than inside.
+    """
+    body, _ = opened(eqn.params["jaxpr"])
+    num_stacked = sum(len(shape_of(a)) > len(shape_of(b)) for a, b in zip(eqn.invars, body.invars, strict=True))
+    num_carry = sum(shape_of(a) == shape_of(b) for a, b in zip(eqn.outvars, body.outvars, strict=True))
+    return len(eqn.invars) - num_stacked - num_carry, num_carry
 
 
 def shape_of(var: Any) -> tuple[int, ...]:

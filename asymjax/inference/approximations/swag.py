@@ -7,7 +7,7 @@ well the chains' Gaussians agree, and nothing of how near they are to the poster
 Izmailov (2020) call MultiSWAG.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -17,11 +17,11 @@ from jax import lax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.inference.algorithm import Algorithm, Stage, Target, make_draw, make_info
-from asymjax.inference.chains_config import MinibatchConfig
+from asymjax.inference.algorithm import Stage, Target, make_info
 from asymjax.inference.samplers.gradients import Gradient, add_scaled, unwhiten
-from asymjax.inference.samplers.minibatch import Dynamics, WarmupState, burn_in, check_minibatch
-from asymjax.types import Array, Draw, Info, Key, Position, PyTree, Sampler
+from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Minibatch, WarmupState, make_minibatch
+from asymjax.inference.samplers.minibatch import Tuned as MinibatchTuned
+from asymjax.types import Approximation, Array, Info, Key, Position, PyTree, Sampler
 
 RANK = 20
 """Deviations that are kept, those of the last snapshots."""
@@ -61,6 +61,12 @@ class Tuned(NamedTuple):
     mean: PyTree
     scale: PyTree
     deviations: PyTree
+
+
+class Drawn(NamedTuple):
+    """What a chain of draws has: the last of them."""
+
+    position: Position
 
 
 def descent(num_dropped: int, interval: int) -> Dynamics:
@@ -112,44 +118,71 @@ def fitted(state: WarmupState) -> tuple[Position, Tuned]:
     return state.sampler.position, Tuned(state.tuned.step_size, memory.mean, scale, deviations)
 
 
-def make_swag(
-    target: Target, tuned: Tuned, outputs: Callable[[Position], Array] | None = None, keep_position: bool = True
-) -> Sampler:
-    """Build the sampler of one chain, whose state is a position: ``mean + (scale xi + D eta / sqrt(K - 1)) / sqrt(2)``.
+def draw_gaussian(key: Key, gaussian: Tuned) -> PyTree:
+    """Draw ``z = mean + (scale xi + D eta / sqrt(K - 1)) / sqrt(2)``.
 
     xi and eta are standard normal, D are the K deviations (Maddox et al. 2019, equation 1; theirs are from the mean up
     to each snapshot, these from the last). Its covariance is the average of the diagonal one and the one of low rank.
     """
+    xi = generate_gaussian_noise(rng.named_key(key, "diagonal"), gaussian.mean)
+    eta = jax.random.normal(rng.named_key(key, "deviations"), (RANK,), jnp.result_type(gaussian.step_size))
 
-    def step(key: Key, state: Position) -> tuple[Position, Info]:
-        xi = generate_gaussian_noise(rng.named_key(key, "diagonal"), tuned.mean)
-        eta = jax.random.normal(rng.named_key(key, "deviations"), (RANK,), jnp.result_type(tuned.step_size))
+    def draw(mean: Array, scale: Array, xi: Array, deviations: Array) -> Array:
+        low_rank = jnp.tensordot(eta, deviations, 1) / jnp.sqrt(RANK - 1.0).astype(eta.dtype)
+        return mean + (scale * xi + low_rank) / jnp.sqrt(2.0).astype(eta.dtype)
 
-        def draw(mean: Array, scale: Array, xi: Array, deviations: Array) -> Array:
-            low_rank = jnp.tensordot(eta, deviations, 1) / jnp.sqrt(RANK - 1.0).astype(eta.dtype)
-            return mean + (scale * xi + low_rank) / jnp.sqrt(2.0).astype(eta.dtype)
-
-        z = jax.tree.map(draw, tuned.mean, tuned.scale, xi, tuned.deviations)
-        return unwhiten(z, target.prior_scale), make_info(0.0, is_divergent=~trees.all_finite(z))
-
-    def collect(state: Position, info: Info) -> Draw:
-        return make_draw(state, target.logdensity(state), info, outputs, keep_position)
-
-    return Sampler(lambda key, position: position, step, collect)
+    return jax.tree.map(draw, gaussian.mean, gaussian.scale, xi, gaussian.deviations)
 
 
-def swag(config: MinibatchConfig) -> Algorithm:
-    """Return the algorithm of ``swag``.
+@dataclass(frozen=True)
+class SWAG(Minibatch):
+    """A Gaussian fitted to the steps of SGD in warmup; its draws are independent, and no draws of the posterior."""
 
-    Raises
-    ------
-    InputError
-        If the batch or the step size is not positive, or the second half of warmup is shorter than ``RANK`` steps.
-    """
-    check_minibatch(config)
-    num_walked = config.num_warmup // 2
-    if num_walked < RANK:
-        raise InputError(f"num_warmup is {config.num_warmup}; swag keeps {RANK} places of half of it, give {2 * RANK}")
-    interval = -(-num_walked // NUM_SNAPSHOTS)
-    begin, stages, _ = burn_in(descent(config.num_warmup - num_walked, interval), config)
-    return Algorithm(make_swag, begin, (*stages, Stage(adopt_mean, 1)), fitted)
+    thinning: int = 1
+    """Keep one draw in this many; draws are independent."""
+
+    @property
+    def num_walked(self) -> int:
+        """Steps whose places the Gaussian is fitted to: the second half of warmup."""
+        return self.num_warmup // 2
+
+    @property
+    def dynamics(self) -> Dynamics:
+        """What a step of warmup does."""
+        return descent(self.num_warmup - self.num_walked, -(-self.num_walked // NUM_SNAPSHOTS))
+
+    def check(self, num_draws: int) -> None:
+        """Look at the settings; InputError if one cannot be."""
+        super().check(num_draws)
+        if self.num_walked < RANK:
+            raise InputError(
+                f"num_warmup is {self.num_warmup}; SWAG keeps {RANK} places of half of it, give {2 * RANK}"
+            )
+
+    def approximation(self, target: Target, tuned: MinibatchTuned) -> Approximation:
+        """Build the fit and its draws; ``sample`` takes the Gaussian that :func:`fitted` returns."""
+        walk = make_minibatch(self.dynamics, CONSTANT, target, tuned, self.batch_size)
+
+        def sample(key: Key, gaussian: Tuned) -> Position:
+            return unwhiten(draw_gaussian(key, gaussian), target.prior_scale)
+
+        return Approximation(walk.init, walk.step, sample)
+
+    def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:  # type: ignore[override]
+        """Build the kernel whose every step is an independent draw."""
+        _, _, sample = self.approximation(target, MinibatchTuned(tuned.step_size))
+
+        def step(key: Key, state: Drawn) -> tuple[Drawn, Info]:
+            position = sample(key, tuned)
+            return Drawn(position), make_info(0.0, is_divergent=~trees.all_finite(position))
+
+        return Sampler(lambda key, position: Drawn(position), step)
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Chunks of the walk, and the step to its mean."""
+        return (*super().stages, Stage(adopt_mean, 1))
+
+    def finish(self, state: WarmupState) -> tuple[Position, Tuned]:  # type: ignore[override]
+        """Return the mean as a position, and the Gaussian."""
+        return fitted(state)

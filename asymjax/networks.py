@@ -1,0 +1,178 @@
+"""Sweeps of networks in memory, and what lies between them: alignment and barriers."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from asymjax import rng
+from asymjax.errors import InputError
+from asymjax.inference.posterior import read_rows
+from asymjax.lab import devices
+from asymjax.lab.recorder import InMemory
+from asymjax.lab.sweep import run_sweep
+from asymjax.models import draw_frozen
+from asymjax.symmetry import alignment, connectivity
+from asymjax.train import make_train
+from asymjax.train.losses import TASK_LOSSES
+from asymjax.types import Frozen, Key, Model, Params, Position
+
+NUM_LOSSES = 100
+
+
+class Trained(NamedTuple):
+    """Networks of a sweep, host arrays.
+
+    Attributes
+    ----------
+    position : trainable leaves [seed, ...].
+    params : their effective weights [seed, ...].
+    losses : [seed, point], the mean training loss of the epochs ``epochs``; NaN from where a network diverged.
+    epochs : int [point], from 1.
+    frozen : the constants of all.
+    """
+
+    position: Position
+    params: Params
+    losses: np.ndarray
+    epochs: np.ndarray
+    frozen: Frozen
+
+
+def train_sweep(
+    key: Key,
+    model: Model,
+    data: Any,
+    *,
+    num_seeds: int = 8,
+    num_epochs: int = 25,
+    batch_size: int | None = 64,
+    optimizer: optax.GradientTransformation | None = None,
+    frozen: Frozen | None = None,
+    show_progress: bool = True,
+) -> Trained:
+    """Train networks of one model from several initialisations, side by side, in memory.
+
+    Keys and kernels are those of ``runs/train_sweep.py`` with that seed, in coordinates of the position.
+
+    Parameters
+    ----------
+    key : of initial positions and of the order of rows, ``jax.random.key(0)``.
+    model : the network.
+    data : ``(X, y)``, or what else :func:`~asymjax.make_posterior` takes; class indices make cross-entropy the loss,
+        and other numbers the squared error.
+    num_seeds : networks.
+    num_epochs, batch_size : passes over the rows, and rows a step; None takes all rows.
+    optimizer : of Optax, acting on positions. Default: AdamW with learning rate 0.001.
+    frozen : constants of the network. Default: those of mask seed 0.
+    show_progress : whether to show a bar.
+
+    Raises
+    ------
+    InputError
+        If data are damaged, or rows do not fill a batch.
+    DivergedError
+        If every network's loss leaves the finite numbers.
+
+    Examples
+    --------
+    >>> import jax, numpy as np, asymjax
+    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(4, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> X = np.random.default_rng(0).normal(size=(64, 2))
+    >>> options = {"num_seeds": 2, "num_epochs": 3, "batch_size": 32, "show_progress": False}
+    >>> asymjax.train_sweep(jax.random.key(0), model, (X, X[:, :1]), **options).losses.shape
+    (2, 3)
+    """
+    split, kind, _ = read_rows(model, data)
+    if batch_size is not None and not 1 <= batch_size <= len(split.targets):
+        raise InputError(f"batch_size is {batch_size}, but there are {len(split.targets)} rows; give at most as many")
+    frozen = draw_frozen(model, 0) if frozen is None else frozen
+    trainer = make_train(model, TASK_LOSSES[kind.task], optimizer or optax.adamw(1e-3), num_epochs, batch_size)
+    init_keys, keys = (rng.member_keys(rng.named_key(key, role), num_seeds) for role in ("init", "train"))
+    run, placement = InMemory(show_progress), devices.place(num_seeds)
+    per_chunk = max(1, num_epochs // NUM_LOSSES)
+    state = run_sweep(run, trainer, init_keys, keys, frozen, split, placement, num_epochs, per_chunk, may_fail=True)
+    position = jax.tree.map(np.asarray, state.position)
+    params = jax.tree.map(np.asarray, jax.jit(jax.vmap(model.merge, (0, None)))(position, frozen))
+    losses = np.stack([line["loss"] for line in run.metrics], axis=1)
+    epochs = np.arange(1, losses.shape[1] + 1) * (num_epochs // losses.shape[1])
+    return Trained(position, params, losses, epochs, frozen)
+
+
+def align(model: Model, reference: Params, params: Params, frozen: Frozen | None = None) -> alignment.Aligned:
+    """Permute the units of a network so that its weights match those of another (weight matching).
+
+    Parameters
+    ----------
+    model : the model of both.
+    reference, params : effective weights; the reference stays as it is.
+    frozen : constants of the network, where the model has some.
+
+    Returns
+    -------
+    ``params``, permuted; ``frozen``, with which they are the function that they were; and the ``departure`` from the
+    model's own set, 0 for a standard network.
+
+    Examples
+    --------
+    >>> import jax, asymjax
+    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(4, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> a, b = (model.init(jax.random.key(seed), {}) for seed in (0, 1))
+    >>> float(asymjax.align(model, a, b).departure)
+    0.0
+    """
+    matching = alignment.weight_matching(model.permutation_spec, reference, params)
+    return alignment.align(model, params, {} if frozen is None else frozen, matching.permutations)
+
+
+def barriers(
+    model: Model, params: Params, data: Any, frozen: Frozen | None = None, num_points: int = 25
+) -> dict[str, np.ndarray]:
+    """Measure how far the loss rises on the straight paths between all pairs of networks.
+
+    Parameters
+    ----------
+    model : the model of all.
+    params : effective weights, leaves [network, ...], of two networks or more.
+    data : ``(X, y)``, or what else :func:`~asymjax.make_posterior` takes.
+    frozen : constants of the networks. Default: those of mask seed 0.
+    num_points : points on each path, odd, both ends included.
+
+    Returns
+    -------
+    ``pairs`` int [pair, 2]; ``loss`` [pair, point], the mean cross-entropy or squared error; and the barriers
+    ``midpoint`` and ``maximum`` [pair] of :func:`asymjax.symmetry.connectivity.barriers`.
+
+    Examples
+    --------
+    >>> import jax, numpy as np, asymjax
+    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(4, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> networks = jax.vmap(lambda key: model.init(key, {}))(jax.random.split(jax.random.key(0), 3))
+    >>> X = np.random.default_rng(0).normal(size=(10, 2))
+    >>> asymjax.barriers(model, networks, (X, X[:, :1]), num_points=3)["maximum"].shape
+    (3,)
+    """
+    split, kind, _ = read_rows(model, data)
+    count = jax.tree.leaves(params)[0].shape[0]
+    pairs, points = connectivity.all_pairs(count), connectivity.grid(num_points)
+    if not len(pairs):
+        raise InputError(f"params hold {count} network; barriers lie between two or more")
+    frozen = draw_frozen(model, 0) if frozen is None else frozen
+    measure = connectivity.make_measure(model, kind.task)
+    path = connectivity.make_path(measure, points, model.first_output)
+    rows = {"data": connectivity.in_batches(split)}
+
+    @partial(jax.jit)
+    def measure_all(pairs: Any, params: Params, frozen: Frozen, rows: Any) -> Any:
+        def one(pair: Any) -> Any:
+            start, end = (jax.tree.map(lambda leaf, i=i: leaf[pair[i]], params) for i in (0, 1))
+            return path(start, end, frozen, rows)["curves"]["data"]["loss"]
+
+        return lax.map(one, pairs)
+
+    loss = np.asarray(measure_all(jnp.asarray(pairs), params, frozen, rows))
+    return {"pairs": pairs, "loss": loss, **connectivity.barriers(points, loss)}
