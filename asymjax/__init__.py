@@ -20,6 +20,8 @@ _HOMES = {
     "asymjax.lab.devices": ("configure_host_devices",),
     "asymjax.models": ("ModelConfig", "build_model"),
     "asymjax.models.backbones": ("CNN", "GCN", "MLP", "RNN", "Backbone", "ResNet"),
+    "asymjax.models.from_flax": ("from_flax",),
+    "asymjax.models.network": ("Activation",),
     "asymjax.models.methods": ("Method", "SigmaAsym", "Standard", "Syre", "WAsym"),
     "asymjax.models.reading": ("find_symmetries",),
     "asymjax.networks": ("align", "barriers", "train_sweep"),

@@ -10,7 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax.types import Axis, Fixed, Perm, Product, Sum
+from asymjax.errors import InputError
+from asymjax.types import Axis, Fixed, FlatSpec, Perm, PermutationSpec, Product, Sum
 
 Atom = Perm | Fixed
 
@@ -21,6 +22,23 @@ def as_trees(axes: Sequence[str | Axis | None], shape: Sequence[int]) -> tuple[A
         Fixed(size) if axis is None else Perm(axis, size) if isinstance(axis, str) else axis
         for axis, size in zip(axes, shape, strict=True)
     )
+
+
+def flat(spec: PermutationSpec) -> FlatSpec:
+    """Return a specification that permutes whole axes alone.
+
+    Raises
+    ------
+    InputError
+        If parts of an axis are permuted, or units within others.
+    """
+    trees = [path for path, axes in spec.items() if not all(isinstance(axis, str | None) for axis in axes)]
+    if trees:
+        raise InputError(
+            f"permutations of this network act on parts of axes, or within others, in {', '.join(trees)}; this takes "
+            "networks whose units are whole axes"
+        )
+    return spec  # type: ignore[return-value]
 
 
 def atoms_of(axis: Axis) -> Iterator[Atom]:

@@ -163,7 +163,7 @@ def barriers(
         raise InputError(f"params hold {count} network; barriers lie between two or more")
     frozen = draw_frozen(model, 0) if frozen is None else frozen
     measure = connectivity.make_measure(model, kind.task)
-    path = connectivity.make_path(measure, points, model.first_output)
+    path = connectivity.make_path(measure, points)
     rows = {"data": connectivity.in_batches(split)}
 
     @partial(jax.jit)

@@ -145,9 +145,12 @@ Axis = Perm | Fixed | Product | Sum
 # Parameter path -> one tree for every axis.
 TreeSpec = Mapping[str, tuple[Axis, ...]]
 
-# The same, where a name stands for a permutation of the whole axis and None for none; and activation site -> its
-# features.
-PermutationSpec = Mapping[str, tuple[str | Axis | None, ...]]
+# Parameter path -> for every axis the name of the unit permutation that acts on it, or None; and activation site -> the
+# name of the permutation of its features.
+FlatSpec = Mapping[str, tuple[str | None, ...]]
+
+# The same, with a tree where parts of an axis are permuted, or units within others.
+PermutationSpec = Mapping[str, tuple[str | None, ...]] | Mapping[str, tuple[str | Axis | None, ...]]
 
 # Layer (the path of its parameters) -> the norm, or the activation site, that its output is the input of; where several
 # layers name the same, it is their sum. Layers that feed neither, as the last one, are left out.

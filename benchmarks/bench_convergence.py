@@ -24,10 +24,12 @@ from typing import Any
 import tyro
 
 from asymjax.data.config import DataConfig
-from asymjax.errors import DivergedError, InputError
+from asymjax.errors import DivergedError, InputError, choose
+from asymjax.experiments.posterior.config import FAMILIES, sampling_record
 from asymjax.experiments.posterior.config import Config as Case
-from asymjax.inference.chains_config import FAMILY_OF, chains_of
+from asymjax.inference import ALGORITHMS
 from asymjax.inference.posterior import PosteriorConfig
+from asymjax.lab.chains import ChainsConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.config import ModelConfig
 from asymjax.rng import SeedConfig
@@ -36,7 +38,7 @@ MIN_ESS = 400
 THRESHOLDS = (1.05, 1.01)
 # One step of mala is far from a draw; one of adjusted_mclmc is a trajectory, and the defaults are those of mclmc.
 CHANGED = {"mala": {"thinning": 20}, "adjusted_mclmc": {"thinning": 1, "num_warmup": 100}}
-BIASED = ("mclmc", *(name for name, family in FAMILY_OF.items() if family == "sgld"))
+BIASED = ("mclmc", *FAMILIES["sgld"])
 """Samplers without an accept step, whose draws are not of the posterior whatever their number."""
 
 
@@ -76,8 +78,10 @@ def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -
     InputError
         If the sampler is unknown, or the network of the target is not layers x units.
     """
-    _, chains = chains_of(sampler, num_draws=config.num_draws, keep="outputs", **CHANGED.get(sampler, {}))
-    return Case(*make_target(target, arch, config.data_dir), chains, SeedConfig(seed, seed))
+    data, model, posterior = make_target(target, arch, config.data_dir)
+    own = choose(ALGORITHMS, sampler, "sampler")(**CHANGED.get(sampler, {}))
+    chains = ChainsConfig(num_draws=config.num_draws, keep="outputs")
+    return Case(data, model, posterior, own, chains=chains, seeds=SeedConfig(seed, seed))
 
 
 def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig, ModelConfig, PosteriorConfig]:
@@ -148,13 +152,12 @@ def measure_run(path: Path, case: Case) -> dict[str, Any]:
 def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: PosteriorConfig) -> Any:
     """Return what chains should find on the test inputs."""
     import numpy as np
-    from asymjax.inference.problem import problem_of
     from exact import solve
 
     from asymjax import data
 
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    return solve(problem_of(model_config, posterior, dataset), posterior, np.asarray(dataset.test.inputs))
+    return solve(posterior.build(model_config, dataset), posterior, np.asarray(dataset.test.inputs))
 
 
 def beside_exact(path: Path, case: Case) -> dict[str, float]:
@@ -169,7 +172,7 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
     from asymjax.diagnostics.convergence import per_coordinate
     from asymjax.lab.results import read_arrays
 
-    if case.posterior.noise != "fixed" or case.model.backbone.widths not in ((), (2,)):
+    if case.posterior.noise != "fixed" or getattr(case.model.backbone, "widths", None) not in ((), (2,)):
         return {}
     answer = exact_answer(case.data, case.model, case.posterior)
     (outputs,) = read_arrays(path, "posterior_predictive/outputs").values()
@@ -239,7 +242,7 @@ def origin(case: Case, is_changed: bool) -> dict[str, Any]:
     """Return the settings of a case, the commit, whether code differs from it, and the device, as JSON has them."""
     from asymjax.lab.rundir import provenance, to_json
 
-    own = {name: getattr(case, name) for name in ("posterior", "chains", "seeds")}
+    own = {"posterior": case.posterior, "seeds": case.seeds, **sampling_record(case)}
     settings = to_json({"data": case.data.record(), "model": case.model.record(), **own})
     made_by = {name: provenance()[name] for name in ("commit", "device")}
     return {"settings": settings, "origin": made_by | {"is_changed": is_changed}}

@@ -108,7 +108,6 @@ def make_calls(problem: dict[str, Any], num_points: int) -> dict[str, tuple[Call
         return [score(start, end, t) for start, end in pairs for t in points]
 
     return {
-        "first layer at the ends": _all_pairs(make_path(measure, points, model.first_output), ends, frozen, rows),
         "points in turn": _all_pairs(make_path(measure, points), ends, frozen, rows),
         "points at once": _all_pairs(at_once, ends, frozen, rows),
         "compiled loop": (compiled_loop, seconds, memory),

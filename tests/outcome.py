@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from asymjax.lab import run_files
-from asymjax.lab.store import STORE, read_networks
+from asymjax.lab.results import RESULTS, open_results
 
 COUNTS = {"num_pairs", "num_points"}
 
@@ -19,11 +19,8 @@ def without_chunks(metrics):
 
 def outcome(path):
     """Return what must not depend on interruptions: arrays, and metrics and summary without seconds as text."""
-    arrays = dict(run_files.read_draws(path)) if (path / "draws").exists() else {}
-    if (path / STORE).exists():
-        arrays |= {name: networks.values for name, networks in read_networks(path).variables.items()}
-    for file in path.glob("*.npz"):
-        arrays |= {f"{file.name} {name}": array for name, array in run_files.read_arrays(file).items()}
+    nodes = open_results(path).subtree if (path / RESULTS).exists() else ()
+    arrays = {f"{node.path}/{name}": array.values for node in nodes for name, array in node.variables.items()}
     metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in run_files.read_metrics(path)]
     summary = run_files.read_json(path / "summary.json")
     summary.pop("seconds")

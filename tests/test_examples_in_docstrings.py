@@ -24,7 +24,7 @@ def test_every_public_name_is_where_it_is_said_to_be():
     for name in asymjax.__all__:
         home = importlib.import_module(asymjax._MODULE_OF[name])
         assert getattr(home, name) is getattr(asymjax, name)
-    with pytest.raises(AttributeError, match=r"no attribute 'smaple'; it has HMC, .*sample"):
+    with pytest.raises(AttributeError, match=r"no attribute 'smaple'; it has .*sample"):
         asymjax.smaple  # noqa: B018
 
 
@@ -33,9 +33,9 @@ def test_importing_the_package_imports_no_jax(python):
     assert python("-c", code).stdout == "False True\n"
 
 
-def test_the_public_names_start_no_backend(python):
+def test_devices_can_be_configured_and_models_built_before_a_backend_starts(python):
     code = (
-        "import asymjax; [getattr(asymjax, name) for name in asymjax.__all__ if name != 'to_datatree'];"
+        "import asymjax; asymjax.configure_host_devices(); asymjax.WAsym, asymjax.build_model, asymjax.find_symmetries;"
         "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
     )
     assert python("-c", code).stdout == "False\n"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -80,7 +81,7 @@ class Algorithm(Settings):
         """Return the state of warmup."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """The chunks of warmup."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ leapfrog steps, while here the trajectory length is fixed and the number of step
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -115,7 +115,7 @@ class Adapted(Algorithm):
         # BlackJAX begins with Python numbers, whose weak types would change in the first step.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), state)
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Chunks of equal length; after some of them the metric is adapted."""
         num_steps = largest_divisor(self.num_warmup, max(1, self.num_warmup // NUM_CHUNKS))

@@ -11,7 +11,7 @@ is the same twice. A chunk's file is whole or not there, and one that is not the
 import asyncio
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -163,15 +163,12 @@ def write_rows(run_dir: Path, name: str, starts: Mapping[str, int], arrays: Mapp
             array.with_config(KEEP_EMPTY)[region] = np.asarray(values)
 
 
-def shares_files(run_dir: Path, name: str, dimension: str, boundaries: Sequence[int]) -> bool:
-    """Return whether a file has rows of both sides of a boundary along a dimension, so that processes write in turn."""
-    for _, array in zarr.open_group(run_dir / RESULTS, path=name, mode="r").arrays():
-        names: Any = array.metadata.dimension_names  # type: ignore[union-attr]
-        if dimension in names and dimension != array.name.rpartition("/")[-1]:
-            axis = names.index(dimension)
-            if any(row % array.chunks[axis] for row in boundaries if row < array.shape[axis]):
-                return True
-    return False
+def shares_files(run_dir: Path, name: str, variables: Iterable[str], dimension: str, boundaries: Iterable[int]) -> bool:
+    """Return whether a file of some variables has rows of both sides of a boundary, so that processes write in turn."""
+    group = zarr.open_group(run_dir / RESULTS, path=name, mode="r")
+    arrays: list[Any] = [group[variable] for variable in variables]
+    lengths = {array.chunks[array.metadata.dimension_names.index(dimension)] for array in arrays}
+    return any(row % length for length in lengths for row in boundaries)
 
 
 def write_arrays(run_dir: Path, arrays: Named) -> None:
@@ -215,7 +212,8 @@ def open_results(run_dir: Path) -> xarray.DataTree:
     if not path.exists():
         raise InputError(f"{path} does not exist; is {run_dir} a run directory, and did it begin to write results?")
     is_finished = (run_dir / "DONE").exists()  # Before, metadata are not in one file.
-    with naming_damage(path):
+    with naming_damage(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized")  # What a kill left.
         return xarray.open_datatree(_Strict(path, read_only=True), engine="zarr", consolidated=is_finished)  # type: ignore[arg-type]
 
 
@@ -290,11 +288,10 @@ def open_networks(path: Path, *prefixes: str) -> xarray.Dataset:
     parts = [part[[name for name in shared if name.startswith(prefixes or "")]] for part in parts]
     if runs == [path]:
         return parts[0]
-    with naming_damage(path):
-        owned = [
-            part.load().assign_coords({"run": ("network", [run.name] * part.sizes["network"])})
-            for run, part in zip(trees, parts, strict=True)
-        ]
+    owned = []
+    for run, part in zip(trees, parts, strict=True):
+        with naming_damage(run / RESULTS / NETWORKS):
+            owned.append(part.load().assign_coords({"run": ("network", [run.name] * part.sizes["network"])}))
     return xarray.concat(owned, "network", combine_attrs="drop")
 
 

@@ -19,7 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from functools import partial
@@ -289,7 +289,7 @@ class RunDir:
         """
         what = f"chunk {num_done} of {phase}"
         if draws is not None:
-            self._write_draws(what, num_done - 1, num_chunks, draws)
+            self.write_draws(what, num_done - 1, num_chunks, draws)
         if metrics is not None:
             processes.together(partial(self._write_metrics, phase, num_done - 1, metrics))
         items: dict[str, Any] = {"meta": ocp.args.JsonSave({"seconds": self.seconds})}
@@ -298,7 +298,8 @@ class RunDir:
         with self.explaining(what):
             self._manager(phase).save(num_done, args=ocp.args.Composite(**items), force=True)
 
-    def _write_draws(self, what: str, index: int, num_chunks: int, draws: Mapping[str, np.ndarray]) -> None:
+    def write_draws(self, what: str, index: int, num_chunks: int, draws: Mapping[str, np.ndarray]) -> None:
+        """Write this process's chains of a chunk, ``index`` of ``num_chunks``; as of :meth:`commit`."""
         shape = next(iter(draws.values())).shape[:2]
         if not self._has_draws:
             total = shape[0] * jax.process_count(), shape[1] * num_chunks
@@ -327,7 +328,7 @@ class RunDir:
         groups: Mapping[str, Mapping[Any, Any]],
         starts: Mapping[str, int],
         dimension: str,
-        boundaries: Iterable[int],
+        boundaries: Sequence[int],
     ) -> None:
         """Write rows of groups of results, each process its own; in turn where a file has rows of two of them.
 
@@ -344,8 +345,9 @@ class RunDir:
                 for name, arrays in groups.items():
                     results.write_rows(self.path, name, starts, arrays)
 
-        several = jax.process_count() > 1
-        shares = several and any(results.shares_files(self.path, name, dimension, [*boundaries]) for name in groups)
+        shares = jax.process_count() > 1 and any(
+            results.shares_files(self.path, name, arrays, dimension, boundaries) for name, arrays in groups.items()
+        )
         (processes.in_turn if shares else processes.together)(write)
 
     def _write_metrics(self, phase: str, index: int, metrics: Mapping[str, Any]) -> None:

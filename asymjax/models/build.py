@@ -103,11 +103,9 @@ def _check_inputs(network: Network, x: Any) -> None:
         raise InputError("{} takes {}, but the data are {}".format(network.name, *kinds))
     if isinstance(x, Graph):
         x, example = x.features, example.features
-    if jax.tree.structure(x) != jax.tree.structure(example):
-        raise InputError(
-            f"{network.name} takes inputs like its example, a tree {jax.tree.structure(example)}, "
-            f"not {jax.tree.structure(x)}"
-        )
+    given, wanted = jax.tree.structure(x), jax.tree.structure(example)
+    if given != wanted:  # type: ignore[operator]
+        raise InputError(f"{network.name} takes inputs like its example, a tree {wanted}, not {given}")
     for leaf, like in zip(jax.tree.leaves(x), jax.tree.leaves(example), strict=True):
         shape = np.shape(like)[1:]
         if np.shape(leaf)[1:] != shape:

@@ -60,7 +60,7 @@ def _layers(body: Anatomy, position: Position) -> list[dict[str, Any]]:
             "shape": list(param.shape),
             "num_trainable": num_trainable.get(path, 0),
             "num_fixed": trees.num_entries(param) - num_trainable.get(path, 0),
-            "fixed_scale": body.layers[path].fixed_scale if path in body.layers else 0.0,
+            "fixed_scale": body.kernels[path].fixed_scale if path in body.kernels else 0.0,
         }
         for path, param in body.params.items()
     ]

@@ -63,7 +63,7 @@ def _through_activations(
     return run
 
 
-def ones_like(example: Any) -> Any:
+def filled(example: Any) -> Any:
     """Return inputs like an example, ones where it has shapes alone (zeros where it has integers)."""
 
     def fill(leaf: Any) -> Any:
@@ -76,7 +76,7 @@ def ones_like(example: Any) -> Any:
 
 def _linen(module: nn.Module, example: Any) -> Network:
     name = type(module).__name__
-    inputs = ones_like(example)
+    inputs = filled(example)
 
     def init_all(key: Key) -> Any:
         return _call(lambda *x: module.init(key, *x), inputs)
@@ -92,7 +92,8 @@ def _linen(module: nn.Module, example: Any) -> Network:
         return init_all(key).get("params", {})
 
     def state_after(params: Params) -> Any:
-        return _call(lambda *x: module.apply({"params": params, **constants}, *x, mutable=others), inputs)[1]
+        _, after = _call(lambda *x: module.apply({"params": params, **constants}, *x, mutable=others), inputs)
+        return after
 
     try:
         if others:
@@ -126,9 +127,9 @@ def _nnx(make: Callable[[nnx.Rngs], nnx.Module], example: Any) -> Network:
     if not isinstance(module, nnx.Module):
         raise InputError(f"{make!r} makes a {type(module).__name__}; give what makes an NNX module of nnx.Rngs")
     name = type(module).__name__
-    graph, shapes, rest = nnx.split(module, nnx.Param, ...)
+    graph, shapes, rest = _split(module)
     if jax.tree.leaves(rest):
-        rest = nnx.split(make(nnx.Rngs(0)), nnx.Param, ...)[2]
+        rest = _split(make(nnx.Rngs(0)))[2]
     pure = nnx.to_pure_dict(shapes)
 
     def init(key: Key) -> Params:
@@ -148,13 +149,18 @@ def _nnx(make: Callable[[nnx.Rngs], nnx.Module], example: Any) -> Network:
 
     def state_after(params: Params) -> PyTree:
         used = merged(params)
-        _call(used, ones_like(example))
-        return nnx.to_pure_dict(nnx.split(used, nnx.Param, ...)[2])
+        _call(used, filled(example))
+        return nnx.to_pure_dict(_split(used)[2])
 
     if jax.tree.leaves(rest):
         _check_state(name, nnx.to_pure_dict(rest), jax.jit(state_after)(jax.jit(init)(jax.random.key(0))))
     paths = _activations(nnx.merge(graph, shapes, rest, copy=True))
     return Network(name, init, apply, _through_activations(apply, lambda site: paths[id(site)]), example)
+
+
+def _split(module: nnx.Module) -> tuple[Any, Any, Any]:
+    """Return the graph of a module, its parameters and the rest of its state."""
+    return nnx.split(module, nnx.Param, ...)  # type: ignore[return-value]
 
 
 def _activations(module: nnx.Module) -> dict[int, str]:

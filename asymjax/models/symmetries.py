@@ -19,7 +19,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from asymjax import trees
-from asymjax.types import Feeds, Frozen, Model, PermutationSpec
+from asymjax.axes import flat
+from asymjax.types import Feeds, FlatSpec, Frozen, Model
 
 POSITIVELY_HOMOGENEOUS = frozenset({"relu", "identity", "half"})
 ODD = frozenset({"tanh", "identity", "half"})
@@ -54,7 +55,7 @@ class Structure(NamedTuple):
     """
 
     activation: str
-    spec: PermutationSpec
+    spec: FlatSpec
     feeds: Feeds
     fixed: dict[str, np.ndarray]
     biases: dict[str, np.ndarray]
@@ -95,7 +96,7 @@ def structure_of(model: Model, frozen: Frozen, activation: str, norm: str = "lay
         biases = {path: np.asarray(values[path]) for path in values if path not in fixed and not is_free[path].any()}
     constants = trees.flatten(frozen)
     gates = {path.removesuffix("/gate"): np.asarray(constants[path]) for path in constants if path.endswith("/gate")}
-    return Structure(activation, model.permutation_spec, model.feeds, fixed, biases, gates, norm)
+    return Structure(activation, flat(model.permutation_spec), model.feeds, fixed, biases, gates, norm)
 
 
 def unbroken(structure: Structure) -> Structure:

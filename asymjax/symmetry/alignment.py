@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_limits
 
 from asymjax import trees
-from asymjax.axes import Atom, open_leaf, permute_leaf
+from asymjax.axes import Atom, flat, open_leaf, permute_leaf
 from asymjax.errors import InputError
 from asymjax.symmetry.permutations import (
     Permutations,
@@ -378,7 +378,7 @@ def activation_matching(
     InputError
         If the features of a permutation enter no activation.
     """
-    spec = model.permutation_spec
+    spec = flat(model.permutation_spec)
     scores: dict[str, np.ndarray] = {}
     for site, product in _site_products(model.site_inputs, reference, params, frozen, x).items():
         name = spec[site][0]

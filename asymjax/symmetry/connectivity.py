@@ -5,9 +5,8 @@ and what is fixed stays as it is. Statistics over pairs run on the host in float
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -155,20 +154,6 @@ def _score_regressor(outputs: Array, targets: Array) -> dict[str, Array]:
 SCORES: dict[str, Score] = {"classification": _score_classifier, "regression": _score_regressor}
 
 
-class Between(NamedTuple):
-    """What the first layer makes of all rows at both ends of a path; it is affine, so between them it is interpolated.
-
-    Attributes
-    ----------
-    start, end : name of the rows -> ``Model.first_output`` of their batches [batch, ...].
-    t : [] place on the path.
-    """
-
-    start: dict[str, Array]
-    end: dict[str, Array]
-    t: Array
-
-
 def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) -> Measure:
     """Build the measurement of one network.
 
@@ -184,22 +169,13 @@ def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) 
     squared error; classifiers also have ``accuracy`` and ``recalibrated_loss``, the smallest loss that a softmax
     temperature gives on these very rows: averages of networks have smaller outputs than the networks, which raises
     their loss but changes no decision (Ito et al. 2025, arXiv 2510.08023). One number fitted to n rows flatters by
-    about 1 / (2 n) nats. A fourth argument ``Between`` spares the first layer.
+    about 1 / (2 n) nats.
     """
 
-    def from_ends(params: Params, frozen: Frozen, batch: tuple[Any, Array, Array], t: Array) -> Array:
-        inputs, start, end = batch
-        assert model.forward_from is not None
-        return model.forward_from(params, frozen, inputs, interpolate(start, end, t))
-
-    def measure(params: Params, frozen: Frozen, splits: Mapping[str, Rows], between: Between | None = None) -> Metrics:
+    def measure(params: Params, frozen: Frozen, splits: Mapping[str, Rows]) -> Metrics:
         metrics = {}
         for name, rows in splits.items():
-            if between is None:
-                outputs = lax.map(lambda inputs: model.forward(params, frozen, inputs), rows.inputs)
-            else:
-                batches = rows.inputs, between.start[name], between.end[name]
-                outputs = lax.map(partial(from_ends, params, frozen, t=between.t), batches)
+            outputs = lax.map(lambda inputs: model.forward(params, frozen, inputs), rows.inputs)
             outputs = outputs.reshape(-1, outputs.shape[-1])[: rows.targets.shape[0]]
             metrics[name] = scores[task](outputs, rows.targets)
         return metrics
@@ -207,9 +183,7 @@ def make_measure(model: Model, task: str, scores: Mapping[str, Score] = SCORES) 
     return measure
 
 
-def make_path(
-    measure: Measure, points: np.ndarray, first_output: Callable[..., Array] | None = None
-) -> Callable[..., dict]:
+def make_path(measure: Measure, points: np.ndarray) -> Callable[..., dict]:
     """Build the measurement of one path, point after point: one network's parameters then stay near the processor.
 
     Map it over pairs with ``devices.map_leading``.
@@ -218,7 +192,6 @@ def make_path(
     ----------
     measure : see :func:`make_measure`.
     points : [point] places on the path, see :func:`interpolate`.
-    first_output : see ``Model.first_output``; given that, the first layer runs at both ends alone.
 
     Returns
     -------
@@ -227,20 +200,12 @@ def make_path(
     are those of both ends, as of ``permutations.gates_of``; they move along the path as the weights do.
     """
 
-    def first_of(params: Params, frozen: Frozen, splits: Mapping[str, Rows]) -> dict[str, Array]:
-        assert first_output is not None
-        one = partial(first_output, params, frozen)
-        return {name: lax.map(one, rows.inputs) for name, rows in splits.items()}
-
     def path(
         start: Params, end: Params, frozen: Frozen, splits: Mapping[str, Rows], gates: Sequence[Gates] | None = None
     ) -> dict:
-        firsts = None if first_output is None else [first_of(params, frozen, splits) for params in (start, end)]
-
         def at(t: Array) -> Metrics:
             constants = frozen if gates is None else with_gates(frozen, interpolate(gates[0], gates[1], t))
-            between = None if firsts is None else Between(firsts[0], firsts[1], t)
-            return measure(interpolate(start, end, t), constants, splits, between)
+            return measure(interpolate(start, end, t), constants, splits)
 
         curves = lax.map(at, jnp.asarray(points, "float32"))
         return {"curves": curves, "distance": trees.norm(jax.tree.map(jnp.subtract, end, start))}

@@ -173,6 +173,14 @@ def permute(params: PyTree, permutation_spec: PermutationSpec | TreeSpec, unit_p
     ------
     InputError
         If the network has no permutation of a name.
+
+    Examples
+    --------
+    >>> import numpy as np, asymjax
+    >>> params = {"dense": {"kernel": np.eye(3), "bias": np.arange(3.0)}}
+    >>> spec = {"dense/kernel": (None, "units"), "dense/bias": ("units",)}
+    >>> asymjax.permute(params, spec, {"units": np.array([2, 0, 1])})["dense"]["bias"].tolist()
+    [2.0, 0.0, 1.0]
     """
     spec = tree_spec(params, permutation_spec)
     known = unit_counts(params, spec)
@@ -196,10 +204,8 @@ def permute_frozen(frozen: Frozen, permutation_spec: PermutationSpec, unit_permu
     """
     gates = gates_of(frozen)
     for path, gate in gates.items():
-        name = permutation_spec[path.removesuffix("/gate")][0]
-        if name in unit_permutations:
-            permutation = unit_permutations[name]  # type: ignore[index]
-            gates[path] = jnp.take(jnp.take(gate, permutation, axis=0), permutation, axis=1)
+        axes = as_trees(2 * tuple(permutation_spec[path.removesuffix("/gate")]), gate.shape)
+        gates[path] = permute_leaf(gate, axes, unit_permutations)
     return with_gates(frozen, gates)
 
 

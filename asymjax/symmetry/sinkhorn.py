@@ -14,6 +14,7 @@ import optax
 from jax import lax
 
 from asymjax import trees
+from asymjax.axes import flat
 from asymjax.symmetry.alignment import assign
 from asymjax.symmetry.permutations import Permutations, compose, identity, permute
 from asymjax.types import Array, Key, Params, PermutationSpec, PyTree
@@ -36,9 +37,9 @@ def sinkhorn(logits: Array) -> Array:
 
 def permute_softly(params: Params, spec: PermutationSpec, matrices: dict[str, Array]) -> Params:
     """Mix the units of a network; with permutation matrices P[i, permutation[i]] = 1 it is ``permute``."""
-    mixed = trees.flatten(params)
+    mixed, whole = trees.flatten(params), flat(spec)
     for path in mixed:
-        for axis, name in enumerate(spec[path]):
+        for axis, name in enumerate(whole[path]):
             if name is not None:
                 mixed[path] = jnp.moveaxis(jnp.tensordot(matrices[name], mixed[path], (1, axis)), 0, axis)
     return trees.unflatten(mixed)

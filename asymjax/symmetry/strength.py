@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
+from asymjax.axes import flat
 from asymjax.errors import InputError, choose
 from asymjax.symmetry.permutations import gates_of, unit_counts
 from asymjax.types import Array, Frozen, Model, Params, PermutationSpec
@@ -61,7 +62,7 @@ def transposition_distances(model: Model, params: Params, frozen: Frozen, name: 
         If the network has no permutation of that name.
     """
     choose(unit_counts(params, model.permutation_spec), name, "permutation")
-    return _distances(model.permutation_spec, params, *fixed_and_free(model, frozen), name)
+    return _distances(flat(model.permutation_spec), params, *fixed_and_free(model, frozen), name)
 
 
 def _distances(
@@ -257,7 +258,7 @@ def check_measurable(model: Model, frozen: Frozen, x: Array | np.ndarray) -> Non
 def _hidden_kernels(model: Model) -> dict[str, str]:
     """Return the kernels whose units can be permuted, each with the name of that permutation."""
     kernels = (path for path in trees.flatten(model.params_shape) if path.endswith("/kernel"))
-    return {path: name for path in kernels if (name := model.permutation_spec[path][-1]) is not None}
+    return {path: name for path in kernels if (name := flat(model.permutation_spec)[path][-1]) is not None}
 
 
 def layer_strengths(
@@ -277,7 +278,7 @@ def layer_strengths(
         basis = principal_basis(inputs[path], share)
         costs = swap_costs(realisation_costs(kernels[path], fixed[path], is_free[path], basis))
         pairs = np.triu_indices(len(costs), 1)
-        distances = _distances(model.permutation_spec, params, fixed, is_free, name)[pairs]
+        distances = _distances(flat(model.permutation_spec), params, fixed, is_free, name)[pairs]
         strengths[path] = LayerStrength(
             coherence(basis), basis.shape[1], signed_root(costs[pairs]), float(min(distances, default=np.nan))
         )

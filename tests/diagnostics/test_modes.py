@@ -12,7 +12,7 @@ from model_of import model_of
 
 from asymjax import diagnostics, rng, trees
 from asymjax.errors import InputError
-from asymjax.inference.posterior import PosteriorConfig, make_posterior
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.models import draw_frozen
 from asymjax.symmetry import compose, gates_of, identity, invert, permute, random_permutations
 from asymjax.types import Split
@@ -202,7 +202,7 @@ def target(model, frozen, position, noise="fixed"):
     """Log density (position, frozen, batch) of a network's own outputs, and its data arguments."""
     inputs = np.asarray(jax.random.normal(jax.random.key(7), (50, 6)))
     batch = Split(inputs, np.asarray(model.apply(position, frozen, inputs)))
-    logdensity = make_posterior(model, "regression", PosteriorConfig(noise=noise), position).logdensity
+    logdensity = PosteriorConfig(noise=noise).of(model, "regression", frozen, batch).logdensity
     return logdensity, (frozen, batch)
 
 

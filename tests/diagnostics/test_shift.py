@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from draws import write_draws
 
 from asymjax import data
 from asymjax.diagnostics import shift
@@ -96,11 +97,9 @@ def test_variances_of_regression_tell_noise_from_rows():
 
 
 def test_positions_are_thinned_over_all_chunks(tmp_path):
-    (tmp_path / "draws").mkdir()
     draws = np.arange(2 * 12).reshape(2, 12)
-    for chunk in range(3):
-        part = {"position/layer/bias": draws[:, 4 * chunk : 4 * chunk + 4], "outputs": np.zeros((2, 4))}
-        np.savez(tmp_path / "draws" / f"chunk-{chunk:05d}.p0.npz", **part)
+    parts = np.split(draws, 3, axis=1)
+    write_draws(tmp_path, [{"position/layer/bias": part, "outputs": np.zeros((2, 4, 1, 1))} for part in parts])
     found = [position["layer"]["bias"] for position in thinned_positions(tmp_path, 12, 5)]
     np.testing.assert_array_equal(np.stack(found, axis=1), draws[:, [2, 5, 8, 11]])
     assert len(list(thinned_positions(tmp_path, 12, None))) == 12

@@ -13,8 +13,9 @@ from asymjax.errors import InputError
 from asymjax.experiments.grid import grid_programs, grid_variants, read_axes
 from asymjax.experiments.train_sweep.run import make_trainer
 from asymjax.experiments.variants import TRAINING, Variant
-from asymjax.inference.chains_config import HMCConfig
+from asymjax.inference.samplers import HMC
 from asymjax.lab import devices
+from asymjax.lab.chains import ChainsConfig
 from asymjax.models import ModelConfig, draw_frozen, vary_frozen
 from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Member
@@ -132,13 +133,13 @@ def test_scales_that_one_factor_cannot_make_are_programs_of_their_own():
 
 def test_every_combination_of_chains_is_a_posterior_of_its_own():
     words = ("temperature=0.5,1", "arch=standard,w_asym", "mask_seed=0:2", "sampler=mala,hmc", "jitter=0,0.5")
-    variants = grid_variants(words, Variant(MODEL, chains=HMCConfig(num_draws=9)))
+    variants = grid_variants(words, Variant(MODEL, chains=ChainsConfig(num_draws=9)))
     assert len(variants) == 2 * (1 + 2) * (1 + 2) == len({variant.name for variant in variants})
     assert {(variant.chains.num_draws, variant.model.backbone.widths) for variant in variants} == {(9, (6,))}
     assert variants[0].name == "temperature=0.5,arch=standard,sampler=mala"
     name = "temperature=1.0,arch=w_asym,mask_seed=1,sampler=hmc,jitter=0.5"
     (last,) = (variant for variant in variants if variant.name == name)
-    assert (last.posterior.temperature, last.model.mask_seed, last.chains.sampler) == (1, 1, "hmc")
+    assert (last.posterior.temperature, last.model.mask_seed, last.sampler) == (1, 1, HMC())
     assert last.varied == dict(temperature=1, arch="w_asym", mask_seed=1, sampler="hmc", jitter=0.5)
 
 

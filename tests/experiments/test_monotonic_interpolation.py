@@ -3,7 +3,6 @@
 import jax
 import numpy as np
 import pytest
-from memory_run import MemoryRun
 from model_of import model_of
 
 from asymjax.errors import DivergedError
@@ -12,6 +11,7 @@ from asymjax.experiments.monotonic_interpolation.run import interpolate_populati
 from asymjax.experiments.populations import Networks, Population
 from asymjax.experiments.train_sweep.run import initial_positions
 from asymjax.experiments.variants import Variant
+from asymjax.lab.recorder import InMemory
 from asymjax.lab.run_config import RunConfig
 from asymjax.models import draw_frozen
 from asymjax.rng import SeedConfig
@@ -41,7 +41,7 @@ def follow(*broken, label_smoothing=0.0):
     population = Population(Variant(config), model, frozen, lambda run: networks)
     optimizer = OptimizerConfig(label_smoothing=label_smoothing)
     entry, arrays = interpolate_population(
-        MemoryRun(), "standard", population, task, SEEDS, NUM_SEEDS, optimizer, {}, RunConfig(progress=False)
+        InMemory(), "standard", population, task, SEEDS, NUM_SEEDS, optimizer, {}, RunConfig(progress=False)
     )
     return entry, arrays, starts, split
 

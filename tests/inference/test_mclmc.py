@@ -9,10 +9,8 @@ from jax import lax
 from asymjax import rng
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.errors import InputError
-from asymjax.inference import SAMPLERS
 from asymjax.inference.algorithm import Target
-from asymjax.inference.chains_config import MCLMCConfig
-from asymjax.inference.samplers.mclmc import Tuned, length_of_memory, tune_to_variance
+from asymjax.inference.samplers.mclmc import MCLMC, AdjustedMCLMC, Tuned, length_of_memory, tune_to_variance
 
 SCALES = np.geomspace(0.3, 1.0, 10).astype(np.float32)
 MEANS = np.linspace(-1, 1, 10).astype(np.float32)
@@ -51,19 +49,17 @@ def warm_up(algorithm, keys, mapped):
 
 def sample(algorithm, num_steps, key, position, tuned):
     """Return positions [step, coordinate] and the infos of one chain."""
-    sampler, key = algorithm.make(TARGET, tuned, None, True), rng.named_key(key, "sample")
+    sampler, key = algorithm.make(TARGET, tuned), rng.named_key(key, "sample")
 
     def step(state, t):
         state, info = sampler.step(jax.random.fold_in(key, t), state)
-        draw = sampler.collect(state, info)
-        return state, (jnp.concatenate([draw.position["a"].reshape(-1), draw.position["b"]]), info)
+        return state, (jnp.concatenate([state.position["a"].reshape(-1), state.position["b"]]), info)
 
     return lax.scan(step, sampler.init(rng.named_key(key, "init"), position), jnp.arange(num_steps))[1]
 
 
-def run(config, num_steps, mapped=jax.vmap):
+def run(algorithm, num_steps, mapped=jax.vmap):
     """Return positions [chain, step, coordinate], infos, tuned values and the metrics of warmup."""
-    algorithm = SAMPLERS[config.sampler](config)
     keys = rng.member_keys(jax.random.key(0), NUM_CHAINS)
     starts, tuned, metrics = warm_up(algorithm, keys, mapped)
     sampled = mapped(lambda arguments: sample(algorithm, num_steps, *arguments))
@@ -83,7 +79,7 @@ def variance_ratio(positions):
 @pytest.fixture(scope="module")
 def unadjusted():
     """Runs of the unadjusted sampler by the energy variance that it aims at."""
-    return {aim: run(MCLMCConfig(num_warmup=4000, energy_variance=aim), 20_000) for aim in (0.1, 0.001)}
+    return {aim: run(MCLMC(num_warmup=4000, energy_variance=aim), 20_000) for aim in (0.1, 0.001)}
 
 
 def test_the_bias_falls_with_the_energy_error(unadjusted):
@@ -103,7 +99,7 @@ def test_what_steps_and_stages_tell(unadjusted):
     assert np.isnan(info.acceptance_rate).all() and np.isfinite(info.energy_change).all()
     energy_variance = np.square(info.energy_change).mean() / MEANS.size
     assert 0.0002 < energy_variance < 0.005
-    stages = SAMPLERS["mclmc"](MCLMCConfig(num_warmup=4000)).stages
+    stages = MCLMC(num_warmup=4000).stages
     assert sum(stage.num_steps for stage in stages) == 4000
     for stage, told in zip(stages, metrics, strict=True):
         assert told.keys() >= {"L", "step_size", "num_grad_evals", "logdensity"}
@@ -112,7 +108,7 @@ def test_what_steps_and_stages_tell(unadjusted):
     assert np.all(tuned.step_size < tuned.L) and np.all(tuned.L < 20)
 
 
-def count_gradients(config, tuned):
+def count_gradients(algorithm, tuned):
     """Return how often one step of a sampler asks for a gradient."""
     calls = []
 
@@ -125,7 +121,7 @@ def count_gradients(config, tuned):
         return (-flat * cotangent,)
 
     counted.defvjp(lambda flat: (counted(flat), flat), backward)
-    sampler = SAMPLERS[config.sampler](config).make(TARGET._replace(logdensity=counted), tuned, None, True)
+    sampler = algorithm.make(TARGET._replace(logdensity=counted), tuned)
     state = sampler.init(jax.random.key(0), jnp.ones(10))
     jax.effects_barrier()
     calls.clear()
@@ -134,16 +130,16 @@ def count_gradients(config, tuned):
     return len(calls), float(info.num_grad_evals)
 
 
-@pytest.mark.parametrize("name", ["mclmc", "adjusted_mclmc"])
-def test_gradients_are_counted_as_they_are_taken(name):
+@pytest.mark.parametrize(("algorithm", "num_steps"), [(MCLMC(), 1), (AdjustedMCLMC(jitter=0.0), 6)])
+def test_gradients_are_counted_as_they_are_taken(algorithm, num_steps):
     tuned = Tuned(jnp.asarray(3.0), jnp.asarray(0.5), jnp.ones(10))
-    taken, told = count_gradients(MCLMCConfig(sampler=name, jitter=0.0), tuned)
-    assert taken == told == (GRADS_PER_STEP if name == "mclmc" else GRADS_PER_STEP * 6)
+    taken, told = count_gradients(algorithm, tuned)
+    assert taken == told == GRADS_PER_STEP * num_steps
 
 
 def test_adjusted_draws_have_the_moments_of_the_target():
-    config = MCLMCConfig(sampler="adjusted_mclmc", num_warmup=200, mass_matrix="adapted", max_integration_steps=40)
-    positions, info, *_ = run(config, 2000)
+    algorithm = AdjustedMCLMC(num_warmup=200, mass_matrix="adapted", max_integration_steps=40)
+    positions, info, *_ = run(algorithm, 2000)
     assert np.all(info.num_grad_evals % GRADS_PER_STEP == 0) and np.all(info.num_grad_evals <= GRADS_PER_STEP * 40)
     assert 0.6 < np.mean(info.acceptance_rate) < 0.99
     standardised = (positions - MEANS) / SCALES
@@ -155,7 +151,7 @@ def test_adjusted_draws_have_the_moments_of_the_target():
 
 
 def test_an_adapted_metric_is_the_variance_and_L_its_radius():
-    _, _, tuned, _ = run(MCLMCConfig(num_warmup=8000, energy_variance=0.01, mass_matrix="adapted"), 10, one_by_one)
+    _, _, tuned, _ = run(MCLMC(num_warmup=8000, energy_variance=0.01, mass_matrix="adapted"), 10, one_by_one)
     ratio = np.asarray(tuned.inverse_mass_matrix).mean(0) / SCALES**2
     assert np.all((ratio > 0.5) & (ratio < 2))
 
@@ -186,9 +182,9 @@ def test_length_from_the_autocorrelation_of_an_autoregression():
     [
         ({"num_stages": 1}, "10000 steps of warmup in 1 stages; give 2 stages or more"),
         ({"num_warmup": 10}, "10 steps of warmup in 10 stages"),
-        ({"energy_variance": 0.0}, "energy_variance and initial_step_size must be positive"),
+        ({"energy_variance": 0.0}, "energy_variance is 0.0; give a number above 0"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
-        SAMPLERS["mclmc"](MCLMCConfig(**settings))
+        MCLMC(**settings).check(400)

@@ -11,21 +11,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from asymjax.inference.samplers.swag import RANK, make_swag
-from asymjax.inference.samplers.swag import Tuned as Gaussian
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.optimize import brentq
 
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Target
-from asymjax.inference.chains_config import MinibatchConfig
-from asymjax.inference.samplers import SAMPLERS
+from asymjax.inference.approximations.swag import RANK, SWAG
+from asymjax.inference.approximations.swag import Tuned as Gaussian
+from asymjax.inference.samplers import CSGLD, SAMPLERS, SGHMC, SGLD
 from asymjax.inference.samplers.gradients import full_gradient, gradient_cost, make_gradient, unwhiten, whiten
-from asymjax.inference.samplers.minibatch import Tuned, step_size_of
+from asymjax.inference.samplers.minibatch import Tuned
 from asymjax.inference.samplers.sgld import cyclical, polynomial
 
 NAMES = ("sgld", "csgld", "sghmc", "sgnht", "psgld")
 SIZE = 100
+LONG_MEMORY = {"psgld": {"norm_decay": 0.9995}}
 # Standard deviations of the target, and of the prior; their ratio is that in whitened coordinates.
 SCALE, PRIOR = {"a": 0.1, "b": 1.0}, {"a": 0.1, "b": 2.0}
 
@@ -42,12 +42,13 @@ def gaussian(temperature=1.0):
 
 def walk(name, target, start, num_steps, key=0, tuned=None, **settings):
     """Return positions after every step, and what the steps told."""
-    config = MinibatchConfig(sampler=name, batch_size=settings.pop("batch_size", 1), **settings)
-    tuned = tuned or Tuned(jnp.asarray(step_size_of(config), jnp.result_type(*jax.tree.leaves(start))))
+    num_draws = settings.pop("num_draws", num_steps)
+    algorithm = SAMPLERS[name](**{"batch_size": 1, "thinning": 1} | settings)
+    tuned = tuned or Tuned(jnp.asarray(algorithm.step_size, jnp.result_type(*jax.tree.leaves(start))))
 
     @jax.jit
     def run(key, start, tuned):
-        sampler = SAMPLERS[name](config).make(target, tuned)
+        sampler = algorithm.make(target, tuned, num_draws * algorithm.thinning)
 
         def one(state, key):
             state, info = sampler.step(key, state)
@@ -125,7 +126,7 @@ def test_the_variance_is_that_of_the_discretised_dynamics(name, step_size, tempe
         leaf: SCALE[leaf] * temperature**0.5 * jax.random.normal(key, (SIZE,))
         for leaf, key in zip(SCALE, keys, strict=True)
     }
-    draws, info = walk(name, gaussian(temperature), start, 20_000, step_size=step_size, norm_decay=0.9995)
+    draws, info = walk(name, gaussian(temperature), start, 20_000, step_size=step_size, **LONG_MEMORY.get(name, {}))
     assert np.isnan(info.acceptance_rate).all() and not info.is_divergent.any() and (info.num_grad_evals == 1).all()
     for leaf, s2 in all_s2.items():
         measured = variances(draws[leaf][4000:] / PRIOR[leaf])
@@ -137,7 +138,7 @@ def test_the_bias_shrinks_with_the_step(name, steps):
     start = {leaf: SCALE[leaf] * jax.random.normal(jax.random.key(2), (SIZE,)) for leaf in SCALE}
 
     def bias(step_size):
-        draws, _ = walk(name, gaussian(), start, 10_000, step_size=step_size, norm_decay=0.9995)
+        draws, _ = walk(name, gaussian(), start, 10_000, step_size=step_size, **LONG_MEMORY.get(name, {}))
         return variances(draws["a"][1000:] / PRIOR["a"]).mean() - 1
 
     large, small = map(bias, steps)
@@ -206,7 +207,7 @@ def test_linear_regression_has_its_mean_and_the_covariance_of_noisy_gradients(is
     tuned = Tuned(jnp.asarray(step_size))
     if is_controlled:
         tuned = tuned._replace(centre=start, centre_gradient=full_gradient(target, start))
-    sampler = SAMPLERS["sgld"](MinibatchConfig(batch_size=BATCH)).make(target, tuned)
+    sampler = SGLD(batch_size=BATCH).make(target, tuned)
 
     def one(state, key):
         state, info = sampler.step(key, state)
@@ -275,15 +276,15 @@ def test_exploration_climbs_without_noise_and_is_paid_for():
 
 def test_cycles_that_do_not_divide_the_draws_are_refused():
     with pytest.raises(InputError, match="3 cycles do not divide 400 draws"):
-        SAMPLERS["csgld"](MinibatchConfig(sampler="csgld", num_cycles=3))
+        CSGLD(num_cycles=3).check(400)
     with pytest.raises(InputError, match="momentum is 1"):
-        SAMPLERS["sghmc"](MinibatchConfig(sampler="sghmc", momentum=1.0))
+        SGHMC(momentum=1.0).check(400)
 
 
 def test_sghmc_without_momentum_is_sgld():
     start = {"a": jnp.ones(3), "b": jnp.ones(3)}
-    settings = {"step_size": 0.1, "momentum": 0.0}
-    (one, _), (other, _) = (walk(name, gaussian(), start, 50, **settings) for name in ("sgld", "sghmc"))
+    one, _ = walk("sgld", gaussian(), start, 50, step_size=0.1)
+    other, _ = walk("sghmc", gaussian(), start, 50, step_size=0.1, momentum=0.0)
     np.testing.assert_allclose(one["b"], other["b"], rtol=1e-4, atol=1e-5)
 
 
@@ -299,16 +300,8 @@ def test_keys_decide_draws(name):
 @pytest.mark.parametrize(("dtype", "is_controlled"), [("float32", True), ("float64", False)])
 @pytest.mark.parametrize("name", NAMES)
 def test_warmup_hands_on_what_sampling_needs(name, is_controlled, dtype):
-    config = MinibatchConfig(
-        sampler=name,
-        num_warmup=2,
-        num_draws=4,
-        thinning=1,
-        step_size=0.1,
-        batch_size=1,
-        control_variates=is_controlled,
-    )
-    algorithm, target = SAMPLERS[name](config), gaussian()
+    settings = {"num_warmup": 2, "thinning": 1, "step_size": 0.1, "batch_size": 1, "control_variates": is_controlled}
+    algorithm, target = SAMPLERS[name](**settings), gaussian()
     with jax.enable_x64(dtype == "float64"):
         start = {"a": jnp.ones(SIZE, dtype), "b": jnp.ones(SIZE, dtype)}
         state = algorithm.begin(jax.random.key(0), start, target)
@@ -321,11 +314,10 @@ def test_warmup_hands_on_what_sampling_needs(name, is_controlled, dtype):
         assert cost == (5 if is_controlled else 2)
         position, tuned = algorithm.finish(state)
         assert tuned.step_size.dtype == dtype and (tuned.friction is None) == (name != "sgnht")
-        sampler = algorithm.make(target, tuned, lambda position: position["a"][:2], False)
+        sampler = algorithm.make(target, tuned, 4)
         state = sampler.init(jax.random.key(2), position)
         state, info = jax.jit(sampler.step)(jax.random.key(3), state)
-        draw = sampler.collect(state, info)
-    assert draw.position is None and draw.outputs.shape == (2,) and np.isfinite(draw.logdensity)
+    assert not info.is_divergent
     assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(state.position))
     num_entries = sum(leaf.size for leaf in jax.tree.leaves((state, tuned)))
     assert num_entries < 4 * 2 * SIZE + 10
@@ -343,7 +335,7 @@ def test_a_step_that_leaves_the_finite_numbers_says_so(name):
 
 def fit_swag(target, start, key, **settings):
     """Return where a chain is after warmup, and the Gaussian that it found."""
-    algorithm = SAMPLERS["swag"](MinibatchConfig(sampler="swag", **settings))
+    algorithm = SWAG(**settings)
     *walks, last = algorithm.stages
     firsts, setting = walks[0].num_steps * jnp.arange(len(walks)), jnp.asarray(0.0)
     state = algorithm.begin(key, start, target)
@@ -379,19 +371,18 @@ def test_swag_draws_from_its_gaussian_without_gradients():
     mean, scale, deviations = numbers.normal(size=3), np.array([0.5, 1.0, 2.0]), numbers.normal(size=(RANK, 3))
     leaves = [{"a": jnp.asarray(leaf[..., :1]), "b": jnp.asarray(leaf[..., 1:])} for leaf in (mean, scale, deviations)]
     tuned = Gaussian(jnp.asarray(0.1), *leaves)
-    sampler = make_swag(gaussian(), tuned)
+    sampler = SWAG().make(gaussian(), tuned)
 
     @jax.jit
     @jax.vmap
     def draw(key):
-        state, info = sampler.step(key, sampler.init(key, tuned.mean))
-        return sampler.collect(state, info)
+        return sampler.step(key, sampler.init(key, tuned.mean))
 
     keys = jax.random.split(jax.random.key(7), 20_000)
-    draws = draw(keys)
+    draws, info = draw(keys)
     z = np.concatenate([np.asarray(draws.position[name], np.float64) / PRIOR[name] for name in "ab"], axis=1)
-    assert not draws.num_grad_evals.any() and np.isfinite(draws.logdensity).all()
-    np.testing.assert_array_equal(draw(keys).position["b"], draws.position["b"])
+    assert not info.num_grad_evals.any() and not info.is_divergent.any()
+    np.testing.assert_array_equal(draw(keys)[0].position["b"], draws.position["b"])
     expected = (np.diag(scale**2) + deviations.T @ deviations / (RANK - 1)) / 2
     products = (z - mean)[:, :, None] * (z - mean)[:, None]
     for i in range(3):
@@ -401,5 +392,5 @@ def test_swag_draws_from_its_gaussian_without_gradients():
 
 
 def test_swag_needs_steps_to_fit_to():
-    with pytest.raises(InputError, match="num_warmup is 39; swag keeps 20 places of half of it, give 40"):
-        SAMPLERS["swag"](MinibatchConfig(sampler="swag", num_warmup=39))
+    with pytest.raises(InputError, match="num_warmup is 39; SWAG keeps 20 places of half of it, give 40"):
+        SWAG(num_warmup=39).check(400)

@@ -1,11 +1,11 @@
 import jax.numpy as jnp
 import pytest
-from memory_run import MemoryRun
 
 from asymjax.divisors import largest_divisor
 from asymjax.errors import DivergedError, InputError
 from asymjax.lab import loop
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
+from asymjax.lab.recorder import InMemory
 
 
 @pytest.mark.parametrize(
@@ -22,12 +22,12 @@ def test_a_phase_hands_the_state_from_chunk_to_chunk():
         seen.append((index, state))
         return Chunk(state + 10)
 
-    assert run_phase(MemoryRun(), "trial", 3, lambda: 1, advance, 1, (3, "parts")) == 31
+    assert run_phase(InMemory(), "trial", 3, lambda: 1, advance, 1, (3, "parts")) == 31
     assert seen == [(0, 1), (1, 11), (2, 21)]
 
 
 def test_a_phase_that_fails_commits_no_more():
-    run = MemoryRun()
+    run = InMemory()
 
     def advance(index, state):
         if index == 1:
@@ -46,4 +46,4 @@ def test_a_program_too_large_for_another_process_is_not_compiled(monkeypatch):
 
     monkeypatch.setattr(loop.processes, "together", together)
     with pytest.raises(InputError, match="process 1"):
-        compile_ahead(MemoryRun(), jnp.sin, jnp.ones(3))
+        compile_ahead(InMemory(), jnp.sin, jnp.ones(3))

@@ -7,25 +7,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from asymjax.inference.problem import make_problem
-from asymjax.inference.samplers.swag import RANK
-from memory_run import MemoryRun
+from model_of import model_of
 
 from asymjax import trees
-from asymjax.config import HMCConfig, MCLMCConfig, MinibatchConfig, ModelConfig, NUTSConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference import SAMPLERS
+from asymjax.inference import ALGORITHMS
+from asymjax.inference.approximations.swag import RANK, SWAG
 from asymjax.inference.kernels import make_sampling_chunk, persistent_shape
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.inference.samplers import NUTS, SGLD
+from asymjax.inference.samplers.minibatch import Minibatch
 from asymjax.lab import memory
+from asymjax.lab.chains import keep_outputs
 from asymjax.lab.loop import compile_ahead
-from asymjax.models import build_model, draw_frozen
+from asymjax.lab.recorder import InMemory
+from asymjax.models import draw_frozen
 from asymjax.types import Split
 
-GROUPS = (HMCConfig(), NUTSConfig(), MCLMCConfig(), MinibatchConfig(), MinibatchConfig(control_variates=True))
-CONFIGS = [replace(group, sampler=name) for group in GROUPS for name in type(group).__annotations__["sampler"].__args__]
+CASES = {name: algorithm() for name, algorithm in ALGORITHMS.items()}
+CONTROLLED = {
+    f"{name} controlled": replace(algorithm, control_variates=True)
+    for name, algorithm in CASES.items()
+    if isinstance(algorithm, Minibatch)
+}
 MAX_POSITIONS, TOLERANCE = 4, 0.25
 # The Gaussian that swag draws from: mean, scale and deviations, beside a position.
-MAX_POSITIONS_OF = {"swag": RANK + 3}
+MAX_POSITIONS_OF = {SWAG: RANK + 3}
 # Rows, inputs, outputs and hidden widths; "large" is an MLP on 5,000 images of 28 x 28.
 SHAPES = {
     "regression": (310, 10, 2, (16, 16)),
@@ -41,62 +48,63 @@ def make_case(arch, shape):
     task = "regression" if shape == "regression" else "classification"
     norm = "none" if task == "regression" else "layer"
     config = PosteriorConfig().for_task(task)
-    model = build_model(ModelConfig(arch, widths=widths, norm=norm), (num_inputs,), num_outputs, config)
+    model = model_of(arch, widths=widths, norm=norm).build((num_inputs,), num_outputs, config.normal_prior)
     targets = np.zeros((num_rows, 1), np.float32) if task == "regression" else np.zeros(num_rows, np.int32)
     data = Split(np.zeros((num_rows, num_inputs), np.float32), targets)
-    problem = make_problem(model, task, config, draw_frozen(model, 0), data)
+    problem = config.of(model, task, draw_frozen(model, 0), data)
     return problem, jnp.zeros((num_rows // 3, num_inputs))
 
 
-def trace(config, arch="standard", shape="regression", num_draws=20):
+def trace(algorithm, arch="standard", shape="regression", num_draws=20):
     """Trace a chunk of draws of one chain that keep outputs alone."""
     problem, inputs = make_case(arch, shape)
-    algorithm = SAMPLERS[config.sampler](config)
-    _, advance = make_sampling_chunk(problem, algorithm, num_draws, config.thinning, keep_position=False)
+    _, advance = make_sampling_chunk(problem, algorithm, num_draws, 1, keep_outputs)
     state, tuned = persistent_shape(problem, algorithm)
     shared = (jnp.asarray(0), problem.frozen, problem.data, inputs)
     return jax.jit(advance).trace(jax.random.key(0), state, tuned, *shared)
 
 
 @cache
-def compiled_bytes(config, arch="standard", shape="regression"):
-    return memory.needed_bytes(trace(config, arch, shape).lower().compile())
+def compiled_bytes(algorithm, arch="standard", shape="regression"):
+    return memory.needed_bytes(trace(algorithm, arch, shape).lower().compile())
 
 
 def num_bytes_of_position(shape):
     return trees.num_bytes(make_case("standard", shape)[0].shape)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.sampler)
-def test_a_chain_has_four_positions_at_most_from_draw_to_draw(config):
+@pytest.mark.parametrize("algorithm", (CASES | CONTROLLED).values(), ids=(CASES | CONTROLLED).keys())
+def test_a_chain_has_four_positions_at_most_from_draw_to_draw(algorithm):
     problem, _ = make_case("standard", "digits")
-    num_bytes = trees.num_bytes(persistent_shape(problem, SAMPLERS[config.sampler](config)))
+    num_bytes = trees.num_bytes(persistent_shape(problem, algorithm))
     scalars = 100
-    max_positions = MAX_POSITIONS_OF.get(config.sampler, MAX_POSITIONS)
+    max_positions = MAX_POSITIONS_OF.get(type(algorithm), MAX_POSITIONS)
     assert num_bytes <= max_positions * trees.num_bytes(problem.shape) + scalars
 
 
 @pytest.mark.slow
 def test_a_doubling_of_nuts_takes_two_positions_more():
-    few, many = (compiled_bytes(NUTSConfig(max_doublings=n), shape="digits") for n in (3, 8))
+    few, many = (compiled_bytes(NUTS(max_doublings=n), shape="digits") for n in (3, 8))
     assert (many - few) / 5 / num_bytes_of_position("digits") == pytest.approx(2, rel=0.05)
 
 
 def test_draws_that_are_not_kept_take_no_memory():
     # From 2 on: a loop of one turn is no loop to the compiler, and its program takes some more.
-    assert compiled_bytes(MinibatchConfig(thinning=2)) == compiled_bytes(MinibatchConfig(thinning=50))
+    assert compiled_bytes(SGLD(thinning=2)) == compiled_bytes(SGLD(thinning=50))
 
 
 def test_what_exceeds_the_memory_is_refused_before_it_runs(monkeypatch, capsys):
     monkeypatch.setattr(memory, "limit_bytes", lambda num_devices: 10**9)
     with pytest.raises(InputError, match=r"takes 400\.0 GB on each device, which has 1\.0 GB; give fewer networks"):
-        compile_ahead(MemoryRun(), lambda x: jnp.sort(jnp.full(10**11, x)), 1.0, phase="trial")
+        compile_ahead(InMemory(), lambda x: jnp.sort(jnp.full(10**11, x)), 1.0, phase="trial")
     assert capsys.readouterr().out == ""
 
 
 def test_chunks_say_what_they_take(capsys):
     x = np.zeros(10**6, "float32")
-    np.testing.assert_array_equal(compile_ahead(MemoryRun(), jnp.sin, x, phase="trial")(x), x)
+    run = InMemory()
+    run.is_quiet = False
+    np.testing.assert_array_equal(compile_ahead(run, jnp.sin, x, phase="trial")(x), x)
     assert capsys.readouterr().out.startswith("trial, on each device: memory: 8.0 MB of ")
 
 

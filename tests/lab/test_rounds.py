@@ -4,11 +4,11 @@ import jax
 import numpy as np
 import optax
 import pytest
-from memory_run import MemoryRun
 from model_of import model_of
 
 from asymjax import data, rng
 from asymjax.lab import devices, memory, run_files, sweep
+from asymjax.lab.recorder import InMemory
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
 from asymjax.lab.sweep import run_sweep
@@ -34,7 +34,7 @@ def train(network, total, **where):
         seen.append((members.tolist(), is_new.tolist(), kernels))
 
     placement = devices.place(total, **where)
-    run_sweep(MemoryRun(), trainer, keys, keys, frozen, DATASET.train, placement, 2, 1, finish=finish)
+    run_sweep(InMemory(), trainer, keys, keys, frozen, DATASET.train, placement, 2, 1, finish=finish)
     return seen
 
 

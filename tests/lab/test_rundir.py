@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from asymjax.errors import InputError
-from asymjax.inference.chains_config import HMCConfig
-from asymjax.lab import run_files, rundir
+from asymjax.inference.samplers import HMC
+from asymjax.lab import results, run_files, rundir
+from asymjax.lab.results import open_results
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import config_hash, open_run, require_space, to_json
 from asymjax.tree_paths import differences
 
-SCIENTIFIC = {"hmc": HMCConfig(), "data": {"dataset": "digits", "data_seed": 0}}
+SCIENTIFIC = {"hmc": HMC(), "data": {"dataset": "digits", "data_seed": 0}}
 STATE = {"position": np.arange(3.0), "step": np.array(4)}
 
 
@@ -31,13 +32,13 @@ def run(run_config):
 
 def test_hash_ignores_order_and_sees_every_value():
     assert config_hash(SCIENTIFIC) == config_hash(dict(reversed(SCIENTIFIC.items())))
-    assert config_hash(SCIENTIFIC) != config_hash(SCIENTIFIC | {"hmc": HMCConfig(num_draws=501)})
+    assert config_hash(SCIENTIFIC) != config_hash(SCIENTIFIC | {"hmc": HMC(num_warmup=501)})
 
 
 def test_differences_name_the_fields():
-    old, new = (to_json({"hmc": HMCConfig(num_draws=n), "seed": 0}) for n in (5, 6))
+    old, new = (to_json({"hmc": HMC(num_warmup=n), "seed": 0}) for n in (5, 6))
     assert differences(old, old) == []
-    assert differences(old, new | {"more": 1}) == ["hmc/num_draws: 5 -> 6", "more: None -> 1"]
+    assert differences(old, new | {"more": 1}) == ["hmc/num_warmup: 5 -> 6", "more: None -> 1"]
 
 
 def test_directory_is_named_by_experiment_model_and_hash(run, tmp_path):
@@ -54,7 +55,7 @@ def test_a_directory_in_use_is_refused(run, run_config):
 def test_another_configuration_is_refused_with_its_fields(run, run_config):
     run._lock.close()
     config = replace(run_config, run_dir=run.path)
-    other = SCIENTIFIC | {"hmc": HMCConfig(thinning=3)}
+    other = SCIENTIFIC | {"hmc": HMC(thinning=3)}
     with pytest.raises(InputError, match=r"another configuration; it differs in\n  hmc/thinning: 1 -> 3\n"):
         open_run("trial", "mlp", other, config)
     forced = open_run("trial", "mlp", other, replace(config, force=True))
@@ -81,7 +82,7 @@ def test_where_a_profile_lies_is_said(run_config, monkeypatch, capsys):
 
 
 def test_a_finished_run_is_refused_and_forced_from_the_start(run, run_config):
-    run.commit("train", 1, STATE)
+    run.commit("train", 1, 1, STATE)
     run.finish(lambda: ({"accuracy": np.float32(0.5)}, {}))
     run._lock.close()
     assert json.loads((run.path / "summary.json").read_text()) == {"accuracy": 0.5}
@@ -101,12 +102,14 @@ def test_force_deletes_nothing_but_runs(run_config, tmp_path):
     assert list(keepsake.parent.iterdir()) == [keepsake]
 
 
-def test_what_was_committed_comes_back_and_what_lies_beyond_is_deleted(run, run_config):
-    run.commit("warmup", 1, STATE, metrics={"rate": 0.5})
+def test_what_was_committed_comes_back_and_what_lies_beyond_is_written_anew(run, run_config):
+    def draws(index):
+        return {"logdensity": np.full((2, 1), float(index)), "position/bias": np.full((2, 1, 3), float(index))}
+
+    run.commit("warmup", 1, 1, STATE, metrics={"rate": 0.5})
     for chunk in (1, 2):
-        run.commit("sample", chunk, STATE | {"step": np.array(chunk)}, {"logdensity": np.ones((2, 1))}, {"rate": 1.0})
-    np.savez(run.path / "draws" / "chunk-00002.p0.npz", logdensity=np.ones((2, 1)))
-    (run.path / "draws" / ".chunk-00003.p0.npz.tmp").write_bytes(b"half")
+        run.commit("sample", chunk, 3, STATE | {"step": np.array(chunk)}, draws(chunk), {"rate": 1.0})
+    run.write_draws("what was killed before its checkpoint", 2, 3, draws(-1))
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write('{"phase": "sample", "chunk": 2}\n{"phase": "sam')
     run._lock.close()
@@ -114,10 +117,20 @@ def test_what_was_committed_comes_back_and_what_lies_beyond_is_deleted(run, run_
     done, state = again.restore("sample", STATE)
     assert (done, state["step"]) == (2, 2)
     np.testing.assert_array_equal(state["position"], STATE["position"])
-    assert sorted(file.name for file in (run.path / "draws").iterdir()) == [f"chunk-0000{k}.p0.npz" for k in (0, 1)]
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["phase"], line["chunk"]) for line in lines] == [("warmup", 0), ("sample", 0), ("sample", 1)]
+    again.commit("sample", 3, 3, STATE, draws(3))
+    tree = open_results(run.path)
+    np.testing.assert_array_equal(tree["sample_stats/lp"], [[1, 2, 3]] * 2)
+    assert tree["posterior/bias"].dims == ("chain", "draw", "bias_dim_0")
+    assert not (run.path / "DONE").exists()
     again._lock.close()
+
+
+def test_draws_that_were_not_made_are_no_draws(run):
+    run.commit("sample", 1, 2, STATE, {"logdensity": np.ones((2, 1))})
+    with pytest.raises(InputError, match=r"sample_stats/lp/c/0/1 is not there: it is lost or not written yet"):
+        open_results(run.path)["sample_stats/lp"].load()
 
 
 def test_another_checksum_is_refused(run):
@@ -128,16 +141,16 @@ def test_another_checksum_is_refused(run):
 
 
 def test_a_full_disk_loses_nothing(run, monkeypatch):
-    run.commit("sample", 1, STATE, {"logdensity": np.ones((2, 1))})
+    run.commit("sample", 1, 2, STATE, {"logdensity": np.ones((2, 1))})
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(rundir.np, "savez", full)
+    monkeypatch.setattr(results, "_sync", full)
     with pytest.raises(InputError, match=r"chunk 2 of sample cannot be written \(No space left on device\)"):
-        run.commit("sample", 2, STATE, {"logdensity": np.ones((2, 1))})
-    assert [file.name for file in (run.path / "draws").iterdir()] == ["chunk-00000.p0.npz"]
+        run.commit("sample", 2, 2, STATE, {"logdensity": np.ones((2, 1))})
     assert run.restore("sample", STATE)[0] == 1
+    np.testing.assert_array_equal(open_results(run.path)["sample_stats/lp"][:, 0], [1, 1])
 
 
 def test_what_the_disk_cannot_hold_is_refused(tmp_path):

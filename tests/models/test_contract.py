@@ -19,8 +19,6 @@ from asymjax import rng, trees
 from asymjax.data import DATASETS
 from asymjax.experiments.train_sweep.config import Config
 from asymjax.lab import command_line
-from asymjax.errors import InputError
-from asymjax.models import build_model
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
 from asymjax.models.config import ModelConfig
@@ -153,32 +151,6 @@ def test_merge_has_the_right_gradient(arch):
         return jnp.sum(jnp.sin(ravel_pytree(model.merge(unravel(flat), member(frozen, 0)))[0]))
 
     check_grads(value, (flat,), order=1, modes=["rev"], atol=0.02, rtol=0.02)
-
-
-def test_networks_go_on_from_their_first_output_which_is_affine(case):
-    model, params = case.model, case.model.merge(case.position, case.frozen)
-    if model.first_output is None:
-        assert case.backbone in ("cnn", "resnet", "rnn")
-        return
-    first = jax.jit(model.first_output)
-    outputs = jax.jit(model.forward_from)(params, case.frozen, case.inputs, first(params, case.frozen, case.inputs))
-    assert_close(outputs, model.forward(params, case.frozen, case.inputs))
-    ends = params, jax.tree.map(jnp.ones_like, params)
-    middle = jax.tree.map(lambda a, b: a + (b - a) / 4, *ends)
-    start, end, between = (first(network, case.frozen, case.inputs) for network in (*ends, middle))
-    assert_close(between, start + (end - start) / 4)
-
-
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_what_enters_activations_can_be_read_or_the_backbone_says_that_it_cannot(backbone):
-    _, _, model, frozen, position, inputs = networks("standard", backbone)
-    params = model.merge(member(position, 0), frozen)
-    for read in (model.site_inputs, model.layer_inputs):
-        if BACKBONES[backbone].has_scan:
-            with pytest.raises(InputError, match="in a scan, where they cannot be read"):
-                read(params, frozen, inputs)
-        else:
-            jax.jit(read).lower(params, frozen, inputs)  # Where something leaked, this raises.
 
 
 def test_wrong_inputs_are_refused(case):

@@ -11,14 +11,17 @@ from asymjax import rng
 from asymjax.models import anatomy
 from asymjax.models.backbones import MLP
 from asymjax.models.methods import WAsym, w_asym
-from asymjax.models.methods.method import Layer
+from asymjax.models.methods.method import Kernel
+from asymjax.types import Layer
 
 
 def draw_fixed(shape, num_fixed, mask_kind="random_subsets", seed=0):
     """Masks with one row a unit, True where fixed."""
-    layer = Layer("kernel", shape, False, 1.0, num_fixed, 0.5, mask_kind)
-    fixed = jax.jit(w_asym.is_fixed, static_argnums=1)(rng.role_key(seed, "mask"), layer)
-    assert fixed.sum() == w_asym.num_frozen(layer)
+    *window, inputs, units = range(len(shape))
+    layer = Layer("kernel", shape, (inputs,), (units,), (), tuple(window), "kernel")
+    kernel = Kernel(layer, 1.0, num_fixed, 0.5, mask_kind)
+    fixed = jax.jit(w_asym.is_fixed, static_argnums=1)(rng.role_key(seed, "mask"), kernel)
+    assert fixed.sum() == w_asym.num_frozen(kernel)
     return np.asarray(fixed).reshape(-1, shape[-1]).T
 
 
@@ -49,8 +52,8 @@ def test_filter_subsets_fix_whole_channels_and_leave_dense_layers_to_single_inpu
     assert np.all(fixed.all(axis=1).sum(axis=1) == 2)
     config = model_of("w_asym", "cnn", widths=(4, 4), mask_kind="filter_subsets", num_fixed=(1, 2, 2))
     with pytest.warns(UserWarning, match=r"conv_0/kernel \(3, 3, 1, 4\): num_fixed = 1 is the whole fan-in"):
-        layers = anatomy(config.method, config.backbone, (8, 8, 1), 3).layers
-    assert [layer.mask_kind for layer in layers.values()] == ["filter_subsets", "filter_subsets", "random_subsets"]
+        kernels = anatomy(config.method, config.backbone, (8, 8, 1), 3).kernels
+    assert [kernel.mask_kind for kernel in kernels.values()] == ["filter_subsets", "filter_subsets", "random_subsets"]
 
 
 @pytest.mark.filterwarnings("ignore:.*is the whole fan-in")
@@ -66,8 +69,8 @@ def test_a_kernel_without_a_free_entry_has_no_leaf():
 
 def test_counts_are_inputs_or_fractions_and_the_default_is_the_least_that_tells_units_apart():
     def counts(**settings):
-        layers = anatomy(WAsym(**settings), MLP((64, 16)), (8,), 3).layers
-        return [layer.num_fixed for layer in layers.values()]
+        kernels = anatomy(WAsym(**settings), MLP((64, 16)), (8,), 3).kernels
+        return [kernel.num_fixed for kernel in kernels.values()]
 
     assert counts(num_fixed=(4,)) == counts(num_fixed=4) == counts(num_fixed=[0.5]) == [4, 4, 4]
     assert counts(num_fixed=(0.5, 8, 0.25)) == [4, 8, 4]

@@ -1,5 +1,6 @@
 """Residual networks: the papers' parameter counts, the formula in NumPy, sizes that make no network."""
 
+import math
 from dataclasses import replace
 
 import jax
@@ -8,10 +9,10 @@ import pytest
 from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.inference.posterior import PosteriorConfig
 from asymjax.models.backbones.resnet import BASE_WIDTHS
 from asymjax.models.config import Models, each_method
 from asymjax.models.presets import MODEL_PRESETS
+from asymjax.priors import NormalPrior
 
 RESNET20, RESNET8 = MODEL_PRESETS["paper_resnet20_w1"], MODEL_PRESETS["paper_resnet8_metanet"]
 # The masks of the paper's ResNet110: as those of ResNet20, with 18 blocks a stage.
@@ -136,9 +137,11 @@ def test_without_norms_convolutions_have_biases():
 
 
 def test_norms_within_blocks_have_the_prior_of_norms():
-    prior = PosteriorConfig(norm_prior_scale=0.3)
-    assert prior.scale_of("block_1_0/norm_shortcut/scale", (32,)) == prior.scale_of("norm_stem/bias", (16,)) == 0.3
-    assert prior.scale_of("block_1_0/conv_1/kernel", (3, 3, 16, 32)) == pytest.approx(1 / 12)
+    layers = model_of(backbone="resnet", depth=8).build((8, 8, 1), 3).layers
+    prior = NormalPrior(norm_scale=0.3)
+    assert prior.scale_of(layers["block_1_0/norm_shortcut/scale"]) == prior.scale_of(layers["norm_stem/bias"]) == 0.3
+    assert prior.scale_of(layers["block_1_0/conv_1/kernel"]) == pytest.approx(1 / math.sqrt(9 * 32))
+    assert layers["block_1_0/conv_1/kernel"].window_axes == (0, 1)
 
 
 @pytest.mark.parametrize(

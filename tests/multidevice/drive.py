@@ -9,15 +9,13 @@ import sys
 
 import jax
 import numpy as np
-from memory_run import MemoryRun
 from model_of import model_of
 
 from asymjax import data, rng, trees
-from asymjax.inference import SAMPLERS
-from asymjax.inference.chains_config import HMCConfig
 from asymjax.inference.posterior import PosteriorConfig
-from asymjax.inference.problem import make_problem
+from asymjax.inference.samplers import HMC
 from asymjax.lab import chains, devices, sweep
+from asymjax.lab.recorder import InMemory
 from asymjax.models import draw_frozen
 from asymjax.train import losses, make_optimizer, make_train
 from asymjax.train.optimizers import OptimizerConfig
@@ -70,26 +68,24 @@ def train(arch, count, inside="auto", num_epochs=2, batch_size=64):
     trainer, frozen = make_trainer(arch, num_epochs, batch_size)
     placement = devices.place(count, inside=inside)
     keys = member_keys(count, "train")
-    state = sweep.run_sweep(MemoryRun(), trainer, keys, keys, frozen, DATASET.train, placement, num_epochs, 1)
+    state = sweep.run_sweep(InMemory(), trainer, keys, keys, frozen, DATASET.train, placement, num_epochs, 1)
     return trees.flatten(trees.to_host(state.position))
 
 
 def make_chain_problem(arch):
     model, frozen = make_model(arch)
-    return make_problem(model, DATASET.task, PosteriorConfig(), frozen, DATASET.train)
+    return PosteriorConfig().of(model, DATASET.task, frozen, DATASET.train)
 
 
 def run_chains(arch, count, inside="auto"):
     """Return the draws of ``count`` chains and what they were tuned to, by name."""
-    config = HMCConfig(num_chains=count, num_draws=2, num_warmup=10, max_integration_steps=8)
-    problem, algorithm = make_chain_problem(arch), SAMPLERS["hmc"](config)
-    placement, run = devices.place(count, inside=inside), MemoryRun()
+    problem, algorithm = make_chain_problem(arch), HMC(num_warmup=10, max_integration_steps=8)
+    placement, run = devices.place(count, inside=inside), InMemory()
     start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), problem.frozen)
     position, tuned = chains.warm_up(run, problem, member_keys(count, "warmup"), start, placement, algorithm)
     inputs = DATASET.test.inputs[:10]
-    chains.sample_chains(
-        run, problem, member_keys(count, "sample"), position, tuned, inputs, placement, algorithm, config, True
-    )
+    keys, keep = member_keys(count, "sample"), chains.keep_weights
+    chains.sample_chains(run, problem, keys, position, tuned, inputs, placement, algorithm, 2, keep)
     return run.draws | {f"tuned/{name}": np.asarray(value) for name, value in tuned._asdict().items()}
 
 

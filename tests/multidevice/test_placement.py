@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from asymjax import trees
-from asymjax.inference import SAMPLERS, Tuned, kernels
-from asymjax.inference.chains_config import HMCConfig
+from asymjax.inference import kernels
+from asymjax.inference.samplers.hmc import HMC, Tuned
 from asymjax.lab import devices
+from asymjax.lab.chains import keep_weights
 
 DRIVE = Path(__file__).parent / "drive.py"
 KINDS = ("train/standard", "train/w_asym", "chains/w_asym")
@@ -99,15 +100,14 @@ def test_vectorized_training_agrees_after_one_step():
 def make_step(inside, traces):
     """Return (step sizes) -> positions after one step of two chains, by path; notes its traces."""
     problem = drive.make_chain_problem("w_asym")
-    config = HMCConfig(num_chains=2, max_integration_steps=1)
-    begin, advance = kernels.make_sampling_chunk(problem, SAMPLERS["hmc"](config), 1, 1, True)
+    begin, advance = kernels.make_sampling_chunk(problem, HMC(max_integration_steps=1), 1, 1, keep_weights)
     shared = problem.frozen, problem.data
 
     def one(key, step_size, position):
         traces.append(inside)
         tuned = Tuned(step_size, jnp.ones(trees.num_entries(problem.shape)), step_size)
         state = begin(key, position, tuned, *shared)
-        return advance(key, state, tuned, jnp.asarray(0), *shared, problem.data.inputs[:5])[0].position
+        return advance(key, state, tuned, jnp.asarray(0), *shared, problem.data.inputs[:5])[1]["position"]
 
     keys = drive.member_keys(2, "init")
     start = jax.jit(jax.vmap(problem.init, (0, None)))(keys, problem.frozen)

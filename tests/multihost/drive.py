@@ -4,8 +4,8 @@
 
 PLAN.json holds ``folder`` and ``runs``, each with a script's name, words, words of a process of its own and an
 accident: ``[kind, process, call]``. The kinds are ``store`` and ``metrics``, where no file grows in that call of what
-writes them, ``sigterm``, which comes before that commit, and ``preempted``, where it comes after and JAX's handler of
-it was left in its place. ``folder/P.json`` tells what each run returned or raised in process P.
+writes them, and ``sigterm``, which comes after that commit. ``folder/P.json`` tells what each run returned or raised in
+process P.
 """
 
 import argparse
@@ -44,13 +44,6 @@ def full_disk():
 
 @contextmanager
 def sigterm():
-    """Send it to this process."""
-    os.kill(os.getpid(), signal.SIGTERM)
-    yield
-
-
-@contextmanager
-def preemption():
     """Send it to this process, and give JAX's runtime the time to tell all processes."""
     yield
     os.kill(os.getpid(), signal.SIGTERM)
@@ -61,7 +54,6 @@ PLACES = {
     "store": ("asymjax.lab.results.write_rows", full_disk),
     "metrics": ("asymjax.lab.rundir.RunDir._write_metrics", full_disk),
     "sigterm": ("asymjax.lab.rundir.RunDir.commit", sigterm),
-    "preempted": ("asymjax.lab.rundir.RunDir.commit", preemption),
 }
 
 
@@ -100,10 +92,8 @@ def main():
     plan = json.loads(flags.plan.read_text())
     del flags.plan
     sys.path.insert(0, str(Path(__file__).parents[2] / "runs"))
-    is_preempted = any(one.get("accident_in", [])[:2] == ["preempted", flags.process_id] for one in plan["runs"])
-    with mock.patch("signal.signal") if is_preempted else nullcontext():
-        command_line.start_jax(RunConfig(**vars(flags)))
-        done = [run(**one) for one in plan["runs"]]
+    command_line.start_jax(RunConfig(**vars(flags)))
+    done = [run(**one) for one in plan["runs"]]
     Path(plan["folder"], f"{jax.process_index()}.json").write_text(json.dumps(done))
 
 

@@ -12,7 +12,7 @@ from outcome import assert_same_outcome
 
 from asymjax.errors import InputError
 from asymjax.lab import processes, run_files
-from asymjax.lab.store import STORE, read_networks
+from asymjax.lab.results import NOT_TRAINED, RESULTS, open_networks
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs"
@@ -42,8 +42,9 @@ def sweep(path, *words, **special):
 
 
 def assert_lost(survivor):
-    assert survivor.returncode == processes.EXIT_LOST
-    assert survivor.stderr.endswith(f"{processes.LOST}\n") and "Traceback" not in survivor.stderr
+    """Our line where a collective fails first, JAX's where its runtime sees first that a process is gone."""
+    line = {75: processes.LOST, -signal.SIGABRT: "another task died"}
+    assert line[survivor.returncode] in survivor.stderr
 
 
 @pytest.mark.long
@@ -59,7 +60,7 @@ def test_a_profile_is_left(python, tmp_path):
 def outcomes(launch, reference, tmp_path_factory):
     """What each run of a plan returned or raised, [process] by name, and the folder of the runs."""
     out = tmp_path_factory.mktemp("refused")
-    shutil.copytree(reference / STORE, out / "foreign" / STORE)
+    shutil.copytree(reference / RESULTS, out / "foreign" / RESULTS)
     for process in range(2):
         (out / f"data{process}").mkdir()
     np.savetxt(out / "data0" / "rows.csv", np.random.default_rng(0).normal(size=(60, 3)), delimiter=",")
@@ -76,8 +77,7 @@ def outcomes(launch, reference, tmp_path_factory):
         "some fail": sweep(out / "some", *WINE, "--num-seeds", "2", "--grid", "learning_rate=1e-3,1e38"),
         "full store": sweep(out / "run", *SWEEP, accident_in=["store", 1, 1]),
         "full disk": sweep(out / "run", *SWEEP, accident_in=["metrics", 1, 1]),
-        "sigterm": sweep(out / "run", *SWEEP, accident_in=["sigterm", 0, 1]),
-        "preempted": sweep(out / "run", *SWEEP, accident_in=["preempted", 1, 1]),
+        "sigterm": sweep(out / "run", *SWEEP, accident_in=["sigterm", 1, 1]),
     }
     (out / "plan.json").write_text(json.dumps({"folder": str(out), "runs": list(plan.values())}))
     launch(DRIVE, out / "plan.json", env=POOL).join(150, check=True)
@@ -91,7 +91,7 @@ REFUSED = {
     "count": "2 processes do not divide 7 networks or chains",
     "round": "2 processes do not divide 3 networks or chains",
     "devices": "4 devices do not divide 6 networks or chains",
-    "store": "is the store of another sweep; it differs in\n  count: 20 -> 4",
+    "store": "has networks of another run: failed_step, ",
     "data": "there is no file rows.csv in ",
     "full store": "network 4 and the next ones cannot be written (File too large)",
     "full disk": "chunk 2 of train cannot be written (File too large)",
@@ -112,16 +112,10 @@ def test_networks_that_diverge_on_one_process(outcomes):
     assert status[:2] == ["ok", "ok"] and all("not finite at step" in one for one in status[2:])
 
 
-def stopped(num_done):
-    return (["StopRequestedError", f"asked to stop; train chunk {num_done} of 6 is kept"],) * 2
-
-
-def test_sigterm_to_one_process_stops_all(outcomes):
-    assert outcomes[0]["sigterm"] == stopped(2)
-
-
-def test_a_preemption_that_jax_sees_stops_all_after_the_same_chunk(outcomes):
-    assert outcomes[0]["preempted"] == stopped(4)
+def test_sigterm_to_one_process_stops_all_after_the_same_chunk(outcomes):
+    zero, one = outcomes[0]["sigterm"]
+    assert zero == one and one[0] == "StopRequestedError"
+    assert one[1] in [f"asked to stop; train chunk {num_done} of 6 is kept" for num_done in (2, 3)]
 
 
 def test_two_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, launch, python):
@@ -131,7 +125,8 @@ def test_two_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, lau
     survivor, victim = launch(*words, num_devices=(1, 1), env=POOL, own=killed).join(120)
     assert victim.returncode == -signal.SIGKILL
     assert_lost(survivor)
-    assert read_networks(path).attrs["num_done"] == 20  # Though the checkpoint of chunk 6 is not there.
+    # Though the checkpoint of chunk 6 is not there.
+    assert NOT_TRAINED not in open_networks(path)["failed_step"].values
     last = python(*words, "--round-size", "4", "--num-devices", "8", num_devices=8, env=POOL)
     assert "20 in 3 rounds of 8 on 8 of 8 devices" in last.stdout  # As it began.
     assert_same_outcome(path, reference)
@@ -160,7 +155,7 @@ def whole(python, tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("num_devices", [(2, 2), (1, 1, 1, 1), (8,)], ids=["two", "four", "one"])
+@pytest.mark.parametrize("num_devices", [(1, 1, 1, 1), (8,)], ids=["four", "one"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_processes_and_devices_change_nothing(whole, launch, tmp_path, script, num_devices):
     words, expected = whole(script)
@@ -169,13 +164,12 @@ def test_processes_and_devices_change_nothing(whole, launch, tmp_path, script, n
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("finally_", [(2,), (1, 1, 1, 1)], ids=["one", "four"])
 @pytest.mark.parametrize(
-    ("script", "accidents"),
+    ("script", "accidents", "finally_"),
     [
-        ("train_sweep", [(0, "train", 3, "between"), (1, "train", 5, "before"), (0, "train", 6, "sigterm")]),
-        ("bnn_hmc", [(1, "sample", 3, "between"), (0, "sample", 4, "half"), (1, "sample", 5, "full_checkpoint")]),
-        ("lmc", [(1, "paths-standard", 1, "between"), (0, "aligned-w_asym", 2, "before")]),
+        ("train_sweep", [(0, "train", 3, "between"), (1, "train", 5, "before")], (1, 1, 1, 1)),
+        ("bnn_hmc", [(1, "sample", 3, "between"), (0, "sample", 4, "half"), (1, "sample", 5, "full_checkpoint")], (2,)),
+        ("lmc", [(1, "paths-standard", 1, "between"), (0, "aligned-w_asym", 2, "before")], (2,)),
     ],
 )
 def test_accidents_in_one_process_change_nothing(whole, launch, tmp_path, script, accidents, finally_):
@@ -183,9 +177,7 @@ def test_accidents_in_one_process_change_nothing(whole, launch, tmp_path, script
     words = [*words, "--run-dir", tmp_path / "run"]
     for victim, *where in accidents:
         done = launch(*words, env=POOL, own={victim: [KILL, *where, *words]}).join(240)
-        code = {"sigterm": 75, "full_checkpoint": 2}.get(where[-1], -signal.SIGKILL)
-        assert done[victim].returncode == code and done[1 - victim].returncode == 75
-        if where[-1] != "sigterm":
-            assert_lost(done[1 - victim])
+        assert done[victim].returncode == (2 if where[-1] == "full_checkpoint" else -signal.SIGKILL)
+        assert_lost(done[1 - victim])
     launch(*words, num_devices=finally_, env=POOL).join(240, check=True)
     assert_same_outcome(tmp_path / "run", expected)

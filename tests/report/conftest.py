@@ -7,9 +7,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from draws import write_draws
 
 from asymjax.experiments.compare_posteriors.table import GROUPS
 from asymjax.experiments.variants import Variant
+from asymjax.lab.results import write_arrays
 from asymjax.lab.rundir import to_json
 from asymjax.models.config import Models
 from asymjax.train.optimizers import OptimizerConfig
@@ -24,16 +26,23 @@ METRICS = {
 }
 
 
-def write_draws(path, rng, task, num_chains, has_weights):
-    path.mkdir()
-    for chunk in range(2):
-        shape = (num_chains, 20)
-        num_values = NUM_OUTPUTS if task == "classification" else 2 * NUM_OUTPUTS
-        draws = {"logdensity": rng.normal(size=shape)}
-        draws["outputs"] = rng.normal(size=(*shape, NUM_TEST + NUM_NOISE, num_values))
-        if has_weights:
-            draws |= {name: rng.normal(size=(*shape, *leaf)) for name, leaf in SHAPES.items()}
-        np.savez(path / f"chunk-{chunk:05d}.p0.npz", **draws)
+def make_draws(rng, task, num_chains, has_weights):
+    shape = (num_chains, 20)
+    num_values = NUM_OUTPUTS if task == "classification" else 2 * NUM_OUTPUTS
+    draws = {"logdensity": rng.normal(size=shape)}
+    draws["outputs"] = rng.normal(size=(*shape, NUM_TEST + NUM_NOISE, num_values))
+    if has_weights:
+        draws |= {name: rng.normal(size=(*shape, *leaf)) for name, leaf in SHAPES.items()}
+    return draws
+
+
+def write_unnamed(path, group, arrays):
+    """Write arrays below a group of the results, whose dimensions have names that say nothing."""
+    named = {
+        f"{group}/{name}": ([f"{name}.{axis}".replace("/", ".") for axis in range(np.ndim(array))], array)
+        for name, array in arrays.items()
+    }
+    write_arrays(path, named)
 
 
 def make_diagnostics(rng, has_weights):
@@ -44,7 +53,7 @@ def make_diagnostics(rng, has_weights):
 
 def make_predictions(rng, task, has_map):
     num_inputs = NUM_TEST + NUM_NOISE
-    arrays = {"num_test": np.asarray(NUM_TEST), "targets": rng.normal(size=(NUM_TEST, NUM_OUTPUTS))}
+    arrays = {"targets": rng.normal(size=(NUM_TEST, NUM_OUTPUTS))}
     if task == "classification":
         arrays["targets"] = rng.permutation(np.arange(NUM_TEST) % NUM_OUTPUTS)
     for name in ("posterior", "ensemble", "map") if has_map else ("posterior",):
@@ -134,13 +143,13 @@ def write_run(
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     path = parent / name
     path.mkdir()
-    write_draws(path / "draws", rng, task, num_chains, has_weights)
+    write_draws(path, [make_draws(rng, task, num_chains, has_weights) for _ in range(2)])
     diagnostics = make_diagnostics(rng, has_weights)
     summary = make_summary(rng, task, arch, diagnostics, has_map)
     if edit:
         edit(summary, diagnostics)
-    np.savez(path / "diagnostics.npz", **diagnostics)
-    np.savez(path / "predictions.npz", **make_predictions(rng, task, has_map))
+    write_unnamed(path, "diagnostics", diagnostics)
+    write_unnamed(path, "predictions", make_predictions(rng, task, has_map))
     config = {"model": {"arch": arch, "widths": [8], **settings}, "posterior": {"noise": "heteroscedastic"}}
     provenance = {
         "command": ["bnn_hmc.py", "--arch", arch],
@@ -259,7 +268,7 @@ def write_connectivity(
     }
     if edit:
         edit(summary, config)
-    np.savez(path / "curves.npz", **arrays)
+    write_unnamed(path, "kinds", arrays)
     finish_run(path, "lmc", archs, config, summary)
     return path
 
@@ -313,7 +322,7 @@ def write_interpolation(parent, archs=("standard", "w_asym"), num_networks=5, da
     }
     if edit:
         edit(summary, config, arrays)
-    np.savez(path / "curves.npz", **arrays)
+    write_unnamed(path, "kinds", arrays)
     finish_run(path, "mli", archs, config, summary)
     return path
 
@@ -425,7 +434,7 @@ def write_study(parent, arms, num_repeats=3):
         **{"backbone": "mlp", "dataset": "digits", "task": "classification", "sampler": "hmc"},
         **{"num_repeats": num_repeats, "num_rows": {"train": 120, "test": 30}, "budget": 150e3, "arms": entries},
     }
-    np.savez(path / "study.npz", **make_study_arrays(rng, list(arms), num_repeats))
+    write_unnamed(path, "study", make_study_arrays(rng, list(arms), num_repeats))
     provenance = {"command": [], "commit": None, "uncommitted_changes": False, "device": {"kind": "cpu", "count": 2}}
     config = {"study": {"num_repeats": num_repeats, "num_chains": 4, "num_draws": 200}}
     record = {"experiment": "compare_posteriors", "config": config, "provenance": provenance}

@@ -254,6 +254,6 @@ def test_runs_that_cannot_be_reported_are_named(make_connectivity):
     with pytest.raises(InputError, match=r"summary.json lacks kinds"):
         read_connectivity(path)
     path = make_connectivity()
-    (path / "curves.npz").write_bytes(b"PK\x03\x04 cut")
-    with pytest.raises(InputError, match=r"curves.npz is damaged"):
+    (path / "results.zarr/kinds/points/c/0").write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"results.zarr/kinds/points is damaged"):
         read_connectivity(path)

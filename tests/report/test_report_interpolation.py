@@ -154,5 +154,5 @@ def test_reports_are_written(make_interpolation, tmp_path, monkeypatch):
 
 def test_damaged_runs_are_named(make_interpolation):
     path = make_interpolation(edit=lambda summary, config, arrays: arrays.pop("w_asym/test/delta"))
-    with pytest.raises(InputError, match=r"curves.npz lacks w_asym/test/delta"):
+    with pytest.raises(InputError, match=r"results.zarr/kinds lacks w_asym/test/delta"):
         read_interpolation(path)

@@ -1,6 +1,7 @@
 """Run directories: what is read, and what is said of those that cannot be."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,12 +9,12 @@ import pytest
 from asymjax.errors import InputError
 from asymjax.experiments.posterior.finished import read_run, read_runs
 from asymjax.experiments.posterior.traces import worst_and_median
-from asymjax.lab import run_files
+from asymjax.lab.results import open_results
 from asymjax.report.read import labels
 
 
 def draws(path, name):
-    return run_files.read_draws(path, name)[name]
+    return open_results(path)[name].values
 
 
 def test_worst_and_median():
@@ -31,13 +32,13 @@ def test_traces_are_the_coordinates_they_name(make_run):
     path = make_run(edit=edit)
     traces = {trace.label: trace for trace in read_run(path).traces}
     assert len(traces) == 5
-    np.testing.assert_array_equal(traces["log density (nats)"].values, draws(path, "logdensity"))
+    np.testing.assert_array_equal(traces["log density (nats)"].values, draws(path, "sample_stats/lp"))
     function = traces["worst R-hat in function space: log probability of class 2, test input 17"]
-    logits = draws(path, "outputs")[:, :, 17]
+    logits = draws(path, "posterior_predictive/outputs")[:, :, 17]
     np.testing.assert_allclose(np.exp(function.values), np.exp(logits[..., 2]) / np.exp(logits).sum(axis=-1))
     assert function.statistics["rhat"] == 1.75
     weight = traces["worst R-hat in weight space: dense_0/kernel[1,1]"]
-    np.testing.assert_array_equal(weight.values, draws(path, "position/dense_0/kernel")[:, :, 1, 1])
+    np.testing.assert_array_equal(weight.values, draws(path, "posterior/dense_0.kernel")[:, :, 1, 1])
     assert weight.statistics["rhat"] == np.inf
 
 
@@ -46,7 +47,7 @@ def test_traces_of_a_regression(make_run, index, output):
     path = make_run("regression", edit=lambda summary, diagnostics: diagnostics["function_space/rhat"].put(index, 9))
     (trace,) = [trace for trace in read_run(path).traces if trace.statistics.get("rhat") == 9]
     assert "of target 1, test input 4" in trace.label
-    np.testing.assert_array_equal(trace.values, draws(path, "outputs")[:, :, 4, output])
+    np.testing.assert_array_equal(trace.values, draws(path, "posterior_predictive/outputs")[:, :, 4, output])
 
 
 def test_regression_with_known_noise_has_no_noise_coordinates(make_run):
@@ -62,18 +63,6 @@ def test_regression_with_known_noise_has_no_noise_coordinates(make_run):
     assert read_run(path).traces[1].label.endswith("mean of target 2, test input 29")
 
 
-def test_chains_of_several_processes_are_joined(make_run):
-    path = make_run()
-    for process, chunk in ((10, 0), (2, 0), (10, 1), (2, 1)):
-        arrays = run_files.read_arrays(path / f"draws/chunk-0000{chunk}.p0.npz")
-        arrays["logdensity"] = arrays["logdensity"] + process
-        np.savez(path / f"draws/chunk-0000{chunk}.p{process}.npz", **arrays)
-    values = read_run(path).traces[0].values
-    assert values.shape == (12, 40)
-    np.testing.assert_array_equal(values[4:8], values[:4] + 2)
-    np.testing.assert_array_equal(values[8:], values[:4] + 10)
-
-
 def test_labels_tell_runs_apart_and_nothing_else(make_run):
     alone, wide = make_run(), make_run(arch="w_asym", num_fixed=[8], mask_seed=1)
     plain = make_run(num_fixed=[], mask_seed=0)
@@ -81,7 +70,15 @@ def test_labels_tell_runs_apart_and_nothing_else(make_run):
     assert labels(read_runs([plain, wide])) == ["standard, mask_seed 0", "w_asym, num_fixed 8, mask_seed 1"]
 
 
-@pytest.mark.parametrize("name", ["config.json", "summary.json", "diagnostics.npz", "predictions.npz"])
+CHUNKS = [
+    "diagnostics/function_space/rhat/c/0",
+    "predictions/targets/c/0",
+    "sample_stats/lp/c/0/1",
+    "posterior_predictive/outputs/c/0/1/0/0",
+]
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json", *(f"results.zarr/{chunk}" for chunk in CHUNKS)])
 def test_missing_files_are_named(make_run, name):
     path = make_run()
     (path / name).unlink()
@@ -91,9 +88,7 @@ def test_missing_files_are_named(make_run, name):
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x81", b"{", b"PK\x03\x04 cut"])
-@pytest.mark.parametrize(
-    "name", ["config.json", "summary.json", "diagnostics.npz", "predictions.npz", "draws/chunk-00001.p0.npz"]
-)
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
 def test_damaged_files_are_named(make_run, name, content):
     path = make_run()
     (path / name).write_bytes(content)
@@ -101,21 +96,21 @@ def test_damaged_files_are_named(make_run, name, content):
         read_run(path)
 
 
-@pytest.mark.parametrize("keep", [0.2, 0.5, 0.9])
-@pytest.mark.parametrize("name", ["diagnostics.npz", "predictions.npz", "draws/chunk-00001.p0.npz"])
-def test_files_cut_short_are_named(make_run, name, keep):
+@pytest.mark.parametrize("keep", [0, 0.2, 0.9])
+@pytest.mark.parametrize("name", CHUNKS)
+def test_arrays_whose_files_are_cut_short_are_named(make_run, name, keep):
     path = make_run()
-    content = (path / name).read_bytes()
-    (path / name).write_bytes(content[: int(keep * len(content))])
-    with pytest.raises(InputError, match=f"{name} is damaged"):
+    file = path / "results.zarr" / name
+    content = file.read_bytes()
+    file.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(InputError, match=f"{name.partition('/c/')[0]} is damaged"):
         read_run(path)
 
 
-def test_draws_are_missing(make_run):
+def test_results_are_missing(make_run):
     path = make_run()
-    for file in (path / "draws").iterdir():
-        file.unlink()
-    with pytest.raises(InputError, match="draws holds no draws"):
+    shutil.rmtree(path / "results.zarr")
+    with pytest.raises(InputError, match=r"results.zarr does not exist"):
         read_run(path)
 
 
@@ -124,7 +119,7 @@ def test_files_of_something_else(make_run):
     with pytest.raises(InputError, match=r"summary.json lacks sampler; was it written by this version"):
         read_run(path)
     path = make_run(edit=lambda summary, diagnostics: diagnostics.pop("weight_space/ess_tail"))
-    with pytest.raises(InputError, match=r"diagnostics.npz lacks weight_space/ess_tail"):
+    with pytest.raises(InputError, match=r"results.zarr/diagnostics lacks weight_space/ess_tail"):
         read_run(path)
 
 

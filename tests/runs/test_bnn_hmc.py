@@ -16,6 +16,7 @@ from outcome import assert_same_outcome
 from asymjax import data
 from asymjax.experiments.posterior.draws import convergence_curve
 from asymjax.lab import run_files
+from asymjax.lab.results import open_results
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "kill.py"
@@ -37,10 +38,10 @@ def test_a_run_leaves_its_directory_and_says_where(finished):
     assert path.parent.name == "bnn_hmc" and path.name.startswith("mlp-w_asym-digits-hmc-")
     assert done.stderr == ""
     files = {file.name for file in path.iterdir()}
-    assert files >= {"config.json", "metrics.jsonl", "checkpoints", "draws", "summary.json", "DONE"}
+    assert files >= {"config.json", "metrics.jsonl", "checkpoints", "results.zarr", "summary.json", "DONE"}
     phases = [line["phase"] for line in run_files.read_metrics(path)]
     assert phases == ["train"] * phases.count("train") + ["warmup"] * phases.count("warmup") + ["sample"] * 8
-    assert run_files.read_draws(path, "logdensity")["logdensity"].shape == (2, 8)
+    assert open_results(path)["sample_stats/lp"].shape == (2, 8)
 
 
 def test_a_finished_run_is_refused_and_so_is_another_configuration(finished, python):
@@ -149,14 +150,14 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
         return python(KILL, *where, *words, check=False)
 
     def num_draws():
-        return len(list((path / "draws").glob("chunk-*.npz")))
+        return len(list((path / "results.zarr/posterior_predictive/outputs/c/0").glob("[0-9]")))
 
     assert interrupted("train", 5, "before").returncode == SIGKILL
     assert interrupted("warmup", 3, "between").returncode == SIGKILL
     assert interrupted("sample", 2, "between").returncode == SIGKILL
     assert num_draws() == 2
     assert interrupted("sample", 4, "half").returncode == SIGKILL
-    assert num_draws() == 3 and list((path / "draws").glob(".*.tmp"))
+    assert num_draws() == 3
     done = interrupted("sample", 5, "sigterm")
     assert done.returncode == SIGTERM_EXIT
     assert "sample chunk 5 of 8 is kept; run the same command to go on" in done.stderr
@@ -168,7 +169,7 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
         (message,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert "chunk 6 of sample cannot be written (File too large)" in message
         assert "run the same command to go on" in message
-        assert num_draws() == kept and not list((path / "draws").glob(".*.tmp"))
+        assert num_draws() == kept and not list((path / "results.zarr").rglob("*.partial"))
     assert not (path / "DONE").exists()
     python(*words)
     assert_same_outcome(path, finished[0])

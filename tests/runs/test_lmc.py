@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from asymjax.lab import run_files
+from asymjax.report.read import read_results
 from asymjax.symmetry.connectivity import barriers, over_pairs
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ def outcome(path):
     metrics = [{name: line[name] for name in line.keys() - {"seconds"}} for line in run_files.read_metrics(path)]
     summary = run_files.read_json(path / "summary.json")
     summary.pop("seconds")
-    return run_files.read_arrays(path / "curves.npz"), json.dumps([metrics, summary], indent=1)
+    return read_results(path, "kinds/"), json.dumps([metrics, summary], indent=1)
 
 
 def assert_same_outcome(path, expected_path):
@@ -57,7 +58,7 @@ def kinds(finished):
 
 @pytest.fixture(scope="module")
 def curves(finished):
-    return run_files.read_arrays(finished[0] / "curves.npz")
+    return read_results(finished[0], "kinds/")
 
 
 def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
@@ -68,7 +69,7 @@ def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
         "config.json",
         "metrics.jsonl",
         "summary.json",
-        "curves.npz",
+        "results.zarr",
         "DONE",
     }
     for word in ("standard", "w_asym", "recalibrated", "midpoint", "±"):

@@ -10,6 +10,7 @@ autocorrelation. The model is a linear w_asym network with a learned noise scale
 
 from functools import cache
 from itertools import groupby
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -23,9 +24,8 @@ from scipy.stats import chi2, norm
 
 from asymjax import rng
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference.algorithm import make_draw, make_info
+from asymjax.inference.algorithm import make_info
 from asymjax.inference.posterior import PosteriorConfig, draw_prior
-from asymjax.inference.problem import make_problem
 from asymjax.lab import devices
 from asymjax.models import draw_frozen
 from asymjax.types import Sampler, Split
@@ -57,7 +57,7 @@ def make_case():
     model = model_of("w_asym", widths=(), activation="identity", num_fixed=(NUM_FIXED,)).build((NUM_INPUTS,), 1)
     config = PosteriorConfig(prior="isotropic", prior_scale=0.8, output_prior_scale=1.0, noise="learned")
     rows = Split(inputs, np.zeros((NUM_ROWS, 1), np.float32))
-    return make_problem(model, "regression", config, draw_frozen(model, 0), rows)
+    return config.of(model, "regression", draw_frozen(model, 0), rows)
 
 
 def simulate_prior(key, widening=1.0):
@@ -77,7 +77,7 @@ def measure(position, data):
     """Return what is ranked and averaged: coordinates, a predicted mean, and the log likelihood."""
     problem = make_case()
     mean = problem.model.apply(position, problem.frozen, data.inputs[:1])[0]
-    logs = problem.posterior.loglikelihood(position, problem.frozen, data)
+    logs = problem.loglikelihood(position, problem.frozen, data)
     return jnp.concatenate([ravel_pytree(position)[0], mean, jnp.sum(logs)[None]])
 
 
@@ -111,11 +111,16 @@ def make_steps(sampler, thinning):
     return steps
 
 
+def with_kernel(algorithm, make):
+    """Return an algorithm with another kernel, and the warmup of its own."""
+    return SimpleNamespace(make=make, begin=algorithm.begin, stages=algorithm.stages, finish=algorithm.finish)
+
+
 def without_acceptance(algorithm):
     """Break an algorithm: Langevin steps that are large, and never rejected."""
 
-    def make(target, tuned, outputs=None, keep_position=True):
-        sampler = algorithm.make(target, tuned, outputs, keep_position)
+    def make(target, tuned):
+        sampler = algorithm.make(target, tuned)
 
         def step(key, state):
             flat, unravel = ravel_pytree(state.position)
@@ -125,21 +130,18 @@ def without_acceptance(algorithm):
             moved = jnp.where(jnp.all(jnp.isfinite(moved)) & (jnp.max(jnp.abs(moved)) < 10), moved, flat)
             return sampler.init(key, unravel(moved)), make_info(1)
 
-        def collect(state, info):
-            return make_draw(state.position, state.logdensity, info, outputs, keep_position)
+        return Sampler(sampler.init, step)
 
-        return Sampler(sampler.init, step, collect)
-
-    return algorithm._replace(make=make)
+    return with_kernel(algorithm, make)
 
 
 def too_flat(algorithm):
     """Break an algorithm: it samples a power of the density."""
 
-    def make(target, *rest):
-        return algorithm.make(target._replace(logdensity=lambda x: TOO_FLAT * target.logdensity(x)), *rest)
+    def make(target, tuned):
+        return algorithm.make(target._replace(logdensity=lambda x: TOO_FLAT * target.logdensity(x)), tuned)
 
-    return algorithm._replace(make=make)
+    return with_kernel(algorithm, make)
 
 
 # The tests -------------------------------------------------------------------------------------------------------
@@ -163,9 +165,9 @@ def calibrate(algorithm, thinning, size, widening=1.0, seed=0):
     def one(key):
         truth = simulate_prior(rng.named_key(key, "truth"), widening)
         data = simulate_data(rng.named_key(key, "data"), truth)
-        target = problem.target(problem.frozen, data)
+        target = problem._replace(data=data).target()
         position, tuned = warm_up(algorithm, key, simulate_prior(rng.named_key(key, "start")), target)
-        sampler = algorithm.make(target, tuned, None, True)
+        sampler = algorithm.make(target, tuned)
         steps = make_steps(sampler, thinning)
 
         def keep_one(state, t):
@@ -215,7 +217,7 @@ def geweke_z(algorithm, tuned, thinning, size, widening=1.0, seed=0):
         def one(position, t):
             here = jax.random.fold_in(key, t)
             data = simulate_data(rng.named_key(here, "data"), position)
-            sampler = algorithm.make(problem.target(problem.frozen, data), tuned, None, True)
+            sampler = algorithm.make(problem._replace(data=data).target(), tuned)
             state = make_steps(sampler, thinning)(here, sampler.init(rng.named_key(here, "init"), position))
             return state.position, moments(state.position, data)
 

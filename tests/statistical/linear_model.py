@@ -8,7 +8,6 @@ from scipy.stats import norm
 
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference.posterior import PosteriorConfig
-from asymjax.inference.problem import make_problem
 from asymjax.models import draw_frozen
 from asymjax.types import Split
 
@@ -43,7 +42,7 @@ def linear_problem(arch, temperature, prior_scale=PRIOR_SCALE, mask_seed=0):
         noise_scale=NOISE_SCALE,
         temperature=temperature,
     )
-    return make_problem(model, "regression", config, draw_frozen(model, mask_seed), TRAIN)
+    return config.of(model, "regression", draw_frozen(model, mask_seed), TRAIN)
 
 
 def solve(frozen, temperature, prior_scale=PRIOR_SCALE):

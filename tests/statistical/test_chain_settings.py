@@ -5,16 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_model import PRIOR_SCALE, TEST, errors, linear_problem, solve
-from memory_run import MemoryRun
 
 from asymjax import rng
 from asymjax.errors import InputError
-from asymjax.inference import SAMPLERS
-from asymjax.inference.chains_config import HMCConfig
 from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk
+from asymjax.inference.samplers import HMC
 from asymjax.inference.starts import prior_start
 from asymjax.lab import devices
-from asymjax.lab.chains import sample_chains, warm_up
+from asymjax.lab.chains import keep_weights, sample_chains, warm_up
+from asymjax.lab.recorder import InMemory
 from asymjax.lab.starts import find_map
 from asymjax.train.trainer import Member
 
@@ -24,7 +23,7 @@ HYPER = {
     "mask_seed": np.array([0, 1, 2], np.int32),
 }
 NUM_CHAINS = 3
-CONFIG = HMCConfig(num_draws=2000, num_warmup=400, mass_matrix="adapted", max_integration_steps=50)
+NUM_DRAWS, ALGORITHM = 2000, HMC(num_warmup=400, mass_matrix="adapted", max_integration_steps=50)
 MAX_STANDARD_ERRORS = 5  # Two-sided normal tail 5.7e-7, times 24 comparisons.
 
 
@@ -38,13 +37,13 @@ def members(role, chains=slice(None)):
 
 def draw(chains):
     """Return draws by name of some of the chains [chain, draw, ...]."""
-    problem, algorithm, run = linear_problem("w_asym", 1.0), SAMPLERS["hmc"](CONFIG), MemoryRun()
+    problem, run = linear_problem("w_asym", 1.0), InMemory()
     count = len(range(NUM_CHAINS)[chains])
     placement = devices.place(count, 1, "sequential")
     start = prior_start(problem, members("init", chains))
-    position, tuned = warm_up(run, problem, members("warmup", chains), start, placement, algorithm)
+    position, tuned = warm_up(run, problem, members("warmup", chains), start, placement, ALGORITHM)
     keys = members("sample", chains)
-    sample_chains(run, problem, keys, position, tuned, TEST.inputs, placement, algorithm, CONFIG, True)
+    sample_chains(run, problem, keys, position, tuned, TEST.inputs, placement, ALGORITHM, NUM_DRAWS, keep_weights)
     return run.draws
 
 
@@ -70,7 +69,7 @@ def test_a_chain_is_the_one_that_it_is_alone_to_the_bit(together):
 @pytest.mark.parametrize("chain", range(NUM_CHAINS))
 def test_draws_have_the_moments_of_the_chain_s_own_posterior(together, chain):
     _, answer = closed_form(chain)
-    parts = [together[f"position/output/{name}"][chain].reshape(CONFIG.num_draws, -1) for name in ("bias", "kernel")]
+    parts = [together[f"position/output/{name}"][chain].reshape(NUM_DRAWS, -1) for name in ("bias", "kernel")]
     positions = np.concatenate(parts, axis=-1).astype(np.float64)[None]
     for series, expected in (
         (positions, answer.mean),
@@ -82,13 +81,12 @@ def test_draws_have_the_moments_of_the_chain_s_own_posterior(together, chain):
 
 def one_draw(problem):
     """Return (member, position) -> its first draw, with the metric that warmup begins with."""
-    algorithm = SAMPLERS["hmc"](CONFIG)
-    enter, _ = make_warmup_chunk(problem, algorithm, algorithm.stages[0])
-    begin, advance = make_sampling_chunk(problem, algorithm, 1, 1, True)
+    enter, _ = make_warmup_chunk(problem, ALGORITHM, ALGORITHM.stages[0])
+    begin, advance = make_sampling_chunk(problem, ALGORITHM, 1, 1, keep_weights)
     shared = problem.frozen, problem.data
 
     def one(member, position):
-        position, tuned = algorithm.finish(enter(member, position, *shared))
+        position, tuned = ALGORITHM.finish(enter(member, position, *shared))
         state = begin(member, position, tuned, *shared)
         return advance(member, state, tuned, jnp.asarray(0), *shared, TEST.inputs)[1]
 
@@ -108,7 +106,7 @@ def test_settings_as_data_are_the_configured_ones_and_share_a_program():
 
 def test_each_optimum_is_that_of_the_network_s_own_density():
     problem, placement = linear_problem("w_asym", 1.0), devices.place(NUM_CHAINS, 1, "sequential")
-    optima = find_map(MemoryRun(), problem, members("init"), placement, 1000, 0.05)["output"]
+    optima = find_map(InMemory(), problem, members("init"), placement, 1000, 0.05)["output"]
     for chain in range(NUM_CHAINS):
         found = np.concatenate([optima["bias"][chain].ravel(), optima["kernel"][chain].ravel()])
         np.testing.assert_allclose(found, closed_form(chain)[1].mean, atol=1e-3)
@@ -116,4 +114,4 @@ def test_each_optimum_is_that_of_the_network_s_own_density():
 
 def test_settings_that_no_chain_can_have_are_refused():
     with pytest.raises(InputError, match="unknown setting of a chain 'temprature', choose from temperature, "):
-        linear_problem("standard", 1.0).of(Member(jax.random.key(0), {"temprature": 2.0}), {})
+        linear_problem("standard", 1.0).of(Member(jax.random.key(0), {"temprature": 2.0}), {}, None)

@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from linear_model import NOISE_SCALE, NUM_FIXED, NUM_INPUTS, PRIOR_SCALE, TEST, errors, linear_problem, solve
-from memory_run import MemoryRun
 from scipy.special import logsumexp
 from scipy.stats import norm
 
 from asymjax import rng
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference import SAMPLERS, Tuned, make_hmc
-from asymjax.inference.chains_config import HMCConfig
-from asymjax.inference.samplers.hmc import AUTO_TRAJECTORY_LENGTH
+from asymjax.inference.samplers.hmc import HMC, Tuned, make_hmc
 from asymjax.inference.starts import prior_start
 from asymjax.inference.warmup import prior_metric
 from asymjax.lab import devices
-from asymjax.lab.chains import sample_chains, warm_up
+from asymjax.lab.chains import keep_weights, sample_chains, warm_up
+from asymjax.lab.recorder import InMemory
 
+NUM_CHAINS, NUM_DRAWS = 4, 2000
 MAX_STANDARD_ERRORS = 5
 # Two-sided normal tail at five standard errors (5.7e-7) times at most 28 comparisons in each of four cases.
 FALSE_ALARM_RATE = 6.5e-5
@@ -34,15 +33,16 @@ CASES = [
 
 def draw(problem, mass_matrix):
     """Return positions [chain, draw, coordinate], predicted means [chain, draw, row] and tuned values."""
-    config = HMCConfig(num_chains=4, num_draws=2000, num_warmup=200, mass_matrix=mass_matrix, max_integration_steps=50)
-    placement, run = devices.place(config.num_chains, 1, "vectorized"), MemoryRun()
-    keys = {role: rng.member_keys(rng.role_key(0, role), config.num_chains) for role in ("init", "warmup", "sample")}
+    algorithm = HMC(num_warmup=200, mass_matrix=mass_matrix, max_integration_steps=50)
+    placement, run = devices.place(NUM_CHAINS, 1, "vectorized"), InMemory()
+    keys = {role: rng.member_keys(rng.role_key(0, role), NUM_CHAINS) for role in ("init", "warmup", "sample")}
     start = prior_start(problem, keys["init"])
-    algorithm = SAMPLERS["hmc"](config)
     position, tuned = warm_up(run, problem, keys["warmup"], start, placement, algorithm)
-    sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
+    sample_chains(
+        run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, NUM_DRAWS, keep_weights
+    )
     draws = run.draws
-    flat = [draws[f"position/output/{name}"].reshape(4, config.num_draws, -1) for name in ("bias", "kernel")]
+    flat = [draws[f"position/output/{name}"].reshape(NUM_CHAINS, NUM_DRAWS, -1) for name in ("bias", "kernel")]
     return np.concatenate(flat, axis=-1).astype(np.float64), draws["outputs"][..., 0].astype(np.float64), tuned
 
 
@@ -85,7 +85,7 @@ def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
     metric = prior_metric(problem.shape, problem.prior_scale)
 
     def logdensity(position):
-        return problem.posterior.logdensity(position, problem.frozen, problem.data)
+        return problem.logdensity(position, problem.frozen, problem.data)
 
     def walk(tuned):
         sampler = make_hmc(logdensity, tuned)
@@ -97,7 +97,7 @@ def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
         state = sampler.init(jax.random.key(0), problem.init(jax.random.key(0), problem.frozen))
         return jax.lax.scan(step, state, jax.random.split(jax.random.key(1), 10))[1]
 
-    length = jnp.asarray(AUTO_TRAJECTORY_LENGTH)
+    length = jnp.asarray(HMC().trajectory_length)
     scaled = Tuned(jnp.asarray(0.02), metric, length)
     plain = Tuned(jnp.asarray(0.02 * PRIOR_SCALE), jnp.ones_like(metric), np.pi / 2 * PRIOR_SCALE)
     (left, left_info), (right, right_info) = jax.jit(walk)(scaled), jax.jit(walk)(plain)

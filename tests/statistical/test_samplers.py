@@ -8,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_model import TEST, TRAIN, errors, linear_problem, solve
-from memory_run import MemoryRun
-from sampler_table import CASES, KERNELS, LONG, make_algorithm
+from sampler_table import CASES, KERNELS, LONG, NUM_CHAINS, make_algorithm
 
 from asymjax import rng, trees
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference import SAMPLERS
+from asymjax.inference import ALGORITHMS
 from asymjax.inference.algorithm import Target
-from asymjax.inference.problem import Problem
+from asymjax.inference.posterior import Posterior
 from asymjax.inference.starts import prior_start
 from asymjax.lab import devices
-from asymjax.lab.chains import sample_chains, warm_up
-from asymjax.types import Posterior
+from asymjax.lab.chains import keep_weights, sample_chains, warm_up
+from asymjax.lab.recorder import InMemory
 
 MAX_STANDARD_ERRORS = 5
 # Two-sided normal tail at five standard errors (5.7e-7) times 65 comparisons for each of the twelve samplers.
@@ -73,7 +72,7 @@ def linear(arch, temperature):
     answer = solve(problem.frozen, temperature)
 
     def logdensity(position, batch, weight):
-        return problem.posterior.logdensity(position, problem.frozen, batch, weight=weight)
+        return problem.logdensity(position, problem.frozen, batch, weight=weight)
 
     return Block(logdensity, answer.mean, answer.covariance, problem)
 
@@ -101,10 +100,8 @@ def product_problem():
     def init(key, frozen):
         return of_blocks(lambda problem: problem.init(key, problem.frozen), lambda block: jnp.zeros(len(block.mean)))
 
-    return Problem(
-        model=None,
-        task="regression",
-        posterior=Posterior(None, None, logdensity),
+    return Posterior(
+        logdensity=logdensity,
         frozen={},
         data=jax.tree.map(jnp.asarray, TRAIN),
         init=init,
@@ -113,19 +110,21 @@ def product_problem():
         prior_scale=of_blocks(
             lambda problem: jax.tree.map(lambda scale: NARROWER * scale, problem.prior_scale), lambda block: 1.0
         ),
-        temperature=1.0,
     )
 
 
 @cache
 def draw(name):
     """Return the draws of a sampler by name [chain, draw, ...]."""
-    problem, config, run = product_problem(), CASES[name].config, MemoryRun()
-    placement, algorithm = devices.place(config.num_chains, 1, "vectorized"), make_algorithm(name)
-    keys = {role: rng.member_keys(rng.role_key(0, role), config.num_chains) for role in ("init", "warmup", "sample")}
+    problem, run = product_problem(), InMemory()
+    placement, algorithm = devices.place(NUM_CHAINS, 1, "vectorized"), make_algorithm(name)
+    keys = {role: rng.member_keys(rng.role_key(0, role), NUM_CHAINS) for role in ("init", "warmup", "sample")}
     start = prior_start(problem, keys["init"])
     position, tuned = warm_up(run, problem, keys["warmup"], start, placement, algorithm)
-    sample_chains(run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, config, True)
+    num_draws = CASES[name].num_draws
+    sample_chains(
+        run, problem, keys["sample"], position, tuned, TEST.inputs, placement, algorithm, num_draws, keep_weights
+    )
     return run.draws
 
 
@@ -135,8 +134,7 @@ def block_draws(draws, block):
 
 
 def test_the_table_has_every_sampler():
-    assert set(CASES) == set(SAMPLERS)
-    assert all(case.config.sampler == name for name, case in CASES.items())
+    assert list(CASES) == list(ALGORITHMS)
 
 
 MOVED = [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in KERNELS]
@@ -194,11 +192,11 @@ def small_target(count=None):
     return Target(logdensity, estimate, NUM_SAMPLE_ROWS, jax.tree.map(lambda _: 1.0, small_position()))
 
 
-def small_sampler(name, target, position, keep_position=True):
+def small_sampler(name, target, position):
     """Return a sampler that has not been tuned."""
     algorithm = make_algorithm(name)
     _, tuned = algorithm.finish(algorithm.begin(jax.random.key(0), position, target))
-    return algorithm.make(target, tuned, None, keep_position)
+    return algorithm.make(target, tuned, 1000)
 
 
 @pytest.mark.parametrize("name", KERNELS)
@@ -211,7 +209,7 @@ def test_a_key_fixes_the_draws_and_every_gradient_is_counted(name):
     def walk(key, init):
         def step(state, t):
             state, info = sampler.step(jax.random.fold_in(key, t), state)
-            return state, sampler.collect(state, info)
+            return state, (state.position, info)
 
         return jax.lax.scan(step, init, jnp.arange(5))[1]
 
@@ -219,11 +217,11 @@ def test_a_key_fixes_the_draws_and_every_gradient_is_counted(name):
     heard.clear()
     first = jax.block_until_ready(walk(jax.random.key(1), init))
     jax.effects_barrier()
-    assert sum(heard) == pytest.approx(float(jnp.sum(first.num_grad_evals)), rel=1e-6)
+    assert sum(heard) == pytest.approx(float(jnp.sum(first[1].num_grad_evals)), rel=1e-6)
     again, other = walk(jax.random.key(1), init), walk(jax.random.key(2), init)
     for left, right in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(left, right)
-    assert not np.array_equal(first.position["a"], other.position["a"])
+    assert not np.array_equal(first[0]["a"], other[0]["a"])
 
 
 @pytest.mark.parametrize("name", MOVED)
@@ -233,16 +231,13 @@ def test_chains_differ(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_chain_is_a_few_positions_and_a_draw_keeps_only_what_is_asked_for(name):
+def test_a_chain_is_a_few_positions(name):
     def one(key, position):
-        sampler = small_sampler(name, small_target(), position, keep_position=False)
-        state, info = sampler.step(key, sampler.init(key, position))
-        return sampler.init(key, position), sampler.collect(state, info)
+        return small_sampler(name, small_target(), position).init(key, position)
 
-    state, kept = jax.eval_shape(one, jax.random.key(0), small_position())
+    state = jax.eval_shape(one, jax.random.key(0), small_position())
     assert trees.num_entries(state) <= MAX_POSITIONS * NUM_COORDINATES + MAX_SCALARS
-    assert kept.position is None and kept.outputs is None
-    assert trees.num_entries(kept) == len(kept._fields) - 2
+    assert jax.tree.map(lambda leaf: leaf.shape, state.position) == SHAPES
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -254,11 +249,11 @@ def test_positions_keep_their_dtype(name, dtype):
         stage = algorithm.stages[0]
         state, _ = stage.advance(key, state, jnp.asarray(0), jnp.asarray(stage.setting), target)
         position, tuned = algorithm.finish(state)
-        sampler = algorithm.make(target, tuned, None, True)
+        sampler = algorithm.make(target, tuned, 1000)
 
         def step(state, key):
-            state, info = sampler.step(key, state)
-            return state, sampler.collect(state, info).position
+            state, _ = sampler.step(key, state)
+            return state, state.position
 
         return position, jax.lax.scan(step, sampler.init(key, position), jax.random.split(key, 2))[1]
 

@@ -155,18 +155,6 @@ def test_ends_of_curves_are_the_networks(num_devices_and_inside):
         np.testing.assert_allclose(distance, trees.norm(difference), rtol=1e-5)
 
 
-@pytest.mark.parametrize("arch", FEW)
-def test_paths_are_the_same_with_the_first_layer_at_their_ends_alone(arch):
-    model, frozen, positions = networks(arch)
-    start, end = (model.merge(pick(positions, index), frozen) for index in range(2))
-    measure, splits = make_measure(model, "classification"), {"test": in_batches(rows())}
-    whole, spared = (
-        jax.jit(make_path(measure, grid(5), first))(start, end, frozen, splits) for first in (None, model.first_output)
-    )
-    for metric, curve in whole["curves"]["test"].items():
-        np.testing.assert_allclose(spared["curves"]["test"][metric], curve, rtol=1e-5, err_msg=metric)
-
-
 @pytest.mark.parametrize("rows_per_batch", [7, 20, 64])
 def test_batches_are_the_rows(monkeypatch, rows_per_batch):
     monkeypatch.setattr(connectivity, "ROWS_PER_BATCH", rows_per_batch)

@@ -8,12 +8,12 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
-from memory_run import MemoryRun
 from model_of import model_of
 
 from asymjax import data, rng, trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.lab import devices
+from asymjax.lab.recorder import InMemory
 from asymjax.lab.sweep import run_sweep
 from asymjax.models import draw_frozen
 from asymjax.train import losses, make_optimizer, make_train
@@ -125,7 +125,7 @@ def sweep(starts, max_size=None, **settings):
         Split(np.zeros((2, 1), "float32"), np.zeros(2, "float32")),
         devices.place(len(starts), 1, max_size=max_size),
     )
-    return run_sweep(MemoryRun(), trainer._replace(init=init), keys, keys, {}, rows, placement, 6, 2, **settings)
+    return run_sweep(InMemory(), trainer._replace(init=init), keys, keys, {}, rows, placement, 6, 2, **settings)
 
 
 def test_first_step_that_is_not_finite_is_recorded(capsys):

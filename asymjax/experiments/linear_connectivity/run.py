@@ -45,7 +45,7 @@ from asymjax.symmetry.connectivity import (
     running_averages,
 )
 from asymjax.symmetry.permutations import gates_of, permute, permute_frozen
-from asymjax.types import Array, Dataset, Frozen, Params, PermutationSpec, PyTree
+from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
 
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
@@ -132,13 +132,11 @@ class Task(NamedTuple):
     measure : the measurement of one network.
     points : [point] places on each path.
     splits : name -> the rows.
-    first_output : see ``Model.first_output``.
     """
 
     measure: Measure
     points: np.ndarray
     splits: dict[str, Rows]
-    first_output: Callable[..., Array] | None = None
 
 
 # (run, name, population, task) -> its entry in summary.json, and its arrays.
@@ -180,7 +178,7 @@ def compare_populations(
     arrays: dict[str, Any] = {"kinds/points": (("point",), points)}
     for name, population in populations.items():
         variant, model, frozen, _ = population
-        task = Task(make_measure(model, dataset.task, scores), points, splits, model.first_output)
+        task = Task(make_measure(model, dataset.task, scores), points, splits)
         entry, curves = measure(run, name, population, task)
         description = describe_network(dataset, dataset_name, model, frozen, variant.model, variant.optimizer.trained)
         entries[name] = description | {"varied": next(iter(variant.varied.items()), None)} | entry
@@ -324,7 +322,7 @@ def run_paths(
     -------
     ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
     """
-    path = make_path(task.measure, task.points, task.first_output)
+    path = make_path(task.measure, task.points)
 
     def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
         return path(start, end, frozen, splits, gates)

@@ -8,6 +8,7 @@ Izmailov (2020) call MultiSWAG.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import jax
@@ -178,7 +179,7 @@ class SWAG(Minibatch):
 
         return Sampler(lambda key, position: Drawn(position), step)
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Chunks of the walk, and the step to its mean."""
         return (*super().stages, Stage(adopt_mean, 1))

@@ -13,6 +13,7 @@ the variance of the position and then from its autocorrelation.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import blackjax
@@ -137,7 +138,7 @@ class MCLMC(Algorithm):
         state = WarmupState(sampler, tuned)
         return like(state, state)
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Step sizes, L from the variance, a last step size, L from the autocorrelation."""
         num_step_size = max(1, int(STEP_SIZE_SHARE * self.num_warmup) // self.num_stages)

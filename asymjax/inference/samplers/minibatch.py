@@ -11,7 +11,7 @@ kept draw is over all rows: a forward pass, which ``num_grad_evals`` does not co
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -206,7 +206,7 @@ class Minibatch(Algorithm):
         sampler = make_minibatch(self.dynamics, CONSTANT, target, tuned, self.batch_size)
         return WarmupState(sampler.init(rng.named_key(key, "init"), position), tuned)
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         """Chunks of equal length."""
         num_steps = largest_divisor(self.num_warmup, max(1, self.num_warmup // NUM_CHUNKS))

@@ -71,6 +71,12 @@ class Method(Settings):
     note : one sentence on what becomes of the symmetries, shown by ``describe``.
     has_coordinates : whether entries of effective kernels are coordinates of the position, so that training may hold
         effective weights; if not, as where leaf and kernel differ by an offset, it works on the position.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> float(asymjax.Method().activate(abs, -2.0, None, -1))
+    2.0
     """
 
     note: ClassVar[str] = "Every symmetry of the network is there."

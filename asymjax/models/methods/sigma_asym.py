@@ -25,7 +25,15 @@ def figlu(x: Array, gate: Array, feature_axis: int = -1) -> Array:
 
 @dataclass(frozen=True)
 class SigmaAsym(Method):
-    """Gates in place of activations."""
+    """Gates in place of activations.
+
+    Examples
+    --------
+    >>> import jax, asymjax
+    >>> method = asymjax.SigmaAsym(gate_scale="inv_sqrt")
+    >>> method.freeze_gate(jax.random.key(0), 4, 1.0)["gate"].shape
+    (4, 4)
+    """
 
     note: ClassVar[str] = (
         "Gates tell units apart and pin their scales (proposition 2); what a norm undoes before the gate remains."

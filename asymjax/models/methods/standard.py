@@ -7,4 +7,11 @@ from asymjax.models.methods.method import Method
 
 @dataclass(frozen=True)
 class Standard(Method):
-    """Plain networks."""
+    """Plain networks.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.Standard().note
+    'Every symmetry of the network is there.'
+    """

@@ -16,7 +16,14 @@ from asymjax.types import Array, Key
 
 @dataclass(frozen=True)
 class Syre(Method):
-    """Kernels trained as differences from random offsets."""
+    """Kernels trained as differences from random offsets.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.Syre(fixed_scale=(0.1,)).has_coordinates
+    False
+    """
 
     note: ClassVar[str] = (
         "The network keeps every symmetry, acting on W + offset; a prior or weight decay on W keeps no permutation or "

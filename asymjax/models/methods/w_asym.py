@@ -227,7 +227,14 @@ class Masked(Method):
 
 @dataclass(frozen=True)
 class WAsym(Masked):
-    """Kernels with fixed entries, drawn at random."""
+    """Kernels with fixed entries, drawn at random.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.WAsym(num_fixed=(2,)).fixed_scale
+    (0.5,)
+    """
 
     note: ClassVar[str] = (
         "Fixed weights tell units apart and pin scales; what moves only free weights, biases and norms remains."

@@ -1,0 +1,345 @@
+"""Flax networks of any kind under every method."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+from asymjax import trees
+from asymjax.errors import InputError
+from asymjax.inference.posterior import prior_moments
+from asymjax.models.from_flax import from_flax
+from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
+from asymjax.models.network import Activation
+from asymjax.priors import NormalPrior
+from asymjax.symmetry import log_group_order, permute, permute_frozen, random_permutations
+
+ROWS = jnp.ones((3, 6))
+IMAGES = jnp.ones((2, 4, 4, 3))
+SEQUENCES = jnp.ones((2, 5, 16))
+TOKENS = jnp.array([[1, 2, 3], [4, 5, 0]])
+QUERY = "MultiHeadDotProductAttention_0/query/kernel"
+
+
+def linen(call):
+    """The Linen module of a function."""
+    return type("Net", (nn.Module,), {"__call__": nn.compact(lambda self, *inputs: call(*inputs))})()
+
+
+class Blocks(nnx.Module):
+    """An MLP of blocks in a list."""
+
+    def __init__(self, rngs):
+        self.blocks = nnx.List([nnx.Linear(6, 6, rngs=rngs) for _ in range(2)])
+        self.norm = nnx.LayerNorm(6, rngs=rngs)
+        self.act = Activation(nnx.gelu)
+        self.readout = nnx.Linear(6, 4, rngs=rngs)
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = self.act(block(x))
+        return self.readout(self.norm(x))
+
+
+def residual(x):
+    x = nn.Conv(6, (3, 3))(x)
+    x = x + nn.Conv(6, (3, 3))(nn.relu(nn.GroupNorm(1)(nn.Conv(7, (3, 3))(x))))
+    return nn.Dense(4)(x.mean((1, 2)))
+
+
+def transformer(x):
+    h = nn.LayerNorm()(x)
+    x = x + nn.MultiHeadDotProductAttention(2)(h)
+    h = nn.LayerNorm()(x)
+    x = x + nn.Dense(16)(nn.gelu(nn.Dense(20)(h)))
+    return nn.Dense(4, name="head")(x.mean(1))
+
+
+def words(tokens):
+    x = nn.Embed(8, 6)(tokens).mean(1)
+    return nn.Dense(4)(nn.silu(nn.Dense(7)(x)))
+
+
+def two_inputs(x, y):
+    return nn.Dense(4)(nn.tanh(nn.Dense(8)(x) + nn.Dense(8)(y)))
+
+
+class Step(nn.Module):
+    @nn.compact
+    def __call__(self, x, _):
+        return x + jnp.sin(nn.Dense(6, name="dense")(x)), None
+
+
+def scanned(x):
+    loop = nn.scan(Step, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)(name="steps")
+    return nn.Dense(4)(nn.gelu(loop(nn.Dense(6)(x), None)[0]))
+
+
+NETWORKS = {
+    "nnx": (Blocks, ROWS),
+    "residual": (linen(residual), IMAGES),
+    "transformer": (linen(transformer), SEQUENCES),
+    "words": (linen(words), TOKENS),
+    "two_inputs": (linen(two_inputs), (ROWS, 2 * ROWS)),
+    "scanned": (linen(scanned), ROWS),
+}
+LONG = [("transformer", name) for name in ("pruned", "w_sigma_asym", "fixed_bias")]
+LONG += [(name, method) for name in ("residual", "scanned") for method in ("pruned", "w_sigma_asym", "syre")]
+CASES = [
+    pytest.param(name, method, marks=[pytest.mark.long] if (name, method) in LONG else [], id=f"{name}-{method}")
+    for name in NETWORKS
+    for method in METHODS
+]
+
+
+@cache
+def symmetries(name):
+    return from_flax(*NETWORKS[name])
+
+
+@cache
+def model_of(name, method):
+    return from_flax(*NETWORKS[name], METHODS[method](), check=method.endswith("sigma_asym"))
+
+
+def draw(shapes, seed=0):
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: 0.5 * generator.standard_normal(leaf.shape).astype(leaf.dtype), shapes)
+
+
+def rows_like(example):
+    generator = np.random.default_rng(5)
+    return jax.tree.map(
+        lambda leaf: generator.standard_normal(leaf.shape, "float32") if leaf.dtype.kind == "f" else leaf,
+        jax.tree.map(np.asarray, example),
+    )
+
+
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_every_network_keeps_the_contract_of_every_method(name, method):
+    model, x = model_of(name, method), rows_like(NETWORKS[name][1])
+    frozen = jax.jit(model.freeze)(jax.random.key(3))
+    position = draw(jax.eval_shape(model.init, jax.random.key(0), frozen))
+
+    def loss(position):
+        return jnp.sum(jnp.sin(model.apply(position, frozen, x)))
+
+    @jax.jit
+    def run(position, direction):
+        params = model.merge(position, frozen)
+        back = model.split(params, frozen)
+        grad = jax.grad(loss)(position)
+        tangent = jax.jvp(loss, (position,), (direction,))[1]
+        both = jax.vmap(lambda p: model.apply(p, frozen, x))(jax.tree.map(lambda a: jnp.stack([a, a + 1]), position))
+        plain = model.forward(params, {}, x)
+        return params, back, grad, tangent, both, model.apply(position, frozen, x), plain
+
+    direction = draw(position, 1)
+    params, back, grad, tangent, both, outputs, plain = run(position, direction)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(lambda leaf: leaf.shape, model.params_shape)
+    compare = np.testing.assert_allclose if method == "syre" else np.testing.assert_array_equal
+    jax.tree.map(lambda a, b: compare(a, b, **({"atol": 1e-6} if method == "syre" else {})), back, position)
+    pulled = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grad, direction)), strict=True))
+    np.testing.assert_allclose(tangent, pulled, rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(both[0], outputs, rtol=1e-4, atol=1e-4)
+    assert outputs.shape == (len(jax.tree.leaves(x)[0]), 4)
+    assert (np.abs(outputs - plain).max() > 1e-3) == method.endswith("sigma_asym")
+    free = trees.num_entries(position)
+    if model.free_mask is not None:
+        assert free == sum(int(leaf.sum()) for leaf in jax.tree.leaves(model.free_mask(frozen)))
+
+
+def test_positions_in_lists_are_names():
+    model = symmetries("nnx")
+    assert set(trees.flatten(model.params_shape)) >= {"blocks/0/kernel", "blocks/1/bias", "norm/scale"}
+    params = model.init(jax.random.key(0), {})
+    assert trees.checksum(params) == trees.checksum(trees.unflatten(trees.flatten(params)))
+    module = Blocks(nnx.Rngs(jax.random.key(0)))
+    x = rows_like(ROWS)
+    np.testing.assert_allclose(model.apply(params, {}, x), module(x), rtol=1e-5, atol=1e-6)
+
+
+def test_linen_networks_are_their_modules():
+    module, x = NETWORKS["transformer"][0], rows_like(SEQUENCES)
+    params = module.init(jax.random.key(0), x)["params"]
+    np.testing.assert_array_equal(symmetries("transformer").forward(params, {}, x), module.apply({"params": params}, x))
+
+
+def test_attention_has_its_fan_in_its_units_and_its_prior():
+    model = symmetries("transformer")
+    query, out = model.layers[QUERY], model.layers[QUERY.replace("query", "out")]
+    assert (query.shape, query.fan_in, query.num_units) == ((16, 2, 8), 16, 16)
+    assert (out.shape, out.fan_in, out.num_units) == ((2, 8, 16), 16, 16)
+    mean, scale = prior_moments(model, NormalPrior(output_scale=20.0), model.params_shape)
+    mean, scale = trees.flatten(mean), trees.flatten(scale)
+    assert scale[QUERY] == 0.25
+    assert (mean["LayerNorm_0/scale"], scale["LayerNorm_0/scale"], scale["LayerNorm_0/bias"]) == (1.0, 0.2, 0.2)
+    assert (mean["LayerNorm_0/bias"], scale["Dense_0/bias"]) == (0.0, 1.0)
+    assert scale["head/kernel"] == 20 / 4
+    assert [path for path, layer in model.layers.items() if layer.is_output] == ["head/kernel"]
+
+
+def test_masks_of_attention_fix_inputs_of_every_unit():
+    model = from_flax(*NETWORKS["transformer"], WAsym(num_fixed=(3,)), check=False)
+    is_free = trees.flatten(model.free_mask(jax.jit(model.freeze)(jax.random.key(0))))
+    assert np.all((~is_free[QUERY]).sum(0) == 3)
+    assert np.all((~is_free[QUERY.replace("query", "out")]).sum((0, 1)) == 3)
+    assert len(np.unique(np.asarray(is_free[QUERY]).reshape(16, 16).T, axis=0)) == 16
+
+
+def test_masks_of_scanned_layers_are_their_own():
+    model = from_flax(*NETWORKS["scanned"], WAsym(num_fixed=(2,)), check=False)
+    layer = model.layers["steps/dense/kernel"]
+    assert (layer.shape, layer.batch_axes, layer.fan_in, layer.num_units) == ((3, 6, 6), (0,), 6, 6)
+    fixed = ~np.asarray(trees.flatten(model.free_mask(jax.jit(model.freeze)(jax.random.key(0))))["steps/dense/kernel"])
+    assert np.all(fixed.sum(1) == 2)
+    assert all(len(np.unique(masks.T, axis=0)) == 6 for masks in fixed)
+    assert (fixed[0] != fixed[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in", "num_units"),
+    [
+        (lambda: nn.ConvTranspose(5, (3, 3), transpose_kernel=True, name="conv"), 27, 5),
+        (lambda: nn.Conv(6, (3, 3), feature_group_count=3, name="conv"), 9, 6),
+    ],
+    ids=["transposed", "grouped"],
+)
+def test_convolutions_have_units_on_the_axis_that_makes_them(layer, fan_in, num_units):
+    model = from_flax(linen(lambda x: layer()(x).mean((1, 2))), IMAGES, WAsym(), check=False)
+    found = model.layers["conv/kernel"]
+    assert (found.fan_in, found.num_units, found.is_output) == (fan_in, num_units, True)
+    is_free = trees.flatten(model.free_mask(jax.jit(model.freeze)(jax.random.key(0))))["conv/kernel"]
+    num_fixed = np.moveaxis(~np.asarray(is_free), found.out_axes[0], 0).reshape(num_units, -1).sum(1)
+    assert np.all(num_fixed == round(fan_in / 2))
+
+
+def test_permutations_of_a_transformer_act_on_gates_too():
+    plain, model, x = symmetries("transformer"), model_of("transformer", "sigma_asym"), rows_like(SEQUENCES)
+    assert log_group_order(plain.params_shape, plain.permutation_spec) == pytest.approx(
+        sum(map(float, map(jax.scipy.special.gammaln, (21, 3)))) + 4 * float(jax.scipy.special.gammaln(9)), rel=1e-5
+    )
+    frozen, params = jax.jit(model.freeze)(jax.random.key(0)), draw(model.params_shape)
+    moved = random_permutations(jax.random.key(1), params, model.permutation_spec)
+    permuted = permute(params, model.permutation_spec, moved)
+    outputs = model.forward(params, frozen, x)
+    assert np.abs(model.forward(permuted, frozen, x) - outputs).max() > 1e-3
+    conjugated = permute_frozen(frozen, model.permutation_spec, moved)
+    np.testing.assert_allclose(model.forward(permuted, conjugated, x), outputs, rtol=1e-3, atol=1e-4)
+
+
+def test_calls_of_activations_are_found_and_told_apart():
+    def call(x):
+        for i, fn in enumerate((nn.relu, nn.silu, nn.tanh, nn.gelu, lambda x: nn.gelu(x, approximate=False), nn.gelu)):
+            x = nn.Dense(6, name=f"dense_{i}")(fn(x))
+        return x
+
+    model = from_flax(linen(call), ROWS, SigmaAsym(), check=False)
+    x = rows_like(ROWS)
+    params = draw(model.params_shape)
+    sites = ["gelu_0", "gelu_1", "gelu_exact_0", "relu_0", "silu_0", "tanh_0"]
+    assert sorted(model.site_inputs(params, {}, x)) == sites
+    frozen = jax.eval_shape(model.freeze, jax.random.key(0))
+    assert sorted(frozen) == sites
+    some = from_flax(linen(call), ROWS, SigmaAsym(), sites=["tanh_0"], check=False)
+    assert list(jax.eval_shape(some.freeze, jax.random.key(0))) == ["tanh_0"]
+    with pytest.raises(InputError, match=r"unknown activation site 'gelu_7', choose from .*gelu_exact_0"):
+        from_flax(linen(call), ROWS, SigmaAsym(), sites=["gelu_7"])
+
+
+def test_calls_in_compiled_and_recomputed_parts_are_found_and_those_in_softmax_are_not():
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.gelu(nn.Dense(6)(x))
+
+    def call(x):
+        x = jax.jit(nn.relu)(nn.remat(Block)(name="block")(x))
+        return nn.Dense(4)(nn.softmax(x))
+
+    model = from_flax(linen(call), ROWS, SigmaAsym())
+    assert sorted(jax.eval_shape(model.freeze, jax.random.key(0))) == ["gelu_0", "relu_0"]
+    frozen = jax.jit(model.freeze)(jax.random.key(0))
+    grad = jax.jit(jax.grad(lambda p: model.apply(p, frozen, ROWS)[0, 0]))(draw(model.params_shape))
+    assert trees.all_finite(grad)
+
+
+def test_activations_of_ones_own_are_modules_or_given_by_name():
+    def mine(x):
+        return x / (1 + jnp.abs(x))
+
+    net = linen(lambda x: nn.Dense(4)(mine(nn.Dense(6)(x))))
+    with pytest.raises(
+        InputError, match=r"SigmaAsym needs activations and found none outside scans in Net. Write asymjax"
+    ):
+        from_flax(net, ROWS, SigmaAsym())
+    given = from_flax(net, ROWS, SigmaAsym(), activations={"mine": mine})
+    assert list(jax.eval_shape(given.freeze, jax.random.key(0))) == ["mine_0"]
+    # With a module of ours, calls beside it are no sites.
+    module = linen(lambda x: nn.gelu(nn.Dense(4)(Activation(mine, name="act")(nn.Dense(6)(x)))))
+    hooked = from_flax(module, ROWS, SigmaAsym())
+    assert list(jax.eval_shape(hooked.freeze, jax.random.key(0))) == ["act"]
+    assert hooked.permutation_spec["act"] == ("Dense_1",)
+
+
+class Stateful(nnx.Module):
+    def __init__(self, rngs):
+        self.norm = nnx.BatchNorm(6, use_running_average=False, rngs=rngs)
+        self.use_batch = True
+        self.readout = nnx.Linear(6, 4, rngs=rngs)
+
+    def __call__(self, x):
+        return self.readout(self.norm(x, use_running_average=not self.use_batch))
+
+
+class Twice(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", nn.initializers.normal(), (6, 6))
+        return nn.Dense(4)(jnp.sin(x @ kernel) @ kernel.T)
+
+
+@pytest.mark.parametrize(
+    ("make", "method", "message"),
+    [
+        (lambda: linen(lambda x: nn.Dense(4)(nn.BatchNorm(use_running_average=False)(x))), Standard(),
+         "a call of Net changes its state, batch_stats/BatchNorm_0/mean, batch_stats/BatchNorm_0/var"),
+        (lambda: linen(lambda x: nn.Dense(4)(nn.Dropout(0.5, deterministic=False)(x))), Standard(),
+         "a call of Net draws random numbers"),
+        (lambda: Stateful, Standard(), "a call of Stateful changes its state, norm/mean, norm/var"),
+        (lambda: Blocks(nnx.Rngs(0)), Standard(), "this Blocks is one initialised network.* lambda rngs: Blocks"),
+        (lambda: nn.Dense, Standard(), "Dense is a class; give a module"),
+        (lambda: 3, Standard(), "3 is no network"),
+        (lambda: linen(lambda x: nn.Dense(4)(x - x.mean(0, keepdims=True))), Standard(), "rows of Net depend"),
+        (lambda: linen(lambda x: (nn.Dense(4)(x), x)), Standard(), r"Net returns \(\(3, 4\), \(3, 6\)\)"),
+        (lambda: linen(lambda x: nn.LayerNorm()(x)), WAsym(),
+         r"WAsym acts on the role kernel, which no leaf of Net has: LayerNorm_0/scale \(scale\)"),
+        (lambda: linen(lambda x: nn.Dense(4, use_bias=False)(x)), FixedBias(), "FixedBias acts on the role bias"),
+        (Twice, Syre(), "Syre acts on leaves of the role kernel, but kernel of Twice is used in several ways"),
+    ],
+    ids=lambda value: None if callable(value) or isinstance(value, Method) else value[:30],
+)  # fmt: skip
+def test_what_is_no_pure_function_of_rows_or_has_nothing_to_act_on_is_refused(make, method, message):
+    with pytest.raises(InputError, match=message):
+        from_flax(make(), ROWS, method)
+
+
+def test_inputs_unlike_the_example_are_refused():
+    model = symmetries("two_inputs")
+    params = draw(model.params_shape)
+    with pytest.raises(InputError, match="Net takes inputs like its example"):
+        model.apply(params, {}, ROWS)
+    with pytest.raises(InputError, match=r"inputs have shape \(3, 5\); this model expects \[rows, 6,\]"):
+        model.apply(params, {}, (ROWS, ROWS[:, :5]))
+    assert model.apply(params, {}, (ROWS[:1], ROWS[:1])).shape == (1, 4)
+
+
+def test_running_averages_are_constants():
+    net = linen(lambda x: nn.Dense(4)(nn.BatchNorm(use_running_average=True, name="norm")(x)))
+    model = from_flax(net, ROWS)
+    assert set(model.layers) == {"norm/scale", "norm/bias", "Dense_0/kernel", "Dense_0/bias"}
+    assert model.layers["norm/bias"].is_norm
