@@ -198,11 +198,10 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
     from measure import timed
 
     from asymjax import rng
-    from asymjax.lab.chains import sample_chains, warm_up
+    from asymjax.lab.chains import keep_weights, sample_chains, warm_up
     from asymjax.lab.results import read_arrays
     from asymjax.lab.rundir import RunDir
 
-    chains = our_chains(config, sampler)
     algorithm, problem, placement = our_sampler(config, sampler), setting.problem, setting.placement
     path = folder / sampler
     path.mkdir()
@@ -212,7 +211,7 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
 
     def whole() -> None:
         start, tuned = warm_up(run, problem, keys[0], setting.starts, placement, algorithm)
-        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, chains, True)
+        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, config.num_draws, keep_weights)
 
     _, total, compiling = timed(whole)
     kept = read_arrays(path, "posterior_predictive/outputs", "sample_stats/num_grad_evals")

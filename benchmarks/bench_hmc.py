@@ -64,8 +64,11 @@ def make_call(
     from asymjax import rng
     from asymjax.inference.kernels import make_sampling_chunk
     from asymjax.lab import devices
+    from asymjax.lab.chains import keep_outputs, keep_weights
 
-    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, thinning, keep_position)
+    begin, advance = make_sampling_chunk(
+        problem, algorithm, num_draws, thinning, keep_weights if keep_position else keep_outputs
+    )
     keys = rng.member_keys(jax.random.key(0), placement.size)
     keys, start, tuned = devices.put((keys, start, tuned), placement, is_mapped=True)
     shared = devices.put((problem.frozen, problem.data), placement, is_mapped=False)
