@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import optax
 import pytest
+from asymjax.config import ModelConfig
 
 import asymjax
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.symmetry import random_permutations
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from asymjax.config import ModelConfig, PosteriorConfig
 
 import asymjax
 from asymjax import data, trees
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.lab import run_files
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from model_of import model_of
 
 from asymjax import trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.inference.posterior import leaf_scales
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.models.findings import describe_symmetries
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
@@ -394,5 +394,5 @@ CHECKSUMS = {
 def test_constants_of_plain_kernels_are_those_of_old(name):
     arch, backbone, norm = name.split("/")
     shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
-    model = build_model(ModelConfig(arch, backbone, widths=(12, 8), norm=norm), shape, 3)
+    model = model_of(arch, backbone, widths=(12, 8), norm=norm).build(shape, 3)
     assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]
