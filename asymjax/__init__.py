@@ -11,7 +11,6 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "asymjax.config": ("ModelConfig",),
     "asymjax.diagnostics.datatree": ("to_datatree",),
     "asymjax.inference.approximations": ("SWAG",),
     "asymjax.inference.likelihoods": ("Categorical", "Gaussian"),
@@ -19,7 +18,8 @@ _HOMES = {
     "asymjax.inference.samplers": ("HMC", "MCLMC", "NUTS", "SGLD"),
     "asymjax.inference.starts": ("Start",),
     "asymjax.lab.devices": ("configure_host_devices",),
-    "asymjax.models": ("build_model",),
+    "asymjax.models": ("ModelConfig", "build_model"),
+    "asymjax.models.backbones": ("CNN", "GCN", "MLP", "RNN", "Backbone", "ResNet"),
     "asymjax.models.from_flax": ("from_flax",),
     "asymjax.models.network": ("Activation",),
     "asymjax.models.methods": ("Method", "SigmaAsym", "Standard", "Syre", "WAsym"),

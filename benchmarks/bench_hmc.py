@@ -37,13 +37,13 @@ class Config:
 def make_problem(target: str, arch: str) -> Any:
     """Return the model's configuration and what the chains sample."""
     from asymjax import data
-    from asymjax.config import ModelConfig, PosteriorConfig
-    from asymjax.inference.problem import problem_of
+    from asymjax.inference.posterior import PosteriorConfig
+    from asymjax.models.config import ModelConfig
 
     dataset = data.load(target)
-    small = ModelConfig(widths=(16, 16), norm="none", activation="tanh")
-    config = ModelConfig(arch=arch) if target == "digits" else small
-    return config, problem_of(config, PosteriorConfig().for_task(dataset.task), dataset)
+    small = ModelConfig.of(widths=(16, 16), norm="none", activation="tanh")
+    config = ModelConfig.of(arch=arch) if target == "digits" else small
+    return config, PosteriorConfig().for_task(dataset.task).build(config, dataset)
 
 
 def make_call(
@@ -86,14 +86,13 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
     import jax.numpy as jnp
 
     from asymjax import rng
-    from asymjax.config import HMCConfig
-    from asymjax.inference.samplers import SAMPLERS
+    from asymjax.inference.samplers import HMC
     from asymjax.inference.samplers.hmc import Tuned
     from asymjax.inference.starts import prior_start
     from asymjax.inference.warmup import prior_metric
     from asymjax.lab import devices
 
-    algorithm = SAMPLERS["hmc"](HMCConfig(jitter=0.0, max_integration_steps=num_steps))
+    algorithm = HMC(jitter=0.0, max_integration_steps=num_steps)
     placement = devices.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
     start = prior_start(problem, rng.member_keys(jax.random.key(0), num_chains))
     metric = prior_metric(problem.shape, problem.prior_scale)

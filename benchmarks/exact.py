@@ -18,9 +18,8 @@ from jax.flatten_util import ravel_pytree
 from scipy.special import logsumexp
 
 from asymjax import trees
-from asymjax.config import PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.problem import Problem
+from asymjax.inference.posterior import Posterior, PosteriorConfig
 from asymjax.types import Array
 
 MAX_HIDDEN, REACH = 4, 4.5
@@ -40,7 +39,7 @@ class Answer(NamedTuple):
     variance: np.ndarray
 
 
-def solve(problem: Problem, config: PosteriorConfig, inputs: np.ndarray, spacing: float = 0.25) -> Answer:
+def solve(problem: Posterior, config: PosteriorConfig, inputs: np.ndarray, spacing: float = 0.25) -> Answer:
     """Integrate over the posterior of a network with one output, at temperature 1.
 
     Parameters
@@ -78,7 +77,7 @@ def solve(problem: Problem, config: PosteriorConfig, inputs: np.ndarray, spacing
     return Answer(float(total + volume), mean, square - mean**2)
 
 
-def _slab(problem: Problem, noise_scale: float, inputs: Array, points: Array) -> tuple[Array, Array, Array]:
+def _slab(problem: Posterior, noise_scale: float, inputs: Array, points: Array) -> tuple[Array, Array, Array]:
     """Return log mass, mean and mean square [row] of part of a grid [point, coordinate] in units of the prior."""
     logs, mean, variance = jax.vmap(partial(_given_hidden, problem, noise_scale, inputs))(points)
     logs = logs - 0.5 * jnp.sum(jnp.square(points) + math.log(2 * math.pi), axis=-1)
@@ -86,7 +85,7 @@ def _slab(problem: Problem, noise_scale: float, inputs: Array, points: Array) ->
     return jax.nn.logsumexp(logs), weights @ mean, weights @ (jnp.square(mean) + variance)
 
 
-def _given_hidden(problem: Problem, noise_scale: float, inputs: Array, point: Array) -> tuple[Array, Array, Array]:
+def _given_hidden(problem: Posterior, noise_scale: float, inputs: Array, point: Array) -> tuple[Array, Array, Array]:
     """Return log evidence, and mean and variance [row] of the output, given all weights before the last layer."""
     shape = problem.shape
     scale = jax.tree.map(lambda leaf, scale: jnp.full(leaf.shape, scale), shape, problem.prior_scale)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from measure import timed
 
-from asymjax.inference.problem import Problem
+from asymjax.inference.posterior import Posterior
 from asymjax.types import Array, Key, Position, PyTree, Split
 
 
@@ -174,7 +174,7 @@ def full_batch_kernels(
     return {name: kernel(name, algorithm) for name, algorithm in algorithms.items()}
 
 
-def minibatch_kernels(problem: Problem, batch_size: int, step_size: float = 1e-7) -> dict[str, Kernel]:
+def minibatch_kernels(problem: Posterior, batch_size: int, step_size: float = 1e-7) -> dict[str, Kernel]:
     """Return BlackJAX's samplers on gradients of a few rows, by our names for them.
 
     Every chain draws its own rows with replacement. A step of BlackJAX's ``sghmc`` is ten gradients on the same rows.

@@ -11,12 +11,13 @@ from jax import lax
 from asymjax import rng, trees
 from asymjax.errors import InputError, choose
 from asymjax.inference.posterior import Posterior, draw_prior
+from asymjax.settings import Settings
 from asymjax.symmetry import permute, random_permutations
 from asymjax.types import Array, Position, PyTree
 
 
 @dataclass(frozen=True)
-class Start:
+class Start(Settings):
     """Where chains start."""
 
     start: Literal["map", "prior", "permuted"] = "map"

@@ -11,10 +11,10 @@ from flax import linen as nn
 from flax import nnx
 
 from asymjax import trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.inference.posterior import leaf_scales
 from asymjax.models import build_model, draw_frozen
+from asymjax.models.backbones import BACKBONES
 from asymjax.models.findings import describe_symmetries
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
@@ -382,5 +382,6 @@ CHECKSUMS = {
 def test_constants_of_plain_kernels_are_those_of_old(name):
     arch, backbone, norm = name.split("/")
     shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
-    model = build_model(ModelConfig(arch, backbone, widths=(12, 8), norm=norm), shape, 3)
+    settings = {"widths": (12, 8), "norm": norm, "activation": "gelu"}
+    model = build_model(METHODS[arch](), BACKBONES[backbone](**settings), shape, 3)
     assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]

@@ -12,12 +12,11 @@ from flax import linen as nn
 from flax import nnx
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
+from model_of import model_of
 
 from asymjax import trees
 from asymjax.axes import atoms_of, perms_of
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError, ReadingError
-from asymjax.models import build_model
 from asymjax.models.reading import Layer, Symmetries, find_symmetries, rules
 from asymjax.symmetry import compose, identity, invert, log_group_order, permute, random_permutations, weight_matching
 from asymjax.types import Fixed, Perm, Product, Sum
@@ -238,19 +237,19 @@ def test_gru_of_nnx_has_gates_in_one_kernel():
 
 
 OWN = {
-    "mlp": (ModelConfig("standard", "mlp", widths=(5, 6), norm="layer"), jnp.ones((3, 7))),
-    "cnn": (ModelConfig("standard", "cnn", widths=(5, 6), norm="layer"), jnp.ones((3, 4, 4, 2))),
-    "resnet8": (ModelConfig("standard", "resnet", depth=8, width_multiplier=1, norm="layer"), jnp.ones((1, 4, 4, 3))),
-    "rnn": (ModelConfig("standard", "rnn", widths=(5, 6), norm="layer"), jnp.ones((3, 4, 5))),
-    "gcn": (ModelConfig("standard", "gcn", widths=(5, 6), norm="layer"), random_graph(6, 3)),
-    "gcn_batch": (ModelConfig("standard", "gcn", widths=(5, 6), norm="batch"), random_graph(6, 3)),
+    "mlp": (model_of("standard", "mlp", widths=(5, 6), norm="layer"), jnp.ones((3, 7))),
+    "cnn": (model_of("standard", "cnn", widths=(5, 6), norm="layer"), jnp.ones((3, 4, 4, 2))),
+    "resnet8": (model_of("standard", "resnet", depth=8, width_multiplier=1, norm="layer"), jnp.ones((1, 4, 4, 3))),
+    "rnn": (model_of("standard", "rnn", widths=(5, 6), norm="layer"), jnp.ones((3, 4, 5))),
+    "gcn": (model_of("standard", "gcn", widths=(5, 6), norm="layer"), random_graph(6, 3)),
+    "gcn_batch": (model_of("standard", "gcn", widths=(5, 6), norm="batch"), random_graph(6, 3)),
 }
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_own_backbones_are_as_written_by_hand(name):
     config, x = OWN[name]
-    model = build_model(config, x.shape[1:], 3)
+    model = config.build(x.shape[1:], 3)
     found = find_symmetries(lambda params, x: model.forward(params, {}, x), model.params_shape, x)
     written = {path: model.permutation_spec[path] for path in found.spec}
     pairs = {

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 from random_graphs import random_graph
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.symmetry import (
     activation_matching,
     align,
@@ -39,8 +39,8 @@ NETWORKS = [
 @cache
 def networks(backbone, norm, widths, shape, arch="standard"):
     """Model, constants, three independent networks, inputs, outputs of the first. Norms have scales of their own."""
-    config = ModelConfig(arch, backbone, widths=widths, depth=8, norm=norm, activation="relu", num_fixed=(5,))
-    model = build_model(config, shape, 4)
+    config = model_of(arch, backbone, widths=widths, depth=8, norm=norm, activation="relu", num_fixed=(5,))
+    model = config.build(shape, 4)
     model = model._replace(forward=jax.jit(model.forward))
     frozen = draw_frozen(model, 0)
     position = jax.vmap(lambda key: model.init(key, frozen))(rng.member_keys(rng.role_key(0, "init"), 3))

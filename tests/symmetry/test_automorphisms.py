@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng
-from asymjax.config import ModelConfig
-from asymjax.models import build_model
 from asymjax.symmetry import (
     all_permutations,
     automorphisms,
@@ -53,8 +52,8 @@ def test_automorphisms_of_several_layers_are_found():
 @pytest.fixture(scope="module")
 def small():
     """A model with five hidden units, constants at four scales, and fifty positions."""
-    config = ModelConfig("w_asym", widths=(5,), norm="none", activation="relu", num_fixed=(2,), fixed_scale=(1.0,))
-    model, generator = build_model(config, (4,), 3), np.random.default_rng(0)
+    config = model_of("w_asym", widths=(5,), norm="none", activation="relu", num_fixed=(2,), fixed_scale=(1.0,))
+    model, generator = config.build((4,), 3), np.random.default_rng(0)
     freeze = jax.jit(model.freeze)
     sweep = [freeze(rng.role_key(0, "mask"), scale) for scale in (0.0, 0.1, 1.0, 3.0)]
     shapes = jax.eval_shape(model.init, jax.random.key(0), sweep[0])

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.lab import devices
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.models.methods import METHODS
 from asymjax.symmetry import align, connectivity, distance_to_model, gates_of, weight_matching
 from asymjax.symmetry.connectivity import (
@@ -38,7 +38,7 @@ FEW = [pytest.param(arch, marks=[] if arch in SHORT else [pytest.mark.long]) for
 
 @cache
 def networks(arch="standard", count=3, widths=(6, 5), shape=(4,), num_outputs=3):
-    model = build_model(ModelConfig(arch=arch, widths=widths), shape, num_outputs)
+    model = model_of(arch=arch, widths=widths).build(shape, num_outputs)
     frozen = draw_frozen(model, 0)
     positions = jax.jit(jax.vmap(model.init, (0, None)))(rng.member_keys(jax.random.key(0), count), frozen)
     return model, frozen, trees.to_host(positions)

@@ -5,10 +5,10 @@ import math
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.symmetry import (
     all_permutations,
     compose,
@@ -26,7 +26,7 @@ BACKBONES = {"mlp": (7,), "cnn": (8, 8, 2)}
 def network(backbone, arch="standard", widths=(5, 6), norm="layer"):
     """Model, constants, effective parameters, inputs."""
     shape = BACKBONES[backbone]
-    model = build_model(ModelConfig(arch, backbone, widths=widths, norm=norm, num_fixed=(2,)), shape, 3)
+    model = model_of(arch, backbone, widths=widths, norm=norm, num_fixed=(2,)).build(shape, 3)
     frozen = draw_frozen(model, 0)
     position = jax.jit(model.init)(rng.role_key(0, "init"), frozen)
     return model, frozen, model.merge(position, frozen), jax.random.normal(jax.random.key(9), (11, *shape))

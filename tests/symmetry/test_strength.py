@@ -5,11 +5,11 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.symmetry import all_permutations, permuted_distance, permuted_distances
 from asymjax.symmetry.strength import (
     check_measurable,
@@ -29,8 +29,8 @@ SHAPES = {"mlp": (7,), "rnn": (6, 5), "resnet": (8, 8, 3)}
 
 @cache
 def network(arch, backbone="mlp", widths=(5, 4), num_fixed=2):
-    config = ModelConfig(arch, backbone, widths=widths, depth=8, num_fixed=(num_fixed,), fixed_scale=(1.0,))
-    model = build_model(config, SHAPES[backbone], 3)
+    config = model_of(arch, backbone, widths=widths, depth=8, num_fixed=(num_fixed,), fixed_scale=(1.0,))
+    model = config.build(SHAPES[backbone], 3)
     frozen = draw_frozen(model, 0)
     make = jax.jit(lambda key: model.merge(model.init(key, frozen), frozen))
     return model, frozen, trees.to_host(make(rng.role_key(0, "init")))
@@ -227,7 +227,7 @@ def test_fixed_and_free_parts_make_the_network(arch):
 @pytest.mark.parametrize("widths", [(9, 8), (70, 8)])
 def test_what_enters_a_layer_makes_what_enters_its_activation(widths):
     # The narrow network has its units first in memory.
-    model = build_model(ModelConfig(widths=widths, norm="none"), (4, 3), 3)
+    model = model_of(widths=widths, norm="none").build((4, 3), 3)
     frozen = draw_frozen(model, 0)
     params = jax.jit(model.init)(rng.role_key(0, "init"), frozen)
     x = RNG.normal(size=(11, 4, 3)).astype("float32")
