@@ -91,10 +91,10 @@ NETWORKS = {
     "two_inputs": (linen(two_inputs), (ROWS, 2 * ROWS)),
     "scanned": (linen(scanned), ROWS),
 }
-LONG = [("transformer", name) for name in ("pruned", "w_sigma_asym", "fixed_bias")]
-LONG += [(name, method) for name in ("residual", "scanned") for method in ("pruned", "w_sigma_asym", "syre")]
+SHORT = [("transformer", "w_asym"), ("transformer", "sigma_asym"), ("residual", "fixed_bias"), ("words", "syre")]
+SHORT += [("two_inputs", "w_sigma_asym"), ("scanned", "w_asym"), *(("nnx", method) for method in METHODS)]
 CASES = [
-    pytest.param(name, method, marks=[pytest.mark.long] if (name, method) in LONG else [], id=f"{name}-{method}")
+    pytest.param(name, method, marks=[] if (name, method) in SHORT else [pytest.mark.long], id=f"{name}-{method}")
     for name in NETWORKS
     for method in METHODS
 ]

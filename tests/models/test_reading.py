@@ -18,7 +18,16 @@ from asymjax import trees
 from asymjax.axes import as_trees, atoms_of, perms_of
 from asymjax.errors import InputError, ReadingError
 from asymjax.models.reading import Layer, Symmetries, find_symmetries, rules
-from asymjax.symmetry import compose, identity, invert, log_group_order, permute, random_permutations, weight_matching
+from asymjax.symmetry import (
+    compose,
+    identity,
+    invert,
+    log_group_order,
+    permute,
+    random_permutations,
+    unit_counts,
+    weight_matching,
+)
 from asymjax.types import Fixed, Perm, Product, Sum
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
