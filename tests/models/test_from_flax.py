@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from model_of import model_of
 
 from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.inference.posterior import leaf_scales
-from asymjax.models import draw_frozen
+from asymjax.models import build_model, draw_frozen
+from asymjax.models.backbones import BACKBONES
 from asymjax.models.findings import describe_symmetries
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
@@ -91,10 +91,10 @@ NETWORKS = {
     "two_inputs": (linen(two_inputs), (ROWS, 2 * ROWS)),
     "scanned": (linen(scanned), ROWS),
 }
-LONG = [("transformer", name) for name in ("pruned", "w_sigma_asym", "fixed_bias")]
-LONG += [(name, method) for name in ("residual", "scanned") for method in ("pruned", "w_sigma_asym", "syre")]
+SHORT = [("transformer", "w_asym"), ("transformer", "sigma_asym"), ("residual", "fixed_bias"), ("words", "syre")]
+SHORT += [("two_inputs", "w_sigma_asym"), ("scanned", "w_asym"), *(("nnx", method) for method in METHODS)]
 CASES = [
-    pytest.param(name, method, marks=[pytest.mark.long] if (name, method) in LONG else [], id=f"{name}-{method}")
+    pytest.param(name, method, marks=[] if (name, method) in SHORT else [pytest.mark.long], id=f"{name}-{method}")
     for name in NETWORKS
     for method in METHODS
 ]
@@ -349,18 +349,6 @@ def test_running_averages_are_constants():
     assert model.layers["norm/bias"].is_norm
 
 
-class Placed(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
-        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
-
-
-def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
-    model = from_flax(Placed(), np.ones((2, 3), np.float32))
-    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
-
-
 def test_symmetries_of_a_transformer_are_described():
     found = describe_symmetries(symmetries("transformer"), rows_like(SEQUENCES))
     attention = "MultiHeadDotProductAttention_0/"
@@ -394,5 +382,18 @@ CHECKSUMS = {
 def test_constants_of_plain_kernels_are_those_of_old(name):
     arch, backbone, norm = name.split("/")
     shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
-    model = model_of(arch, backbone, widths=(12, 8), norm=norm).build(shape, 3)
+    settings = {"widths": (12, 8), "norm": norm, "activation": "gelu"}
+    model = build_model(METHODS[arch](), BACKBONES[backbone](**settings), shape, 3)
     assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]
+
+
+class Placed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
+        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
+
+
+def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
+    model = from_flax(Placed(), np.ones((2, 3), np.float32))
+    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
