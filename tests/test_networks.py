@@ -11,13 +11,13 @@ from asymjax.errors import InputError
 from asymjax.symmetry import random_permutations
 
 NUMBERS = np.random.default_rng(0)
-X = NUMBERS.normal(size=(64, 3))
+X = NUMBERS.normal(size=(64, 6))
 LABELS = (X[:, 0] > 0).astype(int)
 QUIET = {"show_progress": False}
 
 
 def model_of(arch="standard"):
-    return asymjax.build_model(ModelConfig(arch, widths=(8,), norm="none", num_fixed=(1,)), (3,), 2)
+    return asymjax.build_model(ModelConfig(arch, widths=(8,), norm="none", num_fixed=(2,)), (6,), 2)
 
 
 def test_a_sweep_learns_and_a_network_is_the_one_that_it_is_alone():
@@ -27,7 +27,7 @@ def test_a_sweep_learns_and_a_network_is_the_one_that_it_is_alone():
     assert np.all(swept.losses[:, -1] < swept.losses[:, 0])
     alone = asymjax.train_sweep(jax.random.key(0), model_of("w_asym"), (X, LABELS), num_seeds=1, **options)
     np.testing.assert_array_equal(swept.position["dense_0"]["kernel"][:1], alone.position["dense_0"]["kernel"])
-    assert swept.params["dense_0"]["kernel"].shape == (3, 3, 8)
+    assert swept.params["dense_0"]["kernel"].shape == (3, 6, 8)
     with pytest.raises(InputError, match="batch_size is 65, but there are 64 rows"):
         asymjax.train_sweep(jax.random.key(0), model_of(), (X, LABELS), batch_size=65)
 
