@@ -198,11 +198,10 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
     from measure import timed
 
     from asymjax import rng
-    from asymjax.lab.chains import sample_chains, warm_up
+    from asymjax.lab.chains import keep_weights, sample_chains, warm_up
     from asymjax.lab.results import read_arrays
     from asymjax.lab.rundir import RunDir
 
-    chains = our_chains(config, sampler)
     algorithm, problem, placement = our_sampler(config, sampler), setting.problem, setting.placement
     path = folder / sampler
     path.mkdir()
@@ -212,7 +211,7 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
 
     def whole() -> None:
         start, tuned = warm_up(run, problem, keys[0], setting.starts, placement, algorithm)
-        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, chains, True)
+        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, config.num_draws, keep_weights)
 
     _, total, compiling = timed(whole)
     kept = read_arrays(path, "posterior_predictive/outputs", "sample_stats/num_grad_evals")
@@ -358,7 +357,7 @@ def tuned_for(setting: Setting, algorithm: Any, steps: Steps) -> Any:
     import jax.numpy as jnp
 
     problem, count = setting.problem, setting.placement.size
-    target = problem.target(problem.frozen, problem.data)
+    target = problem.target()
     one = jax.tree.map(lambda leaf: leaf[0], setting.starts)
     _, tuned = algorithm.finish(algorithm.begin(jax.random.key(0), one, target))
     names = tuned._fields
@@ -386,7 +385,7 @@ def their_steps(setting: Setting, steps: Steps) -> tuple[Callable[[], Any], floa
         kernel = opponents.minibatch_kernels(problem, steps.chains.batch_size)[steps.sampler]
         num_calls = max(1, num_calls // 10) if steps.sampler == "sghmc" else num_calls
     else:
-        logdensity = problem.target(problem.frozen, problem.data).logdensity
+        logdensity = problem.target().logdensity
         metric = prior_metric(problem.shape, problem.prior_scale)
         kernels = opponents.full_batch_kernels(logdensity, steps.step_size, metric, steps.num_steps, STEP_DOUBLINGS)
         kernel = kernels[steps.sampler]
@@ -406,13 +405,15 @@ def make_step_case(setting: Setting, steps: Steps) -> StepCase:
     import jax.numpy as jnp
     from bench_hmc import make_call
 
-    algorithm, thinning = steps.chains, steps.chains.thinning
+    from asymjax.lab.chains import keep_weights
+
+    algorithm = steps.chains
     # A few rows for predictions, which the others do not make.
     tuned, inputs = tuned_for(setting, algorithm, steps), jnp.asarray(setting.dataset.test.inputs[:10])
     problem, starts, placement = setting.problem, setting.starts, setting.placement
-    ours, compiling = make_call(problem, algorithm, tuned, starts, inputs, placement, steps.num_draws, thinning, True)
+    ours, compiling = make_call(problem, algorithm, tuned, starts, inputs, placement, steps.num_draws, keep_weights)
     theirs, num_theirs, their_compiling = their_steps(setting, steps)
-    num_ours = float(ours()[1].num_grad_evals.sum())
+    num_ours = float(ours()[1]["num_grad_evals"].sum())
     return StepCase((ours, theirs), (num_ours, num_theirs), (compiling, their_compiling))
 
 

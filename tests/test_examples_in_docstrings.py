@@ -8,7 +8,15 @@ import pytest
 import asymjax
 
 # Written elsewhere in the house, or plain data.
-WITHOUT_EXAMPLE = {"ModelConfig", "SWAG", "Start", "build_model", "configure_host_devices", "to_datatree"}
+WITHOUT_EXAMPLE = {
+    "ModelConfig",
+    "SWAG",
+    "Start",
+    "build_model",
+    "configure_host_devices",
+    "find_symmetries",
+    "to_datatree",
+}
 
 
 @pytest.mark.parametrize("name", asymjax.__all__)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from model_of import model_of
 
 from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.inference.posterior import leaf_scales
-from asymjax.models import build_model, draw_frozen
-from asymjax.models.backbones import BACKBONES
+from asymjax.inference.posterior import leaf_scales, make_posterior
+from asymjax.models import draw_frozen
 from asymjax.models.findings import describe_symmetries
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
@@ -165,6 +165,25 @@ def test_positions_in_lists_are_names():
     module = Blocks(nnx.Rngs(jax.random.key(0)))
     x = rows_like(ROWS)
     np.testing.assert_allclose(model.apply(params, {}, x), module(x), rtol=1e-5, atol=1e-6)
+
+
+def test_what_enters_the_sites_of_nnx_networks_can_be_read():
+    model, x = symmetries("nnx"), rows_like(ROWS)
+    params = model.init(jax.random.key(0), {})
+    seen = model.site_inputs(params, {}, x)["act"]
+    first = params["blocks"]["0"]
+    np.testing.assert_allclose(seen[:3], x @ first["kernel"] + first["bias"], rtol=1e-4, atol=1e-5)
+    assert model.layer_inputs(params, {}, x) == {}
+
+
+def test_a_network_of_lists_has_a_posterior():
+    model = symmetries("nnx")
+    data = rows_like(ROWS), np.array([0, 1, 3])
+    posterior = make_posterior(model, data)
+    position = model.init(jax.random.key(0), posterior.frozen)
+    grad = jax.jit(jax.grad(lambda position: posterior.logdensity(position, *posterior.given)))(position)
+    assert trees.flatten(grad).keys() == trees.flatten(position).keys()
+    assert trees.all_finite(grad)
 
 
 def test_linen_networks_are_their_modules():
@@ -349,6 +368,18 @@ def test_running_averages_are_constants():
     assert model.layers["norm/bias"].is_norm
 
 
+class Placed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
+        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
+
+
+def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
+    model = from_flax(Placed(), np.ones((2, 3), np.float32))
+    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
+
+
 def test_symmetries_of_a_transformer_are_described():
     found = describe_symmetries(symmetries("transformer"), rows_like(SEQUENCES))
     attention = "MultiHeadDotProductAttention_0/"
@@ -382,6 +413,5 @@ CHECKSUMS = {
 def test_constants_of_plain_kernels_are_those_of_old(name):
     arch, backbone, norm = name.split("/")
     shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
-    settings = {"widths": (12, 8), "norm": norm, "activation": "gelu"}
-    model = build_model(METHODS[arch](), BACKBONES[backbone](**settings), shape, 3)
+    model = model_of(arch, backbone, widths=(12, 8), norm=norm).build(shape, 3)
     assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]

@@ -55,7 +55,7 @@ def find_symmetries(
     parents = {trees.path_of(keys): trees.path_of(keys[:-1]) for keys, _ in jax.tree.leaves_with_path(params)}
     made = {place for value in outputs for axis in value.axes for place in axis.origin}
     met = [*walk.uses, *(path for path in values if path not in walk.uses)]
-    layers = _with_norms({path: _layer(path, values[path], walk, made) for path in met}, parents)
+    layers = with_norms({path: _layer(path, values[path], walk, made) for path in met}, parents)
     several = [path for path, uses in walk.uses.items() if len(_distinct(uses, layers[path].shape)) > 1]
     axes = {path: [axis.atom for axis in values[path].axes] for path in met}
     names = _names(layers, axes, parents, walk.atoms)
@@ -86,7 +86,7 @@ def _distinct(uses: Sequence[Use], shape: Sequence[int]) -> list[Use]:
     return list(found.values())
 
 
-def _with_norms(layers: Mapping[str, Layer], parents: Mapping[str, str]) -> dict[str, Layer]:
+def with_norms(layers: Mapping[str, Layer], parents: Mapping[str, str]) -> dict[str, Layer]:
     """Say which leaves are of norms: scales, and biases in a module that has a scale and no kernel."""
     modules: dict[str, set[str | None]] = {}
     for path, layer in layers.items():
