@@ -12,7 +12,7 @@ from flax import nnx
 
 from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.inference.posterior import leaf_scales
+from asymjax.inference.posterior import leaf_scales, make_posterior
 from asymjax.models import build_model, draw_frozen
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.findings import describe_symmetries
@@ -165,6 +165,25 @@ def test_positions_in_lists_are_names():
     module = Blocks(nnx.Rngs(jax.random.key(0)))
     x = rows_like(ROWS)
     np.testing.assert_allclose(model.apply(params, {}, x), module(x), rtol=1e-5, atol=1e-6)
+
+
+def test_what_enters_the_sites_of_nnx_networks_can_be_read():
+    model, x = symmetries("nnx"), rows_like(ROWS)
+    params = model.init(jax.random.key(0), {})
+    seen = model.site_inputs(params, {}, x)["act"]
+    first = params["blocks"]["0"]
+    np.testing.assert_allclose(seen[:3], x @ first["kernel"] + first["bias"], rtol=1e-4, atol=1e-5)
+    assert model.layer_inputs(params, {}, x) == {}
+
+
+def test_a_network_of_lists_has_a_posterior():
+    model = symmetries("nnx")
+    data = rows_like(ROWS), np.array([0, 1, 3])
+    posterior = make_posterior(model, data)
+    position = model.init(jax.random.key(0), posterior.frozen)
+    grad = jax.jit(jax.grad(lambda position: posterior.logdensity(position, *posterior.given)))(position)
+    assert trees.flatten(grad).keys() == trees.flatten(position).keys()
+    assert trees.all_finite(grad)
 
 
 def test_linen_networks_are_their_modules():
