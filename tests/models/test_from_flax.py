@@ -15,10 +15,10 @@ from asymjax.errors import InputError
 from asymjax.inference.posterior import leaf_scales, make_posterior
 from asymjax.models import build_model, draw_frozen
 from asymjax.models.backbones import BACKBONES
-from asymjax.models.findings import describe_symmetries
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
 from asymjax.models.network import Activation
+from asymjax.models.symmetry_description import describe_symmetries
 from asymjax.priors import NormalPrior
 from asymjax.symmetry import log_group_order, permute, permute_frozen, random_permutations
 
