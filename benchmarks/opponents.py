@@ -183,9 +183,9 @@ def minibatch_kernels(problem: Posterior, batch_size: int, step_size: float = 1e
 
     def loglikelihood(position: Position, row: Split) -> Array:
         batch = jax.tree.map(lambda leaf: leaf[None], row)
-        return problem.posterior.loglikelihood(position, problem.frozen, batch)[0]
+        return problem.loglikelihood(position, problem.frozen, batch)[0]
 
-    gradient = blackjax.sgmcmc.gradients.grad_estimator(problem.posterior.logprior, loglikelihood, num_rows)
+    gradient = blackjax.sgmcmc.gradients.grad_estimator(problem.logprior, loglikelihood, num_rows)
     algorithms = {"sgld": blackjax.sgld(gradient), "sghmc": blackjax.sghmc(gradient), "sgnht": blackjax.sgnht(gradient)}
 
     def kernel(algorithm: Any, init: Callable[[Key, Position], Any], num_gradients: int) -> Kernel:

@@ -64,7 +64,7 @@ def test_the_grid_agrees_with_draws_from_the_prior() -> None:
 
     def draw(key: Key) -> tuple[Array, Array]:
         position = draw_prior(key, problem.prior_mean, problem.prior_scale, problem.shape)
-        logs = problem.posterior.loglikelihood(position, problem.frozen, problem.data)
+        logs = problem.loglikelihood(position, problem.frozen, problem.data)
         return logs.sum(), problem.predict(position, problem.frozen, inputs)[:, 0]
 
     logs, outputs = (
