@@ -14,7 +14,7 @@ import asymjax
 from asymjax import data, trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.inference.approximations import SWAG
-from asymjax.lab import run_files
+from asymjax.lab.results import open_results
 
 ROOT = Path(__file__).parents[1]
 MEAN, COVARIANCE = np.array([1.0, -2.0]), np.array([[1.0, 0.8], [0.8, 2.0]])
@@ -41,15 +41,17 @@ def test_draws_are_those_of_the_script_to_the_bit(python, tmp_path):
     settings = ["--widths", 6, "--map-steps", 20, "--num-warmup", 20, "--num-draws", 20, "--max-integration-steps", 8]
     words = ["runs/bnn_hmc.py", "--preset", "smoke", "--arch", "w_asym", "--run-dir", tmp_path / "run", "--no-progress"]
     python(*words, *settings, cwd=ROOT)
-    written = run_files.read_draws(tmp_path / "run", "")
+    written = open_results(tmp_path / "run")
     dataset = data.load("digits")
     model = model_of("w_asym", widths=(6,)).build(dataset.input_shape, 10)
     posterior, sampler = asymjax.make_posterior(model, dataset), asymjax.HMC(num_warmup=20, max_integration_steps=8)
     options = {"sampler": sampler, "num_draws": 20, "start": asymjax.Start(map_steps=20)}
     result = asymjax.sample(jax.random.key(0), posterior, **options, **QUIET)
-    assert result.draws.keys() == written.keys() - {"outputs"}
-    for name, values in result.draws.items():
-        np.testing.assert_array_equal(values, written[name], err_msg=name)
+    tree = result.to_datatree()
+    for group, count in (("posterior", 6), ("sample_stats", 5)):
+        assert tree[group].data_vars.keys() == written[group].data_vars.keys() and len(tree[group].data_vars) == count
+        for name, values in tree[group].data_vars.items():
+            np.testing.assert_array_equal(values, written[group][name], err_msg=name)
 
 
 def test_draws_of_a_log_density_have_its_moments():

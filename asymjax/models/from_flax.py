@@ -63,7 +63,7 @@ def from_flax(
     --------
     >>> import numpy as np, asymjax
     >>> from flax import linen as nn
-    >>> module = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(2)])
+    >>> module = nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(2)])
     >>> model = asymjax.from_flax(module, np.zeros((1, 4), np.float32), asymjax.WAsym(num_fixed=1))
     >>> model.layers["layers_0/kernel"].fan_in, model.layers["layers_2/kernel"].is_output
     (4, True)
