@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from asymjax.config import ModelConfig
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
-from asymjax.config import ModelConfig
 from asymjax.models import build_model
 from asymjax.models.methods import METHODS
 
