@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -9,6 +10,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax.types import Array, Key
+
+
+@dataclass(frozen=True)
+class SeedConfig:
+    """Seeds of what differs between networks or chains of one model."""
+
+    init_seed: int = 0
+    """Seed of the initial positions."""
+    seed: int = 0
+    """Seed of the training or sampling noise."""
 
 
 def checksum(name: str) -> int:

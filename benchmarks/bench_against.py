@@ -110,10 +110,10 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     from bench_convergence import make_target
 
     from asymjax import rng
-    from asymjax.config import ChainsConfig, RunConfig
     from asymjax.experiments.setup import open_experiment
-    from asymjax.inference.flat import posterior_of, start_of
+    from asymjax.inference.starts import Start
     from asymjax.lab import devices
+    from asymjax.lab.run_config import RunConfig
     from asymjax.lab.starts import find_start
 
     data_config, model, posterior = make_target(target, "standard", config.data_dir)
@@ -121,10 +121,9 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     opening = open_experiment("against", "", data_config, model, {}, where, posterior)
     dataset, placement = opening.dataset, devices.place(config.num_chains, where.num_devices)
     assert opening.posterior is not None
-    problem = posterior_of(opening.model, dataset.task, opening.posterior, opening.frozen, dataset.train)
-    chains = ChainsConfig(num_chains=config.num_chains, map_steps=config.map_steps)
+    problem = opening.posterior.of(opening.model, dataset.task, opening.frozen, dataset.train)
     keys = rng.member_keys(rng.role_key(seed, "init"), config.num_chains)
-    _, starts = find_start(opening.run, problem, keys, placement, start_of(chains))
+    _, starts = find_start(opening.run, problem, keys, placement, Start(map_steps=config.map_steps))
     has_scale_head = opening.posterior.has_scale_head(dataset.task)
     return Setting(target, seed, dataset, problem, has_scale_head, placement, starts)
 
@@ -177,19 +176,20 @@ def judge(setting: Setting, outputs: Any) -> dict[str, float]:
     }
 
 
-def our_chains(config: Config, sampler: str) -> Any:
+def our_sampler(config: Config, sampler: str) -> Any:
     """Return the settings of one of our samplers: its defaults, but for the lengths."""
     from bench_convergence import CHANGED
 
-    from asymjax.config import FAMILY_OF, chains_of
+    from asymjax.experiments.posterior.config import family_of
+    from asymjax.inference import ALGORITHMS
 
-    settings = {"num_chains": config.num_chains, "num_draws": config.num_draws, **CHANGED.get(sampler, {})}
-    family = FAMILY_OF.get(sampler)
+    settings = dict(CHANGED.get(sampler, {}))
+    family = family_of(ALGORITHMS[sampler]())
     if family == "nuts":
         settings["max_doublings"] = config.max_doublings
     if family != "sgld":
         settings["num_warmup"] = config.mclmc_warmup if sampler == "mclmc" else config.num_warmup
-    return chains_of(sampler, **settings)[1]
+    return ALGORITHMS[sampler](**settings)
 
 
 def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> dict[str, Any]:
@@ -198,13 +198,11 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
     from measure import timed
 
     from asymjax import rng
-    from asymjax.inference.flat import algorithm_of
     from asymjax.lab.chains import keep_weights, sample_chains, warm_up
     from asymjax.lab.results import read_arrays
     from asymjax.lab.rundir import RunDir
 
-    chains = our_chains(config, sampler)
-    algorithm, problem, placement = algorithm_of(chains), setting.problem, setting.placement
+    algorithm, problem, placement = our_sampler(config, sampler), setting.problem, setting.placement
     path = folder / sampler
     path.mkdir()
     run = RunDir(path, show_progress=False)
@@ -213,8 +211,7 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
 
     def whole() -> None:
         start, tuned = warm_up(run, problem, keys[0], setting.starts, placement, algorithm)
-        num_draws = chains.num_draws
-        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, num_draws, keep_weights)
+        sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, config.num_draws, keep_weights)
 
     _, total, compiling = timed(whole)
     kept = read_arrays(path, "posterior_predictive/outputs", "sample_stats/num_grad_evals")
@@ -335,10 +332,12 @@ def make_steps(sampler: str, num_gradients: int, step_size: float = 1e-3) -> Ste
     """Return steps of fixed lengths with about ``num_gradients`` gradients over all rows a chain in a call."""
     from dataclasses import replace
 
-    from asymjax.config import chains_of
+    from asymjax.experiments.posterior.config import family_of
+    from asymjax.inference import ALGORITHMS
 
     num_steps = max(1, min(50, num_gradients // 4))
-    family, chains = chains_of(sampler, num_draws=1)
+    chains: Any = ALGORITHMS[sampler]()
+    family = family_of(chains)
     per_draw = {"nuts": 2**STEP_DOUBLINGS - 1, "sgld": 10, "mclmc": 2 * chains.thinning}.get(family, num_steps)
     if family == "nuts":
         chains = replace(chains, max_doublings=STEP_DOUBLINGS)
@@ -347,7 +346,7 @@ def make_steps(sampler: str, num_gradients: int, step_size: float = 1e-3) -> Ste
     elif sampler == "dynamic_hmc":  # Of drawn lengths none is cut off.
         chains = replace(chains, max_integration_steps=2 * num_steps)
     elif family == "hmc" or sampler == "adjusted_mclmc":
-        chains = replace(chains, jitter=0.0, max_integration_steps=num_steps, thinning=1)
+        chains = replace(chains, jitter=0.0, max_integration_steps=num_steps)
         per_draw = num_steps * (2 if family == "mclmc" else 1)
     return Steps(sampler, chains, max(1, num_gradients // per_draw), step_size, num_steps)
 
@@ -406,10 +405,9 @@ def make_step_case(setting: Setting, steps: Steps) -> StepCase:
     import jax.numpy as jnp
     from bench_hmc import make_call
 
-    from asymjax.inference.flat import algorithm_of
     from asymjax.lab.chains import keep_weights
 
-    algorithm = algorithm_of(steps.chains)
+    algorithm = steps.chains
     # A few rows for predictions, which the others do not make.
     tuned, inputs = tuned_for(setting, algorithm, steps), jnp.asarray(setting.dataset.test.inputs[:10])
     problem, starts, placement = setting.problem, setting.starts, setting.placement

@@ -89,14 +89,13 @@ def make_pairs(config: Config, backbone: str) -> tuple[Any, list[tuple[dict, dic
     import jax
 
     from asymjax import trees
-    from asymjax.config import ModelConfig
-    from asymjax.models import build_model
+    from asymjax.models.config import ModelConfig
 
     if backbone == "mlp":
-        model = build_model(ModelConfig(widths=config.widths, norm="none"), (config.num_inputs,), 10)
+        model = ModelConfig.of(widths=config.widths, norm="none").build((config.num_inputs,), 10)
     else:
-        resnet = ModelConfig(backbone="resnet", depth=config.depth, width_multiplier=config.width_multiplier)
-        model = build_model(resnet, (32, 32, 3), 10)
+        resnet = ModelConfig.of(backbone="resnet", depth=config.depth, width_multiplier=config.width_multiplier)
+        model = resnet.build((32, 32, 3), 10)
     init = jax.jit(model.init)
     networks = [trees.flatten(trees.to_host(init(jax.random.key(seed), {}))) for seed in range(2 * config.num_pairs)]
     return model.permutation_spec, list(zip(networks[::2], networks[1::2], strict=True))

@@ -15,31 +15,30 @@ and standard errors, means and spreads of the outputs on the test inputs miss th
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import tyro
 
-from asymjax.config import (
-    FAMILY_OF,
-    ChainsConfig,
-    DataConfig,
-    ModelConfig,
-    PosteriorConfig,
-    RunConfig,
-    SeedConfig,
-    chains_of,
-)
-from asymjax.errors import DivergedError, InputError
+from asymjax.data.config import DataConfig
+from asymjax.errors import DivergedError, InputError, choose
+from asymjax.experiments.posterior.config import FAMILIES, sampling_record
+from asymjax.experiments.posterior.config import Config as Case
+from asymjax.inference import ALGORITHMS
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.lab.chains import ChainsConfig
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.config import ModelConfig
+from asymjax.rng import SeedConfig
 
 MIN_ESS = 400
 THRESHOLDS = (1.05, 1.01)
 # One step of mala is far from a draw; one of adjusted_mclmc is a trajectory, and the defaults are those of mclmc.
 CHANGED = {"mala": {"thinning": 20}, "adjusted_mclmc": {"thinning": 1, "num_warmup": 100}}
-BIASED = ("mclmc", *(name for name, family in FAMILY_OF.items() if family == "sgld"))
+BIASED = ("mclmc", *FAMILIES["sgld"])
 """Samplers without an accept step, whose draws are not of the posterior whatever their number."""
 
 
@@ -71,17 +70,6 @@ class Config:
     with uncommitted changes count as none."""
 
 
-class Case(NamedTuple):
-    """One run, in the arguments of :func:`asymjax.experiments.run_posterior`."""
-
-    family: str
-    data: DataConfig
-    model: ModelConfig
-    posterior: PosteriorConfig
-    chains: ChainsConfig
-    seeds: SeedConfig
-
-
 def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -> Case:
     """Return the configuration of a case.
 
@@ -90,8 +78,10 @@ def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -
     InputError
         If the sampler is unknown, or the network of the target is not layers x units.
     """
-    family, chains = chains_of(sampler, num_draws=config.num_draws, keep="outputs", **CHANGED.get(sampler, {}))
-    return Case(family, *make_target(target, arch, config.data_dir), chains, SeedConfig(seed, seed))
+    data, model, posterior = make_target(target, arch, config.data_dir)
+    own = choose(ALGORITHMS, sampler, "sampler")(**CHANGED.get(sampler, {}))
+    chains = ChainsConfig(num_draws=config.num_draws, keep="outputs")
+    return Case(data, model, posterior, own, chains=chains, seeds=SeedConfig(seed, seed))
 
 
 def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig, ModelConfig, PosteriorConfig]:
@@ -103,20 +93,20 @@ def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig
         If the network is not layers x units.
     """
     if name == "digits":
-        return DataConfig("digits"), ModelConfig(arch), PosteriorConfig()
+        return DataConfig("digits"), ModelConfig.of(arch), PosteriorConfig()
     if name == "linear":
-        model = ModelConfig(arch, widths=(), norm="none", activation="identity")
+        model = ModelConfig.of(arch, widths=(), norm="none", activation="identity")
         return DataConfig("diabetes"), model, PosteriorConfig(noise="fixed", noise_scale=0.7)
     if name in ("toy", "two_units"):
         num_units, noise_scale = (8, 0.1) if name == "toy" else (2, 1.0)
         # The one input of each unit stays free.
-        model = ModelConfig(arch, widths=(num_units,), norm="none", activation="tanh", num_fixed=(0, 0.5))
+        model = ModelConfig.of(arch, widths=(num_units,), norm="none", activation="tanh", num_fixed=(0, 0.5))
         return DataConfig("toy1d"), model, PosteriorConfig("isotropic", noise="fixed", noise_scale=noise_scale)
     dataset, _, network = name.partition(":")
     layers, cross, units = (network or "2x16").partition("x")
     if not (cross and layers.isdecimal() and units.isdecimal()):
         raise InputError(f"{name}: the network is {network!r}, expected layers x units, as in {dataset}:4x16")
-    model = ModelConfig(arch, widths=(int(units),) * int(layers), norm="none", activation="tanh")
+    model = ModelConfig.of(arch, widths=(int(units),) * int(layers), norm="none", activation="tanh")
     return DataConfig(dataset, data_dir), model, PosteriorConfig()
 
 
@@ -126,7 +116,7 @@ def run_case(case: Case) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = run_posterior(*case, RunConfig(out=Path(folder), progress=False))
+            path = run_posterior(replace(case, run=RunConfig(out=Path(folder), progress=False)))
         except DivergedError as error:
             return {"failure": str(error)}
         return measure_run(path, case)
@@ -165,10 +155,9 @@ def exact_answer(data_config: DataConfig, model_config: ModelConfig, posterior: 
     from exact import solve
 
     from asymjax import data
-    from asymjax.inference.flat import build_posterior
 
     dataset = data.load(data_config.dataset, data_config.data_dir, data_config.data_seed)
-    return solve(build_posterior(model_config, posterior, dataset), posterior, np.asarray(dataset.test.inputs))
+    return solve(posterior.build(model_config, dataset), posterior, np.asarray(dataset.test.inputs))
 
 
 def beside_exact(path: Path, case: Case) -> dict[str, float]:
@@ -183,7 +172,7 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
     from asymjax.diagnostics.convergence import per_coordinate
     from asymjax.lab.results import read_arrays
 
-    if case.posterior.noise != "fixed" or case.model.widths not in ((), (2,)):
+    if case.posterior.noise != "fixed" or getattr(case.model.backbone, "widths", None) not in ((), (2,)):
         return {}
     answer = exact_answer(case.data, case.model, case.posterior)
     (outputs,) = read_arrays(path, "posterior_predictive/outputs").values()
@@ -253,8 +242,8 @@ def origin(case: Case, is_changed: bool) -> dict[str, Any]:
     """Return the settings of a case, the commit, whether code differs from it, and the device, as JSON has them."""
     from asymjax.lab.rundir import provenance, to_json
 
-    settings = to_json(case._asdict())
-    del settings["data"]["data_dir"]
+    own = {"posterior": case.posterior, "seeds": case.seeds, **sampling_record(case)}
+    settings = to_json({"data": case.data.record(), "model": case.model.record(), **own})
     made_by = {name: provenance()[name] for name in ("commit", "device")}
     return {"settings": settings, "origin": made_by | {"is_changed": is_changed}}
 

@@ -60,9 +60,9 @@ def compile_case(way: str, depth: int, num_networks: int, inside: str, num_steps
     """Compile one case on one device."""
     from bench_train_sweep import make_case
 
-    from asymjax.config import ModelConfig
+    from asymjax.models.config import ModelConfig
 
-    model = ModelConfig(backbone="resnet", depth=depth, norm="layer", activation="relu")
+    model = ModelConfig.of(backbone="resnet", depth=depth, norm="layer", activation="relu")
     with convolving(way):
         return {"convolution": way, "depth": depth} | make_case(model, (32, 32, 3), num_networks, 1, inside, num_steps)
 

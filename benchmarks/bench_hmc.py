@@ -37,13 +37,13 @@ class Config:
 def make_problem(target: str, arch: str) -> Any:
     """Return the model's configuration and what the chains sample."""
     from asymjax import data
-    from asymjax.config import ModelConfig, PosteriorConfig
-    from asymjax.inference.flat import build_posterior
+    from asymjax.inference.posterior import PosteriorConfig
+    from asymjax.models.config import ModelConfig
 
     dataset = data.load(target)
-    small = ModelConfig(widths=(16, 16), norm="none", activation="tanh")
-    config = ModelConfig(arch=arch) if target == "digits" else small
-    return config, build_posterior(config, PosteriorConfig().for_task(dataset.task), dataset)
+    small = ModelConfig.of(widths=(16, 16), norm="none", activation="tanh")
+    config = ModelConfig.of(arch=arch) if target == "digits" else small
+    return config, PosteriorConfig().for_task(dataset.task).build(config, dataset)
 
 
 def make_call(
@@ -65,7 +65,7 @@ def make_call(
     from asymjax.lab import devices
     from asymjax.lab.chains import keep_outputs
 
-    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, 1, keep or keep_outputs)
+    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, algorithm.thinning, keep or keep_outputs)
     keys = rng.member_keys(jax.random.key(0), placement.size)
     keys, start, tuned = devices.put((keys, start, tuned), placement, is_mapped=True)
     shared = devices.put((problem.frozen, problem.data), placement, is_mapped=False)
@@ -86,7 +86,8 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
     import jax.numpy as jnp
 
     from asymjax import rng
-    from asymjax.inference.samplers.hmc import HMC, Tuned
+    from asymjax.inference.samplers import HMC
+    from asymjax.inference.samplers.hmc import Tuned
     from asymjax.inference.starts import prior_start
     from asymjax.inference.warmup import prior_metric
     from asymjax.lab import devices

@@ -13,7 +13,7 @@ compile time is apart.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import tyro
@@ -42,16 +42,16 @@ def make_problem(target: str, arch: str, num_pairs: int) -> dict[str, Any]:
     import jax
 
     from asymjax import rng
-    from asymjax.config import MODEL_PRESETS, ModelConfig
-    from asymjax.models import build_model
+    from asymjax.models.config import Models
+    from asymjax.models.presets import MODEL_PRESETS
     from asymjax.types import Split
 
     preset, num_inputs, num_rows = {
         "mnist": (MODEL_PRESETS["paper_mlp_mnist"], 784, 10_000),
-        "digits": (ModelConfig(), 64, 360),
+        "digits": (Models(), 64, 360),
     }[target]
-    config = replace(preset, arch=arch)
-    model = build_model(config, (num_inputs,), 10)
+    config = preset.of(arch)
+    model = config.build((num_inputs,), 10)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
 
     def make_networks(seed: int) -> Any:
@@ -156,9 +156,9 @@ def elementwise_seconds(problem: dict[str, Any]) -> float:
     from asymjax.symmetry.connectivity import in_batches
 
     config = problem["config"]
-    activation = jax.nn.silu if config.arch == "sigma_asym" else ACTIVATIONS[config.activation]
+    activation = jax.nn.silu if config.arch == "sigma_asym" else ACTIVATIONS[config.backbone.activation]
     num_batches, size = in_batches(problem["split"]).inputs.shape[:2]
-    axis = 0 if max(config.widths) <= UNIT_FIRST_WIDTH else 1
+    axis = 0 if max(config.backbone.widths) <= UNIT_FIRST_WIDTH else 1
     norm = nn.LayerNorm(reduction_axes=axis, feature_axes=axis)
 
     def through(xs: Any) -> Any:
@@ -168,7 +168,7 @@ def elementwise_seconds(problem: dict[str, Any]) -> float:
             for one, x in zip(ones, xs, strict=True)
         ]
 
-    shapes = [(width, size) if axis == 0 else (size, width) for width in config.widths]
+    shapes = [(width, size) if axis == 0 else (size, width) for width in config.backbone.widths]
     xs = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
     return num_batches * seconds_each(through, xs, 20)
 

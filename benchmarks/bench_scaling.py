@@ -284,15 +284,17 @@ def fixed_case(config: Config, round_size: int, run: Path) -> Numbers:
     """Train a sweep of the default network with its functions on a stopwatch; milliseconds a network of each part."""
     from measure import Stopwatch
 
-    from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+    from asymjax.experiments.train_sweep.config import Config as Sweep
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
+    from asymjax.lab.run_config import RunConfig
+    from asymjax.train.optimizers import OptimizerConfig
 
     optimizer = OptimizerConfig(num_epochs=2) if config.quick else OptimizerConfig()
     where = RunConfig(run_dir=run, progress=False, round_size=round_size)
     watch = Stopwatch()
     train = watch.on("once", run_train_grid)
     with on_watch(watch):
-        train(DataConfig(), ModelConfig(), optimizer, SeedConfig(), config.num_fixed, GridConfig(), where)
+        train(Sweep(optimizer=optimizer, num_seeds=config.num_fixed, run=where))
     return {part: 1e3 * sum(calls) / config.num_fixed for part, calls in watch.calls.items()}
 
 

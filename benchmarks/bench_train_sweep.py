@@ -9,7 +9,7 @@ on all devices at once. Beside it the same step written by hand (``by_hand.py``)
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -45,14 +45,13 @@ def make_case(
     import jax.numpy as jnp
 
     from asymjax import rng, trees
-    from asymjax.config import OptimizerConfig
     from asymjax.lab import devices
-    from asymjax.models import build_model
     from asymjax.train import make_optimizer, make_train
     from asymjax.train.losses import cross_entropy
+    from asymjax.train.optimizers import OptimizerConfig
     from asymjax.types import Split
 
-    model = build_model(config, input_shape, 10)
+    model = config.build(input_shape, 10)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
     optimizer = make_optimizer(OptimizerConfig(weight_decay=0.03), num_steps)
     trainer = make_train(model, cross_entropy, optimizer, 1, 64, in_effective_weights=True)
@@ -104,8 +103,8 @@ def step_flops(model: Any, frozen: Any, images: Any) -> float:
 
 def main(config: Config) -> list[dict[str, Any]]:
     """Time all cases and print one row each."""
-    from asymjax.config import MODEL_PRESETS
     from asymjax.lab import devices
+    from asymjax.models.presets import MODEL_PRESETS
 
     devices.configure_host_devices()
     import by_hand
@@ -114,7 +113,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     machine = ceilings()
     mlp = MODEL_PRESETS["paper_mlp_mnist"]
     cases = [
-        make_case(replace(mlp, arch=arch), (784,), seeds, devices, inside, config.num_steps)
+        make_case(mlp.of(arch), (784,), seeds, devices, inside, config.num_steps)
         for seeds in config.num_seeds
         for devices in sorted({1, devices.place(seeds).num_devices})
         for inside in ("sequential", "vectorized")

@@ -18,9 +18,8 @@ from jax.flatten_util import ravel_pytree
 from scipy.special import logsumexp
 
 from asymjax import trees
-from asymjax.config import PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import Posterior
+from asymjax.inference.posterior import Posterior, PosteriorConfig
 from asymjax.types import Array
 
 MAX_HIDDEN, REACH = 4, 4.5

@@ -39,20 +39,24 @@ class Config:
 
 def by_library(config: Config) -> Callable[[int], None]:
     """Return the training of a network as a sweep of one, which scores and stores it."""
-    from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
     from asymjax.lab.command_line import start_jax
+    from asymjax.lab.run_config import RunConfig
+    from asymjax.models.config import ModelConfig
+    from asymjax.rng import SeedConfig
+    from asymjax.train.optimizers import OptimizerConfig
 
     start_jax()
+    from asymjax.experiments.train_sweep.config import Config as Sweep
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
-    model = ModelConfig(widths=(config.width,), norm="none")
+    model = ModelConfig.of(widths=(config.width,), norm="none")
     optimizer = OptimizerConfig(num_epochs=config.num_epochs, batch_size=BATCH_SIZE)
 
     def train(index: int) -> None:
         where = RunConfig(run_dir=config.folder / str(index), progress=False)
         seeds = SeedConfig(init_seed=index, seed=index)
         with contextlib.redirect_stdout(io.StringIO()):
-            run_train_grid(DataConfig(), model, optimizer, seeds, 1, GridConfig(), where)
+            run_train_grid(Sweep(model=model, optimizer=optimizer, num_seeds=1, seeds=seeds, run=where))
 
     return train
 

@@ -19,9 +19,8 @@ from measure import has_changes
 from scipy.special import logsumexp
 
 from asymjax import data, rng
-from asymjax.config import FAMILY_OF
 from asymjax.errors import InputError
-from asymjax.inference.flat import build_posterior
+from asymjax.inference import ALGORITHMS
 from asymjax.inference.posterior import draw_prior
 from asymjax.types import Array, Key
 
@@ -35,7 +34,7 @@ MAX_STANDARD_ERRORS = 5
 # A run directory stays locked, its lock file open, as long as somebody may hold the run.
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 @pytest.mark.parametrize("arch", ["standard", "w_asym", "sigma_asym"])
-@pytest.mark.parametrize("sampler", FAMILY_OF)
+@pytest.mark.parametrize("sampler", ALGORITHMS)
 @pytest.mark.parametrize("target", ["linear", "two_units", "toy", "digits", *UCI])
 def test_a_sampler_runs_predicts_and_finds_what_is_known(
     request: pytest.FixtureRequest, target: str, sampler: str, arch: str
@@ -60,7 +59,7 @@ def test_the_grid_agrees_with_draws_from_the_prior() -> None:
     posterior = replace(posterior, noise_scale=4.0)
     toy = data.load(config.dataset)
     inputs = jnp.asarray(np.asarray(toy.test.inputs))
-    problem = build_posterior(model_config, posterior, toy)
+    problem = posterior.build(model_config, toy)
     answer = solve(problem, posterior, np.asarray(inputs), spacing=0.3)
 
     def draw(key: Key) -> tuple[Array, Array]:
@@ -87,7 +86,7 @@ def test_two_grids_agree_on_the_evidence_of_the_benchmark() -> None:
     """The grid resolves the posterior at the noise that samplers are held against."""
     config, model_config, posterior = make_target("two_units", "standard", None)
     toy = data.load(config.dataset)
-    problem, inputs = build_posterior(model_config, posterior, toy), np.asarray(toy.test.inputs[:2])
+    problem, inputs = posterior.build(model_config, toy), np.asarray(toy.test.inputs[:2])
     fine, coarse = (solve(problem, posterior, inputs, spacing).log_evidence for spacing in (0.25, 0.3))
     assert abs(fine - coarse) < 0.01
 
@@ -98,7 +97,7 @@ def test_what_has_no_exact_answer_is_refused(changed: dict) -> None:
     config, model_config, posterior = make_target("two_units", "standard", None)
     posterior, toy = replace(posterior, **changed), data.load(config.dataset)
     with pytest.raises(InputError, match="an answer is known"):
-        solve(build_posterior(model_config, posterior, toy), posterior, np.asarray(toy.test.inputs))
+        solve(posterior.build(model_config, toy), posterior, np.asarray(toy.test.inputs))
 
 
 def test_rows_are_saved_kept_by_a_second_call_and_drawn(tmp_path: Path) -> None:

@@ -6,43 +6,33 @@ trains a MAP ensemble, starts a chain at each member, samples and diagnoses. The
 stopped. The run directory (last line printed) holds draws, summary.json and what runs/report.py draws figures from.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from asymjax.config import (
-    DataConfig,
-    HMCConfig,
-    ModelConfig,
-    PosteriorConfig,
-    PosteriorGridConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
+from asymjax.experiments.posterior.config import Config
+from asymjax.inference.samplers import HMC
+from asymjax.inference.starts import Start
 from asymjax.lab import command_line
+from asymjax.lab.chains import ChainsConfig
+from asymjax.models.backbones import MLP
+from asymjax.models.config import ModelConfig
 
-
-@dataclass(frozen=True)
-class Config:
-    """All settings of a run."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
-    hmc: HMCConfig = field(default_factory=HMCConfig)
-    seeds: SeedConfig = field(default_factory=SeedConfig)
-    grid: PosteriorGridConfig = field(default_factory=PosteriorGridConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
-
-DEFAULT = Config()
+DEFAULT = Config(sampler=HMC())
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(DEFAULT, hmc=HMCConfig(num_draws=40, num_warmup=40, map_steps=200, max_integration_steps=50)),
+    "smoke": replace(
+        DEFAULT,
+        sampler=HMC(num_warmup=40, max_integration_steps=50),
+        start=Start(map_steps=200),
+        chains=ChainsConfig(num_draws=40),
+    ),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
-        model=ModelConfig(widths=(16, 16), norm="none", activation="tanh"),
-        hmc=HMCConfig(num_draws=1000, num_warmup=200),
+        model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="tanh")),
+        sampler=HMC(num_warmup=200),
+        chains=ChainsConfig(num_draws=1000),
     ),
 }
 
@@ -51,16 +41,7 @@ def main(config: Config) -> Path:
     """Run one experiment and return its run directory."""
     from asymjax.experiments.posterior.grid_run import run_posterior_grid
 
-    return run_posterior_grid(
-        "hmc",
-        config.data,
-        config.model,
-        config.posterior,
-        config.hmc,
-        config.seeds,
-        config.grid,
-        config.run,
-    )
+    return run_posterior_grid(config)
 
 
 if __name__ == "__main__":

@@ -14,60 +14,51 @@ ReLU units. Its ensemble is of optima of the posterior, where theirs stops early
 deeper with 10 chains.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from asymjax.config import (
-    DataConfig,
-    MCLMCConfig,
-    ModelConfig,
-    PosteriorConfig,
-    PosteriorGridConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
+from asymjax.experiments.posterior.config import Config
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.inference.samplers import MCLMC
+from asymjax.inference.starts import Start
 from asymjax.lab import command_line
+from asymjax.lab.chains import ChainsConfig
+from asymjax.models.backbones import MLP
+from asymjax.models.config import ModelConfig
 
-
-@dataclass(frozen=True)
-class Config:
-    """All settings of a run."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
-    mclmc: MCLMCConfig = field(default_factory=MCLMCConfig)
-    seeds: SeedConfig = field(default_factory=SeedConfig)
-    grid: PosteriorGridConfig = field(default_factory=PosteriorGridConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
-
-DEFAULT = Config()
+DEFAULT = Config(sampler=MCLMC(), chains=ChainsConfig(num_draws=1000))
 MILE = replace(
     DEFAULT,
-    model=ModelConfig(widths=(16, 16), norm="none", activation="relu"),
+    model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="relu")),
     posterior=PosteriorConfig(prior="isotropic", output_prior_scale=1.0),
-    mclmc=MCLMCConfig(num_chains=12, num_draws=1000, num_warmup=50_000),
+    sampler=MCLMC(num_warmup=50_000),
+    chains=ChainsConfig(num_chains=12, num_draws=1000),
 )
 UCI = replace(
     MILE,
     data=DataConfig("uci/airfoil"),
-    mclmc=MCLMCConfig(num_chains=8, num_draws=400, map_steps=1000, map_learning_rate=0.005),
+    sampler=MCLMC(),
+    start=Start(map_steps=1000, map_learning_rate=0.005),
+    chains=ChainsConfig(num_chains=8, num_draws=400),
 )
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(DEFAULT, mclmc=MCLMCConfig(num_draws=40, num_warmup=400, map_steps=200)),
+    "smoke": replace(
+        DEFAULT, sampler=MCLMC(num_warmup=400), start=Start(map_steps=200), chains=ChainsConfig(num_draws=40)
+    ),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
-        model=ModelConfig(widths=(16, 16), norm="none", activation="tanh"),
+        model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="tanh")),
     ),
     "mile": MILE,
     "uci_quick": UCI,
     "uci_long": replace(
         UCI,
-        model=replace(UCI.model, widths=(16, 16, 16, 16)),
-        mclmc=replace(UCI.mclmc, num_chains=10, num_draws=1000, num_warmup=50_000),
+        model=ModelConfig(backbone=MLP((16, 16, 16, 16), norm="none", activation="relu")),
+        sampler=MCLMC(num_warmup=50_000),
+        chains=ChainsConfig(num_chains=10, num_draws=1000),
     ),
 }
 
@@ -76,16 +67,7 @@ def main(config: Config) -> Path:
     """Run one experiment and return its run directory."""
     from asymjax.experiments.posterior.grid_run import run_posterior_grid
 
-    return run_posterior_grid(
-        "mclmc",
-        config.data,
-        config.model,
-        config.posterior,
-        config.mclmc,
-        config.seeds,
-        config.grid,
-        config.run,
-    )
+    return run_posterior_grid(config)
 
 
 if __name__ == "__main__":

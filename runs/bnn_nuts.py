@@ -6,43 +6,33 @@ The same command resumes a run that was stopped. The run directory (last line pr
 what runs/report.py draws figures from, under the names that runs/bnn_hmc.py gives them.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from asymjax.config import (
-    DataConfig,
-    ModelConfig,
-    NUTSConfig,
-    PosteriorConfig,
-    PosteriorGridConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
+from asymjax.experiments.posterior.config import Config
+from asymjax.inference.samplers import NUTS
+from asymjax.inference.starts import Start
 from asymjax.lab import command_line
+from asymjax.lab.chains import ChainsConfig
+from asymjax.models.backbones import MLP
+from asymjax.models.config import ModelConfig
 
-
-@dataclass(frozen=True)
-class Config:
-    """All settings of a run."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
-    nuts: NUTSConfig = field(default_factory=NUTSConfig)
-    seeds: SeedConfig = field(default_factory=SeedConfig)
-    grid: PosteriorGridConfig = field(default_factory=PosteriorGridConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
-
-DEFAULT = Config()
+DEFAULT = Config(sampler=NUTS())
 PRESETS = {
     "default": DEFAULT,
-    "smoke": replace(DEFAULT, nuts=NUTSConfig(num_draws=40, num_warmup=40, map_steps=200, max_doublings=4)),
+    "smoke": replace(
+        DEFAULT,
+        sampler=NUTS(num_warmup=40, max_doublings=4),
+        start=Start(map_steps=200),
+        chains=ChainsConfig(num_draws=40),
+    ),
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
-        model=ModelConfig(widths=(16, 16), norm="none", activation="tanh"),
-        nuts=NUTSConfig(num_draws=1000, num_warmup=200),
+        model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="tanh")),
+        sampler=NUTS(num_warmup=200),
+        chains=ChainsConfig(num_draws=1000),
     ),
 }
 
@@ -51,16 +41,7 @@ def main(config: Config) -> Path:
     """Run one experiment and return its run directory."""
     from asymjax.experiments.posterior.grid_run import run_posterior_grid
 
-    return run_posterior_grid(
-        "nuts",
-        config.data,
-        config.model,
-        config.posterior,
-        config.nuts,
-        config.seeds,
-        config.grid,
-        config.run,
-    )
+    return run_posterior_grid(config)
 
 
 if __name__ == "__main__":

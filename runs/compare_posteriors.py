@@ -4,31 +4,20 @@
     python runs/compare_posteriors.py --archs standard w_asym --vary fixed_scale --values 0.25 0.5 1
     python runs/compare_posteriors.py --sampler mclmc
 
-samples every arm several times, each a run of its own below the run directory, with priors matched in the scale of
+samples every variant several times, each a run of its own below the run directory, with priors matched in the scale of
 their outputs, and prints numbers with intervals and differences to the standard network. The same command resumes a
 study that was stopped. The run directory (last line printed) holds summary.json, results.zarr and what runs/report.py
 draws figures from; so does each run below it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from asymjax.config import DataConfig, PosteriorConfig, RunConfig, SeedConfig, StudyConfig
+from asymjax.data.config import DataConfig
+from asymjax.experiments.compare_posteriors.config import Config, StudyConfig
 from asymjax.lab import command_line
-from asymjax.lab.command_line import PlainModelConfig
-
-
-@dataclass(frozen=True)
-class Config:
-    """All settings of a study."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    study: StudyConfig = field(default_factory=StudyConfig)
-    model: PlainModelConfig = field(default_factory=lambda: PlainModelConfig(widths=(16, 16)))
-    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
-    seeds: SeedConfig = field(default_factory=SeedConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
+from asymjax.models.backbones import MLP
+from asymjax.models.config import Models, each_method
 
 DEFAULT = Config()
 PRESETS = {
@@ -37,15 +26,16 @@ PRESETS = {
     "regression": replace(
         DEFAULT,
         data=DataConfig("diabetes"),
-        study=StudyConfig(archs=("standard", "w_asym", "sigma_asym", "pruned")),
-        model=PlainModelConfig(widths=(16, 16), norm="none", activation="tanh", fixed_scale=(0.5, 0.5, 0.1)),
+        models=Models(
+            each_method(fixed_scale=(0.5, 0.5, 0.1)),
+            MLP((16, 16), norm="none", activation="tanh"),
+            ("standard", "w_asym", "sigma_asym", "pruned"),
+        ),
     ),
     "smoke": replace(
         DEFAULT,
-        study=StudyConfig(
-            archs=("standard", "w_asym"), num_repeats=2, num_chains=2, num_draws=16, num_warmup=20, map_steps=100
-        ),
-        model=PlainModelConfig(widths=(6,)),
+        study=StudyConfig(num_repeats=2, num_chains=2, num_draws=16, num_warmup=20, map_steps=100),
+        models=Models(backbone=MLP((6,)), archs=("standard", "w_asym")),
     ),
 }
 
@@ -55,7 +45,7 @@ def main(config: Config) -> Path:
     from asymjax.experiments import reports
     from asymjax.experiments.compare_posteriors.run import run_study
 
-    path = run_study(config.data, config.model, config.posterior, config.study, config.seeds, config.run)
+    path = run_study(config)
     reports.print_tables(path)
     return path
 

@@ -10,8 +10,10 @@ the very masks and gates of --mask-seed. With --json, one JSON object and nothin
 import json
 from dataclasses import dataclass, field
 
-from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.lab import command_line
+from asymjax.models.backbones import GCN, MLP, ResNet
+from asymjax.models.config import ModelConfig
+from asymjax.models.presets import MODEL_PRESETS
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,13 @@ class Config:
 
 
 STANDS = {
-    "resnet": ShowConfig(input_shape=(32, 32, 3)),
-    "mlp": ShowConfig(input_shape=(28, 28, 1)),
-    "gcn": ShowConfig(input_shape=(128,), num_outputs=40),
+    ResNet: ShowConfig(input_shape=(32, 32, 3)),
+    MLP: ShowConfig(input_shape=(28, 28, 1)),
+    GCN: ShowConfig(input_shape=(128,), num_outputs=40),
 }
-PRESETS = {"default": Config()} | {name: Config(model, STANDS[model.backbone]) for name, model in MODEL_PRESETS.items()}
+PRESETS = {"default": Config()} | {
+    name: Config(models.of("standard"), STANDS[type(models.backbone)]) for name, models in MODEL_PRESETS.items()
+}
 
 
 def main(config: Config) -> None:
@@ -59,4 +63,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    command_line.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__, MODEL_PRESETS)

@@ -8,40 +8,21 @@ how convex it is, beside the numbers of Lim et al. (2024). The same command resu
 directory (last line printed) holds summary.json, results.zarr and what runs/report.py draws figures from.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from asymjax.config import (
-    MODEL_PRESETS,
-    DataConfig,
-    OptimizerConfig,
-    PathConfig,
-    RunConfig,
-    SeedConfig,
-)
+from asymjax.data.config import DataConfig
+from asymjax.experiments.monotonic_interpolation.config import Config
 from asymjax.lab import command_line
-from asymjax.lab.command_line import EMBEDDED_IMAGES, PlainModelConfig
-
-
-@dataclass(frozen=True)
-class Config:
-    """All settings of a run."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
-    """Methods to compare, out of: standard, w_asym, pruned, sigma_asym, w_sigma_asym, syre, fixed_bias."""
-    model: PlainModelConfig = field(default_factory=PlainModelConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    num_seeds: int = 100
-    """Networks of each method, one a seed."""
-    path: PathConfig = field(default_factory=PathConfig)
-    seeds: SeedConfig = field(default_factory=SeedConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
+from asymjax.lab.command_line import EMBEDDED_IMAGES
+from asymjax.models.backbones import MLP
+from asymjax.models.config import Models
+from asymjax.models.presets import MODEL_PRESETS
+from asymjax.train.optimizers import OptimizerConfig
 
 DEFAULT = Config(
     data=DataConfig(EMBEDDED_IMAGES),
-    model=PlainModelConfig(widths=(128, 128)),
+    models=Models(backbone=MLP((128, 128))),
     # Steps so large that some paths rise: at a tenth of this rate the loss falls along all of them.
     optimizer=OptimizerConfig(learning_rate=0.01, weight_decay=0.03, num_epochs=5),
 )
@@ -50,13 +31,12 @@ PRESETS = {
     "smoke": replace(
         DEFAULT,
         data=DataConfig("digits"),
-        model=PlainModelConfig(),
+        models=Models(),
         num_seeds=6,
     ),
     "resnet8": Config(
         data=DataConfig("cifar10"),
-        archs=("standard", "sigma_asym", "w_asym"),
-        model=PlainModelConfig(**vars(MODEL_PRESETS["paper_resnet8_metanet"])),
+        models=replace(MODEL_PRESETS["paper_resnet8_metanet"], archs=("standard", "sigma_asym", "w_asym")),
         optimizer=OptimizerConfig(
             learning_rate=0.5,
             weight_decay=0.1,
@@ -77,16 +57,7 @@ def main(config: Config) -> Path:
     from asymjax.experiments import reports
     from asymjax.experiments.monotonic_interpolation.run import train_and_interpolate
 
-    path = train_and_interpolate(
-        config.data,
-        config.model,
-        config.archs,
-        config.optimizer,
-        config.seeds,
-        config.num_seeds,
-        config.path,
-        config.run,
-    )
+    path = train_and_interpolate(config)
     reports.print_tables(path)
     return path
 

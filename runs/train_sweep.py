@@ -9,28 +9,14 @@ trains networks of every combination of settings. The same command resumes a run
 network; of a grid that takes several programs, such a directory for each. runs/report.py draws it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
-from asymjax.config import MODEL_PRESETS, DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
+from asymjax.experiments.train_sweep.config import Config
 from asymjax.lab import command_line
-
-
-@dataclass(frozen=True)
-class Config:
-    """All settings of a run."""
-
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    num_seeds: int = 4
-    """Networks, one a seed; of a grid, for each combination of its settings."""
-    grid: GridConfig = field(default_factory=GridConfig)
-    keep_weights: bool = True
-    """Keep the trained weights of all networks, and not their metrics alone."""
-    seeds: SeedConfig = field(default_factory=SeedConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
+from asymjax.models.presets import MODEL_PRESETS
+from asymjax.train.optimizers import OptimizerConfig
 
 DEFAULT = Config()
 PRESETS = {
@@ -38,7 +24,7 @@ PRESETS = {
     "smoke": replace(DEFAULT, optimizer=OptimizerConfig(num_epochs=2)),
     "paper_mlp_mnist": Config(
         data=DataConfig("mnist"),
-        model=MODEL_PRESETS["paper_mlp_mnist"],
+        model=MODEL_PRESETS["paper_mlp_mnist"].of("standard"),
         optimizer=OptimizerConfig(weight_decay=0.03, num_epochs=25),
     ),
 }
@@ -46,23 +32,13 @@ PRESETS = {
 
 def main(config: Config) -> Path:
     """Run one sweep, print its table and return its run directory."""
+    from asymjax.experiments import reports
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
-    path = run_train_grid(
-        config.data,
-        config.model,
-        config.optimizer,
-        config.seeds,
-        config.num_seeds,
-        config.grid,
-        config.run,
-        config.keep_weights,
-    )
-    from asymjax.experiments import reports  # Draws, and takes a second to import.
-
+    path = run_train_grid(config)
     reports.print_tables(path)
     return path
 
 
 if __name__ == "__main__":
-    command_line.run(main, PRESETS, __doc__)
+    command_line.run(main, PRESETS, __doc__, MODEL_PRESETS)

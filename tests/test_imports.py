@@ -13,8 +13,8 @@ PACKAGE = Path(asymjax.__file__).parent
 FACE = {"sampling.py", "networks.py"}  # The public functions that join the core to the lab's devices and progress.
 OF_THE_LAB = {"orbax", "zarr", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
 WITHOUT_JAX = (
-    *("experiments.reports", "errors", "tree_paths"),
-    *("lab.run_files", "lab.results"),
+    *("experiments.reports", "settings", "priors", "errors", "tree_paths"),
+    *("lab.run_files", "lab.run_config", "lab.command_line", "lab.results"),
 )
 
 
@@ -67,7 +67,7 @@ def test_the_core_touches_no_disk_device_or_process():
     assert [str(file) for file in core_files() if "jax.distributed" in file.read_text()] == []
 
 
-def test_reports_and_configuration_import_no_jax(python):
+def test_reports_and_the_command_line_import_no_jax(python):
     names = ", ".join(f"asymjax.{name}" for name in WITHOUT_JAX)
     assert python("-c", f"import sys, {names}; print('jax' in sys.modules)").stdout == "False\n"
 

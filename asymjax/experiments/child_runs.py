@@ -1,23 +1,23 @@
-"""Runs below one parent run directory, a point of a grid each."""
+"""Runs below one parent run directory, a variant each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asymjax.config import RunConfig
 from asymjax.errors import DivergedError
 from asymjax.lab import processes, run_files
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 
 
-def make_points(folder: Path, points: Mapping[str, Callable[[RunConfig], Any]], run_config: RunConfig) -> None:
+def make_runs(folder: Path, makers: Mapping[str, Callable[[RunConfig], Any]], run_config: RunConfig) -> None:
     """Make the runs that are not finished.
 
     Parameters
     ----------
     folder : where they go, each to its name.
-    points : name -> what makes it, given where.
+    makers : name -> what makes it, given where.
     run_config : how they run.
 
     Raises
@@ -26,7 +26,7 @@ def make_points(folder: Path, points: Mapping[str, Callable[[RunConfig], Any]], 
         If some diverge, once all others are finished; names them.
     """
     diverged = []
-    for name, make in points.items():
+    for name, make in makers.items():
         path = folder / name
         if processes.anyone((path / "DONE").exists()):  # A file system may show it to some of them later.
             continue
@@ -39,15 +39,15 @@ def make_points(folder: Path, points: Mapping[str, Callable[[RunConfig], Any]], 
         raise DivergedError("; ".join(diverged))
 
 
-def finish_points(
+def finish_runs(
     run: RunDir,
-    points: Mapping[str, Callable[[RunConfig], Any]],
+    makers: Mapping[str, Callable[[RunConfig], Any]],
     run_config: RunConfig,
     keep: Callable[[dict[str, Any]], dict[str, Any]] = lambda summary: summary,
 ) -> Path:
-    """Make the runs below a parent with :func:`make_points`, and gather what to ``keep`` of their summaries."""
-    make_points(run.path, points, run_config)
+    """Make the runs below a parent with :func:`make_runs`, and gather what to ``keep`` of their summaries."""
+    make_runs(run.path, makers, run_config)
     run.finish(
-        lambda: ({"points": {name: keep(run_files.read_json(run.path / name / "summary.json")) for name in points}}, {})
+        lambda: ({"points": {name: keep(run_files.read_json(run.path / name / "summary.json")) for name in makers}}, {})
     )
     return run.path

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import jax
 
 from asymjax import data, trees
-from asymjax.config import DataConfig, ModelConfig, PosteriorConfig, RunConfig
+from asymjax.data.config import DataConfig
 from asymjax.errors import InputError
-from asymjax.inference.flat import check_posterior, likelihood_of
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import processes
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, open_run
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.types import Dataset, Frozen, Graph, Model
 
 
@@ -36,7 +38,7 @@ def open_experiment(
     experiment: str,
     suffix: str,
     data_config: DataConfig,
-    model_config: ModelConfig,
+    config: ModelConfig,
     settings: Mapping[str, Any],
     run_config: RunConfig,
     posterior: PosteriorConfig | None = None,
@@ -47,7 +49,7 @@ def open_experiment(
     ----------
     experiment : name of the experiment, the folder below ``run_config.out``.
     suffix : last word of the run directory's readable name.
-    data_config, model_config : data and model.
+    data_config, config : data and model.
     settings : the other fields that decide the result.
     run_config : where results go.
     posterior : prior and noise, where the network has a posterior.
@@ -59,18 +61,17 @@ def open_experiment(
     """
     dataset = load_data(data_config)
     if posterior is None:
-        model = build_model(model_config, dataset.input_shape, dataset.num_outputs)
+        model = config.build(dataset.input_shape, dataset.num_outputs)
     else:
         refuse_graph(dataset, data_config.dataset)
-        check_posterior(posterior)
+        posterior.check()
         posterior = posterior.for_task(dataset.task)
-        num_outputs = likelihood_of(posterior, dataset.task).num_network_outputs(dataset.num_outputs)
-        model = build_model(model_config, dataset.input_shape, num_outputs, posterior)
+        num_outputs = posterior.likelihood(dataset.task).num_network_outputs(dataset.num_outputs)
+        model = config.build(dataset.input_shape, num_outputs, posterior.normal_prior)
         settings = {"posterior": posterior, **settings}
-    frozen = draw_frozen(model, model_config.mask_seed)
-    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
-    name = f"{model_config.backbone}-{model_config.arch}-{data_config.dataset.replace('/', '_')}-{suffix}"
-    run = open_run(experiment, name, {"data": identity, "model": model_config, **settings}, run_config)
+    frozen = draw_frozen(model, config.mask_seed)
+    name = f"{config.backbone_name}-{config.arch}-{data_config.slug}-{suffix}"
+    run = open_run(experiment, name, {"data": data_config.record(), "model": config.record(), **settings}, run_config)
     run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
     return Opening(dataset, model, frozen, posterior, run)
 
@@ -114,7 +115,7 @@ def describe_network(
     free = {trained: free[trained]} if trained != "all" else free
     return {
         "arch": model_config.arch,
-        "backbone": model_config.backbone,
+        "backbone": model_config.backbone_name,
         **describe_data(dataset, dataset_name),
         "num_trainable": trees.num_entries(free),
         "num_fixed": trees.num_entries(model.params_shape) - trees.num_entries(free),

@@ -1,71 +1,163 @@
-"""What makes one kind of networks: model, optimizer, and where networks start; methods, controls, and what varies."""
+"""Variants: networks or posteriors that differ in their seeds alone, and which of them an experiment compares."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import jax
 
 from asymjax import trees
-from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig
 from asymjax.errors import InputError, choose
-from asymjax.models import build_model, draw_frozen
+from asymjax.experiments.words import as_word, read_value
+from asymjax.inference import ALGORITHMS, Algorithm
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.inference.samplers import HMC
+from asymjax.inference.starts import Start
+from asymjax.lab.chains import ChainsConfig
+from asymjax.models import ModelConfig, Models, draw_frozen
+from asymjax.models.backbones import BACKBONES, Backbone
 from asymjax.models.methods import METHODS
-from asymjax.train.optimizers import check_optimizer
+from asymjax.settings import Settings, carried, kinds_of, that_have
+from asymjax.train.optimizers import OptimizerConfig, check_optimizer
+from asymjax.types import Dataset, Model
 
-Shapes = tuple[tuple[int, ...], int]
+TRAINING, SAMPLING = ("optimizer",), ("posterior", "sampler", "start", "chains")
+"""Parts of a variant beside its model: of networks that are trained, of posteriors that are sampled."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How the networks of one kind are made; they differ in their seeds alone.
+    """What networks or posteriors of one kind have in common.
 
     Attributes
     ----------
-    model, optimizer : model and training.
-    start : ``"own"`` initialisation, or that of the effective weights of ``"w_asym"`` networks.
+    model : the model.
+    optimizer : how networks are trained.
+    posterior, sampler, start, chains : what is sampled, and how. What an experiment has no use for has its default.
+    donor : model at whose effective weights networks begin; None for their own initialisation.
     masks : ``"shared"`` by all networks, or their ``"own"``: network i has that of mask seed + i.
-    varied : name and value of the setting that varies, where one does.
+    varied : name -> value of the settings that set it apart from others.
     """
 
     model: ModelConfig
-    optimizer: OptimizerConfig
-    start: Literal["own", "w_asym"] = "own"
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
+    sampler: Algorithm = field(default_factory=HMC)
+    start: Start = field(default_factory=Start)
+    chains: ChainsConfig = field(default_factory=ChainsConfig)
+    donor: ModelConfig | None = None
     masks: Literal["shared", "own"] = "shared"
-    varied: tuple[str, float] | None = None
+    varied: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its settings that vary, ``"arch=w_asym,widths=16-16"``; empty where none does."""
+        return ",".join(f"{name}={as_word(value)}" for name, value in self.varied.items())
+
+    def has(self, name: str, parts: tuple[str, ...]) -> bool:
+        """Say whether a setting of the model or one of the parts has an effect."""
+        own: list[Settings] = [getattr(self, part) for part in parts]
+        if name in ("arch", "backbone", *self.model.settings):
+            return name not in self.model.unused()
+        if name == "sampler":
+            return "sampler" in parts
+        return any(name in kinds_of(type(part)) and name not in part.unused() for part in own)
+
+    def having(self, name: str, value: Any) -> "Variant":
+        """Return it with another value of one setting of its model, training, posterior or chains; ``width`` is one."""
+        if name == "width":
+            return replace(self, model=replace(self.model, backbone=self.model.backbone.with_width(value)))
+        if name in ("arch", "backbone", *self.model.settings):
+            return replace(self, model=self.model.having({name: value}))
+        if name == "sampler":
+            return replace(self, sampler=carried(self.sampler, ALGORITHMS, value, "sampler"))
+        parts = {part: getattr(self, part).having({name: value}) for part in (*TRAINING, *SAMPLING)}
+        return replace(self, **parts)
+
+    def record(self) -> dict[str, Any]:
+        """Return how networks are trained, as config.json has it."""
+        own = {name: getattr(self, name) for name in ("optimizer", "masks", "varied")}
+        return {"model": self.model.record(), "donor": self.donor and self.donor.record(), **own}
+
+    def build(self, dataset: Dataset) -> Model:
+        """Build the model for a dataset."""
+        return self.model.build(dataset.input_shape, dataset.num_outputs)
 
 
-# Controls --------------------------------------------------------------------------------------------------------
+def kinds_of_settings(base: Variant, parts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the type of every setting of models, and of the given parts of a variant, by its name."""
+    found: dict[str, Any] = {"arch": str, "backbone": str}
+    classes: list[type[Settings]] = [Backbone, *METHODS.values(), *BACKBONES.values()]
+    for settings in classes:
+        found |= {name: kind for name, kind in kinds_of(settings).items() if name not in found}
+    found |= {"mask_seed": int}
+    for part in parts:
+        found |= kinds_of(type(getattr(base, part)))
+    if "sampler" in parts:
+        found |= {"sampler": str}
+        for sampler in ALGORITHMS.values():
+            found |= {name: kind for name, kind in kinds_of(sampler).items() if name not in found}
+    return found
 
 
-def different_masks(variant: Variant, shapes: Shapes) -> Variant:
+# Which are compared ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VariedConfig(Settings):
+    """A setting that sets variants apart, beside their methods."""
+
+    vary: str = "none"
+    """A setting that takes each of --values in turn, for the methods that it matters to; the others stay as they are.
+    Any setting of methods, backbone and training (of a study of posteriors: and of the posterior), or width: the units
+    of every hidden layer, or a resnet's width multiplier."""
+    values: tuple[float, ...] = ()
+    """The values of the setting that varies."""
+
+
+@dataclass(frozen=True)
+class VariantsConfig(VariedConfig):
+    """Which variants are compared, beside the methods."""
+
+    controls: tuple[str, ...] = ()
+    """Further variants: different_masks (w_asym, each network with a mask of its own), w_asym_start (standard networks
+    that start at the effective weights of w_asym ones), small_standard (standard, as narrow as w_asym has trainable
+    entries), random_features (w_asym, only the output layer trained)."""
+
+
+def different_masks(models: Models, plain: Variant, dataset: Dataset) -> Variant:
     """Fix other entries in every network: what networks then share is the method, and not what it fixed."""
-    return replace(_in_model(variant, arch="w_asym"), masks="own")
+    return replace(plain, model=models.of("w_asym"), masks="own")
 
 
-def w_asym_start(variant: Variant, shapes: Shapes) -> Variant:
+def w_asym_start(models: Models, plain: Variant, dataset: Dataset) -> Variant:
     """Start standard networks where W-asymmetric ones start, to tell the start from what stays fixed."""
-    return replace(_in_model(variant, arch="standard"), start="w_asym")
+    return replace(plain, model=models.of("standard"), donor=models.of("w_asym"))
 
 
-def random_features(variant: Variant, shapes: Shapes) -> Variant:
+def random_features(models: Models, plain: Variant, dataset: Dataset) -> Variant:
     """Train only the output layer of W-asymmetric networks."""
-    return _in_training(_in_model(variant, arch="w_asym"), trained="output")
+    return replace(plain, model=models.of("w_asym")).having("trained", "output")
 
 
-def small_standard(variant: Variant, shapes: Shapes) -> Variant:
+def small_standard(models: Models, plain: Variant, dataset: Dataset) -> Variant:
     """Make standard networks so narrow that they have as many trainable entries as W-asymmetric ones, or just fewer."""
-    target = num_trainable(_in_model(variant, arch="w_asym").model, shapes)
-    standard = _in_model(variant, arch="standard").model
+    target = num_trainable(replace(plain, model=models.of("w_asym")).build(dataset), models.mask_seed)
+    standard = models.of("standard")
+
+    def narrowed(thousandths: int) -> Variant:
+        model = replace(standard, backbone=standard.backbone.narrowed(thousandths / 1000))
+        return replace(plain, model=model)
+
     low, high = 0, 1000  # Thousandths of the width; the largest that is not too many.
     while high - low > 1:
         middle = (low + high) // 2
-        is_too_large = num_trainable(narrowed(standard, middle / 1000), shapes) > target
+        is_too_large = num_trainable(narrowed(middle).build(dataset), models.mask_seed) > target
         low, high = (low, middle) if is_too_large else (middle, high)
-    return replace(variant, model=narrowed(standard, low / 1000))
+    return narrowed(low)
 
 
-CONTROLS: dict[str, Callable[[Variant, Shapes], Variant]] = {
+CONTROLS: dict[str, Callable[[Models, Variant, Dataset], Variant]] = {
     "different_masks": different_masks,
     "w_asym_start": w_asym_start,
     "small_standard": small_standard,
@@ -73,93 +165,23 @@ CONTROLS: dict[str, Callable[[Variant, Shapes], Variant]] = {
 }
 
 
-def narrowed(model: ModelConfig, factor: float) -> ModelConfig:
-    """Return a model with its hidden layers narrowed by a factor."""
-    if model.backbone == "resnet":
-        return replace(model, width_multiplier=factor * model.width_multiplier)
-    return replace(model, widths=tuple(max(1, round(factor * width)) for width in model.widths))
-
-
-def num_trainable(model: ModelConfig, shapes: Shapes) -> int:
+def num_trainable(model: Model, mask_seed: int) -> int:
     """Return how many trainable entries a network has."""
-    built = build_model(model, *shapes)
-    frozen = jax.eval_shape(lambda: draw_frozen(built, model.mask_seed))
-    return trees.num_entries(jax.eval_shape(built.init, jax.random.key(0), frozen))
-
-
-# What varies -----------------------------------------------------------------------------------------------------
-
-
-class Setting(NamedTuple):
-    """A setting that can vary.
-
-    Attributes
-    ----------
-    archs : the methods that it matters to; None for all.
-    apply : (variant, value) -> variant.
-    """
-
-    archs: frozenset[str] | None
-    apply: Callable[[Variant, float], Variant]
-
-
-def _in_model(variant: Variant, **fields: Any) -> Variant:
-    return replace(variant, model=replace(variant.model, **fields))
-
-
-def _in_training(variant: Variant, **fields: Any) -> Variant:
-    return replace(variant, optimizer=replace(variant.optimizer, **fields))
-
-
-def _whole(value: float) -> int:
-    """Return a whole number as an int.
-
-    Raises
-    ------
-    InputError
-        If it is not whole.
-    """
-    if value != int(value):
-        raise InputError(f"values has {value}; this setting takes whole numbers")
-    return int(value)
-
-
-def _with_width(variant: Variant, value: float) -> Variant:
-    if variant.model.backbone == "resnet":
-        return _in_model(variant, width_multiplier=value)
-    return _in_model(variant, widths=(_whole(value),) * len(variant.model.widths))
-
-
-SCALED = frozenset({"w_asym", "w_sigma_asym", "syre", "fixed_bias"})
-MASKED, GATED = frozenset({"w_asym", "pruned", "w_sigma_asym"}), frozenset({"sigma_asym", "w_sigma_asym"})
-SETTINGS: dict[str, Setting] = {
-    "fixed_scale": Setting(
-        frozenset({"w_asym", "w_sigma_asym", "syre", "fixed_bias"}), lambda v, x: _in_model(v, fixed_scale=(x,))
-    ),
-    "num_fixed": Setting(MASKED, lambda v, x: _in_model(v, num_fixed=(x if 0 < x < 1 else _whole(x),))),
-    "gate_scale": Setting(GATED, lambda v, x: _in_model(v, gate_scale=x)),
-    "mask_seed": Setting(frozenset(METHODS) - {"standard"}, lambda v, x: _in_model(v, mask_seed=_whole(x))),
-    "width": Setting(None, _with_width),
-    "learning_rate": Setting(None, lambda v, x: _in_training(v, learning_rate=x)),
-    "warmup_steps": Setting(None, lambda v, x: _in_training(v, warmup_steps=_whole(x))),
-    "weight_decay": Setting(None, lambda v, x: _in_training(v, weight_decay=x)),
-    "num_epochs": Setting(None, lambda v, x: _in_training(v, num_epochs=_whole(x))),
-}
-
-
-# All kinds -------------------------------------------------------------------------------------------------------
+    frozen = jax.eval_shape(lambda: draw_frozen(model, mask_seed))
+    return trees.num_entries(jax.eval_shape(model.init, jax.random.key(0), frozen))
 
 
 def make_variants(
-    config: KindsConfig, model: ModelConfig, optimizer: OptimizerConfig, shapes: Shapes
+    config: VariedConfig, models: Models, plain: Variant, parts: tuple[str, ...], dataset: Dataset
 ) -> dict[str, Variant]:
-    """Return the kinds to compare: methods, with a setting that varies where it matters, then controls.
+    """Return the variants to compare: methods, with a setting that varies where it matters, then controls.
 
     Parameters
     ----------
-    config : which kinds.
-    model, optimizer : what they have in common; the method aside.
-    shapes : shape of one input, and number of outputs.
+    config, models : which.
+    plain : what they have in common; the model aside.
+    parts : parts of a variant that matter, beside its model.
+    dataset : the data, for the shapes.
 
     Returns
     -------
@@ -173,25 +195,44 @@ def make_variants(
     """
     if (config.vary == "none") != (not config.values):
         raise InputError(f"vary is {config.vary} and values are {config.values}; give both or neither")
-    plain = Variant(model, optimizer)
     variants: dict[str, Variant] = {}
-    for arch in config.archs:
-        choose(METHODS, arch, "arch")
-        variants |= _over_values(config, arch, _in_model(plain, arch=arch))
-    for name in config.controls:
-        variants[name] = choose(CONTROLS, name, "control")(plain, shapes)
+    for arch in models.archs:
+        variants |= _over_values(config, arch, replace(plain, model=models.of(arch)), parts)
+    if config.vary != "none" and not any(variant.varied for variant in variants.values()):
+        refuse_idle("vary", config.vary)
+    for name in getattr(config, "controls", ()):
+        variants[name] = choose(CONTROLS, name, "control")(models, plain, dataset)
     if not variants:
-        raise InputError("archs and controls are empty; name one kind of networks at least")
+        raise InputError("archs and controls are empty; name one method at least")
     for variant in variants.values():
         check_optimizer(variant.optimizer)
     return variants
 
 
-def _over_values(config: KindsConfig, arch: str, variant: Variant) -> dict[str, Variant]:
-    setting = SETTINGS.get(config.vary)
-    if setting is None or (setting.archs is not None and arch not in setting.archs):
+def _over_values(config: VariedConfig, arch: str, variant: Variant, parts: tuple[str, ...]) -> dict[str, Variant]:
+    if config.vary == "none":
         return {arch: variant}
-    return {
-        f"{arch}-{config.vary}-{value:g}": replace(setting.apply(variant, value), varied=(config.vary, value))
-        for value in config.values
-    }
+    kinds = kinds_of_settings(variant, parts) | {"width": float}
+    kind = choose(kinds, config.vary, "setting")
+    if config.vary != "width" and not variant.has(config.vary, parts):
+        return {arch: variant}
+    found = {}
+    for value in config.values:
+        read = read_value("values has", repr(int(value) if value == int(value) else value), kind)
+        found[f"{arch}-{config.vary}-{value:g}"] = replace(
+            variant.having(config.vary, read), varied={config.vary: value}
+        )
+    return found
+
+
+def refuse_idle(what: str, name: str) -> None:
+    """Refuse a setting that nothing has; the message names what would.
+
+    Raises
+    ------
+    InputError
+        Always.
+    """
+    owners = [owner for registry in (METHODS, BACKBONES, ALGORITHMS) for owner in that_have(name, registry)]
+    which = f"is a setting of {', '.join(owners)}" if owners else "has no effect here"
+    raise InputError(f"{what} has {name}, which {which}; leave it out")

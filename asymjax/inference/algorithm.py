@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from asymjax.errors import InputError
+from asymjax.settings import Settings
 from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
 
@@ -47,7 +48,7 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Algorithm:
+class Algorithm(Settings):
     """A sampler, or an approximation, for one chain; its fields are its settings.
 
     Every function is pure and can be traced. What warmup tunes is a NamedTuple of arrays, an argument of compiled

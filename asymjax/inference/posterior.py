@@ -6,7 +6,8 @@ prior. Temperature is applied here and nowhere else; samplers always run at temp
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,9 @@ from asymjax.inference.likelihoods import (
     Gaussian,
     Likelihood,
 )
-from asymjax.models import draw_frozen, vary_frozen
-from asymjax.priors import NormalPrior
+from asymjax.models import ModelConfig, draw_frozen, vary_frozen
+from asymjax.priors import OUTPUT_SCALES, NormalPrior
+from asymjax.settings import Settings
 from asymjax.train.trainer import Member
 from asymjax.types import Array, Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -222,11 +224,13 @@ def make_posterior(
 
     Examples
     --------
-    >>> import numpy as np, asymjax
-    >>> model = asymjax.build_model(asymjax.ModelConfig(widths=(8,), norm="none"), input_shape=(2,), num_outputs=1)
+    >>> import jax, numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), np.zeros((2, 2), np.float32))
     >>> X = np.random.default_rng(0).normal(size=(20, 2))
     >>> posterior = asymjax.make_posterior(model, (X, X[:, 0]), likelihood=asymjax.Gaussian(noise="fixed"))
-    >>> float(posterior.logdensity(posterior.prior_mean, posterior.frozen, posterior.data)) < 0
+    >>> position = posterior.init(jax.random.key(0), posterior.frozen)
+    >>> float(posterior.logdensity(position, posterior.frozen, posterior.data)) < 0
     True
     """
     split, kind, units = read_rows(model, data, likelihood, standardise)
@@ -315,3 +319,70 @@ def read_rows(
 
 def _noise_of(kind: Likelihood) -> str:
     return kind.noise if isinstance(kind, Gaussian) else type(kind).__name__
+
+
+@dataclass(frozen=True)
+class PosteriorConfig(Settings):
+    """Prior, likelihood and temperature."""
+
+    prior: Literal["fan_in", "isotropic"] = "fan_in"
+    """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale. Biases have
+    prior_scale."""
+    prior_scale: float = 1.0
+    """Standard deviation of the prior, in the units of ``prior``."""
+    output_prior_scale: float | None = None
+    """The same of the last kernel, as a multiple of prior_scale: the amplitude of the outputs. Default: 20 for
+    classification, whose labels are nearly certain; 1 for regression."""
+    norm_prior_scale: float = 0.2
+    """The same of norm scales (around 1) and norm biases (around 0), as a multiple of prior_scale."""
+    noise: Literal["heteroscedastic", "learned", "fixed"] = "heteroscedastic"
+    """Regression noise: a second output of the network, one learned scale, or noise_scale."""
+    noise_scale: float = 0.1
+    """Standard deviation of the noise in standardised units, where noise is fixed."""
+    temperature: float = 1.0
+    """T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior."""
+
+    @property
+    def normal_prior(self) -> NormalPrior:
+        """The prior of the parameters."""
+        output_scale = 1.0 if self.output_prior_scale is None else self.output_prior_scale
+        return NormalPrior(self.prior, self.prior_scale, output_scale, self.norm_prior_scale)
+
+    def has_scale_head(self, task: str) -> bool:
+        """Return whether the noise scale is an output of the network."""
+        return task == "regression" and self.noise == "heteroscedastic"
+
+    def for_task(self, task: str) -> "PosteriorConfig":
+        """Fill in the defaults that depend on the task."""
+        return self if self.output_prior_scale is not None else replace(self, output_prior_scale=OUTPUT_SCALES[task])
+
+    def unused(self) -> frozenset[str]:
+        """Return the noise scale where the noise is not fixed."""
+        return frozenset() if self.noise == "fixed" else frozenset({"noise_scale"})
+
+    def likelihood(self, task: str) -> Likelihood:
+        """Return the likelihood of a task."""
+        return Categorical() if task == "classification" else Gaussian(self.noise, self.noise_scale)
+
+    def check(self) -> None:
+        """Look at the numbers.
+
+        Raises
+        ------
+        InputError
+            If the temperature or the scale of the prior is not a number above 0.
+        """
+        for name in ("temperature", "prior_scale"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise InputError(f"{name} is {value}; give a number above 0")
+
+    def of(self, model: Model, task: str, frozen: Frozen, data: Split) -> Posterior:
+        """Return the posterior of a network, with the task's defaults filled in by the caller."""
+        return make_posterior(model, data, self.normal_prior, self.likelihood(task), self.temperature, frozen)
+
+    def build(self, config: ModelConfig, dataset: Dataset) -> Posterior:
+        """Build a model for a dataset, draw its constants, and return its posterior."""
+        num_outputs = self.likelihood(dataset.task).num_network_outputs(dataset.num_outputs)
+        model = config.build(dataset.input_shape, num_outputs, self.normal_prior)
+        return self.of(model, dataset.task, draw_frozen(model, config.mask_seed), dataset.train)

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.flat import build_posterior
-from asymjax.inference.posterior import draw_prior
+from asymjax.inference.posterior import PosteriorConfig, draw_prior
+from asymjax.models import ModelConfig
 from asymjax.types import Array, Dataset, Key
 
 NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100
@@ -44,9 +43,7 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     the same draws. Their covariance is zero, and is left out.
     """
     first = dataset._replace(train=dataset.train.take(slice(MAX_ROWS)))
-    silent, whole = (
-        build_posterior(model, replace(posterior, output_prior_scale=scale), first) for scale in (0.0, 1.0)
-    )
+    silent, whole = (replace(posterior, output_prior_scale=scale).build(model, first) for scale in (0.0, 1.0))
     tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, whole.prior_scale)
     last = {path for path, layer in whole.model.layers.items() if layer.is_output}
     draw = partial(draw_prior, mean=whole.prior_mean, scale=tempered, like=whole.shape)

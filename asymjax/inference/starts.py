@@ -11,13 +11,21 @@ from jax import lax
 from asymjax import rng, trees
 from asymjax.errors import InputError, choose
 from asymjax.inference.posterior import Posterior, draw_prior
+from asymjax.settings import Settings
 from asymjax.symmetry import permute, random_permutations
 from asymjax.types import Array, Position, PyTree
 
 
 @dataclass(frozen=True)
-class Start:
-    """Where chains start."""
+class Start(Settings):
+    """Where chains start.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.Start(chains_per_start=2).num_starts(num_chains=8)
+    4
+    """
 
     start: Literal["map", "prior", "permuted"] = "map"
     """Start chains at the optimum of the same density (a MAP ensemble), at draws from the prior, or at copies of one

@@ -5,15 +5,15 @@ step size or data set of the same shape runs the same program.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import ChainsConfig
 from asymjax.divisors import largest_divisor
 from asymjax.errors import DivergedError
 from asymjax.inference.algorithm import Algorithm
@@ -24,6 +24,7 @@ from asymjax.lab.devices import Placement, map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
 from asymjax.lab.recorder import Recorder
 from asymjax.lab.rundir import RunDir, require_space
+from asymjax.settings import Settings
 from asymjax.types import Array, Position, PyTree
 
 AXIS = "chain"
@@ -32,6 +33,19 @@ NUM_CHUNKS = 20
 
 
 # Before the start ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ChainsConfig(Settings):
+    """Chains, and what is kept of them."""
+
+    num_chains: int = 4
+    """Chains, each from its own init seed."""
+    num_draws: int = 400
+    """Kept draws a chain."""
+    keep: Literal["auto", "weights", "outputs"] = "auto"
+    """What to keep of each draw: weights, or only the outputs on test and noise inputs; auto keeps weights while they
+    take less than 2 GB."""
 
 
 def keeps_weights(config: ChainsConfig, num_coordinates: int) -> bool:

@@ -6,10 +6,10 @@ from functools import partial
 import jax
 import numpy as np
 
-from asymjax.config import RunConfig
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.types import PyTree
 

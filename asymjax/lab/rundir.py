@@ -34,10 +34,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import xarray
 
-from asymjax.config import RunConfig
 from asymjax.diagnostics.datatree import LEADING, to_datatree
 from asymjax.errors import InputError
 from asymjax.lab import processes, results, run_files
+from asymjax.lab.run_config import RunConfig
 from asymjax.tree_paths import differences
 from asymjax.types import PyTree
 

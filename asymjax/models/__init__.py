@@ -1,11 +1,12 @@
 """Networks as pure functions over (position, frozen).
 
-In: a ``ModelConfig`` and shapes. Out: a ``Model``. A backbone is one module in ``backbones/``, a symmetry-breaking
-method one module in ``asymmetry/``; each joins its folder's registry with one line.
+In: a method, a backbone and shapes. Out: a ``Model``. A backbone is one module in ``backbones/``, a symmetry-breaking
+method one module in ``methods/``; each joins its folder's registry with one line.
 """
 
 from asymjax.models.anatomy import anatomy
 from asymjax.models.build import build_model, draw_frozen, vary_frozen
+from asymjax.models.config import ModelConfig, Models
 from asymjax.models.reading import find_symmetries
 
-__all__ = ["anatomy", "build_model", "draw_frozen", "find_symmetries", "vary_frozen"]
+__all__ = ["ModelConfig", "Models", "anatomy", "build_model", "draw_frozen", "find_symmetries", "vary_frozen"]

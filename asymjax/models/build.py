@@ -7,25 +7,30 @@ import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.models.anatomy import DEFAULT_PRIOR, method_of, network_of, reading_of, settle
-from asymjax.models.backbones import BACKBONES
+from asymjax.models.anatomy import DEFAULT_PRIOR, network_of, reading_of, settle
+from asymjax.models.backbones import Backbone
 from asymjax.models.methods import Method
 from asymjax.models.network import Network, Reading
 from asymjax.models.parametrisation import constants_of, parametrise
 from asymjax.models.views import Watch, ignore, make_views
+from asymjax.priors import NormalPrior
 from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Params, Position
 
 
 def build_model(
-    config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int, prior: PosteriorConfig = DEFAULT_PRIOR
+    method: Method,
+    backbone: Backbone,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    prior: NormalPrior = DEFAULT_PRIOR,
 ) -> Model:
     """Build the pure functions of one network family.
 
     Parameters
     ----------
-    config : the model's configuration.
+    method : what breaks its symmetries.
+    backbone : its architecture.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
     prior : the prior of the kernels, whose scale is syre's default.
@@ -33,16 +38,14 @@ def build_model(
     Raises
     ------
     InputError
-        If a name is unknown, the method's settings cannot be met, or (from ``forward``) inputs have another shape.
+        If the settings of the method or the backbone cannot be met, or (from ``forward``) inputs have another shape.
     """
-    method = method_of(config)
-    network = network_of(config, input_shape, num_outputs)
-    model = assemble(network, reading_of(config, input_shape, num_outputs), method, prior)
-    backbone = BACKBONES[config.backbone]
-    return model._replace(permutation_spec=backbone.permutation_spec(config), feeds=backbone.feeds(config))
+    network = network_of(backbone, input_shape, num_outputs)
+    model = assemble(network, reading_of(backbone, tuple(input_shape), num_outputs), method, prior)
+    return model._replace(feeds=backbone.feeds())
 
 
-def assemble(network: Network, reading: Reading, method: Method, prior: PosteriorConfig) -> Model:
+def assemble(network: Network, reading: Reading, method: Method, prior: NormalPrior) -> Model:
     """Join a network and a method.
 
     Raises

@@ -5,10 +5,9 @@ from typing import Any
 import jax
 
 from asymjax import trees
-from asymjax.config import ModelConfig
 from asymjax.models.anatomy import Anatomy, anatomy
-from asymjax.models.build import build_model, draw_frozen
-from asymjax.models.methods import METHODS
+from asymjax.models.build import draw_frozen
+from asymjax.models.config import ModelConfig
 from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, structure_of, unbroken
 from asymjax.types import Position
 
@@ -18,7 +17,7 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
 
     Parameters
     ----------
-    config : the model's configuration.
+    config : the model.
     input_shape : shape of one input, without the row axis.
     num_outputs : outputs of the network.
 
@@ -34,14 +33,14 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     InputError
         If a name is unknown or the method's settings cannot be met.
     """
-    model = build_model(config, input_shape, num_outputs)
+    model = config.build(input_shape, num_outputs)
     frozen = draw_frozen(model, config.mask_seed)
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    layers = _layers(anatomy(config, input_shape, num_outputs), position)
-    structure = structure_of(model, frozen, config.activation, config.norm)
+    layers = _layers(anatomy(config.method, config.backbone, input_shape, num_outputs), position)
+    structure = structure_of(model, frozen, config.backbone.activation, config.backbone.norm)
     standard, remaining = count_symmetries(unbroken(structure)), count_symmetries(structure)
     return {
-        "backbone": config.backbone,
+        "backbone": config.backbone_name,
         "arch": config.arch,
         "mask_seed": config.mask_seed,
         "num_trainable": sum(layer["num_trainable"] for layer in layers),
@@ -49,7 +48,7 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
         "checksum": trees.checksum(trees.to_host(frozen)),
         "layers": layers,
         "symmetries": {family: _compare(standard[family], remaining[family]) for family in FAMILIES},
-        "note": METHODS[config.arch].note,
+        "note": config.method.note,
     }
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import PosteriorConfig
 from asymjax.errors import InputError, choose
 from asymjax.models.anatomy import DEFAULT_PRIOR
 from asymjax.models.build import assemble
@@ -16,6 +15,7 @@ from asymjax.models.flax_modules import as_network, filled
 from asymjax.models.methods import Method, Standard
 from asymjax.models.network import Activate, Network, Reading, read, sites_of
 from asymjax.models.templates import TEMPLATES, make_run
+from asymjax.priors import NormalPrior
 from asymjax.types import Array, Graph, Model, Params, PyTree
 
 TOLERANCE = 1e-3
@@ -29,7 +29,7 @@ def from_flax(
     *,
     activations: Mapping[str, Callable[[Array], Array]] | None = None,
     sites: Sequence[str] | None = None,
-    prior: PosteriorConfig = DEFAULT_PRIOR,
+    prior: NormalPrior = DEFAULT_PRIOR,
     check: bool = True,
 ) -> Model:
     """Build the pure functions of a Flax network under a method.
@@ -58,6 +58,15 @@ def from_flax(
         acts.
     ReadingError
         If a permutation changes the outputs.
+
+    Examples
+    --------
+    >>> import numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> module = nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(2)])
+    >>> model = asymjax.from_flax(module, np.zeros((1, 4), np.float32), asymjax.WAsym(num_fixed=1))
+    >>> model.layers["layers_0/kernel"].fan_in, model.layers["layers_2/kernel"].is_output
+    (4, True)
     """
     network = as_network(module_or_make, example)
     if not sites_of(network):

@@ -2,15 +2,49 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import jax
 import optax
 
-from asymjax.config import OptimizerConfig
 from asymjax.errors import InputError
+from asymjax.settings import Settings
 from asymjax.types import Array, Hyper, Key, Position, PyTree
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Settings):
+    """How one network is trained."""
+
+    optimizer: Literal["adamw", "adam", "sgd", "lamb"] = "adamw"
+    """Optimizer (sgd has momentum 0.9)."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of kernels, biases and norms (adamw, lamb)."""
+    label_smoothing: float = 0.0
+    """Share of each label that training spreads evenly over all classes (classification)."""
+    recipe: Literal["shared", "drawn"] = "shared"
+    """One recipe for all networks of a sweep, or one drawn for each: learning_rate x 10^-U(0, 2), weight_decay x
+    10^-U(0, 4), label_smoothing x U(0, 1)."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """Learning rate over the steps after warmup: constant, or a cosine or a line down to zero."""
+    warmup_steps: int = 0
+    """Steps of linear learning-rate warmup."""
+    clip_norm: float | None = None
+    """Clip the global norm of the gradient to this."""
+    num_epochs: int = 25
+    """Passes over the training rows."""
+    batch_size: int | None = 64
+    """Rows a step; None takes all rows in every step, as graphs need."""
+    trained: Literal["all", "output"] = "all"
+    """What is trained: all that the method leaves free, or the output layer alone, on random features."""
+
+    def unused(self) -> frozenset[str]:
+        """Return the weight decay where the optimizer has none."""
+        return frozenset() if self.optimizer in DECAYING else frozenset({"weight_decay"})
+
 
 OUTPUT = "output"
 

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import diagnostics, rng, trees
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.flat import posterior_of
-from asymjax.models import build_model, draw_frozen
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.models import draw_frozen
 from asymjax.symmetry import compose, gates_of, identity, invert, permute, random_permutations
 from asymjax.types import Split
 
@@ -24,7 +24,7 @@ WIDTHS = {"one hidden layer": (5,), "two hidden layers": (6, 5)}
 @cache
 def network(arch="standard", widths=(5,), **settings):
     """Return a model, its constants, and one network with well-separated units."""
-    model = build_model(ModelConfig(arch, widths=widths, norm="none", **settings), (6,), 2)
+    model = model_of(arch, widths=widths, norm="none", **settings).build((6,), 2)
     frozen = draw_frozen(model, 0)
     return model, frozen, jax.jit(model.init)(rng.role_key(0, "init"), frozen)
 
@@ -142,7 +142,7 @@ def test_permuted_asymmetric_draws_say_how_far_they_left_the_model():
     for arch, settings in {"w_asym": {"num_fixed": (3, 3), "fixed_scale": (2.0,)}, "sigma_asym": {}}.items():
         model, frozen, position = network(arch, **settings)
         params = model.merge(position, frozen)
-        swap = {"units_0": np.array([1, 0, 2, 3, 4])}
+        swap = {"dense_0": np.array([1, 0, 2, 3, 4])}
         reference = permute(params, model.permutation_spec, swap)
         found = diagnostics.align_draws(model, frozen, draws_around(position, 0), reference, max_draws=1)
         assert diagnostics.chambers(found.permutations)["identity_share"] == 0
@@ -154,7 +154,7 @@ def test_permuted_asymmetric_draws_say_how_far_they_left_the_model():
             assert not found.gate_distances.any()
         else:
             (gate,) = gates_of(frozen).values()
-            moved = np.asarray(gate)[np.ix_(swap["units_0"], swap["units_0"])]
+            moved = np.asarray(gate)[np.ix_(swap["dense_0"], swap["dense_0"])]
             np.testing.assert_allclose(found.gate_distances, np.linalg.norm(moved - gate), rtol=1e-5)
             assert not found.distances.any()
             assert diagnostics.posterior_means(model, frozen, draws_around(position, 0), found).aligned_params is None
@@ -202,7 +202,7 @@ def target(model, frozen, position, noise="fixed"):
     """Log density (position, frozen, batch) of a network's own outputs, and its data arguments."""
     inputs = np.asarray(jax.random.normal(jax.random.key(7), (50, 6)))
     batch = Split(inputs, np.asarray(model.apply(position, frozen, inputs)))
-    logdensity = posterior_of(model, "regression", PosteriorConfig(noise=noise), frozen, batch).logdensity
+    logdensity = PosteriorConfig(noise=noise).of(model, "regression", frozen, batch).logdensity
     return logdensity, (frozen, batch)
 
 

@@ -4,18 +4,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.experiments.linear_connectivity.run import matched_ends
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.symmetry.connectivity import all_pairs, grid, in_batches, make_measure, make_path
 from asymjax.types import Split
 
 
 @pytest.mark.parametrize("arch", ["w_asym", "sigma_asym"])
 def test_aligned_ends_keep_their_loss(arch):
-    model = build_model(ModelConfig(arch, widths=(9, 8)), (12,), 3)
+    model = model_of(arch, widths=(9, 8)).build((12,), 3)
     frozen = draw_frozen(model, 0)
     keys = rng.member_keys(jax.random.key(0), 3)
     params = jax.jit(jax.vmap(lambda key: model.merge(model.init(key, frozen), frozen)))(keys)

@@ -6,27 +6,32 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import data, rng
-from asymjax.config import GridConfig, HMCConfig, ModelConfig, OptimizerConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.experiments.grid import grid_points, parse_axes, posterior_points
+from asymjax.experiments.grid import grid_programs, grid_variants, read_axes
 from asymjax.experiments.train_sweep.run import make_trainer
+from asymjax.experiments.variants import TRAINING, Variant
+from asymjax.inference.samplers import HMC
 from asymjax.lab import devices
-from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.lab.chains import ChainsConfig
+from asymjax.models import ModelConfig, draw_frozen, vary_frozen
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Split
 
-MODEL, OPTIMIZER = ModelConfig(widths=(6,)), OptimizerConfig(num_epochs=3, batch_size=16)
+MODEL, OPTIMIZER = model_of(widths=(6,)), OptimizerConfig(num_epochs=3, batch_size=16)
 
 
-def points_of(*words, num_seeds=2, model=MODEL, optimizer=OPTIMIZER):
-    return grid_points(GridConfig(words), model, optimizer, num_seeds)
+def programs_of(*words, num_seeds=2, model=MODEL, optimizer=OPTIMIZER):
+    return grid_programs(words, Variant(model, optimizer), num_seeds)
 
 
 def test_words_have_the_types_of_their_settings():
     words = ("learning_rate=1e-4,1", "widths=16/16,8", "num_fixed=0.5,3/2", "batch_size=none,64", "norm=none,layer")
-    assert parse_axes((*words, "gate_scale=0.5,inv_sqrt", "mask_seed=0:3,7", "clip_norm=none,1")) == {
+    words += ("gate_scale=0.5,inv_sqrt", "mask_seed=0:3,7", "clip_norm=none,1")
+    assert read_axes(words, Variant(MODEL), TRAINING) == {
         "learning_rate": (1e-4, 1.0),
         "widths": ((16, 16), (8,)),
         "num_fixed": ((0.5,), (3, 2)),
@@ -60,15 +65,19 @@ def test_words_have_the_types_of_their_settings():
         (["label_smoothing=0,1.5"], "label_smoothing is 1.5; give 0 to 1"),
         (["mask_seed=1", "arch=w_asym", "mask_seed=2"], "mask_seed twice; join its values"),
         (["fixed_scale=0.5,-1", "arch=w_asym"], r"fixed_scale = -1.0; give 0 or more"),
-        (["fixed_scale=0.5"], "grid has fixed_scale, which matters where arch is fixed_bias or syre or w_asym"),
-        (["depth=8,14"], "depth, which matters where backbone is resnet; leave it out"),
-        (["weight_decay=0.1", "optimizer=sgd,adam"], "weight_decay, which matters where optimizer is adamw or lamb"),
+        (["mask_seed=0,1"], "grid has mask_seed, which has no effect here"),
+        (
+            ["fixed_scale=0.5"],
+            "grid has fixed_scale, which is a setting of w_asym, w_sigma_asym, syre, fixed_bias; leave",
+        ),
+        (["depth=8,14"], "depth, which is a setting of resnet; leave it out"),
+        (["weight_decay=0.1", "optimizer=sgd,adam"], "weight_decay, which has no effect here; leave it out"),
         (["learning_rate=1,2", "recipe=drawn"], "learning_rate, which recipe drawn draws for each network"),
     ],
 )
 def test_what_makes_no_grid_is_refused(words, message):
     with pytest.raises(InputError, match=message):
-        points_of(*words)
+        programs_of(*words)
 
 
 @pytest.mark.parametrize(
@@ -81,29 +90,31 @@ def test_what_makes_no_grid_is_refused(words, message):
 )
 def test_numbers_that_cannot_be_are_refused_without_a_grid(settings, message):
     with pytest.raises(InputError, match=message):
-        points_of(**settings)
+        programs_of(**settings)
 
 
 def test_many_values_are_read_at_once():
-    assert len(parse_axes(["mask_seed=0:300000"])["mask_seed"]) == 300_000  # Compared in pairs they take an hour.
+    assert (
+        len(read_axes(["mask_seed=0:300000"], Variant(MODEL), TRAINING)["mask_seed"]) == 300_000
+    )  # Compared in pairs they take an hour.
 
 
 def test_nothing_that_varies_is_one_program_of_all_seeds():
-    (point,) = points_of()
-    assert (point.name, point.model, point.optimizer, point.hyper) == ("", MODEL, OPTIMIZER, {})
-    assert {name: values.tolist() for name, values in point.coordinates.items()} == {"seed": [0, 1]}
+    (program,) = programs_of()
+    assert (program.variant, program.hyper) == (Variant(MODEL, OPTIMIZER), {})
+    assert {name: values.tolist() for name, values in program.coordinates.items()} == {"seed": [0, 1]}
 
 
 def test_numbers_are_networks_of_one_program_and_other_settings_programs():
     words = ("learning_rate=0.1,0.2", "arch=standard,w_asym", "fixed_scale=0.25,1", "widths=4,4/4")
-    points = points_of(*words, model=replace(MODEL, mask_seed=5))
+    programs = programs_of(*words, model=replace(MODEL, mask_seed=5))
     names = [f"arch={arch},widths={widths}" for arch in ("standard", "w_asym") for widths in ("4", "4-4")]
-    assert [point.name for point in points] == names
-    assert [point.model.widths for point in points] == [(4,), (4, 4)] * 2
-    plain, scaled = points[0], points[3]
+    assert [program.variant.name for program in programs] == names
+    assert [program.variant.model.backbone.widths for program in programs] == [(4,), (4, 4)] * 2
+    plain, scaled = programs[0], programs[3]
     assert [*plain.coordinates] == [*plain.hyper, "seed"] == ["learning_rate", "seed"]
     assert plain.coordinates["learning_rate"].tolist() == [0.1, 0.1, 0.2, 0.2]
-    assert scaled.model == replace(MODEL, arch="w_asym", widths=(4, 4), mask_seed=5, fixed_scale=(1.0,))
+    assert scaled.variant.model == ModelConfig.of("w_asym", widths=(4, 4), mask_seed=5, fixed_scale=1.0)
     assert scaled.coordinates["learning_rate"].tolist() == [0.1] * 4 + [0.2] * 4
     assert scaled.coordinates["fixed_scale"].tolist() == [0.25, 0.25, 1, 1] * 2
     assert scaled.coordinates["seed"].tolist() == [0, 1] * 4
@@ -111,23 +122,25 @@ def test_numbers_are_networks_of_one_program_and_other_settings_programs():
 
 
 def test_scales_that_one_factor_cannot_make_are_programs_of_their_own():
-    by_layer = points_of("arch=syre", "fixed_scale=0.5,0.5/0.1")
-    assert [point.model.fixed_scale for point in by_layer] == [(0.5,), (0.5, 0.1)]
-    gated = points_of("fixed_scale=0.5,1", "arch=w_asym,w_sigma_asym")
-    assert [point.name for point in gated[1:]] == [f"fixed_scale={scale},arch=w_sigma_asym" for scale in (0.5, 1.0)]
+    by_layer = programs_of("arch=syre", "fixed_scale=0.5,0.5/0.1")
+    assert [program.variant.model.method.fixed_scale for program in by_layer] == [(0.5,), (0.5, 0.1)]
+    gated = programs_of("fixed_scale=0.5,1", "arch=w_asym,w_sigma_asym")
+    assert [program.variant.name for program in gated[1:]] == [
+        f"fixed_scale={scale},arch=w_sigma_asym" for scale in (0.5, 1.0)
+    ]
     assert gated[0].coordinates["fixed_scale"].tolist() == [0.5, 0.5, 1, 1]
 
 
 def test_every_combination_of_chains_is_a_posterior_of_its_own():
     words = ("temperature=0.5,1", "arch=standard,w_asym", "mask_seed=0:2", "sampler=mala,hmc", "jitter=0,0.5")
-    points = posterior_points(GridConfig(words), MODEL, PosteriorConfig(), HMCConfig(num_draws=9))
-    assert len(points) == 2 * (1 + 2) * (1 + 2) == len({point.name for point in points})
-    assert {(point.chains.num_draws, point.model.widths) for point in points} == {(9, (6,))}
-    assert points[0].name == "temperature=0.5,arch=standard,sampler=mala"
+    variants = grid_variants(words, Variant(MODEL, chains=ChainsConfig(num_draws=9)))
+    assert len(variants) == 2 * (1 + 2) * (1 + 2) == len({variant.name for variant in variants})
+    assert {(variant.chains.num_draws, variant.model.backbone.widths) for variant in variants} == {(9, (6,))}
+    assert variants[0].name == "temperature=0.5,arch=standard,sampler=mala"
     name = "temperature=1.0,arch=w_asym,mask_seed=1,sampler=hmc,jitter=0.5"
-    (last,) = (point for point in points if point.name == name)
-    assert (last.posterior.temperature, last.model.mask_seed, last.chains.sampler) == (1, 1, "hmc")
-    assert last.coordinates == dict(temperature=1, arch="w_asym", mask_seed=1, sampler="hmc", jitter=0.5)
+    (last,) = (variant for variant in variants if variant.name == name)
+    assert (last.posterior.temperature, last.model.mask_seed, last.sampler) == (1, 1, HMC())
+    assert last.varied == dict(temperature=1, arch="w_asym", mask_seed=1, sampler="hmc", jitter=0.5)
 
 
 # Trained ---------------------------------------------------------------------------------------------------------
@@ -151,37 +164,37 @@ def take(tree, index):
 def test_traced_constants_are_those_of_plain_configurations_to_the_bit(arch, dataset):
     scale = () if arch == "sigma_asym" else (0.3,)
     axes = [f"fixed_scale={value}" for value in scale]
-    (point,) = points_of(*axes, "mask_seed=3,4", num_seeds=1, model=replace(MODEL, arch=arch))
-    model = build_model(point.model, dataset.input_shape, 10)
+    (program,) = programs_of(*axes, "mask_seed=3,4", num_seeds=1, model=MODEL.having({"arch": arch}))
+    model = program.variant.model.build(dataset.input_shape, 10)
     vary = partial(vary_frozen, model, draw_frozen(model, 9))
-    drawn = jax.jit(lambda hyper: jax.lax.map(vary, hyper))(point.hyper)
-    plain = build_model(replace(MODEL, arch=arch, fixed_scale=scale), dataset.input_shape, 10)
+    drawn = jax.jit(lambda hyper: jax.lax.map(vary, hyper))(program.hyper)
+    plain = model_of(arch, widths=(6,), fixed_scale=scale).build(dataset.input_shape, 10)
     for index, seed in enumerate((3, 4)):
         assert_equal(take(drawn, index), draw_frozen(plain, seed))
 
 
 def test_constants_that_do_not_vary_are_the_given_ones(dataset):
-    model = build_model(replace(MODEL, arch="w_asym"), dataset.input_shape, 10)
+    model = MODEL.having({"arch": "w_asym"}).build(dataset.input_shape, 10)
     frozen = draw_frozen(model, 0)
     assert vary_frozen(model, frozen, {"learning_rate": 0.1}) is frozen
 
 
 @pytest.fixture(scope="module")
 def sweep(dataset):
-    """Return the point of a sweep, its constants, its keys, and its networks by way of a function that trains them."""
+    """Return the program of a sweep, its constants and keys, and its networks by a function that trains them."""
     words = ("learning_rate=1e-3,1e-2", "weight_decay=0,0.1", "label_smoothing=0.2", "fixed_scale=0.3", "mask_seed=0,1")
-    (point,) = points_of(*words, num_seeds=1, model=replace(MODEL, arch="w_asym"))
-    model = build_model(point.model, dataset.input_shape, 10)
-    trainer = make_trainer(model, dataset, point.optimizer, point.hyper)
-    keys = rng.member_keys(rng.role_key(0, "train"), 1)[point.coordinates["seed"]]
+    (program,) = programs_of(*words, num_seeds=1, model=MODEL.having({"arch": "w_asym"}))
+    model = program.variant.model.build(dataset.input_shape, 10)
+    trainer = make_trainer(model, dataset, program.variant.optimizer, program.hyper)
+    keys = rng.member_keys(rng.role_key(0, "train"), 1)[program.coordinates["seed"]]
     frozen = draw_frozen(model, 0)
 
     def train(networks):
         placement = devices.place(len(networks), 1, "sequential")
         mapped = jax.jit(devices.map_leading(trainer.train, placement, [True, False, False]))
-        return mapped(take(Member(keys, point.hyper), np.array(networks)), frozen, dataset.train)[0]
+        return mapped(take(Member(keys, program.hyper), np.array(networks)), frozen, dataset.train)[0]
 
-    return point, frozen, keys, train, train(range(8))
+    return program, frozen, keys, train, train(range(8))
 
 
 def test_networks_with_settings_of_their_own_are_those_trained_alone(sweep):
@@ -190,14 +203,14 @@ def test_networks_with_settings_of_their_own_are_those_trained_alone(sweep):
 
 
 def test_networks_with_settings_of_their_own_are_those_of_plain_configurations(sweep, dataset):
-    point, _, keys, _, together = sweep
+    program, _, keys, _, together = sweep
     index = 7
-    own = {name: float(values[index]) for name, values in point.coordinates.items()}
+    own = {name: float(values[index]) for name, values in program.coordinates.items()}
     assert own == {"learning_rate": 0.01, "weight_decay": 0.1, "label_smoothing": 0.2, "fixed_scale": 0.3} | {
         "mask_seed": 1,
         "seed": 0,
     }
-    model = build_model(replace(MODEL, arch="w_asym", fixed_scale=(0.3,)), dataset.input_shape, 10)
+    model = MODEL.having({"arch": "w_asym", "fixed_scale": 0.3}).build(dataset.input_shape, 10)
     config = replace(OPTIMIZER, learning_rate=0.01, weight_decay=0.1, label_smoothing=0.2)
     trainer = make_trainer(model, dataset, config)
     alone = jax.jit(trainer.train)(keys[index], draw_frozen(model, 1), dataset.train)[0]
@@ -210,10 +223,10 @@ def test_networks_with_settings_of_their_own_are_those_of_plain_configurations(s
 
 
 def test_one_compilation_serves_all_values(sweep, dataset):
-    point, frozen, keys, *_ = sweep
-    model = build_model(point.model, dataset.input_shape, 10)
-    init = jax.jit(make_trainer(model, dataset, point.optimizer, point.hyper).init)
-    starts = [init(take(Member(keys, point.hyper), index), frozen) for index in (0, 7)]
+    program, frozen, keys, *_ = sweep
+    model = program.variant.model.build(dataset.input_shape, 10)
+    init = jax.jit(make_trainer(model, dataset, program.variant.optimizer, program.hyper).init)
+    starts = [init(take(Member(keys, program.hyper), index), frozen) for index in (0, 7)]
     assert init._cache_size() == 1
     # Other masks free other entries of the same plain start.
     assert np.any(starts[0].position["dense_0"]["kernel"] != starts[1].position["dense_0"]["kernel"])

@@ -3,17 +3,21 @@
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
-from asymjax.config import ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError
-from asymjax.experiments.kinds import Kind, Networks
 from asymjax.experiments.linear_connectivity.run import Task
-from asymjax.experiments.monotonic_interpolation.run import interpolate_kind
+from asymjax.experiments.monotonic_interpolation.run import interpolate_population
+from asymjax.experiments.populations import Networks, Population
 from asymjax.experiments.train_sweep.run import initial_positions
+from asymjax.experiments.variants import Variant
 from asymjax.lab.recorder import InMemory
-from asymjax.models import build_model, draw_frozen
+from asymjax.lab.run_config import RunConfig
+from asymjax.models import draw_frozen
+from asymjax.rng import SeedConfig
 from asymjax.symmetry.connectivity import grid, in_batches, make_measure
 from asymjax.symmetry.interpolation import PATH_SCORES
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Split
 
 SEEDS, NUM_SEEDS = SeedConfig(), 5
@@ -21,8 +25,8 @@ SEEDS, NUM_SEEDS = SeedConfig(), 5
 
 def follow(*broken, label_smoothing=0.0):
     """Follow networks whose ends are half their starts, seed 1 lost in training, ``broken`` members too large."""
-    config = ModelConfig(widths=())
-    model = build_model(config, (3,), 2)
+    config = model_of(widths=())
+    model = config.build((3,), 2)
     frozen = draw_frozen(model, 0)
     starts = jax.tree.map(np.array, initial_positions(model, frozen, SEEDS, NUM_SEEDS))
     names = ["0", "2", "3", "4"]
@@ -34,10 +38,10 @@ def follow(*broken, label_smoothing=0.0):
     split = Split(rng.normal(size=(20, 3)).astype("float32"), rng.integers(0, 2, 20).astype("int32"))
     splits = {"train": in_batches(split, 10), "test": in_batches(split)}
     task = Task(make_measure(model, "classification", PATH_SCORES), grid(5), splits)
-    kind = Kind(config, model, frozen, lambda run: networks)
+    population = Population(Variant(config), model, frozen, lambda run: networks)
     optimizer = OptimizerConfig(label_smoothing=label_smoothing)
-    entry, arrays = interpolate_kind(
-        InMemory(), "standard", kind, task, SEEDS, NUM_SEEDS, optimizer, {}, RunConfig(progress=False)
+    entry, arrays = interpolate_population(
+        InMemory(), "standard", population, task, SEEDS, NUM_SEEDS, optimizer, {}, RunConfig(progress=False)
     )
     return entry, arrays, starts, split
 

@@ -5,12 +5,14 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import data, rng
-from asymjax.config import ModelConfig, OptimizerConfig, SeedConfig
 from asymjax.errors import InputError
 from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions, make_trainer, make_training
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Split
 
@@ -35,7 +37,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def network(dataset):
-    model = build_model(ModelConfig("w_asym", widths=(5,)), dataset.input_shape, 10)
+    model = model_of("w_asym", widths=(5,)).build(dataset.input_shape, 10)
     return model, draw_frozen(model, 0)
 
 

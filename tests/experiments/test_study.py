@@ -1,16 +1,16 @@
-"""Studies of posteriors: arms, their priors, and the statistics of repeats."""
+"""Studies of posteriors: variants, their priors, and the statistics of repeats."""
 
 import numpy as np
 import pytest
 from draws import write_draws
 
 from asymjax import data
-from asymjax.config import ModelConfig, PosteriorConfig, StudyConfig, chains_of
 from asymjax.diagnostics.convergence import summarise
 from asymjax.diagnostics.predictive import squared_distance
 from asymjax.diagnostics.scores import NUM_PROBES, function_coordinates, score
 from asymjax.errors import InputError
-from asymjax.experiments.compare_posteriors.arms import baseline_of, make_arms
+from asymjax.experiments.compare_posteriors.config import Config
+from asymjax.experiments.compare_posteriors.priors import baseline_of, matched_variants
 from asymjax.experiments.compare_posteriors.summary import (
     against,
     at_budget,
@@ -19,28 +19,33 @@ from asymjax.experiments.compare_posteriors.summary import (
     over_repeats,
     summary_metrics,
 )
+from asymjax.experiments.posterior.config import FAMILIES, family_of
+from asymjax.experiments.variants import VariedConfig
 from asymjax.inference import ALGORITHMS
-from asymjax.inference.flat import algorithm_of
+from asymjax.inference.samplers import MALA
+from asymjax.models import Models
+from asymjax.models.backbones import MLP
 
-MODEL = ModelConfig(widths=(6,))
+BACKBONE = MLP(6)
+
+
+def matched(dataset, archs=("standard",), **varied):
+    config = Config(variants=VariedConfig(**varied), models=Models(backbone=BACKBONE, archs=archs))
+    return matched_variants(config, data.load(dataset))
 
 
 def test_every_sampler_has_a_family():
-    for sampler, algorithm in ALGORITHMS.items():
-        family, chains = chains_of(sampler, num_draws=9)
-        assert (chains.sampler, chains.num_draws) == (sampler, 9) and family in ("hmc", "nuts", "mclmc", "sgld")
-        assert type(algorithm_of(chains)) is algorithm
-    with pytest.raises(InputError, match=r"unknown sampler 'gibbs', choose from hmc, .*nuts.*sgld"):
-        chains_of("gibbs")
+    assert {name for names in FAMILIES.values() for name in names} == set(ALGORITHMS)
+    assert family_of(MALA()) == "hmc"
 
 
-def test_arms_vary_have_one_output_scale_and_a_baseline():
-    dataset = data.load("digits")
-    config = StudyConfig(archs=("standard", "pruned"), vary="temperature", values=(0.5, 1))
-    arms, priors = make_arms(config, MODEL, PosteriorConfig(), dataset)
-    assert list(arms) == [f"{arch}-temperature-{value}" for arch in ("standard", "pruned") for value in ("0.5", "1")]
-    assert baseline_of("pruned-temperature-0.5", arms) == "standard-temperature-0.5"
-    scales = [arm.posterior.output_prior_scale for arm in arms.values()]
+def test_variants_have_one_output_scale_and_a_baseline():
+    variants, priors = matched("digits", ("standard", "pruned"), vary="temperature", values=(0.5, 1))
+    assert list(variants) == [
+        f"{arch}-temperature-{value}" for arch in ("standard", "pruned") for value in ("0.5", "1")
+    ]
+    assert baseline_of("pruned-temperature-0.5", variants) == "standard-temperature-0.5"
+    scales = [variant.posterior.output_prior_scale for variant in variants.values()]
     assert scales[:2] == [20, 20] and min(scales[2:]) > 25  # Half of the output kernel is free.
     assert scales[2] == pytest.approx(scales[3], rel=5e-3)  # All of pruned's prior is tempered.
     for prior in priors.values():
@@ -49,13 +54,20 @@ def test_arms_vary_have_one_output_scale_and_a_baseline():
 
 def test_outputs_that_vary_too_much_are_refused_by_name():
     with pytest.raises(InputError, match=r"w_asym: outputs have a standard .* choose a smaller --fixed-scale"):
-        make_arms(StudyConfig(archs=("w_asym",)), MODEL, PosteriorConfig(), data.load("diabetes"))
+        matched("diabetes", ("w_asym",))
 
 
-@pytest.mark.parametrize(("vary", "values"), [("temperature", ()), ("temperature", (0.0,)), ("none", (1.0,))])
-def test_values_that_do_not_fit_are_refused(vary, values):
-    with pytest.raises(InputError, match=f"vary is {vary} and values are"):
-        make_arms(StudyConfig(vary=vary, values=values), MODEL, PosteriorConfig(), data.load("digits"))
+@pytest.mark.parametrize(
+    ("vary", "values", "message"),
+    [
+        ("temperature", (), "vary is temperature and values are"),
+        ("temperature", (0.0,), "temperature is 0.0; give a number above 0"),
+        ("none", (1.0,), "vary is none and values are"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(vary, values, message):
+    with pytest.raises(InputError, match=message):
+        matched("digits", vary=vary, values=values)
 
 
 def test_repeats_have_t_intervals_and_paired_differences():
@@ -80,7 +92,7 @@ def test_draws_within_the_budget_are_judged(tmp_path):
     assert np.isnan(at_budget(tmp_path, dataset, False, 50 + 10 * 7)["rhat_max_at_budget"])
 
 
-def test_arms_differ_by_more_than_their_repeats_however_noisy_these_are():
+def test_variants_differ_by_more_than_their_repeats_however_noisy_these_are():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(3, 4, 2000, 2)) * np.array([1, 5, 1])[:, None, None, None]
     found = between([list(noise[0]), list(noise[1]), list(noise[2] + 5)], squared_distance)

@@ -1,4 +1,4 @@
-"""Kinds of networks as variants of one model: methods, controls, and settings that vary."""
+"""Variants: methods, controls, and settings that vary."""
 
 from dataclasses import replace
 
@@ -7,101 +7,118 @@ import numpy as np
 import pytest
 
 from asymjax import data, rng, trees
-from asymjax.config import KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
-from asymjax.experiments.kinds import trained_kinds
+from asymjax.experiments.populations import trained_populations
 from asymjax.experiments.setup import describe_network
-from asymjax.experiments.variants import CONTROLS, SETTINGS, Variant, make_variants, num_trainable
+from asymjax.experiments.variants import (
+    CONTROLS,
+    SAMPLING,
+    TRAINING,
+    Variant,
+    VariantsConfig,
+    make_variants,
+    num_trainable,
+)
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import Models, draw_frozen
+from asymjax.models.backbones import MLP, ResNet
+from asymjax.rng import SeedConfig
+from asymjax.train.optimizers import OptimizerConfig
 
-MODEL, OPTIMIZER, SHAPES = ModelConfig(widths=(12, 8)), OptimizerConfig(num_epochs=2), ((8, 8, 1), 10)
+MODELS, OPTIMIZER = Models(backbone=MLP((12, 8))), OptimizerConfig(num_epochs=2)
+PLAIN, DATASET = Variant(MODELS.of("standard"), OPTIMIZER), data.load("digits")
 
 
-def variants_of(**kinds):
-    return make_variants(KindsConfig(**{"archs": (), **kinds}), MODEL, OPTIMIZER, SHAPES)
+def variants_of(archs=(), parts=TRAINING, **config):
+    return make_variants(VariantsConfig(**config), replace(MODELS, archs=archs), PLAIN, parts, DATASET)
 
 
 def assert_equal(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-def test_methods_are_kinds_of_their_own_names():
-    variants = variants_of(archs=("standard", "w_asym"))
-    assert variants == {arch: Variant(replace(MODEL, arch=arch), OPTIMIZER) for arch in ("standard", "w_asym")}
+def test_methods_are_variants_of_their_own_names():
+    variants = variants_of(("standard", "w_asym"))
+    assert variants == {arch: replace(PLAIN, model=MODELS.of(arch)) for arch in ("standard", "w_asym")}
 
 
 def test_a_setting_varies_where_it_matters():
-    variants = variants_of(archs=("standard", "w_asym", "syre"), vary="fixed_scale", values=(0.0, 0.5))
+    variants = variants_of(("standard", "w_asym", "syre"), vary="fixed_scale", values=(0.0, 0.5))
     names = ["w_asym-fixed_scale-0", "w_asym-fixed_scale-0.5", "syre-fixed_scale-0", "syre-fixed_scale-0.5"]
     assert list(variants) == ["standard", *names]
-    assert [variant.model.fixed_scale for variant in variants.values()] == [(), (0.0,), (0.5,), (0.0,), (0.5,)]
-    assert variants["w_asym-fixed_scale-0.5"].varied == ("fixed_scale", 0.5) and variants["standard"].varied is None
+    assert [variants[name].model.method.fixed_scale for name in names] == [(0.0,), (0.5,), (0.0,), (0.5,)]
+    assert variants["w_asym-fixed_scale-0.5"].varied == {"fixed_scale": 0.5} and not variants["standard"].varied
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "found"),
     [
-        ("num_fixed", 0.25, lambda v: v.model.num_fixed == (0.25,)),
-        ("num_fixed", 3.0, lambda v: v.model.num_fixed == (3,)),
+        ("num_fixed", 0.25, lambda v: v.model.method.num_fixed == (0.25,)),
+        ("num_fixed", 3.0, lambda v: v.model.method.num_fixed == (3,)),
         ("mask_seed", 5.0, lambda v: v.model.mask_seed == 5),
-        ("width", 16.0, lambda v: v.model.widths == (16, 16)),
+        ("width", 16.0, lambda v: v.model.backbone.widths == (16, 16)),
         ("learning_rate", 0.1, lambda v: v.optimizer.learning_rate == 0.1),
         ("warmup_steps", 10.0, lambda v: v.optimizer.warmup_steps == 10),
         ("num_epochs", 1.0, lambda v: v.optimizer.num_epochs == 1),
     ],
 )
 def test_settings_take_their_values(setting, value, found):
-    (variant,) = variants_of(archs=("w_asym",), vary=setting, values=(value,)).values()
+    (variant,) = variants_of(("w_asym",), vary=setting, values=(value,)).values()
     assert found(variant)
 
 
-def test_every_setting_that_varies_can_be_named():
-    assert set(SETTINGS) | {"none"} == set(KindsConfig.__dataclass_fields__["vary"].type.__args__)
+def test_posteriors_vary_in_settings_of_their_own():
+    (variant,) = variants_of(("standard",), SAMPLING, vary="temperature", values=(0.5,)).values()
+    assert variant.posterior.temperature == 0.5
+    with pytest.raises(InputError, match="unknown setting 'learning_rate', choose from"):
+        variants_of(("standard",), SAMPLING, vary="learning_rate", values=(0.5,))
 
 
 @pytest.mark.parametrize(
-    ("kinds", "message"),
+    ("archs", "config", "message"),
     [
-        ({"archs": ("wasym",)}, "unknown arch 'wasym', choose from standard"),
-        ({"controls": ("nothing",)}, "unknown control 'nothing', choose from different_masks"),
-        ({}, "archs and controls are empty"),
-        ({"archs": ("w_asym",), "vary": "num_fixed"}, r"vary is num_fixed and values are \(\); give both or neither"),
-        ({"archs": ("w_asym",), "values": (1.0,)}, "give both or neither"),
-        ({"archs": ("w_asym",), "vary": "width", "values": (1.5,)}, "values has 1.5; this setting takes whole numbers"),
+        (("wasym",), {}, "unknown arch 'wasym', choose from standard"),
+        ((), {"controls": ("nothing",)}, "unknown control 'nothing', choose from different_masks"),
+        ((), {}, "archs and controls are empty"),
+        (("w_asym",), {"vary": "num_fixed"}, r"vary is num_fixed and values are \(\); give both or neither"),
+        (("w_asym",), {"values": (1.0,)}, "give both or neither"),
+        (("w_asym",), {"vary": "width", "values": (1.5,)}, "width is 1.5; give a whole number"),
+        (("w_asym",), {"vary": "mask_seed", "values": (1.5,)}, "values has '1.5'; give a whole number"),
+        (("standard",), {"vary": "gate_scale", "values": (1,)}, "gate_scale, which is a setting of sigma_asym, w_"),
     ],
 )
-def test_what_makes_no_kinds_is_refused(kinds, message):
+def test_what_makes_no_variants_is_refused(archs, config, message):
     with pytest.raises(InputError, match=message):
-        variants_of(**kinds)
+        variants_of(archs, **config)
 
 
-@pytest.mark.parametrize("backbone", ["mlp", "resnet"])
+@pytest.mark.parametrize("backbone", [MLP((64, 64)), ResNet(8)])
 def test_small_standard_networks_have_as_many_entries_as_asymmetric_ones_or_just_fewer(backbone):
-    shapes = ((16, 16, 1), 10)
-    plain = Variant(replace(MODEL, backbone=backbone, widths=(64, 64), depth=8), OPTIMIZER)
-    small = CONTROLS["small_standard"](plain, shapes).model
-    target = num_trainable(replace(plain.model, arch="w_asym"), shapes)
-    assert small.arch == "standard"
-    assert 0.9 * target < num_trainable(small, shapes) <= target < num_trainable(plain.model, shapes)
+    models = Models(backbone=backbone)
+    dataset = DATASET._replace(train=DATASET.train._replace(inputs=np.zeros((4, 16, 16, 1), "float32")))
+    small = CONTROLS["small_standard"](models, PLAIN, dataset)
+
+    def count(model):
+        return num_trainable(model.build(dataset.input_shape, 10), 0)
+
+    target = count(models.of("w_asym"))
+    assert small.model.arch == "standard"
+    assert 0.9 * target < count(small.model) <= target < count(models.of("standard"))
 
 
 @pytest.fixture(scope="module")
-def dataset():
-    return data.load("digits")
+def networks(tmp_path_factory):
+    """Return a function that trains two networks of each control: name -> (population, Networks)."""
 
-
-@pytest.fixture(scope="module")
-def networks(dataset, tmp_path_factory):
-    """Return a function that trains two networks of each kind: name -> (kind, Networks)."""
-
-    def train(num_epochs, **kinds):
-        optimizer = replace(OPTIMIZER, num_epochs=num_epochs)
-        variants = make_variants(KindsConfig(**{"archs": (), **kinds}), MODEL, optimizer, SHAPES)
-        run_config = RunConfig(out=tmp_path_factory.mktemp("kinds"), progress=False)
-        run = open_run("kinds", "test", {"kinds": variants}, run_config)
-        found = trained_kinds(dataset, variants, SeedConfig(), 2, run_config)
-        trained = {name: (kind, kind.networks(run)) for name, kind in found.items()}
+    def train(num_epochs, control, models=MODELS):
+        plain = replace(PLAIN, optimizer=replace(OPTIMIZER, num_epochs=num_epochs))
+        config = VariantsConfig(controls=(control,))
+        variants = make_variants(config, replace(models, archs=()), plain, TRAINING, DATASET)
+        run_config = RunConfig(out=tmp_path_factory.mktemp("controls"), progress=False)
+        run = open_run("controls", "test", {control: variants[control].record()}, run_config)
+        found = trained_populations(DATASET, variants, SeedConfig(), 2, run_config)
+        trained = found[control], found[control].networks(run)
         run._lock.close()
         return trained
 
@@ -109,32 +126,34 @@ def networks(dataset, tmp_path_factory):
 
 
 def test_masks_of_their_own_are_those_of_the_next_mask_seeds(networks):
-    kind, found = networks(1, controls=("different_masks",))["different_masks"]
+    population, found = networks(1, "different_masks")
     for index in range(2):
-        frozen = draw_frozen(kind.model, index)
-        is_free = kind.model.free_mask(frozen)
-        zero = kind.model.merge(jax.tree.map(np.zeros_like, kind.model.split(is_free, frozen)), frozen)
+        frozen = draw_frozen(population.model, index)
+        is_free = population.model.free_mask(frozen)
+        zero = population.model.merge(jax.tree.map(np.zeros_like, population.model.split(is_free, frozen)), frozen)
         network = jax.tree.map(lambda leaf, i=index: leaf[i], found.params)
         fixed = jax.tree.map(lambda leaf, free: np.where(free, 0, leaf), network, is_free)
         assert_equal(fixed, zero)
 
 
 def test_standard_networks_can_start_where_asymmetric_ones_do(networks):
-    kind, _ = networks(1, controls=("w_asym_start",))["w_asym_start"]
+    population, _ = networks(1, "w_asym_start")
     key = rng.named_key(rng.member_keys(rng.role_key(0, "init"), 1)[0], "init")
-    donor = build_model(replace(MODEL, arch="w_asym"), *SHAPES)
+    donor = MODELS.of("w_asym").build(DATASET.input_shape, 10)
     constants = draw_frozen(donor, 0)
-    start = jax.jit(kind.model.init)(key, kind.frozen)
+    start = jax.jit(population.model.init)(key, population.frozen)
     assert_equal(start, donor.merge(donor.init(key, constants), constants))
-    assert trees.num_entries(start) == num_trainable(MODEL, SHAPES)
+    assert trees.num_entries(start) == num_trainable(PLAIN.build(DATASET), 0)
 
 
 def test_random_features_train_the_output_layer_alone(networks):
-    kind, found = networks(3, controls=("random_features",))["random_features"]
+    population, found = networks(3, "random_features")
     keys = rng.member_keys(rng.role_key(0, "init"), 2)
-    position = jax.vmap(lambda key: kind.model.init(rng.named_key(key, "init"), kind.frozen))(keys)
-    start = jax.vmap(kind.model.merge, (0, None))(position, kind.frozen)
-    described = describe_network(data.load("digits"), "digits", kind.model, kind.frozen, kind.variant.model, "output")
+    position = jax.vmap(lambda key: population.model.init(rng.named_key(key, "init"), population.frozen))(keys)
+    start = jax.vmap(population.model.merge, (0, None))(position, population.frozen)
+    described = describe_network(
+        DATASET, "digits", population.model, population.frozen, population.variant.model, "output"
+    )
     assert described["num_trainable"] == 10 * (8 - 4) + 10  # Of eight inputs of each class four are fixed.
     for path, leaf in trees.flatten(start).items():
         moved = np.abs(trees.flatten(found.params)[path] - leaf).max()

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import data
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
-from asymjax.inference.flat import build_posterior
-from asymjax.inference.posterior import draw_prior
+from asymjax.inference.posterior import PosteriorConfig, draw_prior
 from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 
 PRIOR = PosteriorConfig(prior_scale=0.5, noise="fixed", output_prior_scale=1.0)
 
@@ -22,8 +21,8 @@ PRIOR = PosteriorConfig(prior_scale=0.5, noise="fixed", output_prior_scale=1.0)
 @pytest.mark.parametrize("arch", ["standard", "w_asym"])
 def test_variance_of_a_linear_network(arch):
     dataset = data.load("digits")
-    config = ModelConfig(arch, widths=(), norm="none", activation="identity")
-    model = build_model(config, dataset.input_shape, dataset.num_outputs, PRIOR)
+    config = model_of(arch, widths=(), norm="none", activation="identity")
+    model = config.build(dataset.input_shape, dataset.num_outputs, PRIOR.normal_prior)
     is_free = np.ones((64, 10))
     if arch != "standard":
         is_free = np.asarray(model.free_mask(draw_frozen(model, 0))["output"]["kernel"]).reshape(64, 10)
@@ -35,9 +34,9 @@ def test_variance_of_a_linear_network(arch):
 
 
 def test_the_variance_at_a_scale_is_that_of_draws_with_this_scale():
-    dataset, config = data.load("digits"), ModelConfig("w_asym", widths=(6,))
+    dataset, config = data.load("digits"), model_of("w_asym", widths=(6,))
     prior = replace(PRIOR, temperature=0.5)
-    problem = build_posterior(config, replace(prior, output_prior_scale=3.0), dataset)
+    problem = replace(prior, output_prior_scale=3.0).build(config, dataset)
     scale = jax.tree.map(lambda scale: np.sqrt(0.5) * scale, problem.prior_scale)
 
     def outputs(key):

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import trees
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.errors import InputError
 from asymjax.inference import ALGORITHMS
 from asymjax.inference.approximations.swag import RANK, SWAG
-from asymjax.inference.flat import posterior_of
 from asymjax.inference.kernels import make_sampling_chunk, persistent_shape
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.samplers import NUTS, SGLD
 from asymjax.inference.samplers.minibatch import Minibatch
 from asymjax.lab import memory
 from asymjax.lab.chains import keep_outputs
 from asymjax.lab.loop import compile_ahead
 from asymjax.lab.recorder import InMemory
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.types import Split
 
 CASES = {name: algorithm() for name, algorithm in ALGORITHMS.items()}
@@ -47,10 +47,10 @@ def make_case(shape):
     task = "regression" if shape == "regression" else "classification"
     norm = "none" if task == "regression" else "layer"
     config = PosteriorConfig().for_task(task)
-    model = build_model(ModelConfig(widths=widths, norm=norm), (num_inputs,), num_outputs, config)
+    model = model_of(widths=widths, norm=norm).build((num_inputs,), num_outputs, config.normal_prior)
     targets = np.zeros((num_rows, 1), np.float32) if task == "regression" else np.zeros(num_rows, np.int32)
     data = Split(np.zeros((num_rows, num_inputs), np.float32), targets)
-    problem = posterior_of(model, task, config, draw_frozen(model, 0), data)
+    problem = config.of(model, task, draw_frozen(model, 0), data)
     return problem, jnp.zeros((num_rows // 3, num_inputs))
 
 

@@ -4,14 +4,15 @@ import jax
 import numpy as np
 import optax
 import pytest
+from model_of import model_of
 
 from asymjax import data, rng
-from asymjax.config import ModelConfig, RunConfig
 from asymjax.lab import devices, memory, run_files, sweep
 from asymjax.lab.recorder import InMemory
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
 from asymjax.lab.sweep import run_sweep
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.train import losses, make_train
 
 DATASET = data.load("digits")
@@ -19,7 +20,7 @@ DATASET = data.load("digits")
 
 @pytest.fixture(scope="module")
 def network():
-    model = build_model(ModelConfig(widths=(4,), norm="none"), DATASET.input_shape, DATASET.num_outputs)
+    model = model_of(widths=(4,), norm="none").build(DATASET.input_shape, DATASET.num_outputs)
     trainer = make_train(model, losses.cross_entropy, optax.sgd(0.1), 2, batch_size=256)
     return trainer, draw_frozen(model, 0)
 

@@ -6,14 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asymjax.config import HMCConfig, RunConfig
 from asymjax.errors import InputError
+from asymjax.inference.samplers import HMC
 from asymjax.lab import results, run_files, rundir
 from asymjax.lab.results import open_results
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import config_hash, open_run, require_space, to_json
 from asymjax.tree_paths import differences
 
-SCIENTIFIC = {"hmc": HMCConfig(), "data": {"dataset": "digits", "data_seed": 0}}
+SCIENTIFIC = {"hmc": HMC(), "data": {"dataset": "digits", "data_seed": 0}}
 STATE = {"position": np.arange(3.0), "step": np.array(4)}
 
 
@@ -31,13 +32,13 @@ def run(run_config):
 
 def test_hash_ignores_order_and_sees_every_value():
     assert config_hash(SCIENTIFIC) == config_hash(dict(reversed(SCIENTIFIC.items())))
-    assert config_hash(SCIENTIFIC) != config_hash(SCIENTIFIC | {"hmc": HMCConfig(num_draws=501)})
+    assert config_hash(SCIENTIFIC) != config_hash(SCIENTIFIC | {"hmc": HMC(num_warmup=501)})
 
 
 def test_differences_name_the_fields():
-    old, new = (to_json({"hmc": HMCConfig(num_draws=n), "seed": 0}) for n in (5, 6))
+    old, new = (to_json({"hmc": HMC(num_warmup=n), "seed": 0}) for n in (5, 6))
     assert differences(old, old) == []
-    assert differences(old, new | {"more": 1}) == ["hmc/num_draws: 5 -> 6", "more: None -> 1"]
+    assert differences(old, new | {"more": 1}) == ["hmc/num_warmup: 5 -> 6", "more: None -> 1"]
 
 
 def test_directory_is_named_by_experiment_model_and_hash(run, tmp_path):
@@ -54,7 +55,7 @@ def test_a_directory_in_use_is_refused(run, run_config):
 def test_another_configuration_is_refused_with_its_fields(run, run_config):
     run._lock.close()
     config = replace(run_config, run_dir=run.path)
-    other = SCIENTIFIC | {"hmc": HMCConfig(thinning=3)}
+    other = SCIENTIFIC | {"hmc": HMC(thinning=3)}
     with pytest.raises(InputError, match=r"another configuration; it differs in\n  hmc/thinning: 1 -> 3\n"):
         open_run("trial", "mlp", other, config)
     forced = open_run("trial", "mlp", other, replace(config, force=True))

@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -12,15 +11,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 from random_graphs import random_graph
 from rich.console import Console
 
 from asymjax import rng, trees
-from asymjax.config import MODEL_PRESETS, ModelConfig
 from asymjax.experiments.describe_model.table import as_tables
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.models.describe import describe
 from asymjax.models.methods import METHODS
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.models.symmetries import FAMILIES, Structure, count_symmetries, structure_of, unbroken
 from asymjax.symmetry import automorphisms
 
@@ -38,14 +38,14 @@ CONTINUOUS = ("unit_rescalings", "layer_rescalings", "row_shifts", "bias_shifts"
 )
 def test_parameter_counts_of_the_papers_networks(preset, standard, w_asym):
     for arch, expected in (("standard", standard), ("sigma_asym", standard), ("w_asym", w_asym), ("pruned", w_asym)):
-        model = build_model(replace(MODEL_PRESETS[preset], arch=arch), (784,), 10)
+        model = MODEL_PRESETS[preset].of(arch).build((784,), 10)
         position = jax.eval_shape(lambda key, model=model: model.init(key, model.freeze(key)), jax.random.key(0))
         assert trees.num_entries(position) == expected
 
 
 @pytest.fixture(scope="module")
 def bayesian_network():
-    return describe(replace(MODEL_PRESETS["paper_bnn_mlp8"], arch="w_asym"), (784,), 10)
+    return describe(MODEL_PRESETS["paper_bnn_mlp8"].of("w_asym"), (784,), 10)
 
 
 def test_description_counts_parameters_and_names_what_is_fixed(bayesian_network):
@@ -65,13 +65,13 @@ def test_description_counts_parameters_and_names_what_is_fixed(bayesian_network)
 
 
 def test_rescalings_that_survive_are_the_columns_that_the_masks_leave_free(bayesian_network):
-    model = build_model(replace(MODEL_PRESETS["paper_bnn_mlp8"], arch="w_asym"), (784,), 10)
+    model = MODEL_PRESETS["paper_bnn_mlp8"].of("w_asym").build((784,), 10)
     frozen = draw_frozen(model, 0)
     assert bayesian_network["checksum"] == trees.checksum(trees.to_host(frozen))
     free_columns = int(np.sum(~np.any(frozen["output"]["kernel"]["fixed_value"], axis=1)))
     rescalings = bayesian_network["symmetries"]["unit_rescalings"]
     assert rescalings["standard"] == 8 * 256
-    assert rescalings["remaining_by_place"]["units_7"] == free_columns
+    assert rescalings["remaining_by_place"]["dense_7"] == free_columns
     # A column escapes with probability (1 - 8/256)^10 = 0.73; the bound is 4 standard deviations of 256 columns.
     assert abs(free_columns / 256 - (1 - 8 / 256) ** 10) < 4 * math.sqrt(0.73 * 0.27 / 256)
     permutations = bayesian_network["symmetries"]["permutations"]
@@ -84,14 +84,14 @@ SIZES = {"widths": (6, 5), "depth": 8, "width_multiplier": 1 / 16}
 
 @cache
 def freeze_of(arch, backbone, num_fixed, input_shape):
-    return jax.jit(build_model(ModelConfig(arch, backbone, **SIZES, num_fixed=num_fixed), input_shape, 3).freeze)
+    return jax.jit(model_of(arch, backbone, **SIZES, num_fixed=num_fixed).build(input_shape, 3).freeze)
 
 
 def network(arch, backbone, num_fixed, input_shape, activation, norm):
     """A small network; its constants depend on neither activation nor norm, and pruned is w_asym at scale zero."""
-    config = ModelConfig(arch, backbone, **SIZES, norm=norm, activation=activation, num_fixed=num_fixed)
+    config = model_of(arch, backbone, **SIZES, norm=norm, activation=activation, num_fixed=num_fixed)
     freeze = freeze_of("w_asym" if arch == "pruned" else arch, backbone, num_fixed, input_shape)
-    return build_model(config, input_shape, 3), freeze(rng.role_key(0, "mask"), 0.0 if arch == "pruned" else 1.0)
+    return config.build(input_shape, 3), freeze(rng.role_key(0, "mask"), 0.0 if arch == "pruned" else 1.0)
 
 
 @pytest.mark.parametrize(

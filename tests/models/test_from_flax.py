@@ -11,14 +11,14 @@ from flax import linen as nn
 from flax import nnx
 
 from asymjax import trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.inference.posterior import leaf_scales
+from asymjax.inference.posterior import leaf_scales, make_posterior
 from asymjax.models import build_model, draw_frozen
-from asymjax.models.findings import describe_symmetries
+from asymjax.models.backbones import BACKBONES
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
 from asymjax.models.network import Activation
+from asymjax.models.symmetry_description import describe_symmetries
 from asymjax.priors import NormalPrior
 from asymjax.symmetry import log_group_order, permute, permute_frozen, random_permutations
 
@@ -91,10 +91,10 @@ NETWORKS = {
     "two_inputs": (linen(two_inputs), (ROWS, 2 * ROWS)),
     "scanned": (linen(scanned), ROWS),
 }
-LONG = [("transformer", name) for name in ("pruned", "w_sigma_asym", "fixed_bias")]
-LONG += [(name, method) for name in ("residual", "scanned") for method in ("pruned", "w_sigma_asym", "syre")]
+SHORT = [("transformer", "w_asym"), ("transformer", "sigma_asym"), ("residual", "fixed_bias"), ("words", "syre")]
+SHORT += [("two_inputs", "w_sigma_asym"), ("scanned", "w_asym"), *(("nnx", method) for method in METHODS)]
 CASES = [
-    pytest.param(name, method, marks=[pytest.mark.long] if (name, method) in LONG else [], id=f"{name}-{method}")
+    pytest.param(name, method, marks=[] if (name, method) in SHORT else [pytest.mark.long], id=f"{name}-{method}")
     for name in NETWORKS
     for method in METHODS
 ]
@@ -165,6 +165,25 @@ def test_positions_in_lists_are_names():
     module = Blocks(nnx.Rngs(jax.random.key(0)))
     x = rows_like(ROWS)
     np.testing.assert_allclose(model.apply(params, {}, x), module(x), rtol=1e-5, atol=1e-6)
+
+
+def test_what_enters_the_sites_of_nnx_networks_can_be_read():
+    model, x = symmetries("nnx"), rows_like(ROWS)
+    params = model.init(jax.random.key(0), {})
+    seen = model.site_inputs(params, {}, x)["act"]
+    first = params["blocks"]["0"]
+    np.testing.assert_allclose(seen[:3], x @ first["kernel"] + first["bias"], rtol=1e-4, atol=1e-5)
+    assert model.layer_inputs(params, {}, x) == {}
+
+
+def test_a_network_of_lists_has_a_posterior():
+    model = symmetries("nnx")
+    data = rows_like(ROWS), np.array([0, 1, 3])
+    posterior = make_posterior(model, data)
+    position = model.init(jax.random.key(0), posterior.frozen)
+    grad = jax.jit(jax.grad(lambda position: posterior.logdensity(position, *posterior.given)))(position)
+    assert trees.flatten(grad).keys() == trees.flatten(position).keys()
+    assert trees.all_finite(grad)
 
 
 def test_linen_networks_are_their_modules():
@@ -349,18 +368,6 @@ def test_running_averages_are_constants():
     assert model.layers["norm/bias"].is_norm
 
 
-class Placed(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
-        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
-
-
-def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
-    model = from_flax(Placed(), np.ones((2, 3), np.float32))
-    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
-
-
 def test_symmetries_of_a_transformer_are_described():
     found = describe_symmetries(symmetries("transformer"), rows_like(SEQUENCES))
     attention = "MultiHeadDotProductAttention_0/"
@@ -394,5 +401,18 @@ CHECKSUMS = {
 def test_constants_of_plain_kernels_are_those_of_old(name):
     arch, backbone, norm = name.split("/")
     shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
-    model = build_model(ModelConfig(arch, backbone, widths=(12, 8), norm=norm), shape, 3)
+    settings = {"widths": (12, 8), "norm": norm, "activation": "gelu"}
+    model = build_model(METHODS[arch](), BACKBONES[backbone](**settings), shape, 3)
     assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]
+
+
+class Placed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
+        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
+
+
+def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
+    model = from_flax(Placed(), np.ones((2, 3), np.float32))
+    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}

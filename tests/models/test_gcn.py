@@ -1,17 +1,15 @@
 """Graph networks: the formula in NumPy, what a graph is, and the paper's counts."""
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 from random_graphs import random_graph
 
 from asymjax import rng, trees
-from asymjax.config import MODEL_PRESETS, ModelConfig
-from asymjax.models import build_model
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.gcn import BatchNorm
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.types import Graph
 
 # One layer is narrower than its inputs, one is wider: nodes are added up after or before the product.
@@ -19,8 +17,8 @@ WIDTHS, NUM_FEATURES = (6, 9), 8
 
 
 def network(arch, norm, activation="tanh"):
-    config = ModelConfig(arch, "gcn", WIDTHS, norm=norm, activation=activation)
-    model, generator = build_model(config, (NUM_FEATURES,), 3), np.random.default_rng(0)
+    config = model_of(arch, "gcn", widths=WIDTHS, norm=norm, activation=activation)
+    model, generator = config.build((NUM_FEATURES,), 3), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, "float32"), model.params_shape)
     return model, params, jax.jit(model.freeze)(rng.role_key(0, "mask"))
 
@@ -83,7 +81,7 @@ def test_neighbours_matter_and_the_order_of_nodes_does_not():
     [("standard", 176_424), ("sigma_asym", 176_424), ("w_asym", 171_576), ("w_sigma_asym", 171_576)],
 )
 def test_parameter_counts_of_the_papers_network(arch, expected):
-    model = build_model(replace(MODEL_PRESETS["paper_gnn_arxiv"], arch=arch), (128,), 40)
+    model = MODEL_PRESETS["paper_gnn_arxiv"].of(arch).build((128,), 40)
     position = jax.eval_shape(lambda key: model.init(key, model.freeze(key)), jax.random.key(0))
     assert trees.num_entries(position) == expected
 
@@ -98,13 +96,13 @@ def test_w_sigma_asym_has_the_masks_of_one_parent_and_the_gates_of_the_other():
 
 def test_arrays_graphs_and_norms_that_do_not_fit_are_refused():
     model, params, _ = network("standard", "batch")
-    with pytest.raises(ValueError, match="the gcn backbone takes a graph, but the data are an array of rows"):
+    with pytest.raises(ValueError, match="GCN takes a graph, but the data are an array of rows"):
         model.forward(params, {}, np.zeros((4, NUM_FEATURES), "float32"))
-    mlp = build_model(ModelConfig(widths=(4,)), (NUM_FEATURES,), 3)
-    with pytest.raises(ValueError, match="the mlp backbone takes an array of rows, but the data are a graph"):
+    mlp = model_of(widths=(4,)).build((NUM_FEATURES,), 3)
+    with pytest.raises(ValueError, match="MLP takes an array of rows, but the data are a graph"):
         mlp.forward({}, {}, random_graph(9, NUM_FEATURES))
     for name in BACKBONES.keys() - {"gcn"}:
-        with pytest.raises(ValueError, match=f"norm is batch; the {name} backbone has none, layer"):
-            build_model(ModelConfig(backbone=name, norm="batch"), (8, 8, 1), 3)
+        with pytest.raises(ValueError, match=f"norm is batch; {BACKBONES[name].__name__} has none, layer"):
+            model_of(backbone=name, norm="batch").build((8, 8, 1), 3)
     with pytest.raises(ValueError, match=r"the gcn backbone takes features \[nodes, features\], not \(1, 8, 8, 1\)"):
-        build_model(ModelConfig(backbone="gcn"), (8, 8, 1), 3)
+        model_of(backbone="gcn").build((8, 8, 1), 3)

@@ -5,11 +5,12 @@ import math
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng
-from asymjax.config import ModelConfig
-from asymjax.models import anatomy, build_model
-from asymjax.models.methods import w_asym
+from asymjax.models import anatomy
+from asymjax.models.backbones import MLP
+from asymjax.models.methods import WAsym, w_asym
 from asymjax.models.methods.method import Kernel
 from asymjax.types import Layer
 
@@ -49,15 +50,15 @@ def test_filter_subsets_fix_whole_channels_and_leave_dense_layers_to_single_inpu
     fixed = draw_fixed((3, 3, 6, 8), 2, "filter_subsets").reshape(8, 9, 6)
     assert np.all(fixed.all(axis=1) == fixed.any(axis=1))
     assert np.all(fixed.all(axis=1).sum(axis=1) == 2)
-    config = ModelConfig("w_asym", "cnn", widths=(4, 4), mask_kind="filter_subsets", num_fixed=(1, 2, 2))
+    config = model_of("w_asym", "cnn", widths=(4, 4), mask_kind="filter_subsets", num_fixed=(1, 2, 2))
     with pytest.warns(UserWarning, match=r"conv_0/kernel \(3, 3, 1, 4\): num_fixed = 1 is the whole fan-in"):
-        kernels = anatomy(config, (8, 8, 1), 3).kernels
+        kernels = anatomy(config.method, config.backbone, (8, 8, 1), 3).kernels
     assert [kernel.mask_kind for kernel in kernels.values()] == ["filter_subsets", "filter_subsets", "random_subsets"]
 
 
 @pytest.mark.filterwarnings("ignore:.*is the whole fan-in")
 def test_a_kernel_without_a_free_entry_has_no_leaf():
-    model = build_model(ModelConfig("w_asym", widths=(5, 5), num_fixed=(4, 2, 2)), (4,), 3)
+    model = model_of("w_asym", widths=(5, 5), num_fixed=(4, 2, 2)).build((4,), 3)
     frozen = jax.eval_shape(model.freeze, jax.random.key(0))
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
     params = jax.eval_shape(model.merge, position, frozen)
@@ -68,10 +69,10 @@ def test_a_kernel_without_a_free_entry_has_no_leaf():
 
 def test_counts_are_inputs_or_fractions_and_the_default_is_the_least_that_tells_units_apart():
     def counts(**settings):
-        kernels = anatomy(ModelConfig("w_asym", widths=(64, 16), **settings), (8,), 3).kernels
+        kernels = anatomy(WAsym(**settings), MLP((64, 16)), (8,), 3).kernels
         return [kernel.num_fixed for kernel in kernels.values()]
 
-    assert counts(num_fixed=(4,)) == [4, 4, 4]
+    assert counts(num_fixed=(4,)) == counts(num_fixed=4) == counts(num_fixed=[0.5]) == [4, 4, 4]
     assert counts(num_fixed=(0.5, 8, 0.25)) == [4, 8, 4]
     assert counts() == [4, 8, 8]  # 1/8 of 8 would be 1, but only 4 of 8 make 64 distinct masks: C(8, 4) = 70
 
@@ -89,4 +90,4 @@ def test_counts_are_inputs_or_fractions_and_the_default_is_the_least_that_tells_
 )
 def test_what_cannot_be_met_is_refused_with_the_numbers(settings, message):
     with pytest.raises(ValueError, match=message):
-        build_model(ModelConfig("w_asym", **{"widths": (60, 60)} | settings), (8,), 3)
+        model_of("w_asym", **{"widths": (60, 60)} | settings).build((8,), 3)

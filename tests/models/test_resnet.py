@@ -6,25 +6,28 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import MODEL_PRESETS, ModelConfig
-from asymjax.models import build_model
 from asymjax.models.backbones.resnet import BASE_WIDTHS
+from asymjax.models.config import Models, each_method
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.priors import NormalPrior
 
 RESNET20, RESNET8 = MODEL_PRESETS["paper_resnet20_w1"], MODEL_PRESETS["paper_resnet8_metanet"]
 # The masks of the paper's ResNet110: as those of ResNet20, with 18 blocks a stage.
-RESNET110 = replace(RESNET20, depth=110, num_fixed=(12, *(36,) * 36, 54, 54, 6, *(54,) * 34, 72, 72, 8, *(72,) * 34, 8))
+NUM_FIXED110 = (12, *(36,) * 36, 54, 54, 6, *(54,) * 34, 72, 72, 8, *(72,) * 34, 8)
+RESNET110 = Models(each_method(num_fixed=NUM_FIXED110, fixed_scale=2.0), replace(RESNET20.backbone, depth=110))
 
 
-def of_width_2(config):
+def of_width_2(models):
     """With the same counts of fixed entries, and none in the last layer."""
-    return replace(config, width_multiplier=2.0, num_fixed=(*config.num_fixed[:-1], 0))
+    methods = each_method(num_fixed=(*models.methods["w_asym"].num_fixed[:-1], 0), fixed_scale=2.0)
+    return Models(methods, replace(models.backbone, width_multiplier=2.0))
 
 
-def num_trainable(config, arch, num_outputs=10):
-    model = build_model(replace(config, arch=arch), (32, 32, 3), num_outputs)
+def num_trainable(models, arch, num_outputs=10):
+    model = models.of(arch).build((32, 32, 3), num_outputs)
     position = jax.eval_shape(lambda key: model.init(key, model.freeze(key)), jax.random.key(0))
     in_norms = sum(leaf.size for path, leaf in trees.flatten(position).items() if "norm" in path)
     return trees.num_entries(position), in_norms
@@ -46,7 +49,7 @@ def test_parameter_counts_of_the_papers_networks(config, standard, w_asym):
 
 
 def test_parameter_count_of_the_narrow_control():
-    assert num_trainable(replace(RESNET8, width_multiplier=0.875), "standard")[0] == 59_944
+    assert num_trainable(replace(RESNET8, backbone=RESNET8.backbone.narrowed(0.875)), "standard")[0] == 59_944
 
 
 @pytest.mark.parametrize(
@@ -101,8 +104,8 @@ def resnet(params, activation, x, num_blocks):
 
 @pytest.mark.parametrize("arch", ["standard", "sigma_asym"])
 def test_forward_is_the_papers_network(arch):
-    config = ModelConfig(arch, "resnet", depth=14, width_multiplier=0.25, activation="relu", gate_scale="inv_sqrt")
-    model, generator = build_model(config, (9, 8, 2), 3), np.random.default_rng(0)
+    config = model_of(arch, "resnet", depth=14, width_multiplier=0.25, activation="relu", gate_scale="inv_sqrt")
+    model, generator = config.build((9, 8, 2), 3), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, "float32"), model.params_shape)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
     gates = {path.removesuffix("/gate"): np.asarray(gate) for path, gate in trees.flatten(frozen).items()}
@@ -127,14 +130,14 @@ def test_forward_is_the_papers_network(arch):
 
 
 def test_without_norms_convolutions_have_biases():
-    model = build_model(ModelConfig(backbone="resnet", depth=8, norm="none"), (8, 8, 1), 3)
+    model = model_of(backbone="resnet", depth=8, norm="none").build((8, 8, 1), 3)
     names = {path.rpartition("/")[2] for path in trees.flatten(model.params_shape)}
     assert names == {"kernel", "bias"}
     assert model.params_shape["block_1_0"]["conv_shortcut"]["bias"].shape == (32,)
 
 
 def test_norms_within_blocks_have_the_prior_of_norms():
-    layers = build_model(ModelConfig(backbone="resnet", depth=8), (8, 8, 1), 3).layers
+    layers = model_of(backbone="resnet", depth=8).build((8, 8, 1), 3).layers
     prior = NormalPrior(norm_scale=0.3)
     assert prior.scale_of(layers["block_1_0/norm_shortcut/scale"]) == prior.scale_of(layers["norm_stem/bias"]) == 0.3
     assert prior.scale_of(layers["block_1_0/conv_1/kernel"]) == pytest.approx(1 / math.sqrt(9 * 32))
@@ -152,4 +155,4 @@ def test_norms_within_blocks_have_the_prior_of_norms():
 )
 def test_sizes_that_make_no_network_are_refused(settings, shape, message):
     with pytest.raises(ValueError, match=message):
-        build_model(ModelConfig(backbone="resnet", **settings), shape, 3)
+        model_of(backbone="resnet", **settings).build(shape, 3)

@@ -3,10 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
-from asymjax.models import build_model
 
 WIDTHS, INPUT_SHAPE = (6, 5), (7, 4)
 
@@ -37,8 +36,8 @@ def gru(layer, activation, sequence, norm):
 
 
 def network(arch, norm, shape=INPUT_SHAPE):
-    config = ModelConfig(arch, "rnn", WIDTHS, norm=norm, activation="tanh")
-    model, generator = build_model(config, shape, 3), np.random.default_rng(0)
+    config = model_of(arch, "rnn", widths=WIDTHS, norm=norm, activation="tanh")
+    model, generator = config.build(shape, 3), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: 0.5 * generator.standard_normal(leaf.shape, "float32"), model.params_shape)
     return jax.jit(model.forward), params, jax.jit(model.freeze)(rng.role_key(0, "mask"))
 
@@ -66,4 +65,4 @@ def test_a_step_reads_all_channels_of_a_row():
 
 def test_inputs_without_rows_are_refused():
     with pytest.raises(ValueError, match=r"takes images \[rows, height, width\(, channels\)\], not inputs \(1, 64\)"):
-        build_model(ModelConfig(backbone="rnn"), (64,), 3)
+        model_of(backbone="rnn").build((64,), 3)

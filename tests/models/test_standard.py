@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from model_of import model_of
 from random_graphs import random_graph
 
-from asymjax.config import ModelConfig
-from asymjax.models import build_model
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import bias_init, kernel_init
 from asymjax.models.backbones.mlp import MLP, UNIT_FIRST_WIDTH
@@ -39,9 +38,9 @@ def inputs_of(backbone):
     return random_graph(9, 16) if backbone == "gcn" else INPUTS
 
 
-def model_of(arch, backbone, num_fixed=()):
-    config = ModelConfig(arch, backbone, widths=WIDTHS, depth=8, norm="layer", num_fixed=num_fixed)
-    return build_model(config, inputs_of(backbone).shape[1:], 3)
+def network_of(arch, backbone, num_fixed=()):
+    config = model_of(arch, backbone, widths=WIDTHS, depth=8, norm="layer", num_fixed=num_fixed)
+    return config.build(inputs_of(backbone).shape[1:], 3)
 
 
 def random_position(model):
@@ -55,7 +54,7 @@ def random_position(model):
     ids=["mlp", "cnn"],
 )
 def test_standard_is_plain_flax(backbone, plain, tolerance):
-    model = model_of("standard", backbone)
+    model = network_of("standard", backbone)
     position = random_position(model)
     outputs = jax.jit(model.apply)(position, {}, INPUTS)
     expected = jax.jit(plain.apply)({"params": position}, INPUTS)
@@ -64,7 +63,7 @@ def test_standard_is_plain_flax(backbone, plain, tolerance):
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_with_nothing_fixed_w_asym_is_standard_program_by_program(backbone):
-    standard, w_asym = model_of("standard", backbone), model_of("w_asym", backbone, num_fixed=(0,))
+    standard, w_asym = network_of("standard", backbone), network_of("w_asym", backbone, num_fixed=(0,))
     key, position, inputs = jax.random.key(0), random_position(standard), inputs_of(backbone)
     assert standard.freeze(key) == w_asym.freeze(key) == {}
     for name, arguments in (("init", (key, {})), ("merge", (position, {})), ("apply", (position, {}, inputs))):

@@ -1,15 +1,14 @@
 """Scales of the offset of syre."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import trees
-from asymjax.config import ModelConfig, PosteriorConfig
-from asymjax.models import build_model, draw_frozen
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.models import draw_frozen
 
-CONFIG = ModelConfig("syre", widths=(200, 100), norm="none")
+CONFIG = model_of("syre", widths=(200, 100), norm="none")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +22,7 @@ CONFIG = ModelConfig("syre", widths=(200, 100), norm="none")
     ],
 )
 def test_offsets_have_the_scale_of_the_prior_unless_told_otherwise(fixed_scale, prior, expected):
-    model = build_model(replace(CONFIG, fixed_scale=fixed_scale), (50,), 20, prior)
+    model = CONFIG.having({"fixed_scale": fixed_scale}).build((50,), 20, prior.scale_of)
     frozen = trees.flatten(draw_frozen(model, 0))
     assert list(frozen) == ["dense_0/kernel/offset", "dense_1/kernel/offset", "output/kernel/offset"]
     # The least kernel has 2000 entries, so a standard deviation is good to 1.6 %.

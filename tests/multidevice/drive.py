@@ -9,15 +9,16 @@ import sys
 
 import jax
 import numpy as np
+from model_of import model_of
 
 from asymjax import data, rng, trees
-from asymjax.config import ModelConfig, OptimizerConfig, PosteriorConfig
-from asymjax.inference.flat import posterior_of
+from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.samplers import HMC
 from asymjax.lab import chains, devices, sweep
 from asymjax.lab.recorder import InMemory
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.train import losses, make_optimizer, make_train
+from asymjax.train.optimizers import OptimizerConfig
 
 COUNTS = {1: (8, 1), 4: (8, 3)}  # by number of devices
 ARCHS = ("standard", "w_asym")
@@ -48,7 +49,7 @@ def record_programs(compile_ahead, programs, label):
 
 
 def make_model(arch):
-    model = build_model(ModelConfig(arch, widths=(16,), activation="relu"), DATASET.input_shape, DATASET.num_outputs)
+    model = model_of(arch, widths=(16,), activation="relu").build(DATASET.input_shape, DATASET.num_outputs)
     return model, draw_frozen(model, 0)
 
 
@@ -73,7 +74,7 @@ def train(arch, count, inside="auto", num_epochs=2, batch_size=64):
 
 def make_chain_problem(arch):
     model, frozen = make_model(arch)
-    return posterior_of(model, DATASET.task, PosteriorConfig(), frozen, DATASET.train)
+    return PosteriorConfig().of(model, DATASET.task, frozen, DATASET.train)
 
 
 def run_chains(arch, count, inside="auto"):

@@ -24,9 +24,9 @@ from unittest import mock
 
 import jax
 
-from asymjax.config import RunConfig
 from asymjax.errors import DivergedError, InputError, StopRequestedError
 from asymjax.lab import command_line
+from asymjax.lab.run_config import RunConfig
 
 NOTICE_SECONDS = 4  # JAX's runtime looks for notices once a second.
 

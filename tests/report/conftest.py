@@ -2,7 +2,6 @@
 
 import json
 import zlib
-from dataclasses import asdict
 from functools import partial
 from itertools import combinations
 
@@ -10,9 +9,12 @@ import numpy as np
 import pytest
 from draws import write_draws
 
-from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.experiments.compare_posteriors.table import GROUPS
+from asymjax.experiments.variants import Variant
 from asymjax.lab.results import write_arrays
+from asymjax.lab.rundir import to_json
+from asymjax.models.config import Models
+from asymjax.train.optimizers import OptimizerConfig
 
 NUM_TEST, NUM_NOISE, NUM_OUTPUTS = 30, 10, 3
 SHAPES = {"position/dense_0/bias": (3,), "position/dense_0/kernel": (2, 3)}
@@ -231,10 +233,10 @@ def make_curves(rng, metrics, num_networks, num_points):
     return arrays
 
 
-def kinds_config(model, archs):
+def kinds_config(models, archs):
     """Return what config.json says of kinds that differ in their method alone."""
-    optimizer = asdict(OptimizerConfig(weight_decay=0.03))
-    return {arch: {"model": asdict(model) | {"arch": arch}, "optimizer": dict(optimizer)} for arch in archs}
+    optimizer = OptimizerConfig(weight_decay=0.03)
+    return to_json({arch: Variant(models.of(arch), optimizer).record() for arch in archs})
 
 
 def write_connectivity(
@@ -262,7 +264,7 @@ def write_connectivity(
     }
     config = {
         "data": {"dataset": dataset, "data_seed": 0},
-        "kinds": kinds_config(model or ModelConfig(), archs),
+        "kinds": kinds_config(model or Models(), archs),
     }
     if edit:
         edit(summary, config)
@@ -316,7 +318,7 @@ def write_interpolation(parent, archs=("standard", "w_asym"), num_networks=5, da
     }
     config = {
         "data": {"dataset": dataset, "data_seed": 0},
-        "kinds": kinds_config(ModelConfig(), archs),
+        "kinds": kinds_config(Models(), archs),
     }
     if edit:
         edit(summary, config, arrays)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from asymjax.config import MODEL_PRESETS
 from asymjax.errors import InputError
 from asymjax.experiments.linear_connectivity.figures import plot_barriers, plot_curves, read_connectivity
 from asymjax.experiments.linear_connectivity.report import FIGURES as CONNECTIVITY_FIGURES
@@ -14,6 +13,7 @@ from asymjax.experiments.linear_connectivity.report import NEEDS
 from asymjax.experiments.linear_connectivity.symmetry_figures import plot_planes, plot_swap_costs
 from asymjax.experiments.linear_connectivity.table import connectivity_tables
 from asymjax.experiments.reports import print_tables, write_report
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.report.sections import figures_of
 from asymjax.report.table import to_rich
 

@@ -1,13 +1,11 @@
 """Reports of monotonic linear interpolation: figures, tables, and what stands beside published numbers."""
 
 import json
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from asymjax.config import MODEL_PRESETS
 from asymjax.errors import InputError
 from asymjax.experiments.monotonic_interpolation.figures import (
     normalised,
@@ -19,6 +17,7 @@ from asymjax.experiments.monotonic_interpolation.report import FIGURES as INTERP
 from asymjax.experiments.monotonic_interpolation.table import interpolation_tables
 from asymjax.experiments.published import PATHS_OPTIMIZER
 from asymjax.experiments.reports import write_report
+from asymjax.models.presets import MODEL_PRESETS
 from asymjax.report.table import to_rich
 
 
@@ -115,11 +114,11 @@ def test_published_numbers_stand_above_ours(make_interpolation):
 
 def test_what_differs_from_the_paper_is_said(make_interpolation):
     def follow_the_paper(summary, config, arrays):
-        model = asdict(MODEL_PRESETS["paper_resnet8_metanet"])
+        models = MODEL_PRESETS["paper_resnet8_metanet"]
         for arch, kind in config["kinds"].items():
             kind |= {
-                "model": json.loads(json.dumps(model | {"arch": arch})),
-                "optimizer": asdict(PATHS_OPTIMIZER),
+                "model": json.loads(json.dumps(models.of(arch).record())),
+                "optimizer": PATHS_OPTIMIZER | {"num_epochs": 25},
             }
 
     def note(*arguments, **settings):

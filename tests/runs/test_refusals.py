@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asymjax.config import RunConfig
 from asymjax.lab import command_line
+from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.methods import METHODS
 
@@ -86,7 +86,7 @@ def test_chains_that_are_too_short_are_refused_before_any_work(refuse, tmp_path,
         (["--grid", "prior_scale=1,-1"], "prior_scale is -1.0; give a number above 0"),
         (["--temperature", 0], "temperature is 0.0; give a number above 0"),
         (["--grid", "learning_rate=1e-3"], "unknown setting of a grid 'learning_rate', choose from arch, backbone"),
-        (["--grid", "temperature=1,2", "noise_scale=1,2"], "noise_scale, which matters where noise is fixed"),
+        (["--grid", "temperature=1,2", "noise_scale=1,2"], "noise_scale, which has no effect here"),
         (["--grid", "num_draws=40,4"], "4 draws, one in 1 steps"),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from asymjax.errors import InputError
-from asymjax.experiments.kinds import read_sweeps
+from asymjax.experiments.populations import read_sweeps
 from asymjax.lab import run_files
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "train_sweep.py"

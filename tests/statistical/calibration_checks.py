@@ -18,17 +18,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from model_of import model_of
 from sampler_table import make_algorithm
 from scipy.stats import chi2, norm
 
 from asymjax import rng
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference.algorithm import make_info
-from asymjax.inference.flat import posterior_of
-from asymjax.inference.posterior import draw_prior
+from asymjax.inference.posterior import PosteriorConfig, draw_prior
 from asymjax.lab import devices
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.types import Sampler, Split
 
 NUM_ROWS, NUM_INPUTS, NUM_FIXED = 12, 3, 1
@@ -55,12 +54,10 @@ class Size(NamedTuple):
 def make_case():
     """Return the problem, whose targets are to be simulated."""
     inputs = np.random.default_rng(0).normal(size=(NUM_ROWS, NUM_INPUTS)).astype(np.float32)
-    model = build_model(
-        ModelConfig("w_asym", widths=(), activation="identity", num_fixed=(NUM_FIXED,)), (NUM_INPUTS,), 1
-    )
+    model = model_of("w_asym", widths=(), activation="identity", num_fixed=(NUM_FIXED,)).build((NUM_INPUTS,), 1)
     config = PosteriorConfig(prior="isotropic", prior_scale=0.8, output_prior_scale=1.0, noise="learned")
     rows = Split(inputs, np.zeros((NUM_ROWS, 1), np.float32))
-    return posterior_of(model, "regression", config, draw_frozen(model, 0), rows)
+    return config.of(model, "regression", draw_frozen(model, 0), rows)
 
 
 def simulate_prior(key, widening=1.0):

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
+from model_of import model_of
 from scipy.stats import norm
 
-from asymjax.config import ModelConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import per_coordinate
-from asymjax.inference.flat import posterior_of
-from asymjax.models import build_model, draw_frozen
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.models import draw_frozen
 from asymjax.types import Split
 
 NUM_ROWS, NUM_TEST, NUM_INPUTS, NUM_FIXED = 40, 20, 5, 2
@@ -33,7 +33,7 @@ TRAIN, TEST = make_data()
 
 
 def linear_problem(arch, temperature, prior_scale=PRIOR_SCALE, mask_seed=0):
-    model = build_model(ModelConfig(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)), (NUM_INPUTS,), 1)
+    model = model_of(arch, widths=(), activation="identity", num_fixed=(NUM_FIXED,)).build((NUM_INPUTS,), 1)
     config = PosteriorConfig(
         prior="isotropic",
         prior_scale=prior_scale,
@@ -42,7 +42,7 @@ def linear_problem(arch, temperature, prior_scale=PRIOR_SCALE, mask_seed=0):
         noise_scale=NOISE_SCALE,
         temperature=temperature,
     )
-    return posterior_of(model, "regression", config, draw_frozen(model, mask_seed), TRAIN)
+    return config.of(model, "regression", draw_frozen(model, mask_seed), TRAIN)
 
 
 def solve(frozen, temperature, prior_scale=PRIOR_SCALE):

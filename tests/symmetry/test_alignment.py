@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 from random_graphs import random_graph
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.symmetry import (
     activation_matching,
     align,
@@ -39,8 +39,8 @@ NETWORKS = [
 @cache
 def networks(backbone, norm, widths, shape, arch="standard"):
     """Model, constants, three independent networks, inputs, outputs of the first. Norms have scales of their own."""
-    config = ModelConfig(arch, backbone, widths=widths, depth=8, norm=norm, activation="relu", num_fixed=(5,))
-    model = build_model(config, shape, 4)
+    config = model_of(arch, backbone, widths=widths, depth=8, norm=norm, activation="relu", num_fixed=(5,))
+    model = config.build(shape, 4)
     model = model._replace(forward=jax.jit(model.forward))
     frozen = draw_frozen(model, 0)
     position = jax.vmap(lambda key: model.init(key, frozen))(rng.member_keys(rng.role_key(0, "init"), 3))
@@ -123,9 +123,9 @@ def test_all_permutations_of_one_hidden_layer_agree():
     model, _, (reference, params, _), _ = networks("mlp", "none", (4,), (3,))
     spec = model.permutation_spec
     products = [
-        inner_product(reference, permute(params, spec, {"units_0": candidate})) for candidate in all_permutations(4)
+        inner_product(reference, permute(params, spec, {"dense_0": candidate})) for candidate in all_permutations(4)
     ]
-    found = weight_matching(spec, reference, params).permutations["units_0"]
+    found = weight_matching(spec, reference, params).permutations["dense_0"]
     np.testing.assert_array_equal(found, all_permutations(4)[np.argmax(products)])
 
 
@@ -241,5 +241,5 @@ def test_what_cannot_be_matched_is_refused():
     with pytest.raises(ValueError, match="1 networks cannot be merged; give 2 at least"):
         merge_many(model.permutation_spec, [params])
     without = {path: axes for path, axes in model.permutation_spec.items() if path != "act_1"} | {"act_1": (None,)}
-    with pytest.raises(ValueError, match="no activation is fed by the units of units_1"):
+    with pytest.raises(ValueError, match="no activation is fed by the units of dense_1"):
         activation_matching(model._replace(permutation_spec=without), params, params, frozen, x)

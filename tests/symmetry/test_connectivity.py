@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
 from asymjax.lab import devices
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.models.methods import METHODS
 from asymjax.symmetry import align, connectivity, distance_to_model, gates_of, weight_matching
 from asymjax.symmetry.connectivity import (
@@ -38,7 +38,7 @@ FEW = [pytest.param(arch, marks=[] if arch in SHORT else [pytest.mark.long]) for
 
 @cache
 def networks(arch="standard", count=3, widths=(6, 5), shape=(4,), num_outputs=3):
-    model = build_model(ModelConfig(arch=arch, widths=widths), shape, num_outputs)
+    model = model_of(arch=arch, widths=widths).build(shape, num_outputs)
     frozen = draw_frozen(model, 0)
     positions = jax.jit(jax.vmap(model.init, (0, None)))(rng.member_keys(jax.random.key(0), count), frozen)
     return model, frozen, trees.to_host(positions)
@@ -181,7 +181,7 @@ def permuted_copy(arch):
     params["output"] = {"kernel": 20 * params["output"]["kernel"], "bias": params["output"]["bias"]}
     inputs = RNG.normal(size=(50, 12)).astype("float32")
     answers = np.argmax(jax.jit(model.forward)(params, frozen, inputs), axis=-1).astype("int32")
-    element = {name: np.roll(np.arange(units), 1) for name, units in (("units_0", 16), ("units_1", 12))}
+    element = {name: np.roll(np.arange(units), 1) for name, units in (("dense_0", 16), ("dense_1", 12))}
     return model, frozen, params, Split(inputs, answers), align(model, params, frozen, element)
 
 

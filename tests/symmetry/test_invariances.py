@@ -5,10 +5,9 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
-from asymjax.models import build_model
 from asymjax.models.methods import METHODS
 from asymjax.symmetry import distance_to_model
 
@@ -18,16 +17,16 @@ EXACT, CHANGED = 1e-6, 1e-2
 
 
 @cache
-def model_of(arch, activation):
-    config = ModelConfig(arch, widths=WIDTHS, norm="layer", activation=activation, num_fixed=(2, 5, 5))
-    model = build_model(config, INPUTS.shape[1:], 3)
+def network_of(arch, activation):
+    config = model_of(arch, widths=WIDTHS, norm="layer", activation=activation, num_fixed=(2, 5, 5))
+    model = config.build(INPUTS.shape[1:], 3)
     return model._replace(forward=jax.jit(model.forward), freeze=jax.jit(model.freeze))
 
 
 @cache
 def network(arch):
     """Constants and effective parameters; they do not depend on the activation, and pruned is w_asym at scale zero."""
-    model, generator = model_of("w_asym" if arch == "pruned" else arch, "relu"), np.random.default_rng(0)
+    model, generator = network_of("w_asym" if arch == "pruned" else arch, "relu"), np.random.default_rng(0)
     frozen = model.freeze(rng.role_key(0, "mask"), 0.0 if arch == "pruned" else 1.0)
     shapes = jax.eval_shape(model.init, jax.random.key(0), frozen)
     position = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, "float32"), shapes)
@@ -36,7 +35,7 @@ def network(arch):
 
 def change(arch, edits, activation="relu"):
     """Largest change of the outputs, and distance from the model's set, when some parameters are replaced."""
-    model, (frozen, params) = model_of(arch, activation), network(arch)
+    model, (frozen, params) = network_of(arch, activation), network(arch)
     with jax.enable_x64(True):
         edited = trees.unflatten(params | {path: np.asarray(edit(params[path])) for path, edit in edits.items()})
         before, after = (model.forward(p, frozen, INPUTS) for p in (trees.unflatten(params), edited))
@@ -49,7 +48,7 @@ def assert_kept(outcome):
 
 
 def fixed_in(arch, path):
-    is_free = model_of(arch, "relu").free_mask(network(arch)[0])
+    is_free = network_of(arch, "relu").free_mask(network(arch)[0])
     return ~np.asarray(trees.flatten(is_free)[path])
 
 

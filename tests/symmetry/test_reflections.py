@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from model_of import model_of
 
 from asymjax import trees
-from asymjax.config import ModelConfig
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 
 INPUTS, TARGETS = jax.random.normal(jax.random.key(1), (30, 4)), jax.random.normal(jax.random.key(2), (30, 2))
 DECAY, UNIT = 0.1, 2
@@ -24,7 +24,7 @@ def flip(params):
 @pytest.fixture(scope="module", params=["standard", "syre"])
 def setting(request):
     """Method, losses of positions with and without decay, a position, and the reflection about the offset."""
-    model = build_model(ModelConfig(request.param, widths=(5,), norm="none", activation="tanh"), (4,), 2)
+    model = model_of(request.param, widths=(5,), norm="none", activation="tanh").build((4,), 2)
     frozen = draw_frozen(model, 0)
 
     def loss(position, decay):

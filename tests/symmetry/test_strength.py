@@ -5,11 +5,11 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
+from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.symmetry import all_permutations, permuted_distance, permuted_distances
 from asymjax.symmetry.strength import (
     check_measurable,
@@ -29,8 +29,8 @@ SHAPES = {"mlp": (7,), "rnn": (6, 5), "resnet": (8, 8, 3)}
 
 @cache
 def network(arch, backbone="mlp", widths=(5, 4), num_fixed=2):
-    config = ModelConfig(arch, backbone, widths=widths, depth=8, num_fixed=(num_fixed,), fixed_scale=(1.0,))
-    model = build_model(config, SHAPES[backbone], 3)
+    config = model_of(arch, backbone, widths=widths, depth=8, num_fixed=(num_fixed,), fixed_scale=(1.0,))
+    model = config.build(SHAPES[backbone], 3)
     frozen = draw_frozen(model, 0)
     make = jax.jit(lambda key: model.merge(model.init(key, frozen), frozen))
     return model, frozen, trees.to_host(make(rng.role_key(0, "init")))
@@ -46,7 +46,7 @@ def swap(i, j, count):
 
 
 @pytest.mark.parametrize("arch", ["w_asym", "pruned"])
-@pytest.mark.parametrize("name", ["units_0", "units_1"])
+@pytest.mark.parametrize("name", ["dense_0", "dense_1"])
 def test_distances_of_swaps_are_those_of_all_permutations_that_are_swaps(arch, name):
     model, frozen, params = network(arch)
     distances = transposition_distances(model, params, frozen, name)
@@ -78,7 +78,7 @@ def test_distances_of_swaps_are_those_of_permuted_networks_off_the_set_too(backb
 @pytest.mark.parametrize("arch", ["standard", "syre", "sigma_asym"])
 def test_where_nothing_is_fixed_every_swap_stays_in_the_set(arch):
     model, frozen, params = network(arch)
-    assert not np.any(transposition_distances(model, params, frozen, "units_0"))
+    assert not np.any(transposition_distances(model, params, frozen, "dense_0"))
 
 
 def test_two_units_with_the_same_mask_and_fixed_values_are_no_distance_apart():
@@ -94,14 +94,14 @@ def test_two_units_with_the_same_mask_and_fixed_values_are_no_distance_apart():
     twins = {"fixed_value": values, "free_index": index, "source_index": source.reshape(is_fixed.shape)}
     frozen = {name: leaf for name, leaf in frozen.items() if name != "output"} | {"dense_1": {"kernel": twins}}
     params = model.merge(model.split(params, frozen), frozen)
-    distances = transposition_distances(model, params, frozen, "units_1")
+    distances = transposition_distances(model, params, frozen, "dense_1")
     assert distances[0, 1] < 1e-6
     assert np.sort(distances[np.triu_indices(4, 1)])[1] > 0.1
 
 
 def test_what_cannot_be_swapped_is_refused():
-    with pytest.raises(InputError, match="unknown permutation 'units_7', choose from units_0, units_1"):
-        transposition_distances(*network("w_asym")[:1], network("w_asym")[2], network("w_asym")[1], "units_7")
+    with pytest.raises(InputError, match="unknown permutation 'dense_7', choose from dense_0, dense_1"):
+        transposition_distances(*network("w_asym")[:1], network("w_asym")[2], network("w_asym")[1], "dense_7")
 
 
 # Bases
@@ -227,7 +227,7 @@ def test_fixed_and_free_parts_make_the_network(arch):
 @pytest.mark.parametrize("widths", [(9, 8), (70, 8)])
 def test_what_enters_a_layer_makes_what_enters_its_activation(widths):
     # The narrow network has its units first in memory.
-    model = build_model(ModelConfig(widths=widths, norm="none"), (4, 3), 3)
+    model = model_of(widths=widths, norm="none").build((4, 3), 3)
     frozen = draw_frozen(model, 0)
     params = jax.jit(model.init)(rng.role_key(0, "init"), frozen)
     x = RNG.normal(size=(11, 4, 3)).astype("float32")

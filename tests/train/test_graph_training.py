@@ -6,17 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from model_of import model_of
 from random_graphs import random_graph
 
 from asymjax import rng
-from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.errors import InputError
 from asymjax.experiments.train_sweep.run import make_evaluate
 from asymjax.lab import devices
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.symmetry import connectivity
 from asymjax.symmetry.connectivity import in_batches, make_measure
 from asymjax.train import losses, make_optimizer, make_train
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Dataset, Split
 
 NUM_NODES, NUM_FEATURES = 300, 1000
@@ -31,7 +32,7 @@ def data():
 
 @pytest.fixture(scope="module", params=["standard", "w_sigma_asym"])
 def network(request):
-    model = build_model(ModelConfig(request.param, "gcn", (8,), norm="batch"), (NUM_FEATURES,), 2)
+    model = model_of(request.param, "gcn", widths=(8,), norm="batch").build((NUM_FEATURES,), 2)
     frozen = draw_frozen(model, 0)
     return model, frozen, jax.jit(model.init)(rng.role_key(0, "init"), frozen)
 

@@ -8,16 +8,16 @@ import numpy as np
 import optax
 import pytest
 from jax.flatten_util import ravel_pytree
+from model_of import model_of
 
 from asymjax import data, rng, trees
-from asymjax.config import ModelConfig, OptimizerConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.lab import devices
 from asymjax.lab.recorder import InMemory
 from asymjax.lab.sweep import run_sweep
-from asymjax.models import build_model, draw_frozen
+from asymjax.models import draw_frozen
 from asymjax.train import losses, make_optimizer, make_train
-from asymjax.train.optimizers import ELEMENTWISE, OPTIMIZERS, make_schedule
+from asymjax.train.optimizers import ELEMENTWISE, OPTIMIZERS, OptimizerConfig, make_schedule
 from asymjax.types import Split
 
 NUM_STEPS = 200
@@ -33,7 +33,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def network(rows):
-    model = build_model(ModelConfig("w_asym", widths=(8,), num_fixed=(4,)), rows.inputs.shape[1:], 10)
+    model = model_of("w_asym", widths=(8,), num_fixed=(4,)).build(rows.inputs.shape[1:], 10)
     return model, draw_frozen(model, 0)
 
 
@@ -95,7 +95,7 @@ def test_an_optimizer_that_is_not_elementwise_needs_the_position(fit):
 
 
 def test_models_without_coordinates_in_the_weights_train_in_position(rows):
-    model = build_model(ModelConfig("syre", widths=(4,)), rows.inputs.shape[1:], 10)
+    model = model_of("syre", widths=(4,)).build(rows.inputs.shape[1:], 10)
 
     def program(effective):
         trainer = make_train(model, losses.cross_entropy, make_optimizer(adamw(), 1), 1, 16, effective)
@@ -113,7 +113,7 @@ def sweep(starts, max_size=None, **settings):
     def loss(apply, position, frozen, batch):
         return jnp.log(position["a"])
 
-    model = build_model(ModelConfig(widths=()), (1,), 1)._replace(init=lambda key, frozen: {"a": jnp.array(0.0)})
+    model = model_of(widths=()).build((1,), 1)._replace(init=lambda key, frozen: {"a": jnp.array(0.0)})
     trainer = make_train(model, loss, optax.sgd(0.3), 6, None)
 
     def init(key, frozen):

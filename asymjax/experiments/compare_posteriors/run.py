@@ -1,50 +1,40 @@
 """What removing symmetries does to sampling: posteriors of several methods, repeated, at one prior scale and budget."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from asymjax.config import (
-    ChainsConfig,
-    DataConfig,
-    HMCConfig,
-    ModelConfig,
-    PosteriorConfig,
-    RunConfig,
-    SeedConfig,
-    StudyConfig,
-    chains_of,
-)
-from asymjax.errors import InputError
-from asymjax.experiments.child_runs import make_points
-from asymjax.experiments.compare_posteriors.arms import Arm, make_arms
+from asymjax.errors import InputError, choose
+from asymjax.experiments.child_runs import make_runs
+from asymjax.experiments.compare_posteriors.config import Config, StudyConfig
+from asymjax.experiments.compare_posteriors.priors import matched_variants
 from asymjax.experiments.compare_posteriors.summary import compare
-from asymjax.experiments.posterior.run import make_algorithm, run_posterior
+from asymjax.experiments.posterior.config import Config as PosteriorRun
+from asymjax.experiments.posterior.run import check_sampling, run_posterior
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
+from asymjax.experiments.variants import Variant
+from asymjax.inference import ALGORITHMS, Algorithm
+from asymjax.inference.samplers import HMC
+from asymjax.inference.starts import Start
+from asymjax.lab.chains import ChainsConfig
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import Summary, config_hash, open_run
+from asymjax.rng import SeedConfig
 
 EXPERIMENT = "compare_posteriors"
 NUM_REFERENCES = 2
+# Sampler, start and chains.
+Sampling = tuple[Algorithm, Start, ChainsConfig]
+NAMES = ("sampler", "start", "chains")
 
 
-def run_study(
-    data_config: DataConfig,
-    model_config: ModelConfig,
-    posterior_config: PosteriorConfig,
-    config: StudyConfig,
-    seeds: SeedConfig,
-    run_config: RunConfig,
-) -> Path:
-    """Sample every arm several times, each as a run directory of its own, and compare them; resumes what is unfinished.
-
-    Parameters
-    ----------
-    model_config, posterior_config : what all arms have in common; the method and the scale of the output kernel aside.
-    config : the arms, and how each is sampled.
+def run_study(config: Config) -> Path:
+    """Sample every variant several times, each a run of its own, and compare them; resumes what is unfinished.
 
     Returns
     -------
-    The run directory, with ``posteriors/ARM/REPEAT``, ``references/ARM/{0,1}`` for classes and other samplers
+    The run directory, with ``posteriors/VARIANT/REPEAT``, ``references/VARIANT/{0,1}`` for classes and other samplers
     than hmc, summary.json and ``study`` in results.zarr.
 
     Raises
@@ -56,50 +46,49 @@ def run_study(
     StopRequestedError
         If SIGTERM came.
     """
-    family, chains, reference = _chains(config)
-    dataset = load_data(data_config)
-    refuse_graph(dataset, data_config.dataset)
-    arms, priors = make_arms(config, model_config, posterior_config, dataset)
-    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
-    settings = {"posterior": posterior_config.for_task(dataset.task), "study": config, "seeds": seeds}
-    name = f"{model_config.backbone}-{data_config.dataset.replace('/', '_')}-{config.sampler}"
-    run = open_run(EXPERIMENT, name, {"data": identity, "model": model_config, **settings}, run_config)
-    run.identify(dataset=dataset.checksum, priors=config_hash({arm: prior["after"] for arm, prior in priors.items()}))
-
-    def sample(folder: str, count: int, first: int, family: str, chains: ChainsConfig) -> dict[str, list[Path]]:
-        own = SeedConfig(seeds.init_seed + first, seeds.seed + first)
-        return _sample_arms(run.path, folder, arms, count, family, chains, data_config, own, run_config)
-
-    posteriors = sample("posteriors", config.num_repeats, 0, family, chains)
+    study, models = config.study, config.models
+    sampling, reference = _samplings(study)
+    dataset = load_data(config.data)
+    refuse_graph(dataset, config.data.dataset)
+    variants, priors = matched_variants(config, dataset)
+    backbone = models.of("standard").backbone_name
+    settings = {
+        "data": config.data.record(),
+        "model": models.record(),
+        "posterior": config.posterior.for_task(dataset.task),
+        "study": study.as_dict() | {"archs": models.archs} | config.variants.as_dict(),
+        "seeds": config.seeds,
+    }
+    run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}-{study.sampler}", settings, config.run)
+    run.identify(dataset=dataset.checksum, priors=config_hash({name: prior["after"] for name, prior in priors.items()}))
+    sample = partial(_sample, config, run.path, variants)
+    posteriors = sample("posteriors", study.num_repeats, 0, sampling)
     # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
-    is_referred = config.sampler != "hmc" and dataset.task == "classification"
-    num_references = NUM_REFERENCES if is_referred else 0
-    references = sample("references", num_references, config.num_repeats, "hmc", reference)
+    is_referred = study.sampler != "hmc" and dataset.task == "classification"
+    references = sample("references", NUM_REFERENCES if is_referred else 0, study.num_repeats, reference)
 
     def summarise() -> Summary:
-        summary, arrays = compare(dataset, arms, posteriors, references)
-        for arm, prior in priors.items():
-            summary["arms"][arm]["prior"] = prior
-        shared = describe_data(dataset, data_config.dataset) | {"backbone": model_config.backbone}
-        shared |= {"sampler": config.sampler, "num_repeats": config.num_repeats}
+        summary, arrays = compare(dataset, variants, posteriors, references)
+        for name, prior in priors.items():
+            summary["arms"][name]["prior"] = prior
+        shared = describe_data(dataset, config.data.dataset) | {"backbone": backbone}
+        shared |= {"sampler": study.sampler, "num_repeats": study.num_repeats}
         return shared | summary, arrays
 
     run.finish(summarise)
     return run.path
 
 
-def _sample_arms(
+def _sample(
+    config: Config,
     parent: Path,
+    variants: Mapping[str, Variant],
     folder: str,
-    arms: Mapping[str, Arm],
     count: int,
-    family: str,
-    chains: ChainsConfig,
-    data_config: DataConfig,
-    seeds: SeedConfig,
-    run_config: RunConfig,
+    first: int,
+    sampling: Sampling,
 ) -> dict[str, list[Path]]:
-    """Make the runs of all arms that are not finished, and return all; repeat i has both seeds + i.
+    """Make the runs of all variants that are not finished, and return all; repeat i has both seeds + first + i.
 
     Raises
     ------
@@ -107,34 +96,35 @@ def _sample_arms(
         If some diverge, once all others are finished; names them.
     """
 
-    def sample(arm: Arm, number: int, where: RunConfig) -> Path:
-        own = SeedConfig(seeds.init_seed + number, seeds.seed + number)
-        return run_posterior(family, data_config, arm.model, arm.posterior, chains, own, where)
+    def make(variant: Variant, number: int, where: RunConfig) -> Path:
+        seeds = SeedConfig(config.seeds.init_seed + first + number, config.seeds.seed + first + number)
+        model, posterior = variant.model, variant.posterior
+        return run_posterior(PosteriorRun(config.data, model, posterior, *sampling, seeds, run=where))
 
-    names = {arm: [f"{folder}/{arm}/{number}" for number in range(count)] for arm in arms}
-    points = {names[arm][number]: partial(sample, arms[arm], number) for arm in arms for number in range(count)}
-    make_points(parent, points, run_config)
-    return {arm: [parent / name for name in names[arm]] for arm in arms}
+    names = {name: [f"{folder}/{name}/{number}" for number in range(count)] for name in variants}
+    makers = {
+        own: partial(make, variants[name], number) for name, runs in names.items() for number, own in enumerate(runs)
+    }
+    make_runs(parent, makers, config.run)
+    return {name: [parent / own for own in runs] for name, runs in names.items()}
 
 
-def _chains(config: StudyConfig) -> tuple[str, ChainsConfig, HMCConfig]:
-    """Return the family and the settings of the sampler, and the settings of the references.
+def _samplings(study: StudyConfig) -> tuple[Sampling, Sampling]:
+    """Return how posteriors and how references are sampled: sampler, start and chains.
 
     Raises
     ------
     InputError
         If the sampler is unknown, or repeats, steps or draws are too few.
     """
-    if config.num_repeats < 2:
-        raise InputError(f"num_repeats is {config.num_repeats}; an interval takes 2 at least")
-    optional = {"num_warmup": config.num_warmup, "thinning": config.thinning}
+    if study.num_repeats < 2:
+        raise InputError(f"num_repeats is {study.num_repeats}; an interval takes 2 at least")
+    optional = {"num_warmup": study.num_warmup, "thinning": study.thinning}
     given = {name: value for name, value in optional.items() if value is not None}
-    num_chains, map_steps = config.num_chains, config.map_steps
-    family, chains = chains_of(
-        config.sampler, num_chains=num_chains, num_draws=config.num_draws, map_steps=map_steps, **given
-    )
-    num_draws = 2 * config.num_draws if config.reference_draws is None else config.reference_draws
-    reference = HMCConfig(num_chains=num_chains, num_draws=num_draws, map_steps=map_steps)
-    make_algorithm(chains)
-    make_algorithm(reference)
-    return family, chains, reference
+    sampler = choose(ALGORITHMS, study.sampler, "sampler")(**given)
+    start, chains = Start(map_steps=study.map_steps), ChainsConfig(study.num_chains, study.num_draws)
+    num_draws = 2 * study.num_draws if study.reference_draws is None else study.reference_draws
+    found = (sampler, start, chains), (HMC(), start, replace(chains, num_draws=num_draws))
+    for one in found:
+        check_sampling(PosteriorRun(**dict(zip(NAMES, one, strict=True))))
+    return found

@@ -9,11 +9,10 @@ import numpy as np
 from asymjax import trees
 from asymjax.diagnostics.flat import bias_shifts
 from asymjax.diagnostics.predictive import agreement, squared_distance, total_variation
-from asymjax.experiments.compare_posteriors.arms import Arm, baseline_of
+from asymjax.experiments.compare_posteriors.priors import baseline_of
 from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent
-from asymjax.inference.flat import likelihood_of
+from asymjax.experiments.variants import Variant
 from asymjax.lab import results, run_files
-from asymjax.models import build_model
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
 from asymjax.symmetry.interpolation import over_networks
 from asymjax.types import Dataset
@@ -84,12 +83,12 @@ class Sampled(NamedTuple):
 # One run ---------------------------------------------------------------------------------------------------------
 
 
-def read_sampled(path: Path, dataset: Dataset, arm: Arm, budget: float) -> Sampled:
+def read_sampled(path: Path, dataset: Dataset, variant: Variant, budget: float) -> Sampled:
     """Read what a study compares of a finished run; ``budget`` as of :func:`at_budget`."""
     summary = run_files.read_json(path / "summary.json")
-    has_scale_head = arm.posterior.has_scale_head(dataset.task)
+    has_scale_head = variant.posterior.has_scale_head(dataset.task)
     metrics = summary_metrics(summary) | at_budget(path, dataset, has_scale_head, budget)
-    flat = _bias_shifts(path, dataset, arm)
+    flat = _bias_shifts(path, dataset, variant)
     for values in flat.values():
         values["ess_per_1000"] = PER * values.pop("ess") / sampling_gradients(summary)
     if dataset.task == "classification":
@@ -141,17 +140,18 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
     return {"corrupted_nll": -mean("lppd")} | {f"corrupted_{name}": mean(name) for name in ("accuracy", "ece", "rmse")}
 
 
-def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, float]]:
+def _bias_shifts(path: Path, dataset: Dataset, variant: Variant) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
-    num_outputs = likelihood_of(arm.posterior, dataset.task).num_network_outputs(dataset.num_outputs)
-    model = build_model(arm.model, dataset.input_shape, num_outputs, arm.posterior)
+    num_outputs = variant.posterior.likelihood(dataset.task).num_network_outputs(dataset.num_outputs)
+    model = variant.model.build(dataset.input_shape, num_outputs, variant.posterior.normal_prior)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
-    if arm.model.norm != "layer" or not normed:
+    if variant.model.backbone.norm != "layer" or not normed:
         return {}
     draws = results.read_arrays(path, *(f"posterior/{layer}.bias".replace("/", ".") for layer in normed))
     biases = {name.removeprefix("posterior/").replace(".", "/"): values for name, values in draws.items()}
-    root = np.sqrt(arm.posterior.temperature)
-    return bias_shifts(biases, {name: root * arm.posterior.scale_of(model.layers[name]) for name in biases})
+    root = np.sqrt(variant.posterior.temperature)
+    prior = variant.posterior.normal_prior
+    return bias_shifts(biases, {name: root * prior.scale_of(model.layers[name]) for name in biases})
 
 
 # All runs --------------------------------------------------------------------------------------------------------
@@ -159,35 +159,36 @@ def _bias_shifts(path: Path, dataset: Dataset, arm: Arm) -> dict[str, dict[str, 
 
 def compare(
     dataset: Dataset,
-    arms: Mapping[str, Arm],
+    variants: Mapping[str, Variant],
     posteriors: Mapping[str, Sequence[Path]],
     references: Mapping[str, Sequence[Path]],
 ) -> tuple[dict[str, Any], results.Named]:
-    """Compare the finished runs of all arms.
+    """Compare the finished runs of all variants.
 
     Returns
     -------
-    Entries of summary.json, and arrays: ``study/<arm>/<repeat>/<name>`` of the curves of convergence; of classifiers
-    ``study/agreement``, ``total_variation`` and ``squared_distance``, each ``BETWEEN`` arms and repeats.
+    Entries of summary.json, and arrays: ``study/<variant>/<repeat>/<name>`` of the curves of convergence; of
+    classifiers ``study/agreement``, ``total_variation`` and ``squared_distance``, each with the axes ``BETWEEN``.
     """
     budget = min(float(gradients_spent(path)[-1]) for paths in posteriors.values() for path in paths)
     sampled = {
-        name: [read_sampled(path, dataset, arms[name], budget) for path in paths] for name, paths in posteriors.items()
+        name: [read_sampled(path, dataset, variants[name], budget) for path in paths]
+        for name, paths in posteriors.items()
     }
     entries: dict[str, dict[str, Any]] = {}
     arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {}
     for name, runs in sampled.items():
-        baseline = baseline_of(name, arms)
+        baseline = baseline_of(name, variants)
         paired = sampled[baseline] if baseline and baseline != name else None
         first = run_files.read_json(posteriors[name][0] / "summary.json")
         described = {field: first[field] for field in ("arch", "num_trainable", "num_fixed")}
         entries[name] = {
             **described,
-            "varied": arms[name].varied,
+            "varied": next(iter(variants[name].varied.items()), None),
             "baseline": baseline,
             "flat_directions": _over_flat(runs),
         }
-        entries[name]["metrics"] = _over_arm(runs, paired)
+        entries[name]["metrics"] = _over_runs(runs, paired)
         entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
         for number, run in enumerate(runs):
             arrays |= {f"study/{name}/{number}/{field}": (("point",), values) for field, values in run.curve.items()}
@@ -213,7 +214,7 @@ def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = Non
         return {"repeats": own, **over_networks(own), "difference": difference}
 
 
-def _over_arm(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:
+def _over_runs(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:
     return {
         name: over_repeats(
             [run.metrics[name] for run in runs], [run.metrics[name] for run in baseline] if baseline else None
@@ -235,7 +236,7 @@ def _compare_predictions(
     posteriors: Mapping[str, Sequence[Path]],
     references: Mapping[str, Sequence[Path]],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """Return of each arm ``predictions`` and, where there are references, ``reference``; and all distances."""
+    """Return of each variant ``predictions`` and, where there are references, ``reference``; and all distances."""
 
     def read(paths: Sequence[Path]) -> list[np.ndarray]:
         stored = "predictions/posterior/probability"
@@ -276,21 +277,21 @@ def against(runs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dic
 
 
 def between(predictions: Sequence[Sequence[np.ndarray]], measure: Measure) -> np.ndarray:
-    """Measure the predictions of all repeats of all arms against each other [arm, arm, repeat, repeat]."""
+    """Measure the predictions of all repeats of all variants against each other [variant, variant, repeat, repeat]."""
     return np.array([[[[measure(p, q) for q in other] for p in own] for other in predictions] for own in predictions])
 
 
 def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
-    """Say by how much repeats of two arms differ more than repeats of one arm do, with a 95 % interval.
+    """Say by how much repeats of two variants differ more than repeats of one do, with a 95 % interval.
 
-    Of each pair of different repeats the mean of both values between the arms, less that of both within one. For
-    squared distances its expectation is the squared distance between the arms' expected predictions, zero where the
-    arms differ by Monte Carlo error alone, however large that of each is; for other distances it is not.
+    Of each pair of different repeats the mean of both values between the variants, less that of both within one. For
+    squared distances its expectation is the squared distance between the variants' expected predictions, zero where the
+    variants differ by Monte Carlo error alone, however large that of each is; for other distances it is not.
 
     Parameters
     ----------
-    values : [arm, arm, repeat, repeat] squared distances, as of :func:`between`.
-    own, other : indices of the arms.
+    values : [variant, variant, repeat, repeat] squared distances, as of :func:`between`.
+    own, other : indices of the variants.
 
     Returns
     -------
@@ -307,7 +308,7 @@ def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
 def _predictions(
     distances: Mapping[str, np.ndarray], names: Sequence[str], name: str, baseline: str | None
 ) -> dict[str, Any]:
-    """Summarise how predictions of one arm differ among its repeats, and from those of its baseline."""
+    """Summarise how predictions of one variant differ among its repeats, and from those of its baseline."""
     own = names.index(name)
     other = names.index(baseline) if baseline and baseline != name else None
     found: dict[str, Any] = {}

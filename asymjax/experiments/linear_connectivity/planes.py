@@ -1,4 +1,4 @@
-"""Loss and accuracy on the plane through three networks of a kind."""
+"""Loss and accuracy on the plane through three networks of a variant."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,11 @@ import jax
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import ConnectivityConfig, RunConfig
 from asymjax.errors import InputError
+from asymjax.experiments.linear_connectivity.config import ConnectivityConfig
 from asymjax.lab.measure import measure_members
 from asymjax.lab.results import Named
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry.connectivity import Measure, Rows, first_batches
 from asymjax.symmetry.planes import corners, inner_products, on_plane, plane_grid, shares
@@ -44,7 +45,7 @@ def measure_plane(
     config: ConnectivityConfig,
     run_config: RunConfig,
 ) -> tuple[dict[str, Any] | None, Named]:
-    """Measure a grid on the plane through the first three networks of a kind.
+    """Measure a grid on the plane through the first three networks of a variant.
 
     Parameters
     ----------

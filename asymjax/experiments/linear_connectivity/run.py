@@ -1,4 +1,4 @@
-"""Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, kind by kind."""
+"""Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, variant by variant."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -10,25 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import (
-    ConnectivityConfig,
-    DataConfig,
-    KindsConfig,
-    ModelConfig,
-    OptimizerConfig,
-    PathConfig,
-    RunConfig,
-    SeedConfig,
-)
 from asymjax.data.corruptions import corrupt
 from asymjax.errors import InputError
-from asymjax.experiments.kinds import Kind, loaded_kinds, prepare_kinds, read_sweeps, sweep_data
+from asymjax.experiments.linear_connectivity.config import Config, ConnectivityConfig, PathConfig
 from asymjax.experiments.linear_connectivity.planes import check_plane, measure_plane
 from asymjax.experiments.linear_connectivity.strength import measure_strength
+from asymjax.experiments.populations import (
+    Population,
+    loaded_populations,
+    prepare_populations,
+    read_sweeps,
+    sweep_data,
+)
 from asymjax.experiments.setup import describe_network
 from asymjax.lab import devices, processes
 from asymjax.lab.measure import measure_members
 from asymjax.lab.results import Named
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.symmetry.connectivity import (
@@ -57,22 +55,8 @@ MIN_PAIRS_PER_CHUNK = 4
 Ends = Callable[[np.ndarray], tuple[Params, Params, Sequence[Gates] | None]]
 
 
-def train_and_connect(
-    data_config: DataConfig,
-    model_config: ModelConfig,
-    kinds_config: KindsConfig,
-    optimizer: OptimizerConfig,
-    seeds: SeedConfig,
-    num_seeds: int,
-    config: ConnectivityConfig,
-    run_config: RunConfig,
-) -> Path:
-    """Train networks of several kinds, then measure all paths of each; resumes a run that is not finished.
-
-    Parameters
-    ----------
-    model_config, optimizer : what all kinds have in common; the method aside.
-    kinds_config : the kinds.
+def train_and_connect(config: Config) -> Path:
+    """Train networks of several variants, then measure all paths of each; resumes a run that is not finished.
 
     Returns
     -------
@@ -83,25 +67,18 @@ def train_and_connect(
     InputError
         If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
     DivergedError
-        If fewer than two networks of a kind are finite.
+        If fewer than two networks of a variant are finite.
     StopRequestedError
         If SIGTERM came.
     """
-    dataset, kinds, settings = prepare_kinds(
-        data_config, model_config, kinds_config, optimizer, seeds, num_seeds, run_config
+    dataset, populations, settings = prepare_populations(
+        config.data, config.variants, config.models, config.optimizer, config.seeds, config.num_seeds, config.run
     )
-    return _connect(dataset, kinds, settings, config, run_config)
+    return _connect(dataset, populations, settings, config.connectivity, config.run)
 
 
-def connect_sweeps(
-    paths: Sequence[Path], data_dir: Path | None, config: ConnectivityConfig, run_config: RunConfig
-) -> Path:
+def connect_sweeps(config: Config) -> Path:
     """Measure all paths between the networks of finished sweeps; resumes a run that is not finished.
-
-    Parameters
-    ----------
-    paths : run directories of ``train_sweep``; those of one method make one kind.
-    data_dir : folder with the files of their dataset, where it is not embedded.
 
     Returns
     -------
@@ -112,39 +89,39 @@ def connect_sweeps(
     InputError
         If sweeps are not finished or do not fit together, or the directory is not this run's.
     DivergedError
-        If fewer than two networks of a kind are finite.
+        If fewer than two networks of a variant are finite.
     StopRequestedError
         If SIGTERM came.
     """
-    sweeps = processes.together(partial(read_sweeps, paths))
+    sweeps = processes.together(partial(read_sweeps, config.sweeps))
     first = next(iter(sweeps.values()))[0]
-    dataset = processes.together(partial(sweep_data, first, data_dir))
-    kinds = loaded_kinds(dataset, sweeps)
+    dataset = processes.together(partial(sweep_data, first, config.data.data_dir))
+    populations = loaded_populations(dataset, sweeps)
     settings = {
         "data": first.config["data"],
-        "kinds": {arch: kind.variant for arch, kind in kinds.items()},
+        "kinds": {arch: population.variant.record() for arch, population in populations.items()},
         "sweeps": {
             arch: {str(number): sweep.config for number, sweep in enumerate(members)}
             for arch, members in sweeps.items()
         },
     }
-    return _connect(dataset, kinds, settings, config, run_config)
+    return _connect(dataset, populations, settings, config.connectivity, config.run)
 
 
 def _connect(
     dataset: Dataset,
-    kinds: Mapping[str, Kind],
+    populations: Mapping[str, Population],
     settings: Mapping[str, Any],
     config: ConnectivityConfig,
     run_config: RunConfig,
 ) -> Path:
     check_plane(config)
-    measure_kind = partial(connect_kind, config=config, run_config=run_config)
+    measure = partial(connect_population, config=config, run_config=run_config)
     settings = {**settings, "connectivity": config}
-    return compare_kinds(EXPERIMENT, dataset, kinds, settings, config, run_config, measure_kind)
+    return compare_populations(EXPERIMENT, dataset, populations, settings, config, run_config, measure)
 
 
-# All kinds -------------------------------------------------------------------------------------------------------
+# All variants ----------------------------------------------------------------------------------------------------
 
 
 class Task(NamedTuple):
@@ -162,30 +139,30 @@ class Task(NamedTuple):
     splits: dict[str, Rows]
 
 
-# (run, name, kind, task) -> the kind's entry in summary.json, and its arrays.
-MeasureKind = Callable[[RunDir, str, Kind, Task], tuple[dict[str, Any], Named]]
+# (run, name, population, task) -> its entry in summary.json, and its arrays.
+MeasurePopulation = Callable[[RunDir, str, Population, Task], tuple[dict[str, Any], Named]]
 
 
-def compare_kinds(
+def compare_populations(
     experiment: str,
     dataset: Dataset,
-    kinds: Mapping[str, Kind],
+    populations: Mapping[str, Population],
     settings: Mapping[str, Any],
     config: PathConfig,
     run_config: RunConfig,
-    measure_kind: MeasureKind,
+    measure: MeasurePopulation,
     scores: Mapping[str, Score] = SCORES,
 ) -> Path:
-    """Open the run directory of an experiment on paths, measure kind after kind, and write what was found.
+    """Open the run directory of an experiment on paths, measure one variant after the other, and write what was found.
 
     Parameters
     ----------
     experiment : name of the experiment.
-    dataset, kinds : data and networks.
+    dataset, populations : data and networks.
     settings : the fields that decide the result.
     config : where on the paths, and on how many rows.
     run_config : where results go and where work runs.
-    measure_kind : the measurement of one kind.
+    measure : the measurement of one population.
     scores : what is measured of a network, by task.
     """
     points = grid(config.num_points)
@@ -193,18 +170,18 @@ def compare_kinds(
         raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
     splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
     splits |= {name: in_batches(corrupt(dataset.test, name)) for name in config.corruptions}
-    backbone, dataset_name = next(iter(kinds.values())).variant.model.backbone, settings["data"]["dataset"]
+    backbone, dataset_name = next(iter(populations.values())).variant.model.backbone_name, settings["data"]["dataset"]
     run = open_run(experiment, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
-    checksums = {f"frozen_{name}": trees.checksum(kind.frozen) for name, kind in kinds.items()}
+    checksums = {f"frozen_{name}": trees.checksum(population.frozen) for name, population in populations.items()}
     run.identify(dataset=dataset.checksum, **checksums)
     entries: dict[str, Any] = {}
     arrays: dict[str, Any] = {"kinds/points": (("point",), points)}
-    for name, kind in kinds.items():
-        task = Task(make_measure(kind.model, dataset.task, scores), points, splits)
-        entry, curves = measure_kind(run, name, kind, task)
-        config_of, trained = kind.variant.model, kind.variant.optimizer.trained
-        description = describe_network(dataset, dataset_name, kind.model, kind.frozen, config_of, trained)
-        entries[name] = description | {"varied": kind.variant.varied} | entry
+    for name, population in populations.items():
+        variant, model, frozen, _ = population
+        task = Task(make_measure(model, dataset.task, scores), points, splits)
+        entry, curves = measure(run, name, population, task)
+        description = describe_network(dataset, dataset_name, model, frozen, variant.model, variant.optimizer.trained)
+        entries[name] = description | {"varied": next(iter(variant.varied.items()), None)} | entry
         arrays |= {f"kinds/{name}/{array}": values for array, values in curves.items()}
     shared = ("backbone", "dataset", "task", "num_rows")
     summary = {name: next(iter(entries.values()))[name] for name in shared}
@@ -215,7 +192,7 @@ def compare_kinds(
 
 
 def _seconds(run: RunDir) -> dict[str, float]:
-    """Sum the clocks over kinds: those of "train-standard" and "train-w_asym" are "train"."""
+    """Sum the clocks over variants: those of "train-standard" and "train-w_asym" are "train"."""
     seconds: dict[str, float] = {}
     for phase, spent in run.seconds.items():
         name = phase.partition("-")[0]
@@ -223,24 +200,24 @@ def _seconds(run: RunDir) -> dict[str, float]:
     return seconds
 
 
-# One kind --------------------------------------------------------------------------------------------------------
+# One variant -----------------------------------------------------------------------------------------------------
 
 
-def connect_kind(
-    run: RunDir, name: str, kind: Kind, task: Task, config: ConnectivityConfig, run_config: RunConfig
+def connect_population(
+    run: RunDir, name: str, population: Population, task: Task, config: ConnectivityConfig, run_config: RunConfig
 ) -> tuple[dict[str, Any], Named]:
-    """Measure the networks of a kind, their averages, and the paths between all pairs, as they are and aligned.
+    """Measure the networks of a variant, their averages, and the paths between all pairs, as they are and aligned.
 
-    Also how strongly the kind tells its units apart, and the plane through three of its networks.
+    Also how strongly the variant tells its units apart, and the plane through three of its networks.
 
     Returns
     -------
-    The kind's entry in summary.json, and the arrays of its figures.
+    Its entry in summary.json, and the arrays of its figures.
     """
-    params, names, excluded = kind.networks(run)
+    params, names, excluded = population.networks(run)
     count = len(names)
     both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), params, running_averages(params))
-    measured = measure_each(task, both, kind.frozen, run_config)
+    measured = measure_each(task, both, population.frozen, run_config)
     entry: dict[str, Any] = {
         "networks": names,
         "excluded": excluded,
@@ -253,18 +230,20 @@ def connect_kind(
         return start, end, None
 
     pairs = all_pairs(count)
-    entry |= measure_paths(run, f"paths-{name}", ends, pairs, kind.frozen, task, run_config)
+    entry |= measure_paths(run, f"paths-{name}", ends, pairs, population.frozen, task, run_config)
     arrays = entry.pop("arrays")
     entry["aligned"] = None
     if config.align:
-        matched = matched_ends(ends, kind.model.permutation_spec, kind.frozen)
-        aligned = measure_paths(run, f"aligned-{name}", matched, pairs, kind.frozen, task, run_config)
+        matched = matched_ends(ends, population.model.permutation_spec, population.frozen)
+        aligned = measure_paths(run, f"aligned-{name}", matched, pairs, population.frozen, task, run_config)
         arrays |= {f"aligned/{array}": values for array, values in aligned.pop("arrays").items()}
         entry["aligned"] = aligned
     rows = task.splits["test"]
-    entry["strength"], more = measure_strength(run, name, kind, params, names, rows)
+    entry["strength"], more = measure_strength(run, name, population, params, names, rows)
     arrays |= more
-    entry["plane"], more = measure_plane(run, name, params, names, kind.frozen, task.measure, rows, config, run_config)
+    entry["plane"], more = measure_plane(
+        run, name, params, names, population.frozen, task.measure, rows, config, run_config
+    )
     arrays |= more
     test = entry["barrier"]["test"]["loss"]["midpoint"]
     print(f"{name}: {entry['num_pairs']} pairs, midpoint barrier of the test loss {test['mean']:.4f}", flush=True)

@@ -1,4 +1,4 @@
-"""How strongly a kind tells its units apart: distances to its set and swap costs of some networks, layer by layer."""
+"""How strongly a variant tells its units apart: distances to its set and swap costs, layer by layer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.experiments.kinds import Kind
+from asymjax.experiments.populations import Population
 from asymjax.lab.results import Named
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry.connectivity import Rows
@@ -20,14 +20,14 @@ MAX_NETWORKS = 3  # They differ little: masks and fixed values are the same.
 
 
 def measure_strength(
-    run: RunDir, name: str, kind: Kind, networks: Params, names: Sequence[str], rows: Rows
+    run: RunDir, name: str, population: Population, networks: Params, names: Sequence[str], rows: Rows
 ) -> tuple[dict[str, Any] | None, Named]:
-    """Measure the strength of asymmetry of the first ``MAX_NETWORKS`` networks of a kind.
+    """Measure the strength of asymmetry of the first ``MAX_NETWORKS`` networks of a population.
 
     Parameters
     ----------
-    run, name : whose clock runs, and what the kind is called.
-    kind : the model.
+    run, name : whose clock runs, and what the variant is called.
+    population : the variant's networks and model.
     networks, names : effective parameters, leaves [network, ...], and what each network is called.
     rows : test rows, the first batch of which gives the directions that matter to each layer.
 
@@ -38,19 +38,19 @@ def measure_strength(
     """
     x = jax.tree.map(lambda leaf: leaf[0], rows.inputs)
     try:
-        if kind.variant.masks == "own":
+        if population.variant.masks == "own":
             raise InputError("networks with masks of their own have no set in common")
-        check_measurable(kind.model, kind.frozen, x)
+        check_measurable(population.model, population.frozen, x)
     except InputError as error:
         print(f"{name}: strength of asymmetry is not measured: {error}", flush=True)
         return None, {}
     with run.clock(f"strength-{name}"):
-        layer_inputs = jax.jit(kind.model.layer_inputs)
+        layer_inputs = jax.jit(population.model.layer_inputs)
         found = []
         for index in range(len(names[:MAX_NETWORKS])):
             params = jax.tree.map(lambda leaf, i=index: leaf[i], networks)
-            inputs = trees.to_host(layer_inputs(params, kind.frozen, x))
-            found.append(layer_strengths(kind.model, params, kind.frozen, inputs))
+            inputs = trees.to_host(layer_inputs(params, population.frozen, x))
+            found.append(layer_strengths(population.model, params, population.frozen, inputs))
     layers = {layer: summarise([network[layer] for network in found]) for layer in found[0]}
     arrays = {
         f"strength/{layer}": (("units",), strength.swap_costs.astype(np.float32))

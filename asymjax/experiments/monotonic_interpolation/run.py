@@ -9,13 +9,16 @@ import jax
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, PathConfig, RunConfig, SeedConfig
 from asymjax.errors import DivergedError
-from asymjax.experiments.kinds import Kind, prepare_kinds
-from asymjax.experiments.linear_connectivity.run import Task, compare_kinds, run_paths
+from asymjax.experiments.linear_connectivity.run import Task, compare_populations, run_paths
+from asymjax.experiments.monotonic_interpolation.config import Config
+from asymjax.experiments.populations import Population, prepare_populations
 from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions
+from asymjax.experiments.variants import VariantsConfig
 from asymjax.lab.results import Named
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
+from asymjax.rng import SeedConfig
 from asymjax.symmetry.interpolation import (
     PATH_SCORES,
     over_networks,
@@ -23,27 +26,14 @@ from asymjax.symmetry.interpolation import (
     smooth_losses,
     summarise_statistics,
 )
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Params
 
 EXPERIMENT = "mli"
 
 
-def train_and_interpolate(
-    data_config: DataConfig,
-    model_config: ModelConfig,
-    archs: Sequence[str],
-    optimizer: OptimizerConfig,
-    seeds: SeedConfig,
-    num_seeds: int,
-    config: PathConfig,
-    run_config: RunConfig,
-) -> Path:
+def train_and_interpolate(config: Config) -> Path:
     """Train networks of several methods, then measure the path of each from its start; resumes an unfinished run.
-
-    Parameters
-    ----------
-    model_config : the model; ``archs`` takes the place of its method.
-    archs : the methods, a kind each.
 
     Returns
     -------
@@ -54,27 +44,32 @@ def train_and_interpolate(
     InputError
         If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
     DivergedError
-        If fewer than two networks of a kind are finite all along their paths.
+        If fewer than two networks of a method are finite all along their paths.
     StopRequestedError
         If SIGTERM came.
     """
-    kinds_config = KindsConfig(archs=tuple(archs))
-    dataset, kinds, settings = prepare_kinds(
-        data_config, model_config, kinds_config, optimizer, seeds, num_seeds, run_config
+    optimizer, seeds, num_seeds = config.optimizer, config.seeds, config.num_seeds
+    dataset, populations, settings = prepare_populations(
+        config.data, VariantsConfig(), config.models, optimizer, seeds, num_seeds, config.run
     )
-    recipes = drawn_recipes(optimizer, seeds, num_seeds)
-    measure_kind = partial(
-        interpolate_kind, seeds=seeds, num_seeds=num_seeds, recipes=recipes, optimizer=optimizer, run_config=run_config
+    measure = partial(
+        interpolate_population,
+        seeds=seeds,
+        num_seeds=num_seeds,
+        recipes=drawn_recipes(optimizer, seeds, num_seeds),
+        optimizer=optimizer,
+        run_config=config.run,
     )
-    return compare_kinds(
-        EXPERIMENT, dataset, kinds, {**settings, "path": config}, config, run_config, measure_kind, PATH_SCORES
+    settings = {**settings, "path": config.path}
+    return compare_populations(
+        EXPERIMENT, dataset, populations, settings, config.path, config.run, measure, PATH_SCORES
     )
 
 
-def interpolate_kind(
+def interpolate_population(
     run: RunDir,
     arch: str,
-    kind: Kind,
+    population: Population,
     task: Task,
     seeds: SeedConfig,
     num_seeds: int,
@@ -82,21 +77,21 @@ def interpolate_kind(
     recipes: Mapping[str, np.ndarray],
     run_config: RunConfig,
 ) -> tuple[dict[str, Any], Named]:
-    """Measure the paths of the networks of a kind.
+    """Measure the paths of the networks of a variant.
 
     Returns
     -------
-    The kind's entry in summary.json, and the arrays of its figures.
+    Its entry in summary.json, and the arrays of its figures.
     """
-    trained, names, excluded = kind.networks(run)
-    initial = initial_networks(kind, seeds, num_seeds, names)
+    trained, names, excluded = population.networks(run)
+    initial = initial_networks(population, seeds, num_seeds, names)
 
     def ends(pairs: np.ndarray) -> tuple[Params, Params, None]:
         start, end = pairs.T
         return jax.tree.map(lambda leaf: leaf[start], initial), jax.tree.map(lambda leaf: leaf[end], trained), None
 
     pairs = np.stack([np.arange(len(names))] * 2, axis=1)
-    measured = run_paths(run, f"paths-{arch}", ends, pairs, kind.frozen, task, run_config)
+    measured = run_paths(run, f"paths-{arch}", ends, pairs, population.frozen, task, run_config)
     smoothing = recipes.get("label_smoothing", np.full(num_seeds, optimizer.label_smoothing))[list(map(int, names))]
     curves = {split: smooth_losses(metrics, smoothing) for split, metrics in measured["curves"].items()}
     failed = not_finite(task.points, curves, names)
@@ -118,10 +113,10 @@ def interpolate_kind(
     return entry, arrays
 
 
-def initial_networks(kind: Kind, seeds: SeedConfig, num_seeds: int, names: Sequence[str]) -> Params:
+def initial_networks(population: Population, seeds: SeedConfig, num_seeds: int, names: Sequence[str]) -> Params:
     """Return effective parameters of named networks before training, NumPy leaves [network, ...]."""
-    positions = initial_positions(kind.model, kind.frozen, seeds, num_seeds)
-    params = trees.to_host(jax.jit(jax.vmap(kind.model.merge, (0, None)))(positions, kind.frozen))
+    positions = initial_positions(population.model, population.frozen, seeds, num_seeds)
+    params = trees.to_host(jax.jit(jax.vmap(population.model.merge, (0, None)))(positions, population.frozen))
     return jax.tree.map(lambda leaf: leaf[list(map(int, names))], params)
 
 

@@ -3,42 +3,28 @@
 Chains of other posteriors are no replicates of one another, so each combination is diagnosed alone.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from asymjax.config import ChainsConfig, DataConfig, GridConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
-from asymjax.experiments.child_runs import finish_points
-from asymjax.experiments.grid import PosteriorPoint, posterior_points
-from asymjax.experiments.posterior.run import make_algorithm, run_posterior
+from asymjax.experiments.child_runs import finish_runs
+from asymjax.experiments.grid import grid_variants
+from asymjax.experiments.posterior.config import Config, family_of, sampling_record
+from asymjax.experiments.posterior.run import check_sampling, run_posterior
 from asymjax.experiments.setup import load_data, refuse_graph
-from asymjax.inference.flat import check_posterior
+from asymjax.experiments.variants import SAMPLING, Variant
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import open_run
-from asymjax.models import build_model
 
 KEPT = ("coordinates", "arch", "num_trainable", "function_space", "weight_space", "sampler", "test", "seconds")
 
 
-def run_posterior_grid(
-    family: str,
-    data_config: DataConfig,
-    model_config: ModelConfig,
-    posterior_config: PosteriorConfig,
-    config: ChainsConfig,
-    seeds: SeedConfig,
-    grid: GridConfig,
-    run_config: RunConfig,
-) -> Path:
+def run_posterior_grid(config: Config) -> Path:
     """Sample the posterior of every combination of settings, one after the other; resumes what is not finished.
 
     Values of temperature and prior scale are data of compiled programs, as masks are, so that all but the first are
     found in the compilation cache.
-
-    Parameters
-    ----------
-    family, data_config, seeds, run_config : as of :func:`~asymjax.experiments.run_posterior`.
-    model_config, posterior_config, config : settings that do not vary.
-    grid : those that do.
 
     Returns
     -------
@@ -55,24 +41,27 @@ def run_posterior_grid(
         If SIGTERM came.
     """
 
-    def sample(point: PosteriorPoint, where: RunConfig) -> Path:
-        own = (point.model, point.posterior, point.chains)
-        return run_posterior(family, data_config, *own, seeds, where, point.coordinates)
+    def sample(variant: Variant, where: RunConfig) -> Path:
+        return run_posterior(replace(configured(variant), run=where), variant.varied)
 
-    points = posterior_points(grid, model_config, posterior_config, config)
-    if len(points) == 1:
-        return sample(points[0], run_config)
-    dataset = load_data(data_config)
-    refuse_graph(dataset, data_config.dataset)
-    for point in points:  # Refuse what cannot be before any is sampled.
-        check_posterior(point.posterior)
-        make_algorithm(point.chains)
-        build_model(point.model, dataset.input_shape, dataset.num_outputs)
-    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
-    settings: dict[str, Any] = {"data": identity, "model": model_config, "posterior": posterior_config, family: config}
-    settings |= {"seeds": seeds, "grid": grid.grid}
-    name = f"{data_config.dataset.replace('/', '_')}-{len(points)}_posteriors"
-    run = open_run(f"bnn_{family}_grid", name, settings, run_config)
+    def configured(variant: Variant) -> Config:
+        return replace(config, model=variant.model, **{part: getattr(variant, part) for part in SAMPLING})
+
+    base = Variant(config.model, **{part: getattr(config, part) for part in SAMPLING})
+    variants = grid_variants(config.grid, base)
+    if len(variants) == 1:
+        return sample(variants[0], config.run)
+    dataset = load_data(config.data)
+    refuse_graph(dataset, config.data.dataset)
+    for variant in variants:  # Refuse what cannot be before any is sampled.
+        variant.posterior.check()
+        check_sampling(configured(variant))
+        variant.build(dataset)
+    settings: dict[str, Any] = {name: getattr(config, name) for name in ("posterior", "seeds", "grid")}
+    settings |= {"data": config.data.record(), "model": config.model.record(), **sampling_record(config)}
+    run = open_run(
+        f"bnn_{family_of(config.sampler)}_grid", f"{config.data.slug}-{len(variants)}_posteriors", settings, config.run
+    )
     run.identify(dataset=dataset.checksum)
-    made = {point.name: partial(sample, point) for point in points}
-    return finish_points(run, made, run_config, lambda summary: {name: summary[name] for name in KEPT})
+    makers = {variant.name: partial(sample, variant) for variant in variants}
+    return finish_runs(run, makers, config.run, lambda summary: {name: summary[name] for name in KEPT})

@@ -10,42 +10,39 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import rng, trees
-from asymjax.config import ChainsConfig, DataConfig, ModelConfig, PosteriorConfig, RunConfig, SeedConfig
 from asymjax.diagnostics.scores import MIN_DRAWS
 from asymjax.diagnostics.shift import noise_inputs
 from asymjax.errors import InputError
+from asymjax.experiments.posterior.config import Config, family_of, sampling_record
 from asymjax.experiments.posterior.summary import summarise_posterior
 from asymjax.experiments.setup import describe, open_experiment
-from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.flat import algorithm_of, posterior_of, start_of
-from asymjax.inference.posterior import DENSITY_SETTINGS
+from asymjax.inference import ALGORITHMS, Algorithm
+from asymjax.inference.posterior import DENSITY_SETTINGS, PosteriorConfig
 from asymjax.lab import devices, processes, run_files
-from asymjax.lab.chains import keep_outputs, keep_weights, keeps_weights, sample_chains, state_plan, warm_up
+from asymjax.lab.chains import (
+    ChainsConfig,
+    keep_outputs,
+    keep_weights,
+    keeps_weights,
+    sample_chains,
+    state_plan,
+    warm_up,
+)
 from asymjax.lab.rundir import Summary
 from asymjax.lab.starts import find_start
+from asymjax.settings import name_of
 from asymjax.train.trainer import Member
 from asymjax.types import Dataset, PyTree
 
 NUM_NOISE_INPUTS = 100
 
 
-def run_posterior(
-    family: str,
-    data_config: DataConfig,
-    model_config: ModelConfig,
-    posterior_config: PosteriorConfig,
-    config: ChainsConfig,
-    seeds: SeedConfig,
-    run_config: RunConfig,
-    coordinates: Mapping[str, Any] = MappingProxyType({}),
-) -> Path:
+def run_posterior(config: Config, coordinates: Mapping[str, Any] = MappingProxyType({})) -> Path:
     """Sample, diagnose, and write a run directory; resumes one that is not finished.
 
     Parameters
     ----------
-    family : name of the group of samplers, as in the name of the script: ``"hmc"`` for ``runs/bnn_hmc.py``.
-    data_config, model_config, posterior_config, seeds, run_config : what is sampled and where.
-    config : the chains; its ``sampler`` names one of ``ALGORITHMS``.
+    config : what is sampled, how and where; its grid aside.
     coordinates : those of the settings that set this posterior apart from others, for the summary; temperature and
         prior scale among them are data of the compiled programs, which then serve all their values.
 
@@ -62,39 +59,40 @@ def run_posterior(
     StopRequestedError
         If SIGTERM came.
     """
-    algorithm = make_algorithm(config)  # First, for this refuses what cannot be.
-    settings = {family: config, "seeds": seeds} | ({"coordinates": coordinates} if coordinates else {})
-    placement = devices.place(config.num_chains, run_config.num_devices, run_config.placement)
+    sampler, chains, seeds = config.sampler, config.chains, config.seeds
+    check_sampling(config)  # First, for this refuses what cannot be.
+    settings = {**sampling_record(config), "seeds": seeds} | ({"coordinates": coordinates} if coordinates else {})
+    placement = devices.place(chains.num_chains, config.run.num_devices, config.run.placement)
+    name = name_of(ALGORITHMS, sampler)
     opening = open_experiment(
-        f"bnn_{family}", config.sampler, data_config, model_config, settings, run_config, posterior_config
+        f"bnn_{family_of(sampler)}", name, config.data, config.model, settings, config.run, config.posterior
     )
     dataset, model, frozen, posterior, run = opening
     assert posterior is not None
     configured, traced = split_density(posterior, coordinates)
-    varied = posterior_of(model, dataset.task, configured, frozen, dataset.train)
+    varied = configured.of(model, dataset.task, frozen, dataset.train)
     problem = varied.having(traced)
-    keep_position = keeps_weights(config, trees.num_entries(problem.shape))
-    inputs = jnp.asarray(evaluation_inputs(dataset, data_config.data_seed))
-    print(f"{placement}; {state_plan(run, problem, algorithm, config, inputs, keep_position)}", flush=True)
+    keep_position = keeps_weights(chains, trees.num_entries(problem.shape))
+    inputs = jnp.asarray(evaluation_inputs(dataset, config.data.data_seed))
+    print(f"{placement}; {state_plan(run, problem, sampler, chains, inputs, keep_position)}", flush=True)
 
-    def members(seed: int, role: str, count: int = config.num_chains) -> PyTree:
+    def members(seed: int, role: str, count: int = chains.num_chains) -> PyTree:
         keys = rng.member_keys(rng.role_key(seed, role), count)
         hyper = {name: np.full(count, value, np.float32) for name, value in traced.items()}
         return Member(keys, hyper) if hyper else keys
 
-    starting = start_of(config)
-    starts = members(seeds.init_seed, "init", starting.num_starts(config.num_chains))
-    optima, start = find_start(run, varied, starts, placement, starting)
-    position, tuned = warm_up(run, varied, members(seeds.seed, "warmup"), start, placement, algorithm)
+    starts = members(seeds.init_seed, "init", config.start.num_starts(chains.num_chains))
+    optima, start = find_start(run, varied, starts, placement, config.start)
+    position, tuned = warm_up(run, varied, members(seeds.seed, "warmup"), start, placement, sampler)
     tuned = processes.gather(tuned)
-    print(state_cost(run.path, algorithm, tuned, config), flush=True)
-    chains = members(seeds.seed, "sample")
+    print(state_cost(run.path, sampler, tuned, chains), flush=True)
     keep = keep_weights if keep_position else keep_outputs
-    sample_chains(run, varied, chains, position, tuned, inputs, placement, algorithm, config.num_draws, keep)
+    keys = members(seeds.seed, "sample")
+    sample_chains(run, varied, keys, position, tuned, inputs, placement, sampler, chains.num_draws, keep)
 
     def summarise() -> Summary:
         summary, arrays = summarise_posterior(run, dataset, problem, posterior, config, optima, tuned, inputs)
-        summary |= describe(opening, data_config, model_config) | {"coordinates": coordinates}
+        summary |= describe(opening, config.data, config.model) | {"coordinates": coordinates}
         summary["num_trainable"] = trees.num_entries(problem.shape)  # With the noise scale where one is learned.
         return summary, arrays
 
@@ -112,20 +110,19 @@ def split_density(posterior: PosteriorConfig, coordinates: Mapping[str, Any]) ->
     return replace(posterior, **ones), {name: getattr(posterior, name) for name in names}
 
 
-def make_algorithm(config: ChainsConfig) -> Algorithm:
-    """Return the sampler of some chains, whose settings are looked at.
+def check_sampling(config: Config) -> None:
+    """Look at the settings of sampler, start and chains.
 
     Raises
     ------
     InputError
         If numbers of steps, draws or starts cannot be, or the sampler's settings cannot be met.
     """
-    algorithm = algorithm_of(config)
-    algorithm.check(config.num_draws)
-    if config.num_draws < MIN_DRAWS:
-        raise InputError(f"{config.num_draws} draws; convergence takes {MIN_DRAWS} draws at least")
-    start_of(config).num_starts(config.num_chains)
-    return algorithm
+    num_draws = config.chains.num_draws
+    config.sampler.check(num_draws)
+    if num_draws < MIN_DRAWS:
+        raise InputError(f"{num_draws} draws; convergence takes {MIN_DRAWS} draws at least")
+    config.start.num_starts(config.chains.num_chains)
 
 
 def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
@@ -133,9 +130,9 @@ def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
     return np.concatenate([np.asarray(dataset.test.inputs), noise_inputs(dataset, data_seed, NUM_NOISE_INPUTS)])
 
 
-def state_cost(path: Path, algorithm: Algorithm, tuned: Any, config: ChainsConfig) -> str:
+def state_cost(path: Path, sampler: Algorithm, tuned: Any, chains: ChainsConfig) -> str:
     """Say what warmup tuned, and about how many gradients the draws take at the rate of its last chunk."""
     last = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"][-1]
-    per_step = np.mean(last["num_grad_evals"]) / algorithm.stages[-1].num_steps
-    num_grad_evals = per_step * config.num_chains * config.num_draws * config.thinning
+    per_step = np.mean(last["num_grad_evals"]) / sampler.stages[-1].num_steps
+    num_grad_evals = per_step * chains.num_chains * chains.num_draws * sampler.thinning
     return f"step size {np.mean(tuned.step_size):.4g}: about {num_grad_evals:,.0f} gradients to go"

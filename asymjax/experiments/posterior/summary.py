@@ -8,17 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.config import ChainsConfig, PosteriorConfig
 from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
+from asymjax.experiments.posterior.config import Config
 from asymjax.experiments.posterior.draws import WEIGHTS, evaluate_draws, read_outputs, thinned_positions
-from asymjax.inference.flat import start_of
-from asymjax.inference.posterior import Posterior
+from asymjax.inference import ALGORITHMS
+from asymjax.inference.posterior import Posterior, PosteriorConfig
 from asymjax.inference.starts import logdensity_and_gradient_norm
 from asymjax.lab import results, run_files
 from asymjax.lab.rundir import RunDir
+from asymjax.settings import name_of
 from asymjax.symmetry import unit_counts
 from asymjax.types import Dataset, Position
 
@@ -32,7 +33,7 @@ def summarise_posterior(
     dataset: Dataset,
     problem: Posterior,
     posterior: PosteriorConfig,
-    config: ChainsConfig,
+    config: Config,
     optima: Position | None,
     tuned: Any,
     inputs: jax.Array,
@@ -50,16 +51,16 @@ def summarise_posterior(
     -------
     The summary, but for what it says of data and network; and ``diagnostics`` and ``predictions`` for the results.
     """
-    num_superchains = start_of(config).num_starts(config.num_chains) if config.chains_per_start > 1 else None
+    num_superchains = config.start.num_starts(config.chains.num_chains) if config.start.chains_per_start > 1 else None
     has_scale_head = posterior.has_scale_head(dataset.task)
     summary, diagnostics = evaluate_draws(run.path, dataset, has_scale_head, num_superchains)
-    summary["sampler"] = _sampler_summary(run.path, config.sampler, tuned)
+    summary["sampler"] = _sampler_summary(run.path, name_of(ALGORITHMS, config.sampler), tuned)
     summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)
     costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
     summary["test"], predictions = _predictions(run, dataset, problem, optima, inputs, summary.pop("posterior"))
     has_weights = summary["weight_space"] is not None
-    summary["shift"] = _shift(run.path, dataset, problem, optima, config.num_draws) if has_weights else None
+    summary["shift"] = _shift(run.path, dataset, problem, optima, config.chains.num_draws) if has_weights else None
     summary["modes"], summary["test"]["mean_network"] = None, None
     has_units = bool(unit_counts(problem.model.params_shape, problem.model.permutation_spec))
     if has_weights and has_units:

@@ -3,33 +3,19 @@
 from functools import partial
 from pathlib import Path
 
-from asymjax.config import DataConfig, GridConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
-from asymjax.experiments.child_runs import finish_points
-from asymjax.experiments.grid import Point, grid_points
+from asymjax.experiments.child_runs import finish_runs
+from asymjax.experiments.grid import grid_programs
 from asymjax.experiments.setup import load_data
+from asymjax.experiments.train_sweep.config import Config
 from asymjax.experiments.train_sweep.run import make_trainer, run_train_sweep
+from asymjax.experiments.variants import Variant
 from asymjax.lab.rundir import open_run
-from asymjax.models import build_model
 
 EXPERIMENT = "train_grid"
 
 
-def run_train_grid(
-    data_config: DataConfig,
-    model_config: ModelConfig,
-    config: OptimizerConfig,
-    seeds: SeedConfig,
-    num_seeds: int,
-    grid: GridConfig,
-    run_config: RunConfig,
-    keep_weights: bool = True,
-) -> Path:
+def run_train_grid(config: Config) -> Path:
     """Train ``num_seeds`` networks of every combination of settings; resumes what is not finished.
-
-    Parameters
-    ----------
-    model_config, config : settings that do not vary.
-    grid : those that do.
 
     Returns
     -------
@@ -45,22 +31,15 @@ def run_train_grid(
     StopRequestedError
         If SIGTERM came.
     """
-    points = grid_points(grid, model_config, config, num_seeds)
-    if len(points) == 1:
-        (point,) = points
-        return run_train_sweep(data_config, point, seeds, num_seeds, run_config, keep_weights)
-    dataset = load_data(data_config)
-    for point in points:  # Refuse what fits none of them before any is trained.
-        model = build_model(point.model, dataset.input_shape, dataset.num_outputs)
-        make_trainer(model, dataset, point.optimizer, point.hyper)
-    identity = {"dataset": data_config.dataset, "data_seed": data_config.data_seed}
-    settings = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds, "grid": grid.grid}
-    settings["keep_weights"] = keep_weights
-    name = f"{data_config.dataset.replace('/', '_')}-{len(points)}_programs"
-    run = open_run(EXPERIMENT, name, {"data": identity, "model": model_config, **settings}, run_config)
+    programs = grid_programs(config.grid, Variant(config.model, config.optimizer), config.num_seeds)
+    if len(programs) == 1:
+        return run_train_sweep(config, programs[0], config.run)
+    dataset = load_data(config.data)
+    for variant, _, hyper in programs:  # Refuse what fits none of them before any is trained.
+        make_trainer(variant.build(dataset), dataset, variant.optimizer, hyper)
+    settings = {name: getattr(config, name) for name in ("optimizer", "seeds", "num_seeds", "grid", "keep_weights")}
+    settings |= {"data": config.data.record(), "model": config.model.record()}
+    run = open_run(EXPERIMENT, f"{config.data.slug}-{len(programs)}_programs", settings, config.run)
     run.identify(dataset=dataset.checksum)
-
-    def train(point: Point, where: RunConfig) -> Path:
-        return run_train_sweep(data_config, point, seeds, num_seeds, where, keep_weights)
-
-    return finish_points(run, {point.name: partial(train, point) for point in points}, run_config)
+    makers = {program.variant.name: partial(run_train_sweep, config, program) for program in programs}
+    return finish_runs(run, makers, config.run)

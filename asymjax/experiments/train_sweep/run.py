@@ -12,19 +12,21 @@ import xarray
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.config import DataConfig, OptimizerConfig, RunConfig, SeedConfig
 from asymjax.errors import InputError
-from asymjax.experiments.grid import Point
+from asymjax.experiments.grid import Program
 from asymjax.experiments.setup import describe, open_experiment
+from asymjax.experiments.train_sweep.config import Config
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import Placement
 from asymjax.lab.results import NETWORKS, NOT_TRAINED, RESULTS, flatten_names, open_networks, read_arrays
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, require_space
 from asymjax.lab.sweep import Finish, fitting_round, flops_per_step, run_sweep
 from asymjax.models import vary_frozen
+from asymjax.rng import SeedConfig
 from asymjax.train import make_optimizer, make_train
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, check_optimizer, draw_recipe, with_values
+from asymjax.train.optimizers import ELEMENTWISE, OptimizerConfig, check_optimizer, draw_recipe, with_values
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -36,20 +38,14 @@ SPLITS = ("train", "validation", "test")
 SCORES = tuple(f"{NETWORKS}/{split}." for split in SPLITS)
 
 
-def run_train_sweep(
-    data_config: DataConfig,
-    point: Point,
-    seeds: SeedConfig,
-    num_seeds: int,
-    run_config: RunConfig,
-    keep_weights: bool = True,
-) -> Path:
+def run_train_sweep(config: Config, program: Program, run_config: RunConfig) -> Path:
     """Train the networks of one program and write a run directory; resumes one that is not finished.
 
     Parameters
     ----------
-    point : the networks, ``num_seeds`` of each combination of settings that vary.
-    keep_weights : whether the store has their positions, too.
+    config : settings that all programs of a grid have in common.
+    program : the networks, ``num_seeds`` of each combination of settings that vary.
+    run_config : where results go and where work runs.
 
     Returns
     -------
@@ -65,20 +61,21 @@ def run_train_sweep(
     StopRequestedError
         If SIGTERM came.
     """
-    config, seed_of = point.optimizer, point.coordinates["seed"]
-    settings: dict[str, Any] = {"optimizer": config, "seeds": seeds, "num_seeds": num_seeds}
-    settings |= {"keep_weights": keep_weights} | ({"coordinates": point.coordinates} if point.hyper else {})
-    opening = open_experiment("train_sweep", config.optimizer, data_config, point.model, settings, run_config)
+    variant, coordinates, hyper = program
+    optimizer, seeds, seed_of = variant.optimizer, config.seeds, coordinates["seed"]
+    settings: dict[str, Any] = {"optimizer": optimizer, "seeds": seeds, "num_seeds": config.num_seeds}
+    settings |= {"keep_weights": config.keep_weights} | ({"coordinates": coordinates} if hyper else {})
+    opening = open_experiment("train_sweep", optimizer.optimizer, config.data, variant.model, settings, run_config)
     dataset, model, frozen, _, run = opening
-    training = make_training(model, dataset, config, seeds, seed_of, point.hyper)
+    training = make_training(model, dataset, optimizer, seeds, seed_of, hyper)
     placement = _place_rounds(run, training, frozen, dataset, run_config)
-    recipes = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()}
-    coordinates = point.coordinates | recipes
-    finish = make_finish(run, model, frozen, dataset, placement, point.hyper, coordinates, keep_weights)
-    num_kept = int(np.sum(open_networks(run.path)["failed_step"] == NOT_TRAINED)) if keep_weights else 0
-    train_networks(run, training, model, frozen, dataset, config, placement, finish=finish, num_kept=num_kept)
-    description = describe(opening, data_config, point.model, config.trained)
-    run.finish(lambda: (description | {"num_seeds": num_seeds} | summarise_sweep(run, coordinates), {}))
+    recipes = {name: values[seed_of] for name, values in drawn_recipes(optimizer, seeds, config.num_seeds).items()}
+    coordinates = coordinates | recipes
+    finish = make_finish(run, model, frozen, dataset, placement, hyper, coordinates, config.keep_weights)
+    num_kept = int(np.sum(open_networks(run.path)["failed_step"] == NOT_TRAINED)) if config.keep_weights else 0
+    train_networks(run, training, model, frozen, dataset, optimizer, placement, finish=finish, num_kept=num_kept)
+    description = describe(opening, config.data, variant.model, optimizer.trained)
+    run.finish(lambda: (description | {"num_seeds": config.num_seeds} | summarise_sweep(run, coordinates), {}))
     return run.path
 
 

@@ -1,18 +1,22 @@
-"""Architectures: each module exports ``BACKBONE``, a Linen module maker, its permutation spec, what feeds what.
+"""Architectures: a module each, a frozen dataclass of settings that builds a network.
 
-In: a ``ModelConfig``, the number of outputs, an activation hook. Out: a network on effective parameters that knows no
-symmetry-breaking method. To add one: a module here, a line in ``BACKBONES``.
+In: the number of outputs, an activation hook. Out: a network on effective parameters that knows no symmetry-breaking
+method. To add one: a module here with a subclass of ``Backbone``, a line in ``BACKBONES``.
 """
 
-from asymjax.models.backbones import cnn, gcn, mlp, resnet, rnn
 from asymjax.models.backbones.backbone import Backbone
+from asymjax.models.backbones.cnn import CNN
+from asymjax.models.backbones.gcn import GCN
+from asymjax.models.backbones.mlp import MLP
+from asymjax.models.backbones.resnet import ResNet
+from asymjax.models.backbones.rnn import RNN
 
-BACKBONES: dict[str, Backbone] = {
-    "mlp": mlp.BACKBONE,
-    "cnn": cnn.BACKBONE,
-    "resnet": resnet.BACKBONE,
-    "rnn": rnn.BACKBONE,
-    "gcn": gcn.BACKBONE,
+BACKBONES: dict[str, type[Backbone]] = {
+    "mlp": MLP,
+    "cnn": CNN,
+    "resnet": ResNet,
+    "rnn": RNN,
+    "gcn": GCN,
 }
 
-__all__ = ["BACKBONES", "Backbone"]
+__all__ = ["BACKBONES", "CNN", "GCN", "MLP", "RNN", "Backbone", "ResNet"]

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from asymjax import rng
-from asymjax.config import ModelConfig
-from asymjax.types import Array, Feeds, Graph, Key, PermutationSpec
+from asymjax.errors import InputError, choose
+from asymjax.settings import Settings, kinds_of
+from asymjax.types import Array, Feeds, Graph, Key
 
 # (site name, x, feature axis) -> activations; how a method reaches the activations of a backbone.
 ActivationHook = Callable[[str, Array, int], Array]
@@ -25,35 +27,97 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def one_row(input_shape: tuple[int, ...]) -> Array:
-    """Return zeros [1, *input_shape]."""
-    return jnp.zeros((1, *input_shape))
-
-
-class Backbone(NamedTuple):
-    """An architecture.
+@dataclass(frozen=True, kw_only=True)
+class Backbone(Settings):
+    """An architecture; its fields are its settings.
 
     Attributes
     ----------
-    make_module : (config, num_outputs, activation hook) -> Linen module on inputs [rows, *input_shape], or on a graph.
-    permutation_spec : (config) -> PermutationSpec of its parameters.
-    feeds : (config) -> Feeds of its layers.
-    example : (input_shape) -> inputs of one row; says whether the module takes an array or a graph.
-    norms : what it knows of ``ModelConfig.norm``.
     has_scan : whether its layers and activations stand in a scan, so that what enters them cannot be read.
     """
 
-    make_module: Callable[[ModelConfig, int, ActivationHook], nn.Module]
-    permutation_spec: Callable[[ModelConfig], PermutationSpec]
-    feeds: Callable[[ModelConfig], Feeds]
-    example: Callable[[tuple[int, ...]], Array | Graph] = one_row
-    norms: tuple[str, ...] = ("none", "layer")
-    has_scan: bool = False
+    has_scan: ClassVar[bool] = False
+
+    norm: Literal["none", "layer", "batch"] = "layer"
+    """Normalisation before each activation: none, layer (GroupNorm with one group in cnn, resnet), or batch (over all
+    nodes; gcn)."""
+    activation: str = "gelu"
+    """Activation: relu, gelu, silu, tanh, identity, half (x / 2); in the rnn that of the candidate state, where tanh is
+    usual. sigma_asym replaces it by its gate."""
+
+    def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
+        """Build the Linen module, on inputs [rows, *input_shape] or on a graph."""
+        raise NotImplementedError
+
+    def feeds(self) -> Feeds:
+        """Return what its layers feed."""
+        raise NotImplementedError
+
+    def example(self, input_shape: tuple[int, ...]) -> Array | Graph:
+        """Return inputs of one row, zeros [1, *input_shape]; says whether it takes an array or a graph."""
+        return jnp.zeros((1, *input_shape))
+
+    def with_width(self, width: float) -> "Backbone":
+        """Return it with every hidden layer of a width."""
+        raise NotImplementedError
+
+    def narrowed(self, factor: float) -> "Backbone":
+        """Return it with its hidden layers narrowed by a factor."""
+        raise NotImplementedError
+
+    def check(self) -> None:
+        """Look at the settings.
+
+        Raises
+        ------
+        InputError
+            If a name is unknown or a size cannot be.
+        """
+        choose(ACTIVATIONS, self.activation, "activation")
+        norms = get_args(kinds_of(type(self))["norm"])
+        if self.norm not in norms:
+            raise InputError(f"norm is {self.norm}; {type(self).__name__} has {', '.join(norms)}")
+
+    def feed(self, layer: str, norm: str, site: str) -> dict[str, str]:
+        """Return what a layer feeds: its norm, which feeds an activation site, or that site where there is no norm."""
+        return {layer: site} if self.norm == "none" else {layer: norm, norm: site}
 
 
-def feed(config: ModelConfig, layer: str, norm: str, site: str) -> dict[str, str]:
-    """Return what a layer feeds: its norm, which feeds an activation site, or that site where there are no norms."""
-    return {layer: site} if config.norm == "none" else {layer: norm, norm: site}
+@dataclass(frozen=True)
+class Layered(Backbone):
+    """An architecture of hidden layers one after the other."""
+
+    widths: tuple[int, ...] = (32, 32)
+    """Units of each hidden layer (mlp, rnn, gcn) or channels of each convolution (cnn)."""
+    norm: Literal["none", "layer"] = field(default="layer", kw_only=True)
+    """Normalisation before each activation: none, or layer (GroupNorm with one group in cnn)."""
+
+    def with_width(self, width: float) -> "Layered":
+        """Return it with so many units in every hidden layer, a whole number."""
+        if width != int(width):
+            raise InputError(f"width is {width}; give a whole number of units")
+        return replace(self, widths=(int(width),) * len(self.widths))
+
+    def narrowed(self, factor: float) -> "Layered":
+        """Return it with that share of its units, one a layer at least."""
+        return replace(self, widths=tuple(max(1, round(factor * width)) for width in self.widths))
+
+    def check(self) -> None:
+        """Look at the settings; a width is 1 at least."""
+        super().check()
+        check_sizes("widths", self.widths)
+
+
+def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
+    """Refuse sizes below 1.
+
+    Raises
+    ------
+    InputError
+        If there is one.
+    """
+    if any(size < 1 for size in sizes):
+        raise InputError(f"{name} is {sizes}; every size must be at least 1")
 
 
 def kernel_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:

@@ -1,17 +1,18 @@
 """Convolutional network: 3x3 convolutions, optional GroupNorm, activation and 2x2 pooling; mean over pixels, linear."""
 
+from dataclasses import dataclass
+
 from flax import linen as nn
 
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, feed, kernel_init
+from asymjax.models.backbones.backbone import ActivationHook, Layered, bias_init, kernel_init
 from asymjax.models.backbones.convolution import make_conv
-from asymjax.types import Array, Feeds, PermutationSpec
+from asymjax.types import Array, Feeds
 
 KERNEL_SIZE = 3
 
 
-class CNN(nn.Module):
+class CNNModule(nn.Module):
     """Convolutional network on images.
 
     Attributes
@@ -44,31 +45,17 @@ class CNN(nn.Module):
         return nn.Dense(self.num_outputs, kernel_init=kernel_init, bias_init=bias_init(x.shape[-1]), name="output")(x)
 
 
-def make_module(config: ModelConfig, num_outputs: int, activation: ActivationHook) -> nn.Module:
-    """Build the module of a configuration."""
-    return CNN(config.widths, num_outputs, config.norm, activation)
+@dataclass(frozen=True)
+class CNN(Layered):
+    """Convolutional network."""
 
+    def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
+        """Build the module."""
+        return CNNModule(self.widths, num_outputs, self.norm, activation)
 
-def permutation_spec(config: ModelConfig) -> PermutationSpec:
-    """Return one permutation a convolution, acting on its output channels, norm and the next kernel's inputs."""
-    spec: dict[str, tuple[str | None, ...]] = {}
-    incoming = None
-    for i in range(len(config.widths)):
-        outgoing = f"channels_{i}"
-        spec |= {f"conv_{i}/kernel": (None, None, incoming, outgoing), f"conv_{i}/bias": (outgoing,)}
-        spec |= {f"act_{i}": (outgoing,)}
-        if config.norm == "layer":
-            spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
-        incoming = outgoing
-    return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
-
-
-def feeds(config: ModelConfig) -> Feeds:
-    """Return a chain: each layer feeds its norm, and that its activation."""
-    places: dict[str, str] = {}
-    for i in range(len(config.widths)):
-        places |= feed(config, f"conv_{i}", f"norm_{i}", f"act_{i}")
-    return places
-
-
-BACKBONE = Backbone(make_module, permutation_spec, feeds)
+    def feeds(self) -> Feeds:
+        """Return a chain: each layer feeds its norm, and that its activation."""
+        places: dict[str, str] = {}
+        for i in range(len(self.widths)):
+            places |= self.feed(f"conv_{i}", f"norm_{i}", f"act_{i}")
+        return places

@@ -10,16 +10,17 @@ again for given weights (up to the n / (n - 1) of an unbiased variance), so the 
 on a path between networks has statistics of its own, by construction.
 """
 
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, kernel_init
-from asymjax.models.backbones.mlp import feeds, permutation_spec
+from asymjax.models.backbones.backbone import ActivationHook, bias_init, kernel_init
+from asymjax.models.backbones.mlp import MLP
 from asymjax.types import Array, Graph
 
 BATCH_NORM_EPSILON = 1e-5
@@ -62,7 +63,7 @@ class AggregateDense(nn.Module):
 BatchNorm = partial(nn.LayerNorm, BATCH_NORM_EPSILON, reduction_axes=0, feature_axes=-1, use_fast_variance=False)
 
 
-class GCN(nn.Module):
+class GCNModule(nn.Module):
     """Graph network.
 
     Attributes
@@ -95,16 +96,19 @@ class GCN(nn.Module):
         return nn.Dense(self.num_outputs, kernel_init=kernel_init, bias_init=bias_init(h.shape[-1]), name="output")(h)
 
 
-def make_module(config: ModelConfig, num_outputs: int, activation: ActivationHook) -> nn.Module:
-    """Build the module of a configuration."""
-    return GCN(config.widths, num_outputs, config.norm, activation)
-
-
-def example(input_shape: tuple[int, ...]) -> Graph:
-    """Return one node without edges."""
-    none = jnp.zeros(0, jnp.int32)
-    return Graph(jnp.zeros((1, *input_shape)), none, none, jnp.zeros(1, jnp.int32))
-
-
 # Units, their norms and their order are those of an mlp of the same widths: aggregation acts on nodes alone.
-BACKBONE = Backbone(make_module, permutation_spec, feeds, example, norms=("none", "layer", "batch"))
+@dataclass(frozen=True)
+class GCN(MLP):
+    """Graph network."""
+
+    norm: Literal["none", "layer", "batch"] = field(default="layer", kw_only=True)  # type: ignore[assignment]
+    """Normalisation before each activation: none, layer, or batch (over all nodes)."""
+
+    def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
+        """Build the module."""
+        return GCNModule(self.widths, num_outputs, self.norm, activation)
+
+    def example(self, input_shape: tuple[int, ...]) -> Graph:
+        """Return one node without edges."""
+        none = jnp.zeros(0, jnp.int32)
+        return Graph(jnp.zeros((1, *input_shape)), none, none, jnp.zeros(1, jnp.int32))

@@ -1,15 +1,15 @@
 """Multilayer perceptron: hidden layers of linear map, optional LayerNorm and activation, then a linear map."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from asymjax.config import ModelConfig
-from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, feed, kernel_init
-from asymjax.types import Array, Feeds, PermutationSpec
+from asymjax.models.backbones.backbone import ActivationHook, Layered, bias_init, kernel_init
+from asymjax.types import Array, Feeds
 
 
 class UnitFirstDense(nn.Module):
@@ -29,7 +29,7 @@ class UnitFirstDense(nn.Module):
         return lax.dot_general(kernel, x, (((0,), (0,)), ((), ()))) + bias[:, None]
 
 
-class MLP(nn.Module):
+class MLPModule(nn.Module):
     """Multilayer perceptron on flattened inputs.
 
     Attributes
@@ -67,31 +67,18 @@ class MLP(nn.Module):
 UNIT_FIRST_WIDTH = 64
 
 
-def make_module(config: ModelConfig, num_outputs: int, activation: ActivationHook) -> nn.Module:
-    """Build the module of a configuration."""
-    unit_first = bool(config.widths) and max(config.widths) <= UNIT_FIRST_WIDTH
-    return MLP(config.widths, num_outputs, config.norm, unit_first, activation)
+@dataclass(frozen=True)
+class MLP(Layered):
+    """Multilayer perceptron."""
 
+    def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
+        """Build the module."""
+        unit_first = bool(self.widths) and max(self.widths) <= UNIT_FIRST_WIDTH
+        return MLPModule(self.widths, num_outputs, self.norm, unit_first, activation)
 
-def permutation_spec(config: ModelConfig) -> PermutationSpec:
-    """Return one permutation a hidden layer, acting on its kernel's columns, bias, norm and the next kernel's rows."""
-    spec: dict[str, tuple[str | None, ...]] = {}
-    incoming = None
-    for i in range(len(config.widths)):
-        outgoing = f"units_{i}"
-        spec |= {f"dense_{i}/kernel": (incoming, outgoing), f"dense_{i}/bias": (outgoing,), f"act_{i}": (outgoing,)}
-        if config.norm != "none":
-            spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
-        incoming = outgoing
-    return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
-
-
-def feeds(config: ModelConfig) -> Feeds:
-    """Return a chain: each layer feeds its norm, and that its activation."""
-    places: dict[str, str] = {}
-    for i in range(len(config.widths)):
-        places |= feed(config, f"dense_{i}", f"norm_{i}", f"act_{i}")
-    return places
-
-
-BACKBONE = Backbone(make_module, permutation_spec, feeds)
+    def feeds(self) -> Feeds:
+        """Return a chain: each layer feeds its norm, and that its activation."""
+        places: dict[str, str] = {}
+        for i in range(len(self.widths)):
+            places |= self.feed(f"dense_{i}", f"norm_{i}", f"act_{i}")
+        return places

@@ -10,16 +10,17 @@ only how much of it is kept. A LayerNorm stands before phi, and bounds the state
 of its own, since a permutation of units acts on the columns of each, and on the rows of every U.
 """
 
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from asymjax.config import ModelConfig
 from asymjax.errors import InputError
-from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, feed, kernel_init
-from asymjax.types import Array, Feeds, PermutationSpec
+from asymjax.models.backbones.backbone import ActivationHook, Layered, bias_init, kernel_init
+from asymjax.types import Array, Feeds
 
 # In the order in which a compiled loop returns its parameters, so that those outside come in the same order.
 GATES = ("candidate", "reset", "update")
@@ -60,7 +61,7 @@ class GRU(nn.Module):
         return scan(self, jnp.zeros_like(inputs["candidate"][:, 0]), inputs)[1]
 
 
-class RNN(nn.Module):
+class RNNModule(nn.Module):
     """Recurrent network on the rows of images, from top to bottom.
 
     Attributes
@@ -88,34 +89,20 @@ class RNN(nn.Module):
         return dense(x[:, -1])
 
 
-def make_module(config: ModelConfig, num_outputs: int, activation: ActivationHook) -> nn.Module:
-    """Build the module of a configuration."""
-    return RNN(config.widths, num_outputs, config.norm, activation)
+@dataclass(frozen=True)
+class RNN(Layered):
+    """Recurrent network of gated units."""
 
+    has_scan: ClassVar[bool] = True
 
-def permutation_spec(config: ModelConfig) -> PermutationSpec:
-    """Return one permutation a layer, acting on rows and columns of its recurrent kernels and all else of its units."""
-    spec: dict[str, tuple[str | None, ...]] = {}
-    incoming = None
-    for i in range(len(config.widths)):
-        layer, units = f"gru_{i}", f"units_{i}"
-        for gate in GATES:
-            spec |= {f"{layer}/{gate}_input/kernel": (incoming, units), f"{layer}/{gate}_input/bias": (units,)}
-            spec |= {f"{layer}/{gate}_recurrent/kernel": (units, units)}
-        spec |= {f"{layer}/act": (units,)}
-        if config.norm == "layer":
-            spec |= {f"{layer}/norm/scale": (units,), f"{layer}/norm/bias": (units,)}
-        incoming = units
-    return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
+    def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
+        """Build the module."""
+        return RNNModule(self.widths, num_outputs, self.norm, activation)
 
-
-def feeds(config: ModelConfig) -> Feeds:
-    """Return that both kernels of the candidate feed its norm or activation; those of the gates feed sigmoids."""
-    places: dict[str, str] = {}
-    for i in range(len(config.widths)):
-        for kernel in ("candidate_input", "candidate_recurrent"):
-            places |= feed(config, f"gru_{i}/{kernel}", f"gru_{i}/norm", f"gru_{i}/act")
-    return places
-
-
-BACKBONE = Backbone(make_module, permutation_spec, feeds, has_scan=True)
+    def feeds(self) -> Feeds:
+        """Return that both kernels of the candidate feed its norm or activation; those of the gates feed sigmoids."""
+        places: dict[str, str] = {}
+        for i in range(len(self.widths)):
+            for kernel in ("candidate_input", "candidate_recurrent"):
+                places |= self.feed(f"gru_{i}/{kernel}", f"gru_{i}/norm", f"gru_{i}/act")
+        return places

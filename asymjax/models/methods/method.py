@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from asymjax.errors import InputError
+from asymjax.settings import Settings
 from asymjax.types import Array, Key, Layer
 
 Activation = Callable[[Array], Array]
@@ -60,7 +61,7 @@ class Kernel(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Method:
+class Method(Settings):
     """A reparametrisation of kernels plus an activation; its fields are its settings.
 
     Every function is pure and can be traced. This one breaks nothing; a method overrides that in which it differs.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asymjax.errors import DivergedError
-from asymjax.experiments.kinds import keep_finite
+from asymjax.experiments.populations import keep_finite
 
 
 def make_params(count, *broken):

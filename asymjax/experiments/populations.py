@@ -1,7 +1,6 @@
-"""Kinds of networks to compare: many seeds of each of several methods, trained here or read from finished sweeps."""
+"""Populations: the networks of variants, one a seed, trained here or read from finished sweeps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,28 +11,31 @@ import numpy as np
 from jax import lax
 
 from asymjax import data, rng, trees
-from asymjax.config import DataConfig, KindsConfig, ModelConfig, OptimizerConfig, RunConfig, SeedConfig
+from asymjax.data.config import DataConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.run import make_training, train_networks
-from asymjax.experiments.variants import Variant, make_variants
+from asymjax.experiments.variants import TRAINING, Variant, VariantsConfig, make_variants
 from asymjax.lab import devices, processes, run_files
 from asymjax.lab.results import open_networks, tree_of
+from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.lab.sweep import failures
-from asymjax.models import build_model, draw_frozen, vary_frozen
+from asymjax.models import ModelConfig, Models, draw_frozen, vary_frozen
+from asymjax.rng import SeedConfig
 from asymjax.symmetry.connectivity import finite_networks
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.tree_paths import differences
 from asymjax.types import Dataset, Frozen, Hyper, Key, Model, Params, Position
 
 
 class Networks(NamedTuple):
-    """Trained networks of one kind, those apart whose training diverged.
+    """Trained networks of one variant, those apart whose training diverged.
 
     Attributes
     ----------
     params : effective parameters, NumPy leaves [network, ...], finite.
-    names : [network] the seed of each; ``"sweep.seed"``, counted from 0, where several sweeps make one kind.
+    names : [network] the seed of each; ``"sweep.seed"``, counted from 0, where several sweeps make one variant.
     excluded : name -> why, of those that are not among ``params``.
     """
 
@@ -42,8 +44,8 @@ class Networks(NamedTuple):
     excluded: dict[str, str]
 
 
-class Kind(NamedTuple):
-    """Networks of one model that differ in their seeds alone.
+class Population(NamedTuple):
+    """The networks of a variant, which differ in their seeds alone.
 
     Attributes
     ----------
@@ -96,47 +98,48 @@ def _failed(failed_step: np.ndarray) -> dict[int, str]:
 # Trained here ----------------------------------------------------------------------------------------------------
 
 
-def prepare_kinds(
+def prepare_populations(
     data_config: DataConfig,
-    model_config: ModelConfig,
-    kinds_config: KindsConfig,
+    variants_config: VariantsConfig,
+    models: Models,
     optimizer: OptimizerConfig,
     seeds: SeedConfig,
     num_seeds: int,
     run_config: RunConfig,
-) -> tuple[Dataset, dict[str, Kind], dict[str, Any]]:
-    """Load the data, and prepare the training of all kinds.
+) -> tuple[Dataset, dict[str, Population], dict[str, Any]]:
+    """Load the data, and prepare the training of all variants.
 
     Parameters
     ----------
-    model_config, optimizer : what all kinds have in common; the method aside.
-    kinds_config : the kinds.
+    variants_config, models : the variants.
+    optimizer : how they are trained.
 
     Returns
     -------
-    The data, the kinds by name, and the settings that decide what networks there are.
+    The data, the populations by name, and the settings that decide what networks there are.
 
     Raises
     ------
     InputError
-        If a name is unknown, settings cannot be met, data are damaged, or there are fewer than two networks of a kind.
+        If a name is unknown, settings cannot be met, data are damaged, or there are fewer than two networks a variant.
     """
     if num_seeds < 2:
-        raise InputError(f"num_seeds is {num_seeds}; give two networks of a kind at least")
+        raise InputError(f"num_seeds is {num_seeds}; give two networks of a variant at least")
     dataset = load_data(data_config)
-    variants = make_variants(kinds_config, model_config, optimizer, (dataset.input_shape, dataset.num_outputs))
+    plain = Variant(models.of("standard"), optimizer)
+    variants = make_variants(variants_config, models, plain, TRAINING, dataset)
     settings = {
-        "data": {"dataset": data_config.dataset, "data_seed": data_config.data_seed},
-        "kinds": variants,
+        "data": data_config.record(),
+        "kinds": {name: variant.record() for name, variant in variants.items()},
         "seeds": seeds,
         "num_seeds": num_seeds,
     }
-    return dataset, trained_kinds(dataset, variants, seeds, num_seeds, run_config), settings
+    return dataset, trained_populations(dataset, variants, seeds, num_seeds, run_config), settings
 
 
-def trained_kinds(
+def trained_populations(
     dataset: Dataset, variants: Mapping[str, Variant], seeds: SeedConfig, num_seeds: int, run_config: RunConfig
-) -> dict[str, Kind]:
+) -> dict[str, Population]:
     """Prepare the training of ``num_seeds`` networks of each variant; the same networks as of ``train_sweep``.
 
     Raises
@@ -156,19 +159,19 @@ def trained_kinds(
         failed = {str(seed): why for seed, why in _failed(failed_step).items()}
         return keep_finite(name, _effective(model, positions, frozen, hyper), names, failed)
 
-    kinds = {}
+    found = {}
     for name, variant in variants.items():
         model = _build(variant, dataset)
         frozen = draw_frozen(model, variant.model.mask_seed)
-        kinds[name] = Kind(variant, model, frozen, partial(train, name, variant, model, frozen))
-    return kinds
+        found[name] = Population(variant, model, frozen, partial(train, name, variant, model, frozen))
+    return found
 
 
 def _build(variant: Variant, dataset: Dataset) -> Model:
-    model = build_model(variant.model, dataset.input_shape, dataset.num_outputs)
-    if variant.start == "own":
+    model = variant.build(dataset)
+    if variant.donor is None:
         return model
-    donor = build_model(replace(variant.model, arch=variant.start), dataset.input_shape, dataset.num_outputs)
+    donor = variant.donor.build(dataset.input_shape, dataset.num_outputs)
     mask_key = rng.role_key(variant.model.mask_seed, "mask")
 
     def init(key: Key, frozen: Frozen) -> Position:
@@ -207,12 +210,12 @@ class Sweep(NamedTuple):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """What all networks of one kind have in common."""
+        """What all networks of one variant have in common."""
         return {name: self.config[name] for name in ("data", "model", "optimizer")} | {"checksums": self.checksums}
 
 
 def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
-    """Read what finished sweeps are, by their method; sweeps of one method make one kind.
+    """Read what finished sweeps are, by their method; sweeps of one method make one variant.
 
     Raises
     ------
@@ -221,12 +224,12 @@ def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
         optimizer or hold the same networks, or if those of different methods differ in their data.
     """
     sweeps = [_read_sweep(path) for path in paths]
-    kinds: dict[str, list[Sweep]] = {}
+    found: dict[str, list[Sweep]] = {}
     for sweep in sweeps:
-        kinds.setdefault(sweep.arch, []).append(sweep)
-    for arch, (first, *others) in kinds.items():
+        found.setdefault(sweep.arch, []).append(sweep)
+    for arch, (first, *others) in found.items():
         for other in others:
-            _refuse(first, other, differences(first.recipe, other.recipe), f"both {arch}, so one kind")
+            _refuse(first, other, differences(first.recipe, other.recipe), f"both {arch}, so one variant")
             if first.config["seeds"] == other.config["seeds"]:
                 raise InputError(
                     f"{first.path} and {other.path} hold the same networks (equal seeds); give one of them"
@@ -236,7 +239,7 @@ def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
             {"data": sweep.config["data"], "checksum": sweep.checksums["dataset"]} for sweep in (sweeps[0], other)
         )
         _refuse(sweeps[0], other, differences(old, new), "compared on the same data")
-    return kinds
+    return found
 
 
 def _refuse(first: Sweep, other: Sweep, changed: list[str], why: str) -> None:
@@ -256,10 +259,6 @@ def _read_sweep(path: Path) -> Sweep:
     if not (path / "DONE").exists():
         raise InputError(f"{path} is not finished (there is no DONE); run its command again to go on")
     return Sweep(path, record["config"], record["checksums"])
-
-
-def _from_json(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def sweep_data(sweep: Sweep, data_dir: Path | None) -> Dataset:
@@ -284,7 +283,7 @@ def _check_checksum(sweep: Sweep, name: str, found: str) -> None:
         )
 
 
-def loaded_kinds(dataset: Dataset, sweeps: Mapping[str, Sequence[Sweep]]) -> dict[str, Kind]:
+def loaded_populations(dataset: Dataset, sweeps: Mapping[str, Sequence[Sweep]]) -> dict[str, Population]:
     """Prepare the reading of the networks of finished sweeps.
 
     Raises
@@ -292,17 +291,15 @@ def loaded_kinds(dataset: Dataset, sweeps: Mapping[str, Sequence[Sweep]]) -> dic
     InputError
         If a model can no longer be built, or its frozen constants are others.
     """
-    kinds = {}
+    found = {}
     for arch, members in sweeps.items():
-        variant = Variant(
-            ModelConfig(**_from_json(members[0].config["model"])),
-            OptimizerConfig(**_from_json(members[0].config["optimizer"])),
-        )
+        first = members[0].config
+        variant = Variant(ModelConfig.of(**first["model"]), OptimizerConfig(**first["optimizer"]))
         model = _build(variant, dataset)
         frozen = draw_frozen(model, variant.model.mask_seed)
         _check_checksum(members[0], "frozen", trees.checksum(frozen))
-        kinds[arch] = Kind(variant, model, frozen, partial(_load, arch, model, frozen, members))
-    return kinds
+        found[arch] = Population(variant, model, frozen, partial(_load, arch, model, frozen, members))
+    return found
 
 
 def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run: RunDir) -> Networks:

@@ -1,0 +1,48 @@
+"""Settings of a study of posteriors."""
+
+from dataclasses import dataclass, field
+
+from asymjax.data.config import DataConfig
+from asymjax.experiments.variants import VariedConfig
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.lab.run_config import RunConfig
+from asymjax.models.backbones import MLP
+from asymjax.models.config import Models
+from asymjax.rng import SeedConfig
+from asymjax.settings import Settings
+
+
+@dataclass(frozen=True)
+class StudyConfig(Settings):
+    """How each posterior is sampled."""
+
+    num_repeats: int = 3
+    """Independent runs of each variant on the same data, with the same mask; run r has init_seed + r and seed + r."""
+    sampler: str = "hmc"
+    """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, at its defaults but for what follows."""
+    num_chains: int = 4
+    """Chains of each run, each from its own optimum."""
+    num_draws: int = 200
+    """Kept draws a chain."""
+    num_warmup: int | None = None
+    """Steps a chain that adapt and are dropped. Default: the sampler's."""
+    thinning: int | None = None
+    """Keep one draw in this many. Default: the sampler's."""
+    map_steps: int = 2000
+    """Full-batch optimizer steps to the optimum that a chain starts from."""
+    reference_draws: int | None = None
+    """Kept draws a chain of both HMC runs of each variant that classifiers by other samplers than hmc are held against.
+    Default: twice num_draws."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a study."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    variants: VariedConfig = field(default_factory=VariedConfig)
+    study: StudyConfig = field(default_factory=StudyConfig)
+    models: Models = field(default_factory=lambda: Models(backbone=MLP((16, 16))))
+    posterior: PosteriorConfig = field(default_factory=PosteriorConfig)
+    seeds: SeedConfig = field(default_factory=SeedConfig)
+    run: RunConfig = field(default_factory=RunConfig)
