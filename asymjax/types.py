@@ -238,8 +238,8 @@ class Model(NamedTuple):
     apply : (position, frozen, x) -> outputs; ``forward`` of ``merge``.
     site_inputs : (params, frozen, x) -> activation site -> what enters it [rows, ..., features], of a graph at all
         nodes. InputError for a backbone whose activations stand in a scan (rnn).
-    layer_inputs : (params, frozen, x) -> kernel -> what enters it [rows, ..., features], for dense layers alone (none
-        of convolutions). InputError as of ``site_inputs``.
+    layer_inputs : (params, frozen, x) -> kernel -> what enters it [rows, ..., features], for dense layers of Linen
+        networks alone (none of convolutions). InputError as of ``site_inputs``.
     free_mask : (frozen) -> boolean tree like params, True where the entry is a coordinate of ``position``;
         None when effective entries are not coordinates (syre), so that optimizers must work on ``position``.
     params_shape : tree of ``jax.ShapeDtypeStruct``, the effective parameters.

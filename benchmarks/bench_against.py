@@ -357,7 +357,7 @@ def tuned_for(setting: Setting, algorithm: Any, steps: Steps) -> Any:
     import jax.numpy as jnp
 
     problem, count = setting.problem, setting.placement.size
-    target = problem.target(problem.frozen, problem.data)
+    target = problem.target()
     one = jax.tree.map(lambda leaf: leaf[0], setting.starts)
     _, tuned = algorithm.finish(algorithm.begin(jax.random.key(0), one, target))
     names = tuned._fields
@@ -385,7 +385,7 @@ def their_steps(setting: Setting, steps: Steps) -> tuple[Callable[[], Any], floa
         kernel = opponents.minibatch_kernels(problem, steps.chains.batch_size)[steps.sampler]
         num_calls = max(1, num_calls // 10) if steps.sampler == "sghmc" else num_calls
     else:
-        logdensity = problem.target(problem.frozen, problem.data).logdensity
+        logdensity = problem.target().logdensity
         metric = prior_metric(problem.shape, problem.prior_scale)
         kernels = opponents.full_batch_kernels(logdensity, steps.step_size, metric, steps.num_steps, STEP_DOUBLINGS)
         kernel = kernels[steps.sampler]
@@ -405,13 +405,15 @@ def make_step_case(setting: Setting, steps: Steps) -> StepCase:
     import jax.numpy as jnp
     from bench_hmc import make_call
 
-    algorithm, thinning = steps.chains, steps.chains.thinning
+    from asymjax.lab.chains import keep_weights
+
+    algorithm = steps.chains
     # A few rows for predictions, which the others do not make.
     tuned, inputs = tuned_for(setting, algorithm, steps), jnp.asarray(setting.dataset.test.inputs[:10])
     problem, starts, placement = setting.problem, setting.starts, setting.placement
-    ours, compiling = make_call(problem, algorithm, tuned, starts, inputs, placement, steps.num_draws, thinning, True)
+    ours, compiling = make_call(problem, algorithm, tuned, starts, inputs, placement, steps.num_draws, keep_weights)
     theirs, num_theirs, their_compiling = their_steps(setting, steps)
-    num_ours = float(ours()[1].num_grad_evals.sum())
+    num_ours = float(ours()[1]["num_grad_evals"].sum())
     return StepCase((ours, theirs), (num_ours, num_theirs), (compiling, their_compiling))
 
 

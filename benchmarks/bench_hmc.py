@@ -54,21 +54,18 @@ def make_call(
     inputs: Any,
     placement: Any,
     num_draws: int,
-    thinning: int = 1,
-    keep_position: bool = False,
+    keep: Callable[..., dict[str, Any]] | None = None,
 ) -> tuple[Callable[[], Any], float]:
-    """Compile a chunk of draws of all chains; return () -> (state, Draw), and the seconds of compiling it."""
+    """Compile a chunk of draws of all chains; return () -> (state, draws), and the seconds of compiling it."""
     import jax
     import jax.numpy as jnp
 
     from asymjax import rng
     from asymjax.inference.kernels import make_sampling_chunk
     from asymjax.lab import devices
-    from asymjax.lab.chains import keep_outputs, keep_weights
+    from asymjax.lab.chains import keep_outputs
 
-    begin, advance = make_sampling_chunk(
-        problem, algorithm, num_draws, thinning, keep_weights if keep_position else keep_outputs
-    )
+    begin, advance = make_sampling_chunk(problem, algorithm, num_draws, algorithm.thinning, keep or keep_outputs)
     keys = rng.member_keys(jax.random.key(0), placement.size)
     keys, start, tuned = devices.put((keys, start, tuned), placement, is_mapped=True)
     shared = devices.put((problem.frozen, problem.data), placement, is_mapped=False)
@@ -107,7 +104,7 @@ def make_case(target: str, problem: Any, num_chains: int, num_devices: int, insi
         "num_devices": num_devices,
         "inside": inside,
         "compile_seconds": compile_seconds,
-        "num_gradients": int(call()[1].num_grad_evals.sum()),
+        "num_gradients": int(call()[1]["num_grad_evals"].sum()),
         "call": call,
     }
 

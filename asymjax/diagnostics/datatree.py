@@ -29,8 +29,8 @@ def to_datatree(draws: Mapping[str, Any], log_likelihood: ArrayLike | None = Non
     Parameters
     ----------
     draws : name -> [chain, draw, ...]: ``position/dense_0/kernel`` and all other weights, ``outputs`` [chain, draw,
-        input, output], and those of ``STATISTICS`` [chain, draw]. Nested mappings and None will do, so that
-        ``_asdict()`` of a stacked :class:`asymjax.types.Draw` fits.
+        input, output], those of ``STATISTICS`` [chain, draw], and whatever else was kept. Nested mappings and None will
+        do, so that ``_asdict()`` of a stacked :class:`asymjax.types.Draw` fits.
     log_likelihood : [chain, draw, input], for ``arviz.loo``.
 
     Returns
@@ -43,33 +43,31 @@ def to_datatree(draws: Mapping[str, Any], log_likelihood: ArrayLike | None = Non
     Raises
     ------
     InputError
-        If a name is none of these, or an array does not begin with the same chains and draws as the others.
+        If an array does not begin with the same chains and draws as the others, or a statistic has further axes.
     """
-    groups: dict[str, dict[str, xarray.Variable]] = {}
     given = {name: np.asarray(values) for name, values in flatten(draws).items() if values is not None}
     given |= {} if log_likelihood is None else {"log_likelihood": np.asarray(log_likelihood)}
-    for name, values in given.items():
-        group, variable, dimensions = _place(name, values.ndim)
-        if len(dimensions) != values.ndim:
-            raise InputError(f"{name} has shape {values.shape}, expected [{', '.join(dimensions)}]")
-        groups.setdefault(group, {})[variable] = xarray.Variable(dimensions, values)
     shapes = {name: values.shape[:2] for name, values in given.items()}
-    if len(set(shapes.values())) > 1:
+    if len(set(shapes.values())) > 1 or any(len(shape) < 2 for shape in shapes.values()):
         raise InputError(f"numbers of chains and draws differ: {shapes}; give arrays [chain, draw, ...] of one run")
+    groups: dict[str, dict[str, xarray.Variable]] = {}
+    for name, values in given.items():
+        group, variable, axes = _place(name, values.ndim - len(LEADING))
+        if len(axes) != values.ndim - len(LEADING):
+            raise InputError(f"{name} has shape {values.shape}, expected [{', '.join((*LEADING, *axes))}]")
+        groups.setdefault(group, {})[variable] = xarray.Variable((*LEADING, *axes), values)
     counts = next(iter(shapes.values()), ())
     coordinates = {name: np.arange(count) for name, count in zip(LEADING, counts, strict=False)}
     return xarray.DataTree.from_dict({name: xarray.Dataset(data, coordinates) for name, data in groups.items()})
 
 
 def _place(name: str, num_axes: int) -> tuple[str, str, tuple[str, ...]]:
-    """Return the group of an array, its name there, and the names of its dimensions."""
+    """Return the group of an array, its name there, and the names of its axes after chain and draw."""
     if name in STATISTICS:
-        return "sample_stats", STATISTICS[name], LEADING
-    if name == "outputs":
-        return "posterior_predictive", name, (*LEADING, "input", "output")
+        return "sample_stats", STATISTICS[name], ()
     if name == "log_likelihood":
-        return name, "targets", (*LEADING, "input")
-    weight = name.removeprefix("position/").replace("/", ".")
-    if weight == name:
-        raise InputError(f"draws have no {name!r}; give position/..., outputs, or {', '.join(STATISTICS)}")
-    return "posterior", weight, (*LEADING, *(f"{weight}_dim_{axis}" for axis in range(max(0, num_axes - 2))))
+        return name, "targets", ("input",)
+    if name == "outputs":
+        return "posterior_predictive", name, ("input", "output")
+    variable = name.removeprefix("position/").replace("/", ".")
+    return "posterior", variable, tuple(f"{variable}_dim_{axis}" for axis in range(num_axes))

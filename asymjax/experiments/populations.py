@@ -311,7 +311,7 @@ def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run:
         if not any(str(name).startswith("position.") for name in networks):
             raise InputError(f"{sweep.path} kept no weights (--no-keep-weights); train it again with weights")
         prefix = f"{number}." if len(sweeps) > 1 else ""
-        parts.append(_effective(model, tree_of(networks, "position"), frozen, {}))
+        parts.append(_effective(model, tree_of(networks, "position."), frozen, {}))
         names += [f"{prefix}{seed}" for seed in range(sweep.config["num_seeds"])]
         failed |= {f"{prefix}{seed}": why for seed, why in _failed(networks["failed_step"].values).items()}
     params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)

@@ -46,7 +46,7 @@ class Posterior(NamedTuple):
     logdensity : (position, frozen, batch, temperature, prior_scale, weight=1.0) -> [] unnormalised log density, every
         row counted ``weight`` times; every argument may be traced. Temperature and prior scale are
         those configured unless given.
-    frozen, data : constants of the network, and training rows.
+    frozen, data : constants of the network, and training rows, a ``Split``; None where there are none.
     init : (key, frozen) -> position.
     prior_mean, prior_scale : trees of numbers, one a leaf.
     temperature : the configured one.
@@ -62,7 +62,7 @@ class Posterior(NamedTuple):
 
     logdensity: Callable[..., Array]
     frozen: Frozen
-    data: Split | None
+    data: Any
     init: Callable[[Key, Frozen], Position]
     prior_mean: PyTree
     prior_scale: PyTree
@@ -156,7 +156,7 @@ def from_logdensity(logdensity: Callable[[Any], Array], position: Any) -> Poster
 def leaf_scales(model: Model, prior: NormalPrior, like: Position) -> tuple[PyTree, PyTree]:
     """Return mean and standard deviation of the prior of the leaves of a position, one number each.
 
-    The one place that says which leaf is a kernel, a norm or the last layer: today by its path.
+    The one place that asks what a leaf is: a kernel, a norm or of the last layer.
     """
     mean, scale = {}, {}
     for path in trees.flatten(like):
@@ -224,11 +224,13 @@ def make_posterior(
 
     Examples
     --------
-    >>> import numpy as np, asymjax
-    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(8, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> import jax, numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), np.zeros((2, 2), np.float32))
     >>> X = np.random.default_rng(0).normal(size=(20, 2))
     >>> posterior = asymjax.make_posterior(model, (X, X[:, 0]), likelihood=asymjax.Gaussian(noise="fixed"))
-    >>> float(posterior.logdensity(posterior.prior_mean, posterior.frozen, posterior.data)) < 0
+    >>> position = posterior.init(jax.random.key(0), posterior.frozen)
+    >>> float(posterior.logdensity(position, posterior.frozen, posterior.data)) < 0
     True
     """
     split, kind, units = read_rows(model, data, likelihood, standardise)

@@ -300,19 +300,21 @@ def flatten_names(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {path.replace("/", "."): leaf for path, leaf in flatten(tree).items()}
 
 
-def tree_of(dataset: xarray.Dataset, prefix: str) -> dict[str, Any]:
-    """Return the tree of the variables below a prefix, such as ``"position"``, leaves read into NumPy arrays.
+def tree_of(named: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
+    """Return the tree of the arrays whose names begin with a prefix, leaves as NumPy arrays.
+
+    Parameters
+    ----------
+    named : as of :func:`open_networks` or :func:`read_arrays`.
+    prefix : ``"position."`` of the former; ``"posterior/"`` or ``"networks/position."`` of the latter.
 
     Raises
     ------
     InputError
-        If there is no such variable, or a file is lost or damaged.
+        If there is no such array, or a file is lost.
     """
-    names = [str(name) for name in dataset.data_vars if str(name).startswith(f"{prefix}.")]
+    names = {str(name): name for name in named if str(name).startswith(prefix)}
     if not names:
-        raise InputError(f"no variable begins with '{prefix}.'; there are {', '.join(map(str, dataset.data_vars))}")
-    leaves = {}
-    for name in names:
-        with naming_damage(Path(RESULTS) / NETWORKS / name):
-            leaves[name.removeprefix(f"{prefix}.").replace(".", "/")] = dataset[name].values
-    return unflatten(leaves)
+        raise InputError(f"no array begins with {prefix!r}; there are {', '.join(map(str, named))}")
+    paths = {path.removeprefix(prefix).replace(".", "/"): name for path, name in names.items()}
+    return unflatten({path: np.asarray(named[name]) for path, name in paths.items()})

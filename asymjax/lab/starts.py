@@ -30,7 +30,6 @@ def find_map(
     Adam on -log density / rows with a cosine schedule from ``learning_rate`` to zero. ``keys`` may be a ``Member`` of
     arrays [chain], whose settings are those of the networks' densities.
     """
-    assert posterior.data is not None
     num_rows = posterior.data.targets.shape[0]
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
     model = posterior.model._replace(init=posterior.init)

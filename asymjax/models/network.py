@@ -10,6 +10,7 @@ from flax import linen as nn
 from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.models.reading import find_symmetries
+from asymjax.models.reading.find import with_norms
 from asymjax.types import Array, Axis, Fixed, Key, Params, Perm, PermutationSpec, PyTree, Symmetries
 
 # (site, the network's own activation, x, feature axis) -> activations.
@@ -23,6 +24,14 @@ class Activation(nn.Module):
     ----------
     fn : the function.
     axis : axis of the features, which a gate mixes.
+
+    Examples
+    --------
+    >>> import numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> module = nn.Sequential([nn.Dense(4), asymjax.Activation(nn.gelu), nn.Dense(1)])
+    >>> asymjax.from_flax(module, np.zeros((2, 3), np.float32), asymjax.SigmaAsym()).permutation_spec["layers_1"]
+    ('layers_0',)
     """
 
     fn: Callable[[Array], Array]
@@ -125,8 +134,9 @@ def read(network: Network, *, check: bool) -> Reading:
         return network.run(trees.unflatten({path: leaves[path] for path in params}), x, activate)
 
     found = find_symmetries(probed, trees.unflatten(params | probes), network.example, check=check)
+    layers = {path: found.layers[path] for path in params}
     own = found._replace(
-        layers={path: found.layers[path] for path in params},
+        layers=with_norms(layers, {path: path.rpartition("/")[0] for path in layers}),  # Sites were read as scales.
         spec={path: found.spec[path] for path in params},
         several_roles=tuple(path for path in found.several_roles if path in params),
         dead=tuple(path for path in found.dead if path in params),

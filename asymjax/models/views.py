@@ -56,6 +56,8 @@ def make_views(network: Network, reading: Reading, run: Run) -> Views:
         seen: dict[str, list[Array]] = {}
 
         def note(call: Callable[..., Any], args: Any, kwargs: Any, context: InterceptorContext) -> Any:
+            if context.module.scope is None:  # An activation of an NNX network.
+                return call(*args, **kwargs)
             path = "/".join((*context.module.path, "kernel"))
             is_dense = path in reading.params and len(reading.params[path].shape) == 2 and len(args) == 1
             if context.method_name == "__call__" and is_dense:

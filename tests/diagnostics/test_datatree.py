@@ -47,6 +47,12 @@ def test_nested_weights_and_what_is_not_given(draws):
     np.testing.assert_array_equal(tree["posterior/dense_0.kernel"], draws["position/dense_0/kernel"])
 
 
+def test_whatever_else_was_kept_is_of_the_posterior():
+    tree = diagnostics.to_datatree({"position": np.zeros((2, 3, 4)), "kept": {"norm": np.ones((2, 3))}})
+    assert tree["posterior/position"].dims == ("chain", "draw", "position_dim_0")
+    assert tree["posterior/kept.norm"].dims == ("chain", "draw")
+
+
 def test_arviz_sees_the_same_rhat(draws):
     arviz, data = arviz_and(diagnostics.to_datatree(draws))
     expected = diagnostics.per_coordinate(draws["position/dense_0/bias"])["rhat"]
@@ -75,9 +81,9 @@ def test_survives_a_store(draws, tmp_path):
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
-        ("lp", (2, 30), r"no 'lp'; give position/\.\.\., outputs, or logdensity"),
+        ("logdensity", (2, 30, 1), r"logdensity has shape \(2, 30, 1\), expected \[chain, draw\]"),
         ("outputs", (2, 30, 5), r"outputs has shape \(2, 30, 5\), expected \[chain, draw, input, output\]"),
-        ("position/bias", (2,), r"position/bias has shape \(2,\), expected \[chain, draw\]"),
+        ("position/bias", (2,), r"chains and draws differ: .*'position/bias': \(2,\)"),
         ("position/bias", (2, 29), r"chains and draws differ: .*'position/bias': \(2, 29\)"),
     ],
 )

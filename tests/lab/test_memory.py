@@ -30,34 +30,33 @@ CONTROLLED = {
     for name, algorithm in CASES.items()
     if isinstance(algorithm, Minibatch)
 }
-MAX_POSITIONS, TOLERANCE = 4, 0.25
+MAX_POSITIONS = 4
 # The Gaussian that swag draws from: mean, scale and deviations, beside a position.
 MAX_POSITIONS_OF = {SWAG: RANK + 3}
-# Rows, inputs, outputs and hidden widths; "large" is an MLP on 5,000 images of 28 x 28.
+# Rows, inputs, outputs and hidden widths.
 SHAPES = {
     "regression": (310, 10, 2, (16, 16)),
     "digits": (1258, 64, 10, (32, 32)),
-    "large": (4000, 784, 10, (512,) * 3),
 }
 
 
 @cache
-def make_case(arch, shape):
+def make_case(shape):
     """Return a problem with data of zeros, and where outputs are kept."""
     num_rows, num_inputs, num_outputs, widths = SHAPES[shape]
     task = "regression" if shape == "regression" else "classification"
     norm = "none" if task == "regression" else "layer"
     config = PosteriorConfig().for_task(task)
-    model = model_of(arch, widths=widths, norm=norm).build((num_inputs,), num_outputs, config.normal_prior)
+    model = model_of(widths=widths, norm=norm).build((num_inputs,), num_outputs, config.normal_prior)
     targets = np.zeros((num_rows, 1), np.float32) if task == "regression" else np.zeros(num_rows, np.int32)
     data = Split(np.zeros((num_rows, num_inputs), np.float32), targets)
     problem = config.of(model, task, draw_frozen(model, 0), data)
     return problem, jnp.zeros((num_rows // 3, num_inputs))
 
 
-def trace(algorithm, arch="standard", shape="regression", num_draws=20):
+def trace(algorithm, shape="regression", num_draws=20):
     """Trace a chunk of draws of one chain that keep outputs alone."""
-    problem, inputs = make_case(arch, shape)
+    problem, inputs = make_case(shape)
     _, advance = make_sampling_chunk(problem, algorithm, num_draws, 1, keep_outputs)
     state, tuned = persistent_shape(problem, algorithm)
     shared = (jnp.asarray(0), problem.frozen, problem.data, inputs)
@@ -65,17 +64,17 @@ def trace(algorithm, arch="standard", shape="regression", num_draws=20):
 
 
 @cache
-def compiled_bytes(algorithm, arch="standard", shape="regression"):
-    return memory.needed_bytes(trace(algorithm, arch, shape).lower().compile())
+def compiled_bytes(algorithm, shape="regression"):
+    return memory.needed_bytes(trace(algorithm, shape).lower().compile())
 
 
 def num_bytes_of_position(shape):
-    return trees.num_bytes(make_case("standard", shape)[0].shape)
+    return trees.num_bytes(make_case(shape)[0].shape)
 
 
 @pytest.mark.parametrize("algorithm", (CASES | CONTROLLED).values(), ids=(CASES | CONTROLLED).keys())
 def test_a_chain_has_four_positions_at_most_from_draw_to_draw(algorithm):
-    problem, _ = make_case("standard", "digits")
+    problem, _ = make_case("digits")
     num_bytes = trees.num_bytes(persistent_shape(problem, algorithm))
     scalars = 100
     max_positions = MAX_POSITIONS_OF.get(type(algorithm), MAX_POSITIONS)

@@ -1,5 +1,6 @@
 """Flax networks of any kind under every method."""
 
+import json
 from functools import cache
 
 import jax
@@ -11,10 +12,13 @@ from flax import nnx
 
 from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.inference.posterior import prior_moments
+from asymjax.inference.posterior import leaf_scales, make_posterior
+from asymjax.models import build_model, draw_frozen
+from asymjax.models.backbones import BACKBONES
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
 from asymjax.models.network import Activation
+from asymjax.models.symmetry_description import describe_symmetries
 from asymjax.priors import NormalPrior
 from asymjax.symmetry import log_group_order, permute, permute_frozen, random_permutations
 
@@ -87,10 +91,10 @@ NETWORKS = {
     "two_inputs": (linen(two_inputs), (ROWS, 2 * ROWS)),
     "scanned": (linen(scanned), ROWS),
 }
-LONG = [("transformer", name) for name in ("pruned", "w_sigma_asym", "fixed_bias")]
-LONG += [(name, method) for name in ("residual", "scanned") for method in ("pruned", "w_sigma_asym", "syre")]
+SHORT = [("transformer", "w_asym"), ("transformer", "sigma_asym"), ("residual", "fixed_bias"), ("words", "syre")]
+SHORT += [("two_inputs", "w_sigma_asym"), ("scanned", "w_asym"), *(("nnx", method) for method in METHODS)]
 CASES = [
-    pytest.param(name, method, marks=[pytest.mark.long] if (name, method) in LONG else [], id=f"{name}-{method}")
+    pytest.param(name, method, marks=[] if (name, method) in SHORT else [pytest.mark.long], id=f"{name}-{method}")
     for name in NETWORKS
     for method in METHODS
 ]
@@ -163,6 +167,25 @@ def test_positions_in_lists_are_names():
     np.testing.assert_allclose(model.apply(params, {}, x), module(x), rtol=1e-5, atol=1e-6)
 
 
+def test_what_enters_the_sites_of_nnx_networks_can_be_read():
+    model, x = symmetries("nnx"), rows_like(ROWS)
+    params = model.init(jax.random.key(0), {})
+    seen = model.site_inputs(params, {}, x)["act"]
+    first = params["blocks"]["0"]
+    np.testing.assert_allclose(seen[:3], x @ first["kernel"] + first["bias"], rtol=1e-4, atol=1e-5)
+    assert model.layer_inputs(params, {}, x) == {}
+
+
+def test_a_network_of_lists_has_a_posterior():
+    model = symmetries("nnx")
+    data = rows_like(ROWS), np.array([0, 1, 3])
+    posterior = make_posterior(model, data)
+    position = model.init(jax.random.key(0), posterior.frozen)
+    grad = jax.jit(jax.grad(lambda position: posterior.logdensity(position, *posterior.given)))(position)
+    assert trees.flatten(grad).keys() == trees.flatten(position).keys()
+    assert trees.all_finite(grad)
+
+
 def test_linen_networks_are_their_modules():
     module, x = NETWORKS["transformer"][0], rows_like(SEQUENCES)
     params = module.init(jax.random.key(0), x)["params"]
@@ -174,7 +197,7 @@ def test_attention_has_its_fan_in_its_units_and_its_prior():
     query, out = model.layers[QUERY], model.layers[QUERY.replace("query", "out")]
     assert (query.shape, query.fan_in, query.num_units) == ((16, 2, 8), 16, 16)
     assert (out.shape, out.fan_in, out.num_units) == ((2, 8, 16), 16, 16)
-    mean, scale = prior_moments(model, NormalPrior(output_scale=20.0), model.params_shape)
+    mean, scale = leaf_scales(model, NormalPrior(output_scale=20.0), model.params_shape)
     mean, scale = trees.flatten(mean), trees.flatten(scale)
     assert scale[QUERY] == 0.25
     assert (mean["LayerNorm_0/scale"], scale["LayerNorm_0/scale"], scale["LayerNorm_0/bias"]) == (1.0, 0.2, 0.2)
@@ -343,3 +366,53 @@ def test_running_averages_are_constants():
     model = from_flax(net, ROWS)
     assert set(model.layers) == {"norm/scale", "norm/bias", "Dense_0/kernel", "Dense_0/bias"}
     assert model.layers["norm/bias"].is_norm
+
+
+def test_symmetries_of_a_transformer_are_described():
+    found = describe_symmetries(symmetries("transformer"), rows_like(SEQUENCES))
+    attention = "MultiHeadDotProductAttention_0/"
+    sizes = sorted((entry["num_units"], entry["copies"]) for entry in found["permutations"].values())
+    assert sizes == [(2, 1), (8, 2), (8, 2), (20, 1)]
+    assert sorted(found["linear_groups"].values()) == [128, 128]
+    assert all(name.startswith(attention) for name in found["linear_groups"])
+    assert found["dead"] == [attention + "key/bias"]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_operations_that_were_not_understood_are_named():
+    model = from_flax(linen(lambda x: nn.Dense(4)(jnp.sort(nn.Dense(6)(x)))), ROWS)
+    found = describe_symmetries(model, rows_like(ROWS))
+    assert (found["permutations"], found["linear_groups"]) == ({}, {})
+    assert "no permutations through sort" in found["notes"]
+
+
+# SHA-256 of the constants of mask seed 3, before methods knew of axes and roles.
+CHECKSUMS = {
+    "w_asym/mlp/layer": "f9586c8b42a5aee0f2d39cb47f16c95cf20d0963f48ec63d4a687976bb17c33a",
+    "w_asym/cnn/none": "bd088714c412a1c41ae2b6af23be8e436f11e08223a4cbcf99b4728f9d9c65d4",
+    "sigma_asym/cnn/layer": "d7a8b8e6ee0724cfbfc66aaa500aad166f411c7576653cc201000b1d75c0439e",
+    "fixed_bias/rnn/layer": "d96b670e8d4acbe34fda60b11038ae85d3df2548835ab9d9b153f04240bc9bf3",
+    "fixed_bias/cnn/layer": "10768d2da82dbc5521906a3aabb102be267d578e29bc4c5ba5bd86477612fb64",
+    "syre/mlp/none": "dbc19336cdcc9ded5d124d12c41231ecae473123ed0fca0965f794ac94257088",
+}
+
+
+@pytest.mark.parametrize("name", CHECKSUMS)
+def test_constants_of_plain_kernels_are_those_of_old(name):
+    arch, backbone, norm = name.split("/")
+    shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
+    settings = {"widths": (12, 8), "norm": norm, "activation": "gelu"}
+    model = build_model(METHODS[arch](), BACKBONES[backbone](**settings), shape, 3)
+    assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]
+
+
+class Placed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
+        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
+
+
+def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
+    model = from_flax(Placed(), np.ones((2, 3), np.float32))
+    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}

@@ -18,7 +18,7 @@ from asymjax.lab import results
 from asymjax.lab.rundir import RunDir
 
 commit = RunDir.commit
-MAX_BYTES = 20_000  # a chunk of draws takes more
+MAX_BYTES = 20_000  # the outputs of a chunk of draws take more
 MAX_METADATA_BYTES = 1000  # a checkpoint begins with files smaller than this
 
 

@@ -1,6 +1,6 @@
 """The draws of a run directory: read, diagnosed and scored."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,6 @@ def read_outputs(path: Path) -> Iterator[np.ndarray]:
     return (chunk[OUTPUTS] for chunk in results.read_chunks(path, OUTPUTS))
 
 
-def as_position(weights: Mapping[str, np.ndarray]) -> Position:
-    """Return the tree of weights that are named as in the results: ``posterior/dense_0.kernel``."""
-    return trees.unflatten({name.removeprefix(WEIGHTS).replace(".", "/"): leaf for name, leaf in weights.items()})
-
-
 def gradients_spent(path: Path) -> np.ndarray:
     """Return how many gradients over all data all chains took up to each draw, warmup included, float64 [draw]."""
     warmup = [line["num_grad_evals"] for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
@@ -136,5 +131,5 @@ def thinned_positions(path: Path, num_draws: int, max_draws: int | None) -> Iter
     for chunk in results.read_chunks(path, WEIGHTS):
         last = first + next(iter(chunk.values())).shape[1]
         for draw in kept[(kept >= first) & (kept < last)] - first:
-            yield as_position({name: leaf[:, draw] for name, leaf in chunk.items()})
+            yield results.tree_of({name: leaf[:, draw] for name, leaf in chunk.items()}, WEIGHTS)
         first = last

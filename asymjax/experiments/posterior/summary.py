@@ -13,7 +13,7 @@ from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
 from asymjax.experiments.posterior.config import Config
-from asymjax.experiments.posterior.draws import WEIGHTS, as_position, evaluate_draws, read_outputs, thinned_positions
+from asymjax.experiments.posterior.draws import WEIGHTS, evaluate_draws, read_outputs, thinned_positions
 from asymjax.inference import ALGORITHMS
 from asymjax.inference.posterior import Posterior, PosteriorConfig
 from asymjax.inference.starts import logdensity_and_gradient_norm
@@ -138,7 +138,7 @@ def _modes(
     path: Path, dataset: Dataset, problem: Posterior, num_superchains: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Summarise the modes of the kept weights, and score the networks at their mean, as drawn and aligned."""
-    positions = as_position(results.read_arrays(path, WEIGHTS))
+    positions = results.tree_of(results.read_arrays(path, WEIGHTS), WEIGHTS)
     frozen, logdensity = problem.frozen, problem.logdensity
     summary, means = summarise_modes(
         problem.model,

@@ -40,6 +40,15 @@ def find_symmetries(
         If two leaves have one path, or outputs of the check are not numbers.
     ReadingError
         If a permutation changes the outputs.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, numpy as np, asymjax
+    >>> def apply(params, x):
+    ...     return jnp.tanh(x @ params["hidden"]) @ params["out"]
+    >>> params = {"hidden": np.ones((3, 5)), "out": np.ones((5, 2))}
+    >>> asymjax.find_symmetries(apply, params, np.ones((4, 3))).spec["hidden"]
+    (Fixed(size=3, name=None), Perm(name='hidden', size=5, within=()))
     """
     leaves = trees.named_leaves(params)
     closed = jax.make_jaxpr(apply)(params, example)
@@ -55,8 +64,8 @@ def find_symmetries(
     parents = {trees.path_of(keys): trees.path_of(keys[:-1]) for keys, _ in jax.tree.leaves_with_path(params)}
     made = {place for value in outputs for axis in value.axes for place in axis.origin}
     met = [*walk.uses, *(path for path in values if path not in walk.uses)]
-    layers = _with_norms({path: _layer(path, values[path], walk, made) for path in met}, parents)
-    several = [path for path, uses in walk.uses.items() if len(_distinct(uses)) > 1]
+    layers = with_norms({path: _layer(path, values[path], walk, made) for path in met}, parents)
+    several = [path for path, uses in walk.uses.items() if len(_distinct(uses, layers[path].shape)) > 1]
     axes = {path: [axis.atom for axis in values[path].axes] for path in met}
     names = _names(layers, axes, parents, walk.atoms)
     spec = {path: tuple(_tree(atom, walk.atoms, names) for atom in axes[path]) for path in layers}
@@ -69,24 +78,24 @@ def find_symmetries(
 
 def _layer(path: str, value: Value, walk: Walk, made: set[tuple[str, int]]) -> Layer:
     """Return the first role of a leaf; ``made`` are axes of leaves that axes of the outputs were made of."""
-    use = next(iter(_distinct(walk.uses.get(path, []))), Use(None))
     shape = tuple(walk.atoms.size(axis.atom) for axis in value.axes)
+    use = next(iter(_distinct(walk.uses.get(path, []), shape)), Use(None))
     is_output = use.role == "kernel" and any((path, axis) in made for axis in use.out_axes)
     return Layer(path, shape, use.in_axes, use.out_axes, use.batch_axes, use.window_axes, use.role, is_output)
 
 
-def _distinct(uses: Sequence[Use]) -> list[Use]:
+def _distinct(uses: Sequence[Use], shape: Sequence[int]) -> list[Use]:
     """Return the uses with a role, once each; a window that is flattened with its inputs is the same use."""
     found: dict[tuple, Use] = {}
     for use in uses:
-        summed = frozenset(use.in_axes + use.window_axes)
-        place = use.role, summed, use.out_axes, use.batch_axes
+        parts = use.in_axes + use.window_axes, use.out_axes, use.batch_axes
+        place = use.role, *(frozenset(axis for axis in part if shape[axis] > 1) for part in parts)
         if use.role and (place not in found or len(use.window_axes) > len(found[place].window_axes)):
             found[place] = use
     return list(found.values())
 
 
-def _with_norms(layers: Mapping[str, Layer], parents: Mapping[str, str]) -> dict[str, Layer]:
+def with_norms(layers: Mapping[str, Layer], parents: Mapping[str, str]) -> dict[str, Layer]:
     """Say which leaves are of norms: scales, and biases in a module that has a scale and no kernel."""
     modules: dict[str, set[str | None]] = {}
     for path, layer in layers.items():
