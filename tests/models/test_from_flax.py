@@ -353,6 +353,31 @@ def test_what_is_no_pure_function_of_rows_or_has_nothing_to_act_on_is_refused(ma
         from_flax(make(), ROWS, method)
 
 
+class Recurrent(nnx.Module):
+    def __init__(self, rngs):
+        self.rnn = nnx.RNN(nnx.GRUCell(6, 7, rngs=rngs))
+        self.readout = nnx.Linear(7, 4, rngs=rngs)
+
+    def __call__(self, x):
+        return self.readout(self.rnn(x)[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "fan_in", "num_units"),
+    [
+        (Recurrent, "rnn/cell/dense_h/kernel", 7, 21),
+        (linen(lambda x: nn.Dense(4)(nn.relu(nn.WeightNorm(nn.Dense(7))(x)[:, 0]))), "Dense_0/kernel", 7, 4),
+    ],
+    ids=["random numbers that are not used", "names with slashes"],
+)
+def test_cells_and_weight_norms_are_networks(make, path, fan_in, num_units):
+    model = from_flax(make, jnp.ones((2, 3, 6)), WAsym())
+    assert (model.layers[path].fan_in, model.layers[path].num_units) == (fan_in, num_units)
+    frozen = jax.jit(model.freeze)(jax.random.key(0))
+    position = draw(jax.eval_shape(model.init, jax.random.key(0), frozen))
+    assert trees.all_finite(model.apply(position, frozen, jnp.ones((2, 3, 6))))
+
+
 def test_inputs_unlike_the_example_are_refused():
     model = symmetries("two_inputs")
     params = draw(model.params_shape)
