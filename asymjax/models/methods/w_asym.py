@@ -137,29 +137,38 @@ def num_frozen(kernel: Kernel) -> int:
 # Kernels from free and fixed entries -----------------------------------------------------------------------------
 
 
-def freeze_kernel(key: Key, kernel: Kernel, fixed_scale: Any) -> Constants | None:
-    """Draw mask and fixed values of one kernel.
+def pack(is_fixed: Array, fixed_value: Array, num_fixed: int) -> Constants:
+    """Return the constants of a kernel some of whose entries are fixed; its leaf holds the others, flat.
+
+    Parameters
+    ----------
+    is_fixed : bool of the kernel's shape, maybe traced.
+    fixed_value : float32 of that shape; read where fixed.
+    num_fixed : how many entries are fixed.
 
     Returns
     -------
-    None where nothing is fixed, or a dictionary with ``fixed_value`` (float32, kernel shape, zero where free),
-    ``free_index`` (int32 [num_free], positions of the free entries in the raveled kernel, ascending) and
-    ``source_index`` (int32, kernel shape: where in the leaf a free entry comes from; num_free where fixed).
+    A dictionary with ``fixed_value`` (zero where free), ``free_index`` (int32 [num_free], positions of the free entries
+    in the raveled kernel, ascending) and ``source_index`` (int32, kernel shape: where in the leaf a free entry comes
+    from; num_free where fixed).
     """
-    size = math.prod(kernel.shape)
-    num_free = size - num_frozen(kernel)
-    if num_free == size:
-        return None
-    mask_key, value_key = jax.random.split(key)
-    fixed = is_fixed(mask_key, kernel)
-    value = fixed_scale * kernel.fixed_scale * rng.normal(value_key, kernel.shape)
-    free_index = jnp.sort(jnp.where(fixed.ravel(), size, jnp.arange(size, dtype=jnp.int32)))[:num_free]
+    size, num_free = is_fixed.size, is_fixed.size - num_fixed
+    free_index = jnp.sort(jnp.where(is_fixed.ravel(), size, jnp.arange(size, dtype=jnp.int32)))[:num_free]
     source_index = jnp.full(size, num_free, jnp.int32).at[free_index].set(jnp.arange(num_free, dtype=jnp.int32))
     return {
-        "fixed_value": jnp.where(fixed, value, 0.0),
+        "fixed_value": jnp.where(is_fixed, fixed_value, 0.0),
         "free_index": free_index,
-        "source_index": source_index.reshape(kernel.shape),
+        "source_index": source_index.reshape(is_fixed.shape),
     }
+
+
+def freeze_kernel(key: Key, kernel: Kernel, fixed_scale: Any) -> Constants | None:
+    """Draw mask and fixed values of one kernel, as :func:`pack` returns them; None where nothing is fixed."""
+    if not (num_fixed := num_frozen(kernel)):
+        return None
+    mask_key, value_key = jax.random.split(key)
+    value = fixed_scale * kernel.fixed_scale * rng.normal(value_key, kernel.shape)
+    return pack(is_fixed(mask_key, kernel), value, num_fixed)
 
 
 @jax.custom_jvp
