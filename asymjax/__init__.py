@@ -11,23 +11,19 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "asymjax.diagnostics.datatree": ("to_datatree",),
-    "asymjax.inference.approximations": ("SWAG",),
     "asymjax.inference.likelihoods": ("Categorical", "Gaussian"),
     "asymjax.inference.posterior": ("make_posterior",),
     "asymjax.inference.samplers": ("HMC", "MCLMC", "NUTS", "SGLD"),
     "asymjax.inference.starts": ("Start",),
     "asymjax.lab.devices": ("configure_host_devices",),
-    "asymjax.models": ("ModelConfig", "build_model"),
-    "asymjax.models.backbones": ("CNN", "GCN", "MLP", "RNN", "Backbone", "ResNet"),
     "asymjax.models.from_flax": ("from_flax",),
     "asymjax.models.network": ("Activation",),
-    "asymjax.models.methods": ("Method", "SigmaAsym", "Standard", "Syre", "WAsym"),
+    "asymjax.models.methods": ("Method", "SigmaAsym", "Standard", "WAsym"),
     "asymjax.models.reading": ("find_symmetries",),
+    "asymjax.models.symmetry_description": ("describe_symmetries",),
     "asymjax.networks": ("align", "barriers", "train_sweep"),
     "asymjax.priors": ("NormalPrior",),
     "asymjax.sampling": ("ess", "rhat", "sample"),
-    "asymjax.symmetry": ("permute",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

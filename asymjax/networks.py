@@ -81,7 +81,8 @@ def train_sweep(
     Examples
     --------
     >>> import jax, numpy as np, asymjax
-    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(4, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> from flax import linen as nn
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), np.zeros((2, 2), np.float32))
     >>> X = np.random.default_rng(0).normal(size=(64, 2))
     >>> options = {"num_seeds": 2, "num_epochs": 3, "batch_size": 32, "show_progress": False}
     >>> asymjax.train_sweep(jax.random.key(0), model, (X, X[:, :1]), **options).losses.shape
@@ -119,8 +120,9 @@ def align(model: Model, reference: Params, params: Params, frozen: Frozen | None
 
     Examples
     --------
-    >>> import jax, asymjax
-    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(4, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> import jax, numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), np.zeros((2, 2), np.float32))
     >>> a, b = (model.init(jax.random.key(seed), {}) for seed in (0, 1))
     >>> float(asymjax.align(model, a, b).departure)
     0.0
@@ -150,7 +152,8 @@ def barriers(
     Examples
     --------
     >>> import jax, numpy as np, asymjax
-    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(4, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> from flax import linen as nn
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), np.zeros((2, 2), np.float32))
     >>> networks = jax.vmap(lambda key: model.init(key, {}))(jax.random.split(jax.random.key(0), 3))
     >>> X = np.random.default_rng(0).normal(size=(10, 2))
     >>> asymjax.barriers(model, networks, (X, X[:, :1]), num_points=3)["maximum"].shape

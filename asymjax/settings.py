@@ -22,6 +22,10 @@ class Settings:
             if get_origin(kind) is tuple and not isinstance(value, tuple):
                 object.__setattr__(self, name, tuple(value) if isinstance(value, list) else (value,))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the value of every setting, by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def unused(self) -> frozenset[str]:
         """Return the settings that have no effect beside the others."""
         return frozenset()
@@ -63,5 +67,5 @@ def carried(settings: Settings, registry: Mapping[str, type[Own]], name: str, wh
     if type(settings) is other:
         return settings
     default = type(settings)()
-    changed = {name: value for name, value in vars(settings).items() if value != getattr(default, name)}
+    changed = {name: value for name, value in settings.as_dict().items() if value != getattr(default, name)}
     return other().having(changed)

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from asymjax.config import ModelConfig, PosteriorConfig
+from model_of import model_of
 
 import asymjax
 from asymjax import data, trees
 from asymjax.errors import DivergedError, InputError
-from asymjax.lab import run_files
+from asymjax.inference.approximations import SWAG
+from asymjax.lab.results import open_results
 
 ROOT = Path(__file__).parents[1]
 MEAN, COVARIANCE = np.array([1.0, -2.0]), np.array([[1.0, 0.8], [0.8, 2.0]])
@@ -27,7 +28,7 @@ def bent(position):
 
 
 def small_model(num_inputs=3, num_outputs=1):
-    return asymjax.build_model(ModelConfig(widths=(4,), norm="none"), (num_inputs,), num_outputs)
+    return model_of(widths=(4,), norm="none").build((num_inputs,), num_outputs)
 
 
 def rows(num_rows=30, num_inputs=3):
@@ -40,15 +41,17 @@ def test_draws_are_those_of_the_script_to_the_bit(python, tmp_path):
     settings = ["--widths", 6, "--map-steps", 20, "--num-warmup", 20, "--num-draws", 20, "--max-integration-steps", 8]
     words = ["runs/bnn_hmc.py", "--preset", "smoke", "--arch", "w_asym", "--run-dir", tmp_path / "run", "--no-progress"]
     python(*words, *settings, cwd=ROOT)
-    written = run_files.read_draws(tmp_path / "run", "")
-    dataset, config = data.load("digits"), PosteriorConfig().for_task("classification")
-    model = asymjax.build_model(ModelConfig("w_asym", widths=(6,)), dataset.input_shape, 10, config)
+    written = open_results(tmp_path / "run")
+    dataset = data.load("digits")
+    model = model_of("w_asym", widths=(6,)).build(dataset.input_shape, 10)
     posterior, sampler = asymjax.make_posterior(model, dataset), asymjax.HMC(num_warmup=20, max_integration_steps=8)
     options = {"sampler": sampler, "num_draws": 20, "start": asymjax.Start(map_steps=20)}
     result = asymjax.sample(jax.random.key(0), posterior, **options, **QUIET)
-    assert result.draws.keys() == written.keys() - {"outputs"}
-    for name, values in result.draws.items():
-        np.testing.assert_array_equal(values, written[name], err_msg=name)
+    tree = result.to_datatree()
+    for group, count in (("posterior", 6), ("sample_stats", 5)):
+        assert tree[group].data_vars.keys() == written[group].data_vars.keys() and len(tree[group].data_vars) == count
+        for name, values in tree[group].data_vars.items():
+            np.testing.assert_array_equal(values, written[group][name], err_msg=name)
 
 
 def test_draws_of_a_log_density_have_its_moments():
@@ -220,7 +223,7 @@ def test_a_density_that_is_not_finite_is_told_with_its_chain():
 def test_a_swag_of_a_posterior_draws_apart():
     X, y = rows()
     posterior = asymjax.make_posterior(small_model(), (X, y), likelihood="gaussian", standardise=True)
-    sampler = asymjax.SWAG(num_warmup=80, batch_size=8)
+    sampler = SWAG(num_warmup=80, batch_size=8)
     result = asymjax.sample(
         jax.random.key(0), posterior, sampler=sampler, num_draws=6, start=asymjax.Start("prior"), **QUIET
     )

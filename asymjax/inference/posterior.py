@@ -224,11 +224,13 @@ def make_posterior(
 
     Examples
     --------
-    >>> import numpy as np, asymjax
-    >>> model = asymjax.build_model(asymjax.Standard(), asymjax.MLP(8, norm="none"), input_shape=(2,), num_outputs=1)
+    >>> import jax, numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), np.zeros((2, 2), np.float32))
     >>> X = np.random.default_rng(0).normal(size=(20, 2))
     >>> posterior = asymjax.make_posterior(model, (X, X[:, 0]), likelihood=asymjax.Gaussian(noise="fixed"))
-    >>> float(posterior.logdensity(posterior.prior_mean, posterior.frozen, posterior.data)) < 0
+    >>> position = posterior.init(jax.random.key(0), posterior.frozen)
+    >>> float(posterior.logdensity(position, posterior.frozen, posterior.data)) < 0
     True
     """
     split, kind, units = read_rows(model, data, likelihood, standardise)

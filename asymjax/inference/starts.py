@@ -18,7 +18,14 @@ from asymjax.types import Array, Position, PyTree
 
 @dataclass(frozen=True)
 class Start(Settings):
-    """Where chains start."""
+    """Where chains start.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.Start(chains_per_start=2).num_starts(num_chains=8)
+    4
+    """
 
     start: Literal["map", "prior", "permuted"] = "map"
     """Start chains at the optimum of the same density (a MAP ensemble), at draws from the prior, or at copies of one

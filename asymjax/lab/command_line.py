@@ -133,7 +133,7 @@ def _part_of_models(models: Any, words: Sequence[str]) -> _Part:
     union: Any = dataclass(frozen=True)(type("Methods", bases or (METHODS["standard"],), {"__doc__": "Methods."}))
     settings = union()
     for arch in reversed(used):
-        settings = settings.having(vars(models.methods[arch]))
+        settings = settings.having(models.methods[arch].as_dict())
     asked = _asked(
         archs=(tuple[str, ...], tuple(archs), f"Methods to compare, out of: {', '.join(METHODS)}. {OTHERS}"),
         methods=(union, settings, ""),
@@ -144,7 +144,7 @@ def _part_of_models(models: Any, words: Sequence[str]) -> _Part:
     flags = _flags(words)
 
     def read(given: Any) -> Any:
-        own = {name: value for name, value in vars(given.methods).items() if name in flags}
+        own = {name: value for name, value in given.methods.as_dict().items() if name in flags}
         methods = {arch: method.having(own) for arch, method in models.methods.items()}
         return Models(methods, given.network, given.archs, given.mask_seed)
 

@@ -27,6 +27,11 @@ def configure_host_devices() -> None:
 
     A count that the user set (``XLA_FLAGS`` or ``jax_num_cpu_devices``) is respected. When a backend exists already
     nothing is changed, and one printed line says so.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.configure_host_devices()
     """
     if HOST_DEVICES_FLAG in os.environ.get("XLA_FLAGS", "") or jax.config.values["jax_num_cpu_devices"] > 0:
         return

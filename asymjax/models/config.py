@@ -43,7 +43,7 @@ class ModelConfig(Settings):
     @property
     def settings(self) -> dict[str, Any]:
         """Values of all settings, by name; see :meth:`of`."""
-        return {**vars(self.method), **vars(self.backbone), "mask_seed": self.mask_seed}
+        return {**self.method.as_dict(), **self.backbone.as_dict(), "mask_seed": self.mask_seed}
 
     def record(self) -> dict[str, Any]:
         """Return names and settings as one flat dictionary, as config.json has it; :meth:`of` reads it back."""
@@ -142,5 +142,5 @@ class Models(Settings):
 
     def record(self) -> dict[str, Any]:
         """Return what is compared as one dictionary, as config.json has it."""
-        own = {"backbone": name_of(BACKBONES, self.backbone), **vars(self.backbone), "mask_seed": self.mask_seed}
-        return {"methods": {arch: vars(self.of(arch).method) for arch in self.archs}, **own}
+        own = {"backbone": name_of(BACKBONES, self.backbone), **self.backbone.as_dict(), "mask_seed": self.mask_seed}
+        return {"methods": {arch: self.of(arch).method.as_dict() for arch in self.archs}, **own}

@@ -58,6 +58,15 @@ def from_flax(
         acts.
     ReadingError
         If a permutation changes the outputs.
+
+    Examples
+    --------
+    >>> import numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> module = nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(2)])
+    >>> model = asymjax.from_flax(module, np.zeros((1, 4), np.float32), asymjax.WAsym(num_fixed=1))
+    >>> model.layers["layers_0/kernel"].fan_in, model.layers["layers_2/kernel"].is_output
+    (4, True)
     """
     network = as_network(module_or_make, example)
     if not sites_of(network):

@@ -24,6 +24,14 @@ class Activation(nn.Module):
     ----------
     fn : the function.
     axis : axis of the features, which a gate mixes.
+
+    Examples
+    --------
+    >>> import numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> module = nn.Sequential([nn.Dense(4), asymjax.Activation(nn.gelu), nn.Dense(1)])
+    >>> asymjax.from_flax(module, np.zeros((2, 3), np.float32), asymjax.SigmaAsym()).permutation_spec["layers_1"]
+    ('layers_0',)
     """
 
     fn: Callable[[Array], Array]

@@ -176,10 +176,11 @@ def permute(params: PyTree, permutation_spec: PermutationSpec | TreeSpec, unit_p
 
     Examples
     --------
-    >>> import numpy as np, asymjax
+    >>> import numpy as np
+    >>> from asymjax.symmetry import permute
     >>> params = {"dense": {"kernel": np.eye(3), "bias": np.arange(3.0)}}
     >>> spec = {"dense/kernel": (None, "units"), "dense/bias": ("units",)}
-    >>> asymjax.permute(params, spec, {"units": np.array([2, 0, 1])})["dense"]["bias"].tolist()
+    >>> permute(params, spec, {"units": np.array([2, 0, 1])})["dense"]["bias"].tolist()
     [2.0, 0.0, 1.0]
     """
     spec = tree_spec(params, permutation_spec)

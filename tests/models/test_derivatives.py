@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from asymjax.config import ModelConfig
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from model_of import model_of
 
 from asymjax import rng
-from asymjax.models import build_model
 from asymjax.models.methods import METHODS
 
 NUM_INPUTS, NUM_MASKS, STEP = 3, 3, 1e-5
@@ -65,8 +64,7 @@ class Case:
     """A network of a method in float64, and differences of its loss for every mask and position [mask, network]."""
 
     def __init__(self, arch):
-        config = ModelConfig(arch, widths=(3,), norm="none", activation="tanh")
-        self.model = build_model(config, (NUM_INPUTS,), 2)
+        self.model = model_of(arch, widths=(3,), norm="none", activation="tanh").build((NUM_INPUTS,), 2)
         freeze = compiled(self.model.freeze, MASK_KEYS[0])
         self.frozen = to_float64(jax.tree.map(lambda *leaves: np.stack(leaves), *map(freeze, MASK_KEYS)))
         shapes = jax.eval_shape(self.model.init, MASK_KEYS[0], first(self.frozen))

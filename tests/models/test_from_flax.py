@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
-from model_of import model_of
 
 from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.inference.posterior import leaf_scales, make_posterior
-from asymjax.models import draw_frozen
-from asymjax.models.findings import describe_symmetries
+from asymjax.models import build_model, draw_frozen
+from asymjax.models.backbones import BACKBONES
 from asymjax.models.from_flax import from_flax
 from asymjax.models.methods import METHODS, FixedBias, Method, SigmaAsym, Standard, Syre, WAsym
 from asymjax.models.network import Activation
+from asymjax.models.symmetry_description import describe_symmetries
 from asymjax.priors import NormalPrior
 from asymjax.symmetry import log_group_order, permute, permute_frozen, random_permutations
 
@@ -355,7 +355,7 @@ def test_what_is_no_pure_function_of_rows_or_has_nothing_to_act_on_is_refused(ma
 
 class Recurrent(nnx.Module):
     def __init__(self, rngs):
-        self.rnn = nnx.RNN(nnx.GRUCell(6, 7, rngs=rngs))
+        self.rnn = nnx.RNN(nnx.GRUCell(7, 7, rngs=rngs))
         self.readout = nnx.Linear(7, 4, rngs=rngs)
 
     def __call__(self, x):
@@ -371,11 +371,11 @@ class Recurrent(nnx.Module):
     ids=["random numbers that are not used", "names with slashes"],
 )
 def test_cells_and_weight_norms_are_networks(make, path, fan_in, num_units):
-    model = from_flax(make, jnp.ones((2, 3, 6)), WAsym())
+    model = from_flax(make, jnp.ones((2, 3, 7)), WAsym())
     assert (model.layers[path].fan_in, model.layers[path].num_units) == (fan_in, num_units)
     frozen = jax.jit(model.freeze)(jax.random.key(0))
     position = draw(jax.eval_shape(model.init, jax.random.key(0), frozen))
-    assert trees.all_finite(model.apply(position, frozen, jnp.ones((2, 3, 6))))
+    assert trees.all_finite(model.apply(position, frozen, jnp.ones((2, 3, 7))))
 
 
 def test_inputs_unlike_the_example_are_refused():
@@ -393,18 +393,6 @@ def test_running_averages_are_constants():
     model = from_flax(net, ROWS)
     assert set(model.layers) == {"norm/scale", "norm/bias", "Dense_0/kernel", "Dense_0/bias"}
     assert model.layers["norm/bias"].is_norm
-
-
-class Placed(nn.Module):
-    @nn.compact
-    def __call__(self, x):
-        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
-        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
-
-
-def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
-    model = from_flax(Placed(), np.ones((2, 3), np.float32))
-    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
 
 
 def test_symmetries_of_a_transformer_are_described():
@@ -440,5 +428,18 @@ CHECKSUMS = {
 def test_constants_of_plain_kernels_are_those_of_old(name):
     arch, backbone, norm = name.split("/")
     shape = {"mlp": (8,), "cnn": (8, 8, 2), "rnn": (6, 4)}[backbone]
-    model = model_of(arch, backbone, widths=(12, 8), norm=norm).build(shape, 3)
+    settings = {"widths": (12, 8), "norm": norm, "activation": "gelu"}
+    model = build_model(METHODS[arch](), BACKBONES[backbone](**settings), shape, 3)
     assert trees.checksum(trees.to_host(draw_frozen(model, 3))) == CHECKSUMS[name]
+
+
+class Placed(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
+        return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
+
+
+def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
+    model = from_flax(Placed(), np.ones((2, 3), np.float32))
+    assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}

@@ -81,7 +81,7 @@ def test_a_planted_permutation_is_recovered(case):
 
 def test_activations_in_a_scan_cannot_be_matched():
     model, frozen, (reference, params, _), x = networks("rnn", "layer", (12, 13), (6, 5))
-    with pytest.raises(InputError, match="rnn has its activations in a scan"):
+    with pytest.raises(InputError, match="RNN has its activations in a scan"):
         activation_matching(model, reference, params, frozen, x)
 
 

@@ -262,7 +262,7 @@ def test_a_network_has_strengths_for_its_hidden_layers():
     [
         ("sigma_asym", "mlp", "gates tell units apart, not weights"),
         ("w_asym", "resnet", "swap costs are of the units of dense layers, which block_0_0/conv_0/kernel"),
-        ("w_asym", "rnn", "rnn has its activations in a scan"),
+        ("w_asym", "rnn", "RNN has its activations in a scan"),
     ],
 )
 def test_networks_without_swap_costs_are_refused(arch, backbone, message):

@@ -9,10 +9,11 @@ from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import Models
 from asymjax.rng import SeedConfig
+from asymjax.settings import Settings
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Settings):
     """How each posterior is sampled."""
 
     num_repeats: int = 3

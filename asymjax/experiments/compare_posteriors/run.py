@@ -56,7 +56,7 @@ def run_study(config: Config) -> Path:
         "data": config.data.record(),
         "model": models.record(),
         "posterior": config.posterior.for_task(dataset.task),
-        "study": vars(study) | {"archs": models.archs} | vars(config.variants),
+        "study": study.as_dict() | {"archs": models.archs} | config.variants.as_dict(),
         "seeds": config.seeds,
     }
     run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}-{study.sampler}", settings, config.run)

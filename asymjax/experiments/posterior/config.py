@@ -50,5 +50,5 @@ def family_of(sampler: Algorithm) -> str:
 
 def sampling_record(config: Config) -> dict[str, dict[str, object]]:
     """Return how chains are sampled, as config.json has it."""
-    sampler = {"sampler": name_of(ALGORITHMS, config.sampler), **vars(config.sampler)}
-    return {"sampler": sampler, "start": vars(config.start), "chains": vars(config.chains)}
+    sampler = {"sampler": name_of(ALGORITHMS, config.sampler), **config.sampler.as_dict()}
+    return {"sampler": sampler, "start": config.start.as_dict(), "chains": config.chains.as_dict()}

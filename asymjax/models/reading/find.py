@@ -40,6 +40,15 @@ def find_symmetries(
         If two leaves have one path, or outputs of the check are not numbers.
     ReadingError
         If a permutation changes the outputs.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, numpy as np, asymjax
+    >>> def apply(params, x):
+    ...     return jnp.tanh(x @ params["hidden"]) @ params["out"]
+    >>> params = {"hidden": np.ones((3, 5)), "out": np.ones((5, 2))}
+    >>> asymjax.find_symmetries(apply, params, np.ones((4, 3))).spec["hidden"]
+    (Fixed(size=3, name=None), Perm(name='hidden', size=5, within=()))
     """
     leaves = trees.named_leaves(params)
     closed = jax.make_jaxpr(apply)(params, example)

@@ -17,7 +17,22 @@ TOLERANCE = 1e-3
 """Largest change of outputs, relative to their spread, that may come from rounding."""
 
 
-def describe_symmetries(model: Model, x: Any) -> dict[str, Any]:
+class Description(dict):
+    """What is known of the symmetries of a network, as data; printed, as sentences."""
+
+    def __str__(self) -> str:
+        """Say in words what there is."""
+        lines = [
+            f"permutations of {perm['num_units']} units: {name}"
+            + (f", another in each of {perm['copies']} ({' x '.join(perm['within'])})" if perm["within"] else "")
+            for name, perm in self["permutations"].items()
+        ]
+        lines += [f"general linear groups of {size} dimensions: {name}" for name, size in self["linear_groups"].items()]
+        lines += [f"no effect on the outputs: {path}" for path in self["dead"]]
+        return "\n".join([*(lines or ["no permutation of units was found"]), *self["notes"]])
+
+
+def describe_symmetries(model: Model, x: Any) -> Description:
     """Describe the symmetries of the plain network of a model: of its function without gates.
 
     Parameters
@@ -32,6 +47,15 @@ def describe_symmetries(model: Model, x: Any) -> dict[str, Any]:
     ``linear_groups``: name of units -> dimension of the general linear groups that act on them, of queries and keys or
     of values in attention, which have the permutations in them. ``dead``: leaves that the outputs do not depend on, as
     the key bias of attention. ``notes``: sentences on what was not understood.
+
+    Examples
+    --------
+    >>> import numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> x = np.ones((2, 3), np.float32)
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), x)
+    >>> print(asymjax.describe_symmetries(model, x))
+    permutations of 4 units: layers_0
     """
     axes = {path: as_trees(model.permutation_spec[path], layer.shape) for path, layer in model.layers.items()}
     atoms = {atom.name: atom for tree in axes.values() for axis in tree for atom in atoms_of(axis)}
@@ -46,16 +70,16 @@ def describe_symmetries(model: Model, x: Any) -> dict[str, Any]:
         if layer.role is None and path not in found.dead
     ]
     notes += [f"{path} can be permuted alone, by {', '.join(names)}" for path, names in found.loose.items()]
-    return {
-        "permutations": {
+    return Description(
+        permutations={
             name: {"num_units": perm.size, "copies": copies[name], "within": list(perm.within)}
             for name, perm in perms.items()
         },
-        "log_order": sum(copies[name] * math.lgamma(perm.size + 1) for name, perm in perms.items()),
-        "linear_groups": {name: copies[name] * perms[name].size ** 2 for name in _linear(model, perms, x)},
-        "dead": list(found.dead),
-        "notes": notes,
-    }
+        log_order=sum(copies[name] * math.lgamma(perm.size + 1) for name, perm in perms.items()),
+        linear_groups={name: copies[name] * perms[name].size ** 2 for name in _linear(model, perms, x)},
+        dead=list(found.dead),
+        notes=notes,
+    )
 
 
 def _linear(model: Model, perms: Mapping[str, Perm], x: Any) -> list[str]:
