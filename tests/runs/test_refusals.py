@@ -71,7 +71,7 @@ def test_chains_that_cannot_share_starts_are_refused_with_both_numbers(refuse):
     ("words", "message"),
     [
         (["--num-warmup", 0], "num_warmup is 0; step sizes are tuned there, give 1 at least"),
-        (["--num-draws", 7], "7 draws, one in 1 steps; convergence takes 8 draws at least"),
+        (["--num-draws", 7], "7 draws; convergence takes 8 draws at least"),
     ],
 )
 def test_chains_that_are_too_short_are_refused_before_any_work(refuse, tmp_path, words, message):
@@ -87,7 +87,7 @@ def test_chains_that_are_too_short_are_refused_before_any_work(refuse, tmp_path,
         (["--temperature", 0], "temperature is 0.0; give a number above 0"),
         (["--grid", "learning_rate=1e-3"], "unknown setting of a grid 'learning_rate', choose from arch, backbone"),
         (["--grid", "temperature=1,2", "noise_scale=1,2"], "noise_scale, which has no effect here"),
-        (["--grid", "num_draws=40,4"], "4 draws, one in 1 steps"),
+        (["--grid", "num_draws=40,4"], "4 draws; convergence takes 8 draws at least"),
     ],
 )
 def test_grids_that_cannot_be_are_refused_before_any_work(refuse, tmp_path, words, message):
