@@ -42,7 +42,7 @@ def build_model(
     """
     network = network_of(backbone, input_shape, num_outputs)
     model = assemble(network, reading_of(backbone, tuple(input_shape), num_outputs), method, prior)
-    return model._replace(feeds=backbone.feeds())
+    return model._replace(permutation_spec=backbone.permutation_spec(), feeds=backbone.feeds())
 
 
 def assemble(network: Network, reading: Reading, method: Method, prior: NormalPrior) -> Model:

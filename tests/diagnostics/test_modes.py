@@ -142,7 +142,7 @@ def test_permuted_asymmetric_draws_say_how_far_they_left_the_model():
     for arch, settings in {"w_asym": {"num_fixed": (3, 3), "fixed_scale": (2.0,)}, "sigma_asym": {}}.items():
         model, frozen, position = network(arch, **settings)
         params = model.merge(position, frozen)
-        swap = {"dense_0": np.array([1, 0, 2, 3, 4])}
+        swap = {"units_0": np.array([1, 0, 2, 3, 4])}
         reference = permute(params, model.permutation_spec, swap)
         found = diagnostics.align_draws(model, frozen, draws_around(position, 0), reference, max_draws=1)
         assert diagnostics.chambers(found.permutations)["identity_share"] == 0
@@ -154,7 +154,7 @@ def test_permuted_asymmetric_draws_say_how_far_they_left_the_model():
             assert not found.gate_distances.any()
         else:
             (gate,) = gates_of(frozen).values()
-            moved = np.asarray(gate)[np.ix_(swap["dense_0"], swap["dense_0"])]
+            moved = np.asarray(gate)[np.ix_(swap["units_0"], swap["units_0"])]
             np.testing.assert_allclose(found.gate_distances, np.linalg.norm(moved - gate), rtol=1e-5)
             assert not found.distances.any()
             assert diagnostics.posterior_means(model, frozen, draws_around(position, 0), found).aligned_params is None

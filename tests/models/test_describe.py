@@ -71,7 +71,7 @@ def test_rescalings_that_survive_are_the_columns_that_the_masks_leave_free(bayes
     free_columns = int(np.sum(~np.any(frozen["output"]["kernel"]["fixed_value"], axis=1)))
     rescalings = bayesian_network["symmetries"]["unit_rescalings"]
     assert rescalings["standard"] == 8 * 256
-    assert rescalings["remaining_by_place"]["dense_7"] == free_columns
+    assert rescalings["remaining_by_place"]["units_7"] == free_columns
     # A column escapes with probability (1 - 8/256)^10 = 0.73; the bound is 4 standard deviations of 256 columns.
     assert abs(free_columns / 256 - (1 - 8 / 256) ** 10) < 4 * math.sqrt(0.73 * 0.27 / 256)
     permutations = bayesian_network["symmetries"]["permutations"]

@@ -355,7 +355,7 @@ def test_what_is_no_pure_function_of_rows_or_has_nothing_to_act_on_is_refused(ma
 
 class Recurrent(nnx.Module):
     def __init__(self, rngs):
-        self.rnn = nnx.RNN(nnx.GRUCell(6, 7, rngs=rngs))
+        self.rnn = nnx.RNN(nnx.GRUCell(7, 7, rngs=rngs))
         self.readout = nnx.Linear(7, 4, rngs=rngs)
 
     def __call__(self, x):
@@ -371,11 +371,11 @@ class Recurrent(nnx.Module):
     ids=["random numbers that are not used", "names with slashes"],
 )
 def test_cells_and_weight_norms_are_networks(make, path, fan_in, num_units):
-    model = from_flax(make, jnp.ones((2, 3, 6)), WAsym())
+    model = from_flax(make, jnp.ones((2, 3, 7)), WAsym())
     assert (model.layers[path].fan_in, model.layers[path].num_units) == (fan_in, num_units)
     frozen = jax.jit(model.freeze)(jax.random.key(0))
     position = draw(jax.eval_shape(model.init, jax.random.key(0), frozen))
-    assert trees.all_finite(model.apply(position, frozen, jnp.ones((2, 3, 6))))
+    assert trees.all_finite(model.apply(position, frozen, jnp.ones((2, 3, 7))))
 
 
 def test_inputs_unlike_the_example_are_refused():

@@ -81,7 +81,7 @@ def test_a_planted_permutation_is_recovered(case):
 
 def test_activations_in_a_scan_cannot_be_matched():
     model, frozen, (reference, params, _), x = networks("rnn", "layer", (12, 13), (6, 5))
-    with pytest.raises(InputError, match="rnn has its activations in a scan"):
+    with pytest.raises(InputError, match="RNN has its activations in a scan"):
         activation_matching(model, reference, params, frozen, x)
 
 
@@ -123,9 +123,9 @@ def test_all_permutations_of_one_hidden_layer_agree():
     model, _, (reference, params, _), _ = networks("mlp", "none", (4,), (3,))
     spec = model.permutation_spec
     products = [
-        inner_product(reference, permute(params, spec, {"dense_0": candidate})) for candidate in all_permutations(4)
+        inner_product(reference, permute(params, spec, {"units_0": candidate})) for candidate in all_permutations(4)
     ]
-    found = weight_matching(spec, reference, params).permutations["dense_0"]
+    found = weight_matching(spec, reference, params).permutations["units_0"]
     np.testing.assert_array_equal(found, all_permutations(4)[np.argmax(products)])
 
 
@@ -241,5 +241,5 @@ def test_what_cannot_be_matched_is_refused():
     with pytest.raises(ValueError, match="1 networks cannot be merged; give 2 at least"):
         merge_many(model.permutation_spec, [params])
     without = {path: axes for path, axes in model.permutation_spec.items() if path != "act_1"} | {"act_1": (None,)}
-    with pytest.raises(ValueError, match="no activation is fed by the units of dense_1"):
+    with pytest.raises(ValueError, match="no activation is fed by the units of units_1"):
         activation_matching(model._replace(permutation_spec=without), params, params, frozen, x)

@@ -62,7 +62,7 @@ def small():
 
 def test_every_permutation_leaves_the_set_and_farther_with_larger_fixed_values(small):
     model, sweep, positions = small
-    of_one = lambda position, frozen: permuted_distances(model, position, frozen, "dense_0")  # noqa: E731
+    of_one = lambda position, frozen: permuted_distances(model, position, frozen, "units_0")  # noqa: E731
     of_all = jax.jit(jax.vmap(of_one, (0, None)))
     distances = np.stack([of_all(positions, frozen) for frozen in sweep])
     assert distances.shape == (4, 50, 119)
@@ -105,12 +105,12 @@ def test_positive_rescaling_is_broken_by_fixed_values_and_kept_by_fixed_zeros(sm
 def test_permuting_there_and_back_is_nothing(small):
     model, sweep, _ = small
     params = params_of_first(small, sweep[1])
-    assert unit_counts(params, model.permutation_spec) == {"dense_0": 5}
+    assert unit_counts(params, model.permutation_spec) == {"units_0": 5}
     there = np.array([2, 0, 1, 4, 3])
     back = permute(
-        permute(params, model.permutation_spec, {"dense_0": there}),
+        permute(params, model.permutation_spec, {"units_0": there}),
         model.permutation_spec,
-        {"dense_0": np.argsort(there)},
+        {"units_0": np.argsort(there)},
     )
     jax.tree.map(np.testing.assert_array_equal, back, params)
     np.testing.assert_array_equal(all_permutations(3)[[0, 5]], [[0, 1, 2], [2, 1, 0]])
@@ -120,7 +120,7 @@ def test_what_cannot_be_listed_or_permuted_is_refused(small):
     model, sweep, positions = small
     with pytest.raises(ValueError, match="9 units have too many permutations to list; give 8 at most"):
         automorphisms([np.ones((2, 9)), np.ones((9, 2))])
-    with pytest.raises(ValueError, match="unknown permutation 'dense_1', choose from dense_0"):
-        permute(model.params_shape, model.permutation_spec, {"dense_1": np.arange(5)})
-    with pytest.raises(ValueError, match="unknown permutation 'dense_7', choose from dense_0"):
-        permuted_distances(model, jax.tree.map(lambda leaf: leaf[0], positions), sweep[0], "dense_7")
+    with pytest.raises(ValueError, match="unknown permutation 'units_1', choose from units_0"):
+        permute(model.params_shape, model.permutation_spec, {"units_1": np.arange(5)})
+    with pytest.raises(ValueError, match="unknown permutation 'units_7', choose from units_0"):
+        permuted_distances(model, jax.tree.map(lambda leaf: leaf[0], positions), sweep[0], "units_7")

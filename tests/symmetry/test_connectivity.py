@@ -181,7 +181,7 @@ def permuted_copy(arch):
     params["output"] = {"kernel": 20 * params["output"]["kernel"], "bias": params["output"]["bias"]}
     inputs = RNG.normal(size=(50, 12)).astype("float32")
     answers = np.argmax(jax.jit(model.forward)(params, frozen, inputs), axis=-1).astype("int32")
-    element = {name: np.roll(np.arange(units), 1) for name, units in (("dense_0", 16), ("dense_1", 12))}
+    element = {name: np.roll(np.arange(units), 1) for name, units in (("units_0", 16), ("units_1", 12))}
     return model, frozen, params, Split(inputs, answers), align(model, params, frozen, element)
 
 

@@ -84,7 +84,7 @@ def test_random_elements_are_uniform_and_the_order_counts_them():
     assert log_group_order(params, model.permutation_spec) == pytest.approx(math.log(6 * 2))
     draw = jax.jit(jax.vmap(lambda key: random_permutations(key, params, model.permutation_spec)))
     drawn = draw(jax.random.split(jax.random.key(0), 6000))
-    rows = np.concatenate([drawn["dense_0"], drawn["dense_1"]], axis=1)
+    rows = np.concatenate([drawn["units_0"], drawn["units_1"]], axis=1)
     elements, counts = np.unique(rows, axis=0, return_counts=True)
     assert len(elements) == len(all_permutations(3)) * len(all_permutations(2))
     # Five standard errors of a binomial count with mean 500.
@@ -110,11 +110,11 @@ def test_conjugation_is_p_f_p_transposed():
     model, frozen, params, _ = network("mlp", "sigma_asym")
     permutations = random_permutations(jax.random.key(3), params, model.permutation_spec)
     conjugated = permute_frozen(frozen, model.permutation_spec, permutations)
-    matrix = np.eye(5)[np.asarray(permutations["dense_0"])]
+    matrix = np.eye(5)[np.asarray(permutations["units_0"])]
     # A gate is stored as F^T.
     expected = (matrix @ np.asarray(frozen["act_0"]["gate"]).T @ matrix.T).T
     np.testing.assert_allclose(conjugated["act_0"]["gate"], expected, rtol=1e-6)
     assert_equal(permute_frozen(conjugated, model.permutation_spec, invert(permutations)), frozen)
     assert_equal(
-        permute_frozen(frozen, model.permutation_spec, {"dense_1": permutations["dense_1"]})["act_0"], frozen["act_0"]
+        permute_frozen(frozen, model.permutation_spec, {"units_1": permutations["units_1"]})["act_0"], frozen["act_0"]
     )

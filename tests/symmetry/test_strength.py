@@ -46,7 +46,7 @@ def swap(i, j, count):
 
 
 @pytest.mark.parametrize("arch", ["w_asym", "pruned"])
-@pytest.mark.parametrize("name", ["dense_0", "dense_1"])
+@pytest.mark.parametrize("name", ["units_0", "units_1"])
 def test_distances_of_swaps_are_those_of_all_permutations_that_are_swaps(arch, name):
     model, frozen, params = network(arch)
     distances = transposition_distances(model, params, frozen, name)
@@ -78,7 +78,7 @@ def test_distances_of_swaps_are_those_of_permuted_networks_off_the_set_too(backb
 @pytest.mark.parametrize("arch", ["standard", "syre", "sigma_asym"])
 def test_where_nothing_is_fixed_every_swap_stays_in_the_set(arch):
     model, frozen, params = network(arch)
-    assert not np.any(transposition_distances(model, params, frozen, "dense_0"))
+    assert not np.any(transposition_distances(model, params, frozen, "units_0"))
 
 
 def test_two_units_with_the_same_mask_and_fixed_values_are_no_distance_apart():
@@ -94,14 +94,14 @@ def test_two_units_with_the_same_mask_and_fixed_values_are_no_distance_apart():
     twins = {"fixed_value": values, "free_index": index, "source_index": source.reshape(is_fixed.shape)}
     frozen = {name: leaf for name, leaf in frozen.items() if name != "output"} | {"dense_1": {"kernel": twins}}
     params = model.merge(model.split(params, frozen), frozen)
-    distances = transposition_distances(model, params, frozen, "dense_1")
+    distances = transposition_distances(model, params, frozen, "units_1")
     assert distances[0, 1] < 1e-6
     assert np.sort(distances[np.triu_indices(4, 1)])[1] > 0.1
 
 
 def test_what_cannot_be_swapped_is_refused():
-    with pytest.raises(InputError, match="unknown permutation 'dense_7', choose from dense_0, dense_1"):
-        transposition_distances(*network("w_asym")[:1], network("w_asym")[2], network("w_asym")[1], "dense_7")
+    with pytest.raises(InputError, match="unknown permutation 'units_7', choose from units_0, units_1"):
+        transposition_distances(*network("w_asym")[:1], network("w_asym")[2], network("w_asym")[1], "units_7")
 
 
 # Bases
@@ -262,7 +262,7 @@ def test_a_network_has_strengths_for_its_hidden_layers():
     [
         ("sigma_asym", "mlp", "gates tell units apart, not weights"),
         ("w_asym", "resnet", "swap costs are of the units of dense layers, which block_0_0/conv_0/kernel"),
-        ("w_asym", "rnn", "rnn has its activations in a scan"),
+        ("w_asym", "rnn", "RNN has its activations in a scan"),
     ],
 )
 def test_networks_without_swap_costs_are_refused(arch, backbone, message):

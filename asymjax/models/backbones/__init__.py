@@ -1,4 +1,4 @@
-"""Architectures: a module each, a frozen dataclass of settings that builds a network.
+"""Architectures: a module each, a frozen dataclass of settings that builds a network and knows its permutations.
 
 In: the number of outputs, an activation hook. Out: a network on effective parameters that knows no symmetry-breaking
 method. To add one: a module here with a subclass of ``Backbone``, a line in ``BACKBONES``.

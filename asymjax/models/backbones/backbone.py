@@ -12,7 +12,7 @@ from flax import linen as nn
 from asymjax import rng
 from asymjax.errors import InputError, choose
 from asymjax.settings import Settings, kinds_of
-from asymjax.types import Array, Feeds, Graph, Key
+from asymjax.types import Array, Feeds, Graph, Key, PermutationSpec
 
 # (site name, x, feature axis) -> activations; how a method reaches the activations of a backbone.
 ActivationHook = Callable[[str, Array, int], Array]
@@ -47,6 +47,10 @@ class Backbone(Settings):
 
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
         """Build the Linen module, on inputs [rows, *input_shape] or on a graph."""
+        raise NotImplementedError
+
+    def permutation_spec(self) -> PermutationSpec:
+        """Return which permutations of units act on the axes of its parameters and at its activation sites."""
         raise NotImplementedError
 
     def feeds(self) -> Feeds:

@@ -7,7 +7,7 @@ from flax import linen as nn
 from asymjax.errors import InputError
 from asymjax.models.backbones.backbone import ActivationHook, Layered, bias_init, kernel_init
 from asymjax.models.backbones.convolution import make_conv
-from asymjax.types import Array, Feeds
+from asymjax.types import Array, Feeds, PermutationSpec
 
 KERNEL_SIZE = 3
 
@@ -52,6 +52,19 @@ class CNN(Layered):
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
         """Build the module."""
         return CNNModule(self.widths, num_outputs, self.norm, activation)
+
+    def permutation_spec(self) -> PermutationSpec:
+        """Return one permutation a convolution, of its output channels, norm and the next kernel's inputs."""
+        spec: dict[str, tuple[str | None, ...]] = {}
+        incoming = None
+        for i in range(len(self.widths)):
+            outgoing = f"channels_{i}"
+            spec |= {f"conv_{i}/kernel": (None, None, incoming, outgoing), f"conv_{i}/bias": (outgoing,)}
+            spec |= {f"act_{i}": (outgoing,)}
+            if self.norm == "layer":
+                spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
+            incoming = outgoing
+        return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
 
     def feeds(self) -> Feeds:
         """Return a chain: each layer feeds its norm, and that its activation."""

@@ -9,7 +9,7 @@ from flax import linen as nn
 from jax import lax
 
 from asymjax.models.backbones.backbone import ActivationHook, Layered, bias_init, kernel_init
-from asymjax.types import Array, Feeds
+from asymjax.types import Array, Feeds, PermutationSpec
 
 
 class UnitFirstDense(nn.Module):
@@ -75,6 +75,18 @@ class MLP(Layered):
         """Build the module."""
         unit_first = bool(self.widths) and max(self.widths) <= UNIT_FIRST_WIDTH
         return MLPModule(self.widths, num_outputs, self.norm, unit_first, activation)
+
+    def permutation_spec(self) -> PermutationSpec:
+        """Return one permutation a hidden layer, of its kernel's columns, bias, norm and the next kernel's rows."""
+        spec: dict[str, tuple[str | None, ...]] = {}
+        incoming = None
+        for i in range(len(self.widths)):
+            outgoing = f"units_{i}"
+            spec |= {f"dense_{i}/kernel": (incoming, outgoing), f"dense_{i}/bias": (outgoing,), f"act_{i}": (outgoing,)}
+            if self.norm != "none":
+                spec |= {f"norm_{i}/scale": (outgoing,), f"norm_{i}/bias": (outgoing,)}
+            incoming = outgoing
+        return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
 
     def feeds(self) -> Feeds:
         """Return a chain: each layer feeds its norm, and that its activation."""

@@ -8,14 +8,14 @@ block and its shortcut.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from flax import linen as nn
 
 from asymjax.errors import InputError
 from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, kernel_init
 from asymjax.models.backbones.convolution import make_conv
-from asymjax.types import Array, Feeds
+from asymjax.types import Array, Feeds, PermutationSpec
 
 BASE_WIDTHS = (16, 32, 64)
 
@@ -116,16 +116,31 @@ class ResNetModule(nn.Module):
         return nn.Dense(self.num_outputs, kernel_init=kernel_init, bias_init=bias_init(x.shape[-1]), name="output")(x)
 
 
-def convolutions(depth: int) -> Iterator[tuple[str, str]]:
-    """Yield the path of every convolution, with ``{}`` for conv or norm, and the activation site that it feeds."""
-    yield "{}_stem", "act_stem"
+class Convolution(NamedTuple):
+    """Path with ``{}`` for conv or norm, the permutations that it reads and writes, and the site that it feeds."""
+
+    path: str
+    reads: str | None
+    writes: str
+    site: str
+
+
+def convolutions(depth: int) -> Iterator[Convolution]:
+    """Yield the convolutions of a network: ``stage_S`` are the channels of a residual stream, ``block_S_I`` inner ones.
+
+    Identity shortcuts make all blocks of a stage share the channels of its stream.
+    """
+    yield Convolution("{}_stem", None, "stage_0", "act_stem")
     for stage in range(len(BASE_WIDTHS)):
+        stream = f"stage_{stage}"
         for i in range(num_blocks(depth)):
             block = f"block_{stage}_{i}"
-            yield f"{block}/{{}}_0", f"{block}/act_0"
-            yield f"{block}/{{}}_1", f"{block}/act_1"
-            if stage > 0 and i == 0:
-                yield f"{block}/{{}}_shortcut", f"{block}/act_1"
+            is_strided = stage > 0 and i == 0
+            reads = f"stage_{stage - 1}" if is_strided else stream
+            yield Convolution(f"{block}/{{}}_0", reads, block, f"{block}/act_0")
+            yield Convolution(f"{block}/{{}}_1", block, stream, f"{block}/act_1")
+            if is_strided:
+                yield Convolution(f"{block}/{{}}_shortcut", reads, stream, f"{block}/act_1")
 
 
 @dataclass(frozen=True)
@@ -158,9 +173,20 @@ class ResNet(Backbone):
         widths = stage_widths(self.width_multiplier)
         return ResNetModule(num_blocks(self.depth), widths, num_outputs, self.norm, activation)
 
+    def permutation_spec(self) -> PermutationSpec:
+        """Return one permutation a residual stream and one a block, see :func:`convolutions`."""
+        spec: dict[str, tuple[str | None, ...]] = {}
+        for path, reads, writes, site in convolutions(self.depth):
+            shifted = [path.format("conv") + "/bias"]
+            if self.norm == "layer":
+                shifted = [path.format("norm") + "/scale", path.format("norm") + "/bias"]
+            spec |= {path.format("conv") + "/kernel": (None, None, reads, writes), site: (writes,)}
+            spec |= dict.fromkeys(shifted, (writes,))
+        return spec | {"output/kernel": (f"stage_{len(BASE_WIDTHS) - 1}", None), "output/bias": (None,)}
+
     def feeds(self) -> Feeds:
         """Return what convolutions and norms feed; a block and its projection feed one activation."""
         places: dict[str, str] = {}
-        for path, site in convolutions(self.depth):
+        for path, _, _, site in convolutions(self.depth):
             places |= self.feed(path.format("conv"), path.format("norm"), site)
         return places

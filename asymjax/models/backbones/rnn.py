@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from asymjax.errors import InputError
 from asymjax.models.backbones.backbone import ActivationHook, Layered, bias_init, kernel_init
-from asymjax.types import Array, Feeds
+from asymjax.types import Array, Feeds, PermutationSpec
 
 # In the order in which a compiled loop returns its parameters, so that those outside come in the same order.
 GATES = ("candidate", "reset", "update")
@@ -98,6 +98,21 @@ class RNN(Layered):
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
         """Build the module."""
         return RNNModule(self.widths, num_outputs, self.norm, activation)
+
+    def permutation_spec(self) -> PermutationSpec:
+        """Return one permutation a layer, of rows and columns of its recurrent kernels and all else of its units."""
+        spec: dict[str, tuple[str | None, ...]] = {}
+        incoming = None
+        for i in range(len(self.widths)):
+            layer, units = f"gru_{i}", f"units_{i}"
+            for gate in GATES:
+                spec |= {f"{layer}/{gate}_input/kernel": (incoming, units), f"{layer}/{gate}_input/bias": (units,)}
+                spec |= {f"{layer}/{gate}_recurrent/kernel": (units, units)}
+            spec |= {f"{layer}/act": (units,)}
+            if self.norm == "layer":
+                spec |= {f"{layer}/norm/scale": (units,), f"{layer}/norm/bias": (units,)}
+            incoming = units
+        return spec | {"output/kernel": (incoming, None), "output/bias": (None,)}
 
     def feeds(self) -> Feeds:
         """Return that both kernels of the candidate feed its norm or activation; those of the gates feed sigmoids."""
