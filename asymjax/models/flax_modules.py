@@ -1,6 +1,6 @@
 """Linen and NNX modules as networks: pure functions of a dictionary of parameters and of inputs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from flax.linen.module import InterceptorContext
 
 from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.models.network import Activate, Activation, Network
+from asymjax.models.network import Activate, Activation, Network, in_order
 from asymjax.types import Key, Params, PyTree
 
 
@@ -85,19 +85,25 @@ def _linen(module: nn.Module, example: Any) -> Network:
     variables = jax.jit(init_all)(jax.random.key(0)) if others else {}
     constants = {kind: variables[kind] for kind in others}
 
-    def apply(params: Params, x: Any) -> PyTree:
-        return _call(lambda *x: module.apply({"params": params, **constants}, *x), x)
+    shapes = jax.eval_shape(init_all, jax.random.key(0)).get("params", {})
 
     def init(key: Key) -> Params:
-        return init_all(key).get("params", {})
+        # Names may hold slashes, as those of weight norms do.
+        return trees.unflatten(in_order(init_all(key).get("params", {})))
+
+    def variables_of(params: Params) -> dict[str, Any]:
+        return {"params": trees.with_leaves(shapes, trees.flatten(params)), **constants}
+
+    def apply(params: Params, x: Any) -> PyTree:
+        return _call(lambda *x: module.apply(variables_of(params), *x), x)
 
     def state_after(params: Params) -> Any:
-        _, after = _call(lambda *x: module.apply({"params": params, **constants}, *x, mutable=others), inputs)
+        _, after = _call(lambda *x: module.apply(variables_of(params), *x, mutable=others), inputs)
         return after
 
     try:
         if others:
-            _check_state(name, constants, jax.jit(state_after)(variables.get("params", {})))
+            _check_state(name, constants, jax.jit(state_after)(jax.jit(init)(jax.random.key(0))))
         else:
             jax.eval_shape(state_after, jax.eval_shape(init, jax.random.key(0)))
     except flax_errors.InvalidRngError as error:
@@ -105,10 +111,10 @@ def _linen(module: nn.Module, example: Any) -> Network:
     return Network(name, init, apply, _through_activations(apply, lambda site: "/".join(site.path)), example)
 
 
-def _check_state(name: str, before: PyTree, after: PyTree) -> None:
-    """Refuse a call that changed what is no parameter."""
+def _check_state(name: str, before: PyTree, after: PyTree, allowed: Collection[str] = ()) -> None:
+    """Refuse a call that changed what is no parameter, but for some leaves."""
     old, new = trees.named_leaves(before), trees.named_leaves(after)
-    changed = [path for path in old if path in new and not _equal(old[path], new[path])]
+    changed = [path for path in old if path in new and path not in allowed and not _equal(old[path], new[path])]
     if changed:
         raise InputError(
             f"a call of {name} changes its state, {', '.join(changed)}, which a pure function would lose; run norms on "
@@ -137,7 +143,7 @@ def _nnx(make: Callable[[nnx.Rngs], nnx.Module], example: Any) -> Network:
         # Positions in lists are integers there, and names here.
         return trees.unflatten(trees.named_leaves(nnx.to_pure_dict(state)))
 
-    def merged(params: Params) -> nnx.Module:
+    def merged(params: Params, rest: Any) -> nnx.Module:
         state = jax.tree.map(lambda leaf: leaf, shapes)
         nnx.replace_by_pure_dict(state, trees.with_leaves(pure, trees.flatten(params)))
         made = nnx.merge(graph, state, rest, copy=True)
@@ -145,15 +151,20 @@ def _nnx(make: Callable[[nnx.Rngs], nnx.Module], example: Any) -> Network:
         return made
 
     def apply(params: Params, x: Any) -> PyTree:
-        return _call(merged(params), x)
+        return _call(merged(params, rest), x)
 
-    def state_after(params: Params) -> PyTree:
-        used = merged(params)
-        _call(used, filled(example))
-        return nnx.to_pure_dict(_split(used)[2])
+    def outputs_and_state(params: Params, rest: Any) -> PyTree:
+        used = merged(params, rest)
+        return _call(used, filled(example)), nnx.to_pure_dict(_split(used)[2])
 
     if jax.tree.leaves(rest):
-        _check_state(name, nnx.to_pure_dict(rest), jax.jit(state_after)(jax.jit(init)(jax.random.key(0))))
+        run, params = jax.jit(outputs_and_state), jax.jit(init)(jax.random.key(0))
+        # Some draw numbers that they do not use, as the first state of a cell.
+        later = jax.tree.map(lambda leaf: leaf + 1 if leaf.dtype == jnp.uint32 else leaf, rest)
+        outputs, state = run(params, rest)
+        is_random = not jax.tree.all(jax.tree.map(_equal, outputs, run(params, later)[0]))
+        counts = {path for path, leaf in trees.named_leaves(state).items() if leaf.dtype == jnp.uint32}
+        _check_state(name, nnx.to_pure_dict(rest), state, set() if is_random else counts)
     paths = _activations(nnx.merge(graph, shapes, rest, copy=True))
     return Network(name, init, apply, _through_activations(apply, lambda site: paths[id(site)]), example)
 

@@ -115,7 +115,7 @@ def read(network: Network, *, check: bool) -> Reading:
 
     def init(key: Key) -> Params:
         made = network.init(key)
-        params.update(_in_order(made))
+        params.update(in_order(made))
         return made
 
     shapes = trees.flatten(jax.eval_shape(init, jax.random.key(0)))
@@ -146,11 +146,11 @@ def read(network: Network, *, check: bool) -> Reading:
     return Reading(params, own, sites, spec)
 
 
-def _in_order(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def in_order(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the leaves of a nested dictionary by path, in insertion order: Linen's is that of the forward pass."""
     leaves: dict[str, Any] = {}
     for name, node in tree.items():
-        leaves |= _in_order(node, f"{prefix}{name}/") if isinstance(node, dict) else {prefix + name: node}
+        leaves |= in_order(node, f"{prefix}{name}/") if isinstance(node, dict) else {prefix + name: node}
     return leaves
 
 

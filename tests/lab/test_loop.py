@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import jax.numpy as jnp
 import pytest
 
@@ -24,6 +26,12 @@ def test_a_phase_hands_the_state_from_chunk_to_chunk():
 
     assert run_phase(InMemory(), "trial", 3, lambda: 1, advance, 1, (3, "parts")) == 31
     assert seen == [(0, 1), (1, 11), (2, 21)]
+
+
+def test_a_phase_runs_beside_the_main_thread():
+    with ThreadPoolExecutor() as threads:
+        done = threads.submit(run_phase, InMemory(), "trial", 2, lambda: 1, lambda i, x: Chunk(x + 1), 1, (2, "parts"))
+    assert done.result() == 3
 
 
 def test_a_phase_that_fails_commits_no_more():

@@ -106,7 +106,7 @@ def symmetries(name):
 
 
 @cache
-def model_of(name, method):
+def under(name, method):
     return from_flax(*NETWORKS[name], METHODS[method](), check=method.endswith("sigma_asym"))
 
 
@@ -125,7 +125,7 @@ def rows_like(example):
 
 @pytest.mark.parametrize(("name", "method"), CASES)
 def test_every_network_keeps_the_contract_of_every_method(name, method):
-    model, x = model_of(name, method), rows_like(NETWORKS[name][1])
+    model, x = under(name, method), rows_like(NETWORKS[name][1])
     frozen = jax.jit(model.freeze)(jax.random.key(3))
     position = draw(jax.eval_shape(model.init, jax.random.key(0), frozen))
 
@@ -172,7 +172,9 @@ def test_what_enters_the_sites_of_nnx_networks_can_be_read():
     params = model.init(jax.random.key(0), {})
     seen = model.site_inputs(params, {}, x)["act"]
     first = params["blocks"]["0"]
-    np.testing.assert_allclose(seen[:3], x @ first["kernel"] + first["bias"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        seen[:3], x @ np.asarray(first["kernel"]) + np.asarray(first["bias"]), rtol=1e-4, atol=1e-5
+    )
     assert model.layer_inputs(params, {}, x) == {}
 
 
@@ -181,7 +183,7 @@ def test_a_network_of_lists_has_a_posterior():
     data = rows_like(ROWS), np.array([0, 1, 3])
     posterior = make_posterior(model, data)
     position = model.init(jax.random.key(0), posterior.frozen)
-    grad = jax.jit(jax.grad(lambda position: posterior.logdensity(position, *posterior.given)))(position)
+    grad = jax.jit(jax.grad(posterior.logdensity))(position, posterior.frozen, posterior.data)
     assert trees.flatten(grad).keys() == trees.flatten(position).keys()
     assert trees.all_finite(grad)
 
@@ -242,7 +244,7 @@ def test_convolutions_have_units_on_the_axis_that_makes_them(layer, fan_in, num_
 
 
 def test_permutations_of_a_transformer_act_on_gates_too():
-    plain, model, x = symmetries("transformer"), model_of("transformer", "sigma_asym"), rows_like(SEQUENCES)
+    plain, model, x = symmetries("transformer"), under("transformer", "sigma_asym"), rows_like(SEQUENCES)
     assert log_group_order(plain.params_shape, plain.permutation_spec) == pytest.approx(
         sum(map(float, map(jax.scipy.special.gammaln, (21, 3)))) + 4 * float(jax.scipy.special.gammaln(9)), rel=1e-5
     )
@@ -349,6 +351,31 @@ class Twice(nn.Module):
 def test_what_is_no_pure_function_of_rows_or_has_nothing_to_act_on_is_refused(make, method, message):
     with pytest.raises(InputError, match=message):
         from_flax(make(), ROWS, method)
+
+
+class Recurrent(nnx.Module):
+    def __init__(self, rngs):
+        self.rnn = nnx.RNN(nnx.GRUCell(6, 7, rngs=rngs))
+        self.readout = nnx.Linear(7, 4, rngs=rngs)
+
+    def __call__(self, x):
+        return self.readout(self.rnn(x)[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "fan_in", "num_units"),
+    [
+        (Recurrent, "rnn/cell/dense_h/kernel", 7, 21),
+        (linen(lambda x: nn.Dense(4)(nn.relu(nn.WeightNorm(nn.Dense(7))(x)[:, 0]))), "Dense_0/kernel", 7, 4),
+    ],
+    ids=["random numbers that are not used", "names with slashes"],
+)
+def test_cells_and_weight_norms_are_networks(make, path, fan_in, num_units):
+    model = from_flax(make, jnp.ones((2, 3, 6)), WAsym())
+    assert (model.layers[path].fan_in, model.layers[path].num_units) == (fan_in, num_units)
+    frozen = jax.jit(model.freeze)(jax.random.key(0))
+    position = draw(jax.eval_shape(model.init, jax.random.key(0), frozen))
+    assert trees.all_finite(model.apply(position, frozen, jnp.ones((2, 3, 6))))
 
 
 def test_inputs_unlike_the_example_are_refused():

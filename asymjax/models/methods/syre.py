@@ -20,8 +20,8 @@ class Syre(Method):
 
     Examples
     --------
-    >>> import asymjax
-    >>> asymjax.Syre(fixed_scale=(0.1,)).has_coordinates
+    >>> from asymjax.models.methods import Syre
+    >>> Syre(fixed_scale=(0.1,)).has_coordinates
     False
     """
 
