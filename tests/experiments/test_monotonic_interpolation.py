@@ -43,7 +43,7 @@ def follow(*broken, label_smoothing=0.0):
     entry, arrays = interpolate_population(
         InMemory(), "standard", population, task, SEEDS, NUM_SEEDS, optimizer, {}, RunConfig(progress=False)
     )
-    return entry, arrays, starts, split
+    return entry, {name: values for name, (_, values) in arrays.items()}, starts, split
 
 
 def test_networks_whose_loss_is_not_finite_on_the_path_are_named_and_left_out():

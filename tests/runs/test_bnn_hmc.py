@@ -50,7 +50,7 @@ def test_a_finished_run_is_refused_and_so_is_another_configuration(finished, pyt
     before = (path / "summary.json").read_bytes()
     done = python(*words, check=False)
     assert done.returncode == INPUT_EXIT
-    assert f"{path} is finished; see summary.json there" in done.stderr
+    assert f"{path} is finished; see summary.json and results.zarr there" in done.stderr
     done = python(*words, "--num-draws", "9", "--temperature", "0.5", check=False)
     assert done.returncode == INPUT_EXIT
     assert "  chains/num_draws: 8 -> 9\n  posterior/temperature: 1.0 -> 0.5\n" in done.stderr
