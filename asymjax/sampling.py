@@ -75,7 +75,7 @@ class Draws(NamedTuple):
         posterior = self.posterior
         if posterior.predict is None:
             raise InputError("a log density predicts nothing; sample a posterior, as of asymjax.make_posterior")
-        seen = inputs if isinstance(inputs, Graph) else posterior.units.inputs(inputs)
+        seen = inputs if isinstance(inputs, Graph) else posterior.units.see(inputs, posterior.model.example)
         means = _predict(posterior.predict, posterior.likelihood, self.position, posterior.frozen, seen)
         return np.asarray(means) * posterior.units.target_scale + posterior.units.target_mean
 

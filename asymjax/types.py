@@ -58,7 +58,7 @@ class Split(NamedTuple):
         """Return the rows of an index; a graph keeps its nodes and edges."""
         if isinstance(self.inputs, Graph):
             return Split(self.inputs._replace(rows=self.inputs.rows[index]), self.targets[index])
-        return Split(self.inputs[index], self.targets[index])
+        return Split(jax.tree.map(lambda leaf: leaf[index], self.inputs), self.targets[index])
 
 
 class Dataset(NamedTuple):
@@ -246,6 +246,7 @@ class Model(NamedTuple):
     permutation_spec : parameter path -> for every axis the name of the unit permutation acting on it, or None, or the
         tree of what acts on it (heads x dimensions); activation site -> the same of its features.
     feeds : layer -> the norm or activation site that it feeds; known of own backbones.
+    example : inputs [rows, ...], arrays or ``jax.ShapeDtypeStruct``: what the network takes.
     symmetries : what was read of the network.
     """
 
@@ -262,6 +263,7 @@ class Model(NamedTuple):
     permutation_spec: PermutationSpec
     feeds: Feeds
     symmetries: Symmetries
+    example: Any
 
     @property
     def layers(self) -> Mapping[str, Layer]:

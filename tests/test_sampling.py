@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from model_of import model_of
 
 import asymjax
@@ -146,7 +147,7 @@ def damaged(row, column, value):
         ([[1.0, 2.0, 3.0], [1.0, 2.0]], [0.5, 1.5], "inputs: row 1 has 2 entries, row 0 has 3"),
         ([["a", "b", "c"]], [0.5], "inputs: not numbers"),
         (rows()[0], rows()[1][:7], "inputs have 30 rows, targets 7"),
-        (rows()[0][:, 0], rows()[1], r"give \[rows, ...\], for one feature \[rows, 1\]"),
+        (rows()[0][:, 0], rows()[1], r"the network takes \[rows, 3\]"),
         (rows()[0], np.where(np.arange(30) == 3, np.nan, 1.0), "targets: row 3 is nan"),
         (np.zeros((0, 3)), np.zeros(0), "give at least one row"),
         (rows()[0], np.zeros((30, 2)), "the network has 1 outputs; 2 targets with learned noise take 2"),
@@ -230,3 +231,27 @@ def test_a_swag_of_a_posterior_draws_apart():
     assert len(np.unique(result.position["dense_0"]["bias"].reshape(24, -1), axis=0)) == 24
     assert not result.draws["num_grad_evals"].any() and np.isfinite(result.draws["logdensity"]).all()
     assert trees.num_entries(posterior.shape) == sum(leaf[0, 0].size for leaf in jax.tree.leaves(result.position))
+
+
+class Tokens(nn.Module):
+    @nn.compact
+    def __call__(self, tokens, lengths):
+        x = nn.Embed(5, 3)(tokens).mean(axis=1)
+        return nn.Dense(2)(nn.tanh(nn.Dense(4)(jnp.concatenate([x, lengths], axis=-1))))
+
+
+def test_networks_of_tokens_and_of_several_inputs_are_sampled_on_arrays_of_ones_own():
+    numbers = np.random.default_rng(0)
+    tokens, lengths = numbers.integers(5, size=(30, 6)), 100 + numbers.normal(size=(30, 1))
+    model = asymjax.from_flax(Tokens(), (np.zeros((2, 6), np.int32), np.ones((2, 1), np.float32)))
+    labels = (tokens[:, 0] > 2).astype(int)
+    posterior = asymjax.make_posterior(model, ((tokens, lengths), labels), standardise=True)
+    seen = posterior.data.inputs
+    assert seen[0].dtype == jnp.int32 and abs(float(seen[1].mean())) < 1e-5
+    sampler, start = asymjax.HMC(num_warmup=10, max_integration_steps=5), asymjax.Start(start="prior")
+    result = asymjax.sample(jax.random.key(0), posterior, sampler=sampler, num_draws=8, start=start, **QUIET)
+    assert result.predict((tokens[:3], lengths[:3])).shape == (4, 8, 3, 2)
+    with pytest.raises(InputError, match=r"inputs 0: row 1 is not whole"):
+        asymjax.make_posterior(model, ((tokens + [[0]] + 0.5 * (np.arange(30) == 1)[:, None], lengths), labels))
+    with pytest.raises(InputError, match=r"inputs are a ndarray; the network takes PyTreeDef"):
+        asymjax.make_posterior(model, (tokens, labels))

@@ -2,8 +2,10 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.types import Split
 
@@ -13,18 +15,29 @@ class Units(NamedTuple):
 
     Attributes
     ----------
-    input_mean, input_scale : [*input_shape].
+    inputs : of each array of the inputs, its mean and scale [*input_shape].
     target_mean, target_scale : [targets], or 0 and 1 for classes.
     """
 
-    input_mean: Any = 0.0
-    input_scale: Any = 1.0
+    inputs: Any = None
     target_mean: Any = 0.0
     target_scale: Any = 1.0
 
-    def inputs(self, raw: Any) -> np.ndarray:
-        """Return checked inputs as the network sees them, float32."""
-        return ((read_numbers(raw, "inputs") - self.input_mean) / self.input_scale).astype(np.float32)
+    def see(self, raw: Any, example: Any) -> Any:
+        """Return checked inputs as the network sees them, of the structure and dtypes of its ``example``.
+
+        Raises
+        ------
+        InputError
+            As :func:`read_inputs`.
+        """
+        arrays, moments = read_inputs(raw, example), self.inputs or [(0.0, 1.0)] * len(jax.tree.leaves(example))
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(example)]
+        seen = [
+            ((array - mean) / scale).astype(dtype)
+            for array, (mean, scale), dtype in zip(arrays, moments, dtypes, strict=True)
+        ]
+        return jax.tree.unflatten(jax.tree.structure(example), seen)
 
 
 def read_numbers(values: Any, name: str) -> np.ndarray:
@@ -77,36 +90,74 @@ def read_labels(values: Any, num_classes: int) -> np.ndarray:
     return array.astype(np.int32)
 
 
-def read_arrays(inputs: Any, targets: Any, num_classes: int | None, standardise: bool = False) -> tuple[Split, Units]:
-    """Return rows as the network sees them, and the units that they came in.
+def read_inputs(raw: Any, example: Any) -> list[np.ndarray]:
+    """Return the arrays of raw inputs, checked, float64 [rows, ...], in the order of the leaves of ``example``.
 
     Parameters
     ----------
-    inputs : [rows, *input_shape].
-    targets : class indices [rows], or numbers [rows] or [rows, targets].
-    num_classes : outputs of the network, for classes; None for numbers.
-    standardise : give each column of the inputs, and of numbers as targets, mean 0 and standard deviation 1; a column
-        that is constant keeps its scale.
+    raw : [rows, ...], or a tree of such arrays as ``example`` is one.
+    example : tree of arrays or of ``jax.ShapeDtypeStruct``.
 
     Raises
     ------
     InputError
-        As :func:`read_numbers` and :func:`read_labels`, and for as many inputs as there are no targets.
+        As :func:`read_numbers`; for another structure, rows of other shapes, numbers of rows that differ, and for what is
+        not whole where the network takes whole numbers.
     """
-    x = read_numbers(inputs, "inputs")
+    structure: Any = jax.tree.structure(example)
+    try:
+        parts = structure.flatten_up_to(raw)
+    except ValueError:
+        raise InputError(f"inputs are a {type(raw).__name__}; the network takes {structure}") from None
+    paths = [trees.path_of(keys) for keys, _ in jax.tree.leaves_with_path(example)]
+    names = [f"inputs {path}".rstrip() for path in paths]
+    arrays = [read_numbers(part, name) for part, name in zip(parts, names, strict=True)]
+    for array, name, like in zip(arrays, names, jax.tree.leaves(example), strict=True):
+        if array.shape[1:] != tuple(like.shape[1:]):
+            wanted = ", ".join(["rows", *map(str, like.shape[1:])])
+            raise InputError(f"{name} have shape {array.shape}; the network takes [{wanted}]")
+        if np.issubdtype(like.dtype, np.integer) and np.any(array != np.round(array)):
+            raise InputError(
+                f"{name}: row {np.argwhere(array != np.round(array))[0][0]} is not whole; give whole numbers"
+            )
+    if len({len(array) for array in arrays}) > 1:
+        raise InputError(f"inputs have {', '.join(str(len(array)) for array in arrays)} rows; give as many of each")
+    return arrays
+
+
+def read_arrays(
+    inputs: Any, targets: Any, example: Any, num_classes: int | None, standardise: bool = False
+) -> tuple[Split, Units]:
+    """Return rows as the network sees them, and the units that they came in.
+
+    Parameters
+    ----------
+    inputs : [rows, *input_shape], or a tree of such arrays.
+    targets : class indices [rows], or numbers [rows] or [rows, targets].
+    example : inputs as the network takes them; see :func:`read_inputs`.
+    num_classes : outputs of the network, for classes; None for numbers.
+    standardise : give each column of the inputs, and of numbers as targets, mean 0 and standard deviation 1; a column
+        that is constant keeps its scale, and so do whole numbers that the network takes as such.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_inputs` and :func:`read_labels`, and for as many inputs as there are no targets.
+    """
+    arrays = read_inputs(inputs, example)
     y: np.ndarray = read_numbers(targets, "targets") if num_classes is None else read_labels(targets, num_classes)
-    if len(x) != len(y):
-        raise InputError(f"inputs have {len(x)} rows, targets {len(y)}; give one target a row")
-    if x.ndim == 1:
-        raise InputError(f"inputs have shape {x.shape}; give [rows, ...], for one feature [rows, 1]")
+    if len(arrays[0]) != len(y):
+        raise InputError(f"inputs have {len(arrays[0])} rows, targets {len(y)}; give one target a row")
     if num_classes is None:
         y = y.reshape(len(y), -1)
     units = Units()
     if standardise:
-        of_inputs = _moments(x)
-        units = Units(*of_inputs, *(_moments(y) if num_classes is None else ()))
+        leaves = jax.tree.leaves(example)
+        is_whole = [np.issubdtype(leaf.dtype, np.integer) for leaf in leaves]
+        moments = [(0.0, 1.0) if whole else _moments(array) for whole, array in zip(is_whole, arrays, strict=True)]
+        units = Units(moments, *(_moments(y) if num_classes is None else ()))
     seen = y if num_classes is not None else ((y - units.target_mean) / units.target_scale).astype(np.float32)
-    return Split(((x - units.input_mean) / units.input_scale).astype(np.float32), seen), units
+    return Split(units.see(inputs, example), seen), units
 
 
 def _moments(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -206,8 +206,9 @@ def make_posterior(
     Parameters
     ----------
     model : the network.
-    data : ``(X, y)``, arrays of yours: inputs [rows, ...] and class indices [rows], or numbers [rows] or [rows,
-        targets]; or a :class:`~asymjax.types.Split`, which is taken as it is; or the training rows of a ``Dataset``.
+    data : ``(X, y)``, arrays of yours: inputs [rows, ...] or a tree of them as the network takes it, and class indices
+        [rows], or numbers [rows] or [rows, targets]; or a :class:`~asymjax.types.Split`, which is taken as it is; or
+        the training rows of a ``Dataset``.
     prior : that of the network's parameters.
     likelihood : what outputs say of targets, ``"categorical"`` or ``"gaussian"`` for the defaults of each. By default
         categorical where targets are whole numbers by their type, Gaussian where they are not.
@@ -301,13 +302,11 @@ def read_rows(
     kind = choose(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
     if isinstance(data, Split):
         return data, kind, Units()
-    inputs = np.asarray(inputs) if hasattr(inputs, "shape") else inputs
-    probe, _ = read_arrays(inputs, np.zeros(len(inputs)), None)
     frozen = jax.eval_shape(model.freeze, jax.random.key(0))
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    num_outputs = jax.eval_shape(model.apply, position, frozen, probe.inputs[:1]).shape[-1]
+    num_outputs = jax.eval_shape(model.apply, position, frozen, model.example).shape[-1]
     is_class = isinstance(kind, Categorical)
-    split, units = read_arrays(inputs, targets, num_outputs if is_class else None, standardise)
+    split, units = read_arrays(inputs, targets, model.example, num_outputs if is_class else None, standardise)
     needed = num_outputs if is_class else kind.num_network_outputs(split.targets.shape[-1])
     if needed != num_outputs:
         raise InputError(

@@ -92,6 +92,7 @@ def assemble(network: Network, reading: Reading, method: Method, prior: NormalPr
         permutation_spec=reading.spec,
         feeds={},
         symmetries=reading.symmetries,
+        example=network.example,
     )
 
 
