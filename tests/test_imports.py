@@ -79,3 +79,13 @@ def test_only_models_import_flax():
 
 def packages_of(path):
     return {name.split(".")[0] for name in names_in(path)}
+
+
+def test_no_script_starts_a_backend_before_devices_are_configured(python):
+    code = (
+        "import importlib, pathlib, sys; sys.path.insert(0, 'runs');"
+        "[importlib.import_module(file.stem) for file in pathlib.Path('runs').glob('*.py')];"
+        "import asymjax; [getattr(asymjax, name) for name in asymjax.__all__];"
+        "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
+    )
+    assert python("-c", code, cwd=PACKAGE.parent).stdout == "False\n"

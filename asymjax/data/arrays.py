@@ -101,8 +101,8 @@ def read_inputs(raw: Any, example: Any) -> list[np.ndarray]:
     Raises
     ------
     InputError
-        As :func:`read_numbers`; for another structure, rows of other shapes, numbers of rows that differ, and for what is
-        not whole where the network takes whole numbers.
+        As :func:`read_numbers`; for another structure, rows of other shapes, numbers of rows that differ, and for what
+        is not whole where the network takes whole numbers.
     """
     structure: Any = jax.tree.structure(example)
     try:

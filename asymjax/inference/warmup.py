@@ -5,15 +5,15 @@ Welford's variance) are BlackJAX's; they are put together here because its windo
 leapfrog steps, while here the trajectory length is fixed and the number of steps follows the step size.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from blackjax.adaptation.mass_matrix import WelfordAlgorithmState, welford_algorithm
-from blackjax.adaptation.step_size import DualAveragingAdaptationState, dual_averaging_adaptation
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
@@ -21,13 +21,17 @@ from asymjax import rng
 from asymjax.divisors import largest_divisor
 from asymjax.errors import choose
 from asymjax.inference.algorithm import Algorithm, Stage, Target, require_between
+from asymjax.inference.lazy import blackjax
 from asymjax.types import Array, Info, Key, Position
+
+if TYPE_CHECKING:
+    from blackjax.adaptation.mass_matrix import WelfordAlgorithmState
+    from blackjax.adaptation.step_size import DualAveragingAdaptationState
 
 INITIAL_STEP_SIZE = 0.01
 # Weight of the previous metric in a new one, in draws; keeps the metric sane after a short window.
 PRIOR_DRAWS = 10
 NUM_CHUNKS = 10
-MOMENTS = welford_algorithm(is_diagonal_matrix=True)
 
 
 class WarmupState(NamedTuple):
@@ -47,6 +51,11 @@ class WarmupState(NamedTuple):
     inverse_mass_matrix: Array
 
 
+def _moments() -> Any:
+    """Return Welford's running variance of each coordinate: (init, update, final)."""
+    return blackjax.adaptation.mass_matrix.welford_algorithm(is_diagonal_matrix=True)
+
+
 def prior_metric(position: Position, prior_scale: Any) -> Array:
     """Return the variance of the prior as an inverse mass matrix [coordinates]."""
     variances = jax.tree.map(lambda leaf, scale: jnp.full(leaf.shape, scale**2, jnp.float32), position, prior_scale)
@@ -60,7 +69,7 @@ def metric_updates(num_chunks: int, mass_matrix: str) -> frozenset[int]:
 
 def adopt_metric(state: WarmupState, averaging_init: Callable[..., DualAveragingAdaptationState]) -> WarmupState:
     """Make the variance seen since the last call the metric, and begin dual averaging anew."""
-    moments_init, _, moments_final = MOMENTS
+    moments_init, _, moments_final = _moments()
     variance, count, _ = moments_final(state.moments)
     weight = count / (count + PRIOR_DRAWS)
     adopted = state._replace(
@@ -100,10 +109,14 @@ class Adapted(Algorithm):
         """Return what the kernel calls tuned, from a step size [] and an inverse mass matrix [coordinates]."""
         raise NotImplementedError
 
+    def averaging(self) -> Any:
+        """Return dual averaging of the step size to the acceptance rate: (init, update, final)."""
+        return blackjax.adaptation.step_size.dual_averaging_adaptation(self.target_acceptance_rate)
+
     def begin(self, key: Key, position: Position, target: Target) -> WarmupState:
         """Return the state of warmup, in the metric of the prior."""
-        averaging_init, _, _ = dual_averaging_adaptation(self.target_acceptance_rate)
-        moments_init, _, _ = MOMENTS
+        averaging_init, _, _ = self.averaging()
+        moments_init, _, _ = _moments()
         metric = prior_metric(position, target.prior_scale)
         sampler = self.make(target, self.retune(jnp.asarray(INITIAL_STEP_SIZE), metric))
         state = WarmupState(
@@ -128,8 +141,10 @@ class Adapted(Algorithm):
         self, key: Key, state: WarmupState, first: Array, adopts_metric: Array, target: Target, num_steps: int
     ) -> tuple[WarmupState, dict[str, Array]]:
         """Take the steps of one chunk, and adopt a metric if ``adopts_metric`` [] is positive."""
-        averaging_init, averaging_update, _ = dual_averaging_adaptation(self.target_acceptance_rate)
-        _, moments_update, _ = MOMENTS
+        averaging_init, averaging_update, _ = blackjax.adaptation.step_size.dual_averaging_adaptation(
+            self.target_acceptance_rate
+        )
+        _, moments_update, _ = _moments()
 
         def one(state: WarmupState, t: Array) -> tuple[WarmupState, tuple[Info, Array]]:
             step_size = jnp.exp(state.averaging.log_step_size)
@@ -154,5 +169,5 @@ class Adapted(Algorithm):
 
     def finish(self, state: WarmupState) -> tuple[Position, Any]:
         """Return where warmup ended, and the averaged step size in its metric."""
-        _, _, averaging_final = dual_averaging_adaptation(self.target_acceptance_rate)
+        _, _, averaging_final = self.averaging()
         return state.sampler.position, self.retune(averaging_final(state.averaging), state.inverse_mass_matrix)

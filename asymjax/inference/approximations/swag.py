@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from blackjax.util import generate_gaussian_noise
 from jax import lax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Stage, Target, make_info
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient, add_scaled, unwhiten
 from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Minibatch, WarmupState, make_minibatch
 from asymjax.inference.samplers.minibatch import Tuned as MinibatchTuned
@@ -125,7 +125,7 @@ def draw_gaussian(key: Key, gaussian: Tuned) -> PyTree:
     xi and eta are standard normal, D are the K deviations (Maddox et al. 2019, equation 1; theirs are from the mean up
     to each snapshot, these from the last). Its covariance is the average of the diagonal one and the one of low rank.
     """
-    xi = generate_gaussian_noise(rng.named_key(key, "diagonal"), gaussian.mean)
+    xi = blackjax.util.generate_gaussian_noise(rng.named_key(key, "diagonal"), gaussian.mean)
     eta = jax.random.normal(rng.named_key(key, "deviations"), (RANK,), jnp.result_type(gaussian.step_size))
 
     def draw(mean: Array, scale: Array, xi: Array, deviations: Array) -> Array:

@@ -5,20 +5,24 @@ like?", section 4): with the prior's variance as inverse mass matrix it is (pi/2
 mass matrix.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import blackjax
 import jax
 import jax.numpy as jnp
-from blackjax.mcmc.hmc import HMCState
 
 from asymjax import rng
 from asymjax.inference.algorithm import Target, make_info, require_between, require_within
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.warmup import Adapted
 from asymjax.types import Array, Info, Key, Position, Sampler
+
+if TYPE_CHECKING:
+    from blackjax.mcmc.hmc import HMCState
 
 
 class Tuned(NamedTuple):

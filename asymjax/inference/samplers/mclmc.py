@@ -10,29 +10,31 @@ the step size aims at falls from stage to stage. Then the length over which dire
 the variance of the position and then from its autocorrelation.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import blackjax
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.adaptation.mclmc_adaptation import MCLMCAdaptationState
-from blackjax.diagnostics import effective_sample_size
-from blackjax.mcmc.hmc import HMCState
-from blackjax.mcmc.integrators import IntegratorState
 from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
 from asymjax.errors import InputError, choose
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info, require_between, require_within
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.hmc import num_integration_steps
 from asymjax.inference.warmup import PRIOR_DRAWS, Adapted, prior_metric
 from asymjax.types import Array, Info, Key, Position, Sampler
+
+if TYPE_CHECKING:
+    from blackjax.mcmc.hmc import HMCState
+    from blackjax.mcmc.integrators import IntegratorState
 
 GRADS_PER_STEP = 2  # McLachlan's integrator has two positions a step.
 STEP_SIZE_SHARE = 0.8
@@ -192,7 +194,7 @@ def make_tune_step_size(num_steps: int) -> Callable[..., tuple[WarmupState, dict
             desired_energy_var=energy_variance,
             num_effective_samples=NUM_EFFECTIVE_STEPS,
             diagonal_preconditioning=False,
-            params=MCLMCAdaptationState(*state.tuned),
+            params=blackjax.adaptation.mclmc_adaptation.MCLMCAdaptationState(*state.tuned),
         )
         state = like(WarmupState(sampler, Tuned(*params)), state)
         return state, describe_stage(state, num_steps)
@@ -277,7 +279,7 @@ def length_of_memory(positions: Array, path: Array, otherwise: Array) -> Array:
 
     ``otherwise`` where no coordinate moves.
     """
-    steps_per_draw = positions.shape[0] / effective_sample_size(positions[None])
+    steps_per_draw = positions.shape[0] / blackjax.diagnostics.effective_sample_size(positions[None])
     moves = jnp.isfinite(steps_per_draw)
     mean = jnp.mean(jnp.where(moves, steps_per_draw, 0.0)) / jnp.mean(moves)
     return jnp.where(jnp.any(moves), LENGTH_FACTOR * path * mean, otherwise)

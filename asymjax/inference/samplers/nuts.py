@@ -1,15 +1,18 @@
 """The No-U-Turn Sampler (Hoffman and Gelman 2014), multinomial (Betancourt 2017) and iterative, from BlackJAX."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import blackjax
-from blackjax.mcmc.hmc import HMCState
+from typing import TYPE_CHECKING, NamedTuple
 
 from asymjax.inference.algorithm import Target, make_info, require_between
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.warmup import Adapted
 from asymjax.types import Array, Info, Key, Position, Sampler
+
+if TYPE_CHECKING:
+    from blackjax.mcmc.hmc import HMCState
 
 
 class Tuned(NamedTuple):

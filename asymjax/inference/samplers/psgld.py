@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
 from asymjax.inference.algorithm import require_between, require_fraction
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
 from asymjax.types import Array, Key, PyTree
@@ -52,7 +52,7 @@ def preconditioned(decay: float, floor: float) -> Dynamics:
         key: Key, z: PyTree, memory: Norms, gradient: Gradient, epsilon: Array, num_rows: int
     ) -> tuple[PyTree, Norms]:
         g = gradient(z, rng.named_key(key, "rows"))
-        noise = generate_gaussian_noise(rng.named_key(key, "noise"), z)
+        noise = blackjax.util.generate_gaussian_noise(rng.named_key(key, "noise"), z)
         squares = jax.tree.map(lambda v, g: decay * v + (1 - decay) * jnp.square(g / num_rows), memory.squares, g)
         weight = decay * memory.weight + (1 - decay)
 

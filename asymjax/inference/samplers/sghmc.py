@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
 from asymjax.inference.algorithm import require_fraction
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient, add_scaled
 from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
 from asymjax.types import Array, Key, PyTree
@@ -32,12 +32,12 @@ def underdamped(momentum: float) -> Dynamics:
         key: Key, z: PyTree, m: PyTree, gradient: Gradient, epsilon: Array, num_rows: int
     ) -> tuple[PyTree, PyTree]:
         g = gradient(z, rng.named_key(key, "rows"))
-        noise = generate_gaussian_noise(rng.named_key(key, "noise"), z)
+        noise = blackjax.util.generate_gaussian_noise(rng.named_key(key, "noise"), z)
         kick, spread = jnp.sqrt(epsilon), (2 * (1 - momentum)) ** 0.5
         m = jax.tree.map(lambda m, g, xi: momentum * m + kick * g + spread * xi, m, g, noise)
         return add_scaled(z, m, kick), m
 
-    return Dynamics(lambda key, z, friction: generate_gaussian_noise(key, z), step)
+    return Dynamics(lambda key, z, friction: blackjax.util.generate_gaussian_noise(key, z), step)
 
 
 @dataclass(frozen=True)

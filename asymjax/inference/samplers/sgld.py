@@ -7,12 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import blackjax
 import jax.numpy as jnp
 
 from asymjax import rng
 from asymjax.errors import InputError, choose
 from asymjax.inference.algorithm import require_between, require_fraction
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Minibatch, Schedule
 from asymjax.types import Array, Key, PyTree

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from blackjax.sgmcmc import sgnht as blackjax_sgnht
-from blackjax.util import generate_gaussian_noise
 
 from asymjax import rng
 from asymjax.inference.algorithm import require_fraction
+from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
 from asymjax.types import Array, Key, PyTree
@@ -44,7 +43,7 @@ def thermostatted(momentum: float) -> Dynamics:
     """
 
     def init(key: Key, z: PyTree, friction: Array | None) -> Thermostat:
-        m = generate_gaussian_noise(key, z)
+        m = blackjax.util.generate_gaussian_noise(key, z)
         start = 1 - momentum if friction is None else friction
         return Thermostat(m, jnp.asarray(start, jnp.result_type(*jax.tree.leaves(m))))
 
@@ -52,8 +51,8 @@ def thermostatted(momentum: float) -> Dynamics:
         key: Key, z: PyTree, memory: Thermostat, gradient: Gradient, epsilon: Array, num_rows: int
     ) -> tuple[PyTree, Thermostat]:
         h = jnp.sqrt(epsilon)
-        kernel = blackjax_sgnht.build_kernel(alpha=(1 - momentum) / h)
-        state = blackjax_sgnht.SGNHTState(z, memory.momentum, memory.friction / h)
+        kernel = blackjax.sgmcmc.sgnht.build_kernel(alpha=(1 - momentum) / h)
+        state = blackjax.sgmcmc.sgnht.SGNHTState(z, memory.momentum, memory.friction / h)
         state = kernel(rng.named_key(key, "noise"), state, gradient, rng.named_key(key, "rows"), h)
         return state.position, Thermostat(state.momentum, state.xi * h)
 
