@@ -1,0 +1,152 @@
+"""All that an accelerator can show, in one go: correctness of every room, then how fast it is.
+
+    python benchmarks/on_gpu.py
+
+Each part is a process with a time limit of its own, so that one that fails or hangs costs no other. Results go to
+``--out`` as JSON, part by part; a part that is there is not run again. ``--tiny`` is the same on a laptop's CPU, to
+check that every part runs.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tyro
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is run, and where its results go."""
+
+    out: Path = Path("results/on_gpu")
+    """Folder of the results, a file a part, and of the run directories."""
+    parts: tuple[str, ...] = ()
+    """Parts to run. Default: all."""
+    tiny: bool = False
+    """Sizes of a smoke test."""
+    seconds: float = 480.0
+    """Time for all parts together; those that do not fit are left out by name."""
+
+
+class Part(NamedTuple):
+    """One command.
+
+    Attributes
+    ----------
+    words : the command without its interpreter; ``OUT`` stands for a folder of its own.
+    seconds : its time limit.
+    tiny : words that make it small, after those.
+    """
+
+    words: tuple[str, ...]
+    seconds: float
+    tiny: tuple[str, ...] = ()
+
+
+def _run(script: str, *words: str) -> tuple[str, ...]:
+    return (f"runs/{script}.py", *words, "--out", "OUT", "--no-progress")
+
+
+SMOKE = ("--preset", "smoke")
+CHECKS: dict[str, Part] = {
+    "hmc": Part(_run("bnn_hmc", *SMOKE), 200),
+    "hmc_sigma_asym": Part(_run("bnn_hmc", *SMOKE, "--arch", "sigma_asym"), 200),
+    "nuts": Part(_run("bnn_nuts", *SMOKE), 200),
+    "mclmc": Part(_run("bnn_mclmc", *SMOKE), 200),
+    "sgld": Part(_run("bnn_sgld", *SMOKE), 200),
+    "sweep": Part(_run("train_sweep", *SMOKE, "--arch", "w_asym"), 200),
+    "connectivity": Part(_run("lmc", *SMOKE), 200),
+    "interpolation": Part(_run("mli", *SMOKE), 200),
+    "transformer": Part(("examples/my_transformer.py",), 200),
+}
+"""Whether every room works; side by side, since most of their time is compilation."""
+MEASUREMENTS: dict[str, Part] = {
+    "train": Part(
+        ("benchmarks/bench_train_sweep.py", "--num-seeds", "1", "8", "64"),
+        150,
+        ("--num-seeds", "1", "2", "--num-steps", "2", "--num-rounds", "1", "--archs", "standard"),
+    ),
+    "convolution": Part(
+        (
+            "benchmarks/bench_convolution.py",
+            *("--depths", "8", "20", "--num-networks", "1", "4", "32", "--inside", "vectorized"),
+            *("--convolutions", "library", "patches", "--num-steps", "10"),
+        ),
+        200,
+        ("--depths", "8", "--num-networks", "1", "--num-steps", "1", "--num-rounds", "1"),
+    ),
+    "chains": Part(
+        ("benchmarks/bench_hmc.py", "--num-chains", "4", "32", "256"),
+        150,
+        ("--num-chains", "2", "--targets", "diabetes", "--num-rounds", "1", "--num-steps", "2"),
+    ),
+}
+"""How fast it is; one after the other, alone on the machine."""
+PARTS = CHECKS | MEASUREMENTS
+
+
+def run_part(name: str, part: Part, config: Config) -> dict[str, Any]:
+    """Run one part, and return what became of it."""
+    folder = (config.out / name).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [word.replace("OUT", str(folder)) for word in (*part.words, *(part.tiny if config.tiny else ()))]
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+        "ASYMJAX_BENCHMARK_RESULTS": str(folder),
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # Several parts share the device.
+    }
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(
+            [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=part.seconds
+        )
+        status, output = f"exit {done.returncode}", done.stdout + done.stderr
+    except subprocess.TimeoutExpired as error:
+        status, output = f"stopped after {part.seconds:.0f} s", str(error.stdout or "")
+    row = {"part": name, "command": words, "status": status, "seconds": time.perf_counter() - start}
+    tables = {file.name: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
+    summaries = {file.parent.name: json.loads(file.read_text()) for file in sorted(folder.rglob("summary.json"))}
+    return row | {"output": output[-4000:], "tables": tables, "summaries": summaries}
+
+
+def report_part(name: str, config: Config, deadline: float) -> bool:
+    """Run a part that has no result yet, keep its result, print a line, and return whether all is well."""
+    result = config.out / f"{name}.json"
+    if result.exists():
+        print(f"{name}: has its result", flush=True)
+        return True
+    part, left = PARTS[name], deadline - time.perf_counter()
+    if left < 0.3 * part.seconds:
+        print(f"{name}: left out, {max(left, 0):.0f} s are left of the time for all", flush=True)
+        return True
+    row = run_part(name, part._replace(seconds=min(part.seconds, left)), config)
+    is_well = row["status"] == "exit 0"
+    (result if is_well else config.out / f"{name}.failed.json").write_text(json.dumps(row, indent=1))
+    print(f"{name}: {row['status']}, {row['seconds']:.1f} s", flush=True)
+    return is_well
+
+
+def main(config: Config) -> None:
+    """Run the parts that have no result yet."""
+    if unknown := set(config.parts) - set(PARTS):
+        sys.exit(f"error: unknown part {min(unknown)!r}, choose from {', '.join(PARTS)}")
+    config.out.mkdir(parents=True, exist_ok=True)
+    deadline = time.perf_counter() + config.seconds
+    chosen = config.parts or tuple(PARTS)
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 2) // 2)) as pool:
+        checks = [name for name in chosen if name in CHECKS]
+        are_well = list(pool.map(lambda name: report_part(name, config, deadline), checks))
+    are_well += [report_part(name, config, deadline) for name in chosen if name in MEASUREMENTS]
+    sys.exit(0 if all(are_well) else 1)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
