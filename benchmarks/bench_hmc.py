@@ -129,15 +129,15 @@ def elementwise_seconds(config: Any, num_rows: int) -> float:
 
     from asymjax.models.backbones.backbone import ACTIVATIONS
 
-    activation = jax.nn.silu if config.arch == "sigma_asym" else ACTIVATIONS[config.activation]
+    activation = jax.nn.silu if config.arch == "sigma_asym" else ACTIVATIONS[config.backbone.activation]
     norm = nn.LayerNorm(reduction_axes=0, feature_axes=0)
 
     def total(xs: Any) -> Any:
-        if config.norm == "layer":
+        if config.backbone.norm == "layer":
             xs = [norm.apply({"params": {"scale": jnp.ones(len(x)), "bias": jnp.zeros(len(x))}}, x) for x in xs]
         return sum(jnp.sum(activation(x)) for x in xs)
 
-    sites = [jax.random.normal(jax.random.key(i), (width, num_rows)) for i, width in enumerate(config.widths)]
+    sites = [jax.random.normal(jax.random.key(i), (width, num_rows)) for i, width in enumerate(config.backbone.widths)]
     return seconds_each(jax.grad(total), sites, 20)
 
 
@@ -170,9 +170,9 @@ def main(config: Config) -> list[dict[str, Any]]:
         }
         print(f"{target}: " + ", ".join(f"{name} {1e6 * cost:.0f} us" for name, cost in costs[target].items()))
         cases += [
-            make_case(target, problem, chains, devices, inside, config.num_steps)
+            make_case(target, problem, chains, num_devices, inside, config.num_steps)
             for chains in config.num_chains
-            for devices in sorted({1, devices.place(chains).num_devices})
+            for num_devices in sorted({1, devices.place(chains).num_devices})
             for inside in ("sequential", "vectorized")
         ]
     times = interleaved([case.pop("call") for case in cases], config.num_rounds)

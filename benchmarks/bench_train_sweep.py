@@ -113,9 +113,9 @@ def main(config: Config) -> list[dict[str, Any]]:
     machine = ceilings()
     mlp = MODEL_PRESETS["paper_mlp_mnist"]
     cases = [
-        make_case(mlp.of(arch), (784,), seeds, devices, inside, config.num_steps)
+        make_case(mlp.of(arch), (784,), seeds, num_devices, inside, config.num_steps)
         for seeds in config.num_seeds
-        for devices in sorted({1, devices.place(seeds).num_devices})
+        for num_devices in sorted({1, devices.place(seeds).num_devices})
         for inside in ("sequential", "vectorized")
         for arch in config.archs
     ]

@@ -141,9 +141,7 @@ class Adapted(Algorithm):
         self, key: Key, state: WarmupState, first: Array, adopts_metric: Array, target: Target, num_steps: int
     ) -> tuple[WarmupState, dict[str, Array]]:
         """Take the steps of one chunk, and adopt a metric if ``adopts_metric`` [] is positive."""
-        averaging_init, averaging_update, _ = blackjax.adaptation.step_size.dual_averaging_adaptation(
-            self.target_acceptance_rate
-        )
+        averaging_init, averaging_update, _ = self.averaging()
         _, moments_update, _ = _moments()
 
         def one(state: WarmupState, t: Array) -> tuple[WarmupState, tuple[Info, Array]]:
