@@ -3,11 +3,18 @@
 import importlib.util
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 MAX_LINES = 100
+
+
+@pytest.fixture(autouse=True)
+def _as_a_user_has_jax():
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def load(name):

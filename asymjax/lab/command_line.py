@@ -210,12 +210,14 @@ def _refuse_settings_of_others(
 
 
 def _value_of(flag: str, words: Sequence[str]) -> str | None:
+    """Return what a flag is given, the last time that it is there."""
+    found = None
     for word, following in zip_longest(words, words[1:]):
         if word == flag:
-            return following
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-    return None
+            found = following
+        elif word.startswith(flag + "="):
+            found = word.split("=", 1)[1]
+    return found
 
 
 def _values_of(flag: str, words: Sequence[str]) -> list[str] | None:

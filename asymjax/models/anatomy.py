@@ -82,7 +82,7 @@ def network_of(backbone: Backbone, input_shape: tuple[int, ...], num_outputs: in
 
     def init(key: Key) -> Params:
         module = backbone.module(num_outputs, lambda site, x, axis: x)
-        return module.init(key, example)["params"]
+        return module.init(key, backbone.example(input_shape))["params"]  # Made here, or it is closed over.
 
     def apply(params: Params, x: Array) -> Array:
         return run(params, x, lambda site, fn, x, feature_axis: fn(x))

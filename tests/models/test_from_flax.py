@@ -436,7 +436,7 @@ def test_constants_of_plain_kernels_are_those_of_old(name):
 class Placed(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (4,))
+        x = nn.Dense(4)(x) + self.param("place", nn.initializers.normal(0.1), (1, 4))
         return nn.Dense(2)(nn.LayerNorm()(nn.gelu(x)))
 
 

@@ -72,7 +72,8 @@ def test_counts_are_inputs_or_fractions_and_the_default_is_the_least_that_tells_
         kernels = anatomy(WAsym(**settings), MLP((64, 16)), (8,), 3).kernels
         return [kernel.num_fixed for kernel in kernels.values()]
 
-    assert counts(num_fixed=(4,)) == counts(num_fixed=4) == counts(num_fixed=[0.5]) == [4, 4, 4]
+    assert counts(num_fixed=(4,)) == counts(num_fixed=4) == [4, 4, 4]
+    assert counts(num_fixed=[0.5]) == [4, 32, 8]
     assert counts(num_fixed=(0.5, 8, 0.25)) == [4, 8, 4]
     assert counts() == [4, 8, 8]  # 1/8 of 8 would be 1, but only 4 of 8 make 64 distinct masks: C(8, 4) = 70
 

@@ -10,7 +10,7 @@ from random_graphs import random_graph
 
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import bias_init, kernel_init
-from asymjax.models.backbones.mlp import MLP, UNIT_FIRST_WIDTH
+from asymjax.models.backbones.mlp import UNIT_FIRST_WIDTH, MLPModule
 
 WIDTHS = (UNIT_FIRST_WIDTH + 4, UNIT_FIRST_WIDTH + 2)
 INPUTS = np.random.default_rng(1).standard_normal((9, 4, 4, 1), "float32")
@@ -74,7 +74,7 @@ def test_with_nothing_fixed_w_asym_is_standard_program_by_program(backbone):
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_units_first_is_the_same_function(norm):
     rows_first, units_first = (
-        MLP((7, 5), 3, norm, layout, lambda site, x, axis: jnp.tanh(x)) for layout in (False, True)
+        MLPModule((7, 5), 3, norm, layout, lambda site, x, axis: jnp.tanh(x)) for layout in (False, True)
     )
     params = jax.jit(rows_first.init)(jax.random.key(0), INPUTS)
     jax.tree.map(np.testing.assert_array_equal, params, jax.jit(units_first.init)(jax.random.key(0), INPUTS))

@@ -22,7 +22,7 @@ CONFIG = model_of("syre", widths=(200, 100), norm="none")
     ],
 )
 def test_offsets_have_the_scale_of_the_prior_unless_told_otherwise(fixed_scale, prior, expected):
-    model = CONFIG.having({"fixed_scale": fixed_scale}).build((50,), 20, prior.scale_of)
+    model = CONFIG.having({"fixed_scale": fixed_scale}).build((50,), 20, prior.normal_prior)
     frozen = trees.flatten(draw_frozen(model, 0))
     assert list(frozen) == ["dense_0/kernel/offset", "dense_1/kernel/offset", "output/kernel/offset"]
     # The least kernel has 2000 entries, so a standard deviation is good to 1.6 %.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax._src import xla_bridge
 
 from asymjax.errors import InputError
 from asymjax.lab import processes
@@ -16,7 +17,9 @@ JOB = Path(__file__).parent / "job.py"
 @pytest.mark.parametrize(
     "given", [("localhost:1234", None, 1), (None, 2, None), ("localhost", 2, 0), ("localhost:1234", 2, 2)]
 )
-def test_what_cannot_be_a_job_is_refused(given):
+def test_what_cannot_be_a_job_is_refused(given, monkeypatch):
+    # JAX looks at the arguments where it has not started yet, as in a script.
+    monkeypatch.setattr(xla_bridge, "backends_are_initialized", lambda: False)
     with pytest.raises(InputError, match="give --coordinator HOST:PORT, --num-processes and"):
         processes.connect(*given)
 

@@ -177,7 +177,7 @@ def test_another_configuration_is_refused(finished, python):
     [
         (["--num-points", "4"], "num_points is 4; give an odd number"),
         (["--plane-points", "2"], "plane_points is 2; give 0 for no plane, or 3 at least"),
-        (["--num-seeds", "1"], "num_seeds is 1; give two networks of a kind"),
+        (["--num-seeds", "1"], "num_seeds is 1; give two networks of a variant"),
         (["--num-train-rows", "0"], "num_train_rows is 0; give at least 1"),
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),
         (["--corruptions", "fog"], "unknown corruption 'fog', choose from noise"),
@@ -284,7 +284,7 @@ def test_sweeps_that_do_not_fit_are_refused_by_field(sweeps, sweep, python, tmp_
     standard, w_asym = sweeps.values()
     other = sweep("w_asym", "--mask-seed", "1", "--num-epochs", "1")
     message = refusal(standard, w_asym, other)
-    assert f"{w_asym} and {other} are both w_asym, so one kind, but differ in" in message
+    assert f"{w_asym} and {other} are both w_asym, so one variant, but differ in" in message
     assert "  checksums/frozen: " in message
     assert "  model/mask_seed: 0 -> 1\n  optimizer/num_epochs: 4 -> 1\n" in message
     other = sweep("w_asym", "--dataset", "wine", "--batch-size", "16")

@@ -115,7 +115,7 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     ("words", "message"),
     [
         (["--num-points", "4"], "num_points is 4; give an odd number"),
-        (["--num-seeds", "1"], "num_seeds is 1; give two networks of a kind"),
+        (["--num-seeds", "1"], "num_seeds is 1; give two networks of a variant"),
         (["--dataset", "diabetes"], "label_smoothing is 0.2, but diabetes has no classes"),
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),
     ],
