@@ -1,6 +1,6 @@
 """Posteriors, samplers and approximations over the trees of a model.
 
-In: a density, as a ``Problem`` has it. Out: draws. ``SAMPLERS`` and ``APPROXIMATIONS`` are dataclasses of settings by
+In: a density, as a ``Posterior`` has it. Out: draws. ``SAMPLERS`` and ``APPROXIMATIONS`` are dataclasses of settings by
 name, each in a module of its own; ``asymjax.sample`` and the scripts drive them in compiled chunks.
 """
 

@@ -51,7 +51,7 @@ class Structure(NamedTuple):
     fixed : kernel path -> fixed values, kernel shape, NaN where an entry is free.
     biases : path of a bias that is fixed -> its values [units].
     gates : activation site -> gate [width, width] in place of the activation, indexed (input, output).
-    norm : see ``ModelConfig.norm``.
+    norm : see ``Backbone.norm``.
     """
 
     activation: str

@@ -98,7 +98,7 @@ def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[
     Raises
     ------
     InputError
-        If the store is damaged, or lacks networks: it is not the one that they were written to.
+        If the results are damaged, or lack networks: they are not those that networks were written to.
     """
     networks = open_networks(run.path)
     if num_missing := int(np.sum(networks["failed_step"] == NOT_TRAINED)):
@@ -132,7 +132,7 @@ def make_finish(
     coordinates: Mapping[str, np.ndarray],
     keep_weights: bool,
 ) -> Finish:
-    """Return what scores the networks of a round and writes them to the store of the run, each process its own rows.
+    """Return what scores the networks of a round and writes them to the results of the run, each process its own rows.
 
     Parameters
     ----------
