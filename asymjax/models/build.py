@@ -8,12 +8,12 @@ from jax import lax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.models.anatomy import DEFAULT_PRIOR, network_of, reading_of, settle
 from asymjax.models.backbones import Backbone
+from asymjax.models.layer_inputs import Watch, ignore, make_views
 from asymjax.models.methods import Method
 from asymjax.models.network import Network, Reading
 from asymjax.models.parametrisation import constants_of, parametrise
-from asymjax.models.views import Watch, ignore, make_views
+from asymjax.models.settled import DEFAULT_PRIOR, network_of, reading_of, settle
 from asymjax.priors import NormalPrior
 from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Params, Position
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asymjax.errors import InputError, choose
-from asymjax.models.anatomy import DEFAULT_PRIOR
 from asymjax.models.backbones import BACKBONES, MLP, Backbone
 from asymjax.models.build import build_model
 from asymjax.models.methods import METHODS, Method, Standard
+from asymjax.models.settled import DEFAULT_PRIOR
 from asymjax.priors import NormalPrior
 from asymjax.settings import Settings, carried, kinds_of, name_of, that_have
 from asymjax.types import Model

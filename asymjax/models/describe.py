@@ -5,9 +5,9 @@ from typing import Any
 import jax
 
 from asymjax import trees
-from asymjax.models.anatomy import Anatomy, anatomy
 from asymjax.models.build import draw_frozen
 from asymjax.models.config import ModelConfig
+from asymjax.models.settled import SettledNetwork, settled_network
 from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, structure_of, unbroken
 from asymjax.types import Position
 
@@ -36,7 +36,7 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     model = config.build(input_shape, num_outputs)
     frozen = draw_frozen(model, config.mask_seed)
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    layers = _layers(anatomy(config.method, config.backbone, input_shape, num_outputs), position)
+    layers = _layers(settled_network(config.method, config.backbone, input_shape, num_outputs), position)
     structure = structure_of(model, frozen, config.backbone.activation, config.backbone.norm)
     standard, remaining = count_symmetries(unbroken(structure)), count_symmetries(structure)
     return {
@@ -52,7 +52,7 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     }
 
 
-def _layers(body: Anatomy, position: Position) -> list[dict[str, Any]]:
+def _layers(body: SettledNetwork, position: Position) -> list[dict[str, Any]]:
     num_trainable = {path: trees.num_entries(leaf) for path, leaf in trees.flatten(position).items()}
     return [
         {

@@ -9,11 +9,11 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.errors import InputError, choose
-from asymjax.models.anatomy import DEFAULT_PRIOR
 from asymjax.models.build import assemble
 from asymjax.models.flax_modules import as_network, filled
 from asymjax.models.methods import Method, Standard
 from asymjax.models.network import Activate, Network, Reading, read, sites_of
+from asymjax.models.settled import DEFAULT_PRIOR
 from asymjax.models.templates import TEMPLATES, make_run
 from asymjax.priors import NormalPrior
 from asymjax.types import Array, Graph, Model, Params, PyTree

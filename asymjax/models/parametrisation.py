@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from asymjax import rng, trees
-from asymjax.models.anatomy import Anatomy
 from asymjax.models.methods import Method
+from asymjax.models.settled import SettledNetwork
 from asymjax.types import Array, Frozen, Key, Params, Position
 
 
@@ -35,8 +35,8 @@ def constants_of(frozen: Frozen, path: str) -> dict[str, Array] | None:
     return node or None
 
 
-def parametrise(body: Anatomy, method: Method) -> Parametrisation:
-    """Build the parametrisation of the effective parameters of an anatomy by a method."""
+def parametrise(body: SettledNetwork, method: Method) -> Parametrisation:
+    """Build the parametrisation of the effective parameters of a network by a method."""
 
     def freeze(mask_key: Key, fixed_scale: Any = 1.0) -> Frozen:
         frozen = (

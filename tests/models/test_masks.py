@@ -8,7 +8,7 @@ import pytest
 from model_of import model_of
 
 from asymjax import rng
-from asymjax.models import anatomy
+from asymjax.models import settled_network
 from asymjax.models.backbones import MLP
 from asymjax.models.methods import WAsym, w_asym
 from asymjax.models.methods.method import Kernel
@@ -52,7 +52,7 @@ def test_filter_subsets_fix_whole_channels_and_leave_dense_layers_to_single_inpu
     assert np.all(fixed.all(axis=1).sum(axis=1) == 2)
     config = model_of("w_asym", "cnn", widths=(4, 4), mask_kind="filter_subsets", num_fixed=(1, 2, 2))
     with pytest.warns(UserWarning, match=r"conv_0/kernel \(3, 3, 1, 4\): num_fixed = 1 is the whole fan-in"):
-        kernels = anatomy(config.method, config.backbone, (8, 8, 1), 3).kernels
+        kernels = settled_network(config.method, config.backbone, (8, 8, 1), 3).kernels
     assert [kernel.mask_kind for kernel in kernels.values()] == ["filter_subsets", "filter_subsets", "random_subsets"]
 
 
@@ -69,7 +69,7 @@ def test_a_kernel_without_a_free_entry_has_no_leaf():
 
 def test_counts_are_inputs_or_fractions_and_the_default_is_the_least_that_tells_units_apart():
     def counts(**settings):
-        kernels = anatomy(WAsym(**settings), MLP((64, 16)), (8,), 3).kernels
+        kernels = settled_network(WAsym(**settings), MLP((64, 16)), (8,), 3).kernels
         return [kernel.num_fixed for kernel in kernels.values()]
 
     assert counts(num_fixed=(4,)) == counts(num_fixed=4) == [4, 4, 4]

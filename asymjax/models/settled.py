@@ -15,7 +15,7 @@ from asymjax.types import Array, Key, Layer, Params, TreeSpec
 DEFAULT_PRIOR = NormalPrior()
 
 
-class Anatomy(NamedTuple):
+class SettledNetwork(NamedTuple):
     """What a network consists of, in the order of its forward pass.
 
     Attributes
@@ -44,7 +44,7 @@ def _module_of(layer: Layer) -> str:
     return layer.path.rpartition("/")[0]
 
 
-def settle(reading: Reading, method: Method, prior: NormalPrior) -> Anatomy:
+def settle(reading: Reading, method: Method, prior: NormalPrior) -> SettledNetwork:
     """Settle a method on the kernels of a network.
 
     Raises
@@ -58,7 +58,7 @@ def settle(reading: Reading, method: Method, prior: NormalPrior) -> Anatomy:
         for layer in layers.values()
         if layer.role == "kernel"
     ]
-    return Anatomy(reading.params, {kernel.path: kernel for kernel in method.settle(kernels)}, reading.sites)
+    return SettledNetwork(reading.params, {kernel.path: kernel for kernel in method.settle(kernels)}, reading.sites)
 
 
 def network_of(backbone: Backbone, input_shape: tuple[int, ...], num_outputs: int) -> Network:
@@ -96,13 +96,13 @@ def reading_of(backbone: Backbone, input_shape: tuple[int, ...], num_outputs: in
     return read(network_of(backbone, input_shape, num_outputs), check=False)
 
 
-def anatomy(
+def settled_network(
     method: Method,
     backbone: Backbone,
     input_shape: tuple[int, ...],
     num_outputs: int,
     prior: NormalPrior = DEFAULT_PRIOR,
-) -> Anatomy:
+) -> SettledNetwork:
     """Read a backbone, without computing, and settle the method on its kernels.
 
     Parameters
