@@ -68,6 +68,9 @@ def from_flax(
     >>> model.layers["layers_0/kernel"].fan_in, model.layers["layers_2/kernel"].is_output
     (4, True)
     """
+    if not isinstance(method, Method):
+        raise InputError(f"method is {method!r}; give one with its settings, as asymjax.WAsym()")
+    example = np.asarray(example, np.float32) if isinstance(example, list) else example
     network = as_network(module_or_make, example)
     if not sites_of(network):
         network = network._replace(run=make_run(network.apply, TEMPLATES | dict(activations or {})))

@@ -443,3 +443,13 @@ class Placed(nn.Module):
 def test_a_parameter_of_ones_own_beside_an_activation_is_of_no_norm():
     model = from_flax(Placed(), np.ones((2, 3), np.float32))
     assert {path for path, layer in model.layers.items() if layer.is_norm} == {"LayerNorm_0/bias", "LayerNorm_0/scale"}
+
+
+@pytest.mark.parametrize("method", ["w_asym", WAsym])
+def test_what_is_no_method_is_refused(method):
+    with pytest.raises(InputError, match=r"give one with its settings, as asymjax\.WAsym\(\)"):
+        from_flax(nn.Dense(2), np.ones((2, 3), np.float32), method)
+
+
+def test_rows_in_lists_are_arrays():
+    assert from_flax(nn.Dense(2), [[1.0, 2.0], [3.0, 4.0]]).layers["kernel"].fan_in == 2
