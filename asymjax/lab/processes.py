@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -28,6 +29,8 @@ HEARTBEAT_SECONDS = 15
 """A process that gives no sign of life for so long is lost, and JAX's runtime aborts the others."""
 LEAVE_SECONDS = 5
 """A process that fails waits so long for the others to fail with it."""
+LEADER_SECONDS = 1
+"""Process 0 leaves so long after the others: without it, JAX's runtime would abort them before they are out."""
 MAX_WAIT_SECONDS = 7 * 24 * 3600
 """For a process that lives, as one that summarises a run while the others are done."""
 
@@ -283,4 +286,6 @@ def leave(code: int, at_once: bool = False) -> NoReturn:
     if has_others and not at_once:
         with suppress(Exception):  # As soon as process 0 is gone, JAX's runtime aborts the others.
             _await_all("leave", LEAVE_SECONDS)
+            if is_leader():
+                time.sleep(LEADER_SECONDS)
     os._exit(code)
