@@ -64,10 +64,11 @@ PRESETS = {
 
 
 def main(config: Config) -> Path:
-    """Run one experiment and return its run directory."""
+    """Run one experiment, draw and print what it found, and return its run directory."""
+    from asymjax.experiments import reports
     from asymjax.experiments.posterior.grid_run import run_posterior_grid
 
-    return run_posterior_grid(config)
+    return reports.conclude(run_posterior_grid(config))
 
 
 if __name__ == "__main__":

@@ -41,13 +41,11 @@ PRESETS = {
 
 
 def main(config: Config) -> Path:
-    """Run one study, print its tables and return its run directory."""
+    """Run one study, draw and print what it found, and return its run directory."""
     from asymjax.experiments import reports
     from asymjax.experiments.compare_posteriors.run import run_study
 
-    path = run_study(config)
-    reports.print_tables(path)
-    return path
+    return reports.conclude(run_study(config))
 
 
 if __name__ == "__main__":

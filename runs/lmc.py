@@ -75,13 +75,11 @@ PRESETS = {
 
 
 def main(config: Config) -> Path:
-    """Run one comparison, print its tables and return its run directory."""
+    """Run one comparison, draw and print what it found, and return its run directory."""
     from asymjax.experiments import reports
     from asymjax.experiments.linear_connectivity.run import connect_sweeps, train_and_connect
 
-    path = connect_sweeps(config) if config.sweeps else train_and_connect(config)
-    reports.print_tables(path)
-    return path
+    return reports.conclude(connect_sweeps(config) if config.sweeps else train_and_connect(config))
 
 
 if __name__ == "__main__":

@@ -53,13 +53,11 @@ PRESETS = {
 
 
 def main(config: Config) -> Path:
-    """Run one comparison, print its tables and return its run directory."""
+    """Run one comparison, draw and print what it found, and return its run directory."""
     from asymjax.experiments import reports
     from asymjax.experiments.monotonic_interpolation.run import train_and_interpolate
 
-    path = train_and_interpolate(config)
-    reports.print_tables(path)
-    return path
+    return reports.conclude(train_and_interpolate(config))
 
 
 if __name__ == "__main__":

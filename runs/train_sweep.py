@@ -31,13 +31,11 @@ PRESETS = {
 
 
 def main(config: Config) -> Path:
-    """Run one sweep, print its table and return its run directory."""
+    """Run one sweep, draw and print what it found, and return its run directory."""
     from asymjax.experiments import reports
     from asymjax.experiments.train_sweep.grid_run import run_train_grid
 
-    path = run_train_grid(config)
-    reports.print_tables(path)
-    return path
+    return reports.conclude(run_train_grid(config))
 
 
 if __name__ == "__main__":

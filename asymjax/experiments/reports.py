@@ -1,6 +1,7 @@
 """The report of every experiment: figures of each run, tables and a figure that compare them. Imports no JAX."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from asymjax.experiments.linear_connectivity import report as linear_connectivit
 from asymjax.experiments.monotonic_interpolation import report as monotonic_interpolation
 from asymjax.experiments.posterior import report as posterior
 from asymjax.experiments.train_sweep import report as train_sweep
+from asymjax.lab import run_files
 from asymjax.report.read import read_each, read_record
 from asymjax.report.sections import Report, Section, document, save_figure
-from asymjax.report.table import to_rich
+from asymjax.report.table import Table, to_rich
 
 REPORTS: dict[str, Report] = {
     "bnn_hmc": posterior.REPORT,
@@ -37,7 +39,8 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> None:
 
     Parameters
     ----------
-    paths : finished run directories, one or more; each gets its figures in its own ``figures/``.
+    paths : finished run directories, one or more, a grid of posteriors for all in it; each gets its figures in its
+        own ``figures/``.
     out : folder for ``table.md`` and, where a task has several runs, their comparison figure. Default: ``figures/`` of
         a single run, ``comparison/`` in the working directory for several.
 
@@ -48,46 +51,71 @@ def write_report(paths: Sequence[Path], out: Path | None = None) -> None:
     """
     if not paths:
         raise InputError("give one run directory or more")
-    bar = partial(track, console=Console(stderr=True), transient=True)
-    runs = read_each(bar(paths, "reading"), _read)
-    out = out or (runs[0].path / "figures" if len(runs) == 1 else Path("comparison"))
-    sections = _sections(runs, out)
-    for folder, name, draw in bar([plot for section in sections for plot in section.plots], "drawing"):
-        save_figure(draw(), folder, name)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text("\n".join(map(document, sections)))
-    _print_tables(sections)
-    for folder in dict.fromkeys([*(run.path / "figures" for run in runs), out]):
+    out = out or (paths[0] / "figures" if len(paths) == 1 else Path("comparison"))
+    sections = _write(paths, out)
+    for section in sections:
+        _print(section.tables, section.words)
+    for folder in dict.fromkeys([*(run.path / "figures" for section in sections for run in section.runs), out]):
         print(folder)
 
 
-def print_tables(path: Path) -> None:
-    """Print the tables of one finished run.
+def conclude(path: Path) -> Path:
+    """Draw a finished run and print what it found, on process 0 of a job: how every experiment ends.
+
+    Returns
+    -------
+    The run directory.
 
     Raises
     ------
     InputError
         If it cannot be read.
     """
-    _print_tables(_sections([_read(path)], path))
+    from asymjax.lab import processes
+
+    processes.lead(lambda: _conclude(path), "report")
+    return path
+
+
+def _conclude(path: Path) -> None:
+    for section in _write([path], path / "figures"):
+        _print(section.tables if section.headline is None else section.headline, section.words)
+    print(f"figures: {path / 'figures'}")
+
+
+def _write(paths: Sequence[Path], out: Path) -> list[Section]:
+    """Write the figures of runs and of their comparison, and ``table.md``."""
+    bar = partial(track, console=Console(stderr=True), transient=True)
+    runs = read_each(bar([run for path in paths for run in _runs_in(path)], "reading"), _read)
+    by_name = {name: [run for run in runs if run.record["experiment"] == name] for name in REPORTS}
+    sections = [section for name, found in by_name.items() if found for section in REPORTS[name].sections(found, out)]
+    for folder, name, draw in bar([plot for section in sections for plot in section.plots], "drawing"):
+        save_figure(draw(), folder, name)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "table.md").write_text("\n".join(map(document, sections)))
+    return sections
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """Return the posteriors of a grid, or the run itself, finished or not."""
+    with suppress(InputError):
+        name = read_record(path)["experiment"]
+        if name.startswith("bnn_") and name.endswith("_grid"):
+            return [path / point for point in run_files.read_json(path / "summary.json")["points"]]
+    return [path]
 
 
 def _read(path: Path) -> Any:
     name = read_record(path)["experiment"]
     if name not in REPORTS:
         raise InputError(
-            f"{path} holds a run of {name}; there are reports of {', '.join(REPORTS)}. Of a grid of "
-            "posteriors give the directories in it"
+            f"{path} holds a run of {name}; there are reports of {', '.join(REPORTS)}, and of grids of posteriors"
         )
     return REPORTS[name].read(path)
 
 
-def _sections(runs: Sequence[Any], out: Path) -> list[Section]:
-    by_name = {name: [run for run in runs if run.record["experiment"] == name] for name in REPORTS}
-    return [section for name, found in by_name.items() if found for section in REPORTS[name].sections(found, out)]
-
-
-def _print_tables(sections: Iterable[Section]) -> None:
+def _print(tables: Iterable[Table], words: Iterable[str]) -> None:
     console = Console(width=max(120, Console().width))  # In a narrower one rich drops columns.
-    for section in sections:
-        console.print(*map(to_rich, section.tables), sep="\n")
+    console.print(*map(to_rich, tables), sep="\n")
+    for sentence in words:
+        print(sentence)

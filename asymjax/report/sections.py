@@ -32,6 +32,8 @@ class Section(NamedTuple):
     plots : figures of each run, and of their comparison.
     names : how the runs are called.
     runs : of one experiment.
+    words : what the tables come to, in sentences.
+    headline : the tables that a run ends with; None for all.
     """
 
     heading: str
@@ -39,6 +41,8 @@ class Section(NamedTuple):
     plots: Sequence[Plot]
     names: Sequence[str]
     runs: Sequence[Any]
+    words: Sequence[str] = ()
+    headline: Sequence[Table] | None = None
 
 
 class Report(NamedTuple):
@@ -96,7 +100,10 @@ def report_each(
 def document(section: Section) -> str:
     """Write the Markdown of a section."""
     tables = map(to_markdown, section.tables)
-    return "\n".join([f"## {section.heading}\n", *tables, "### Runs\n", provenance(section.names, section.runs)])
+    words = [f"{sentence}\n" for sentence in section.words]
+    return "\n".join(
+        [f"## {section.heading}\n", *words, *tables, "### Runs\n", provenance(section.names, section.runs)]
+    )
 
 
 @style.styled

@@ -129,6 +129,7 @@ def make_summary(rng, task, arch, diagnostics, has_map):
         "sampler": sampler | {"num_grad_evals": 12345, "num_warmup_grad_evals": 6789},
         "test": make_test_scores(rng, task, has_map),
         "seconds": {name: rng.uniform(0, 99) for name in ("compile", "train", "warmup", "sample")},
+        "verdict": {"trusted": True, "sentence": "Trust the predictions: made up."},
     }
 
 

@@ -12,7 +12,7 @@ from asymjax.experiments.linear_connectivity.report import FIGURES as CONNECTIVI
 from asymjax.experiments.linear_connectivity.report import NEEDS
 from asymjax.experiments.linear_connectivity.symmetry_figures import plot_planes, plot_swap_costs
 from asymjax.experiments.linear_connectivity.table import connectivity_tables
-from asymjax.experiments.reports import print_tables, write_report
+from asymjax.experiments.reports import write_report
 from asymjax.models.presets import MODEL_PRESETS
 from asymjax.report.sections import figures_of
 from asymjax.report.table import to_rich
@@ -235,21 +235,12 @@ def test_tables_of_both_experiments_share_a_document(make_connectivity, make_run
     assert text.index("## Classification") < text.index("## Linear paths of mlp on digits")
 
 
-def test_tables_can_be_printed_alone(make_connectivity, capsys):
-    path = make_connectivity()
-    print_tables(path)
-    assert "Barriers of the loss" in capsys.readouterr().out
-    assert not (path / "figures").exists()
-
-
 def test_runs_that_cannot_be_reported_are_named(make_connectivity):
     path = make_connectivity()
     record = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(record | {"experiment": "bnn_hmc_grid"}))
-    with pytest.raises(
-        InputError, match=r"holds a run of bnn_hmc_grid; there are reports of bnn_hmc, .*directories in"
-    ):
-        print_tables(path)
+    (path / "config.json").write_text(json.dumps(record | {"experiment": "bnn_vi"}))
+    with pytest.raises(InputError, match=r"holds a run of bnn_vi; there are reports of bnn_hmc, .*, and of grids"):
+        write_report([path])
     path = make_connectivity(edit=lambda summary, config: summary.pop("kinds"))
     with pytest.raises(InputError, match=r"summary.json lacks kinds"):
         read_connectivity(path)

@@ -1,5 +1,7 @@
 """The script, as a user runs it."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from asymjax.experiments.posterior.predictive_figures import plot_confusion
 from asymjax.experiments.posterior.report import FIGURES
-from asymjax.experiments.reports import write_report
+from asymjax.experiments.reports import conclude, write_report
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "report.py"
 
@@ -72,6 +74,32 @@ def test_one_run_leaves_its_table_beside_its_figures(make_run, tmp_path, monkeyp
     write_report([path])
     assert {file.name for file in (path / "figures").iterdir()} == {"confusion.png", "confusion.pdf", "table.md"}
     assert not Path("comparison").exists()
+
+
+def test_a_run_ends_with_its_headline_its_verdict_and_its_figures(make_run, capsys, one_figure):
+    path = make_run()
+    assert conclude(path) == path
+    out = capsys.readouterr().out
+    assert "Test metrics" in out and "Convergence" in out and "Under shift" not in out
+    assert out.splitlines()[-2:] == ["standard: Trust the predictions: made up.", f"figures: {path / 'figures'}"]
+    assert {file.name for file in (path / "figures").iterdir()} == {"confusion.png", "confusion.pdf", "table.md"}
+    assert "Under shift" in (path / "figures" / "table.md").read_text()
+
+
+def test_a_grid_of_posteriors_is_compared(make_run, tmp_path, capsys, one_figure):
+    grid = tmp_path / "grid"
+    grid.mkdir()
+    points = {"a": make_run.func(grid), "b": make_run.func(grid, arch="w_asym")}
+    for file in ("config.json", "DONE"):
+        shutil.copy(points["a"] / file, grid / file)
+    record = json.loads((grid / "config.json").read_text())
+    (grid / "config.json").write_text(json.dumps(record | {"experiment": "bnn_hmc_grid"}))
+    (grid / "summary.json").write_text(json.dumps({"points": {path.name: {} for path in points.values()}}))
+    conclude(grid)
+    out = capsys.readouterr().out
+    assert "w_asym: Trust" in out and "standard: Trust" in out
+    assert "comparison-classification.png" in {file.name for file in (grid / "figures").iterdir()}
+    assert all((path / "figures" / "confusion.png").exists() for path in points.values())
 
 
 def test_broken_runs_are_one_message_and_leave_nothing(make_run, tmp_path):

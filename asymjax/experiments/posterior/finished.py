@@ -18,7 +18,7 @@ PREDICTORS = {"posterior": "posterior", "ensemble": "MAP ensemble", "map": "MAP,
 
 SUMMARY = (
     *("arch", "backbone", "dataset", "task", "num_trainable", "num_fixed", "fixed_to_free_ratio", "num_rows"),
-    *("function_space", "weight_space", "sampler", "test", "seconds"),
+    *("function_space", "weight_space", "sampler", "test", "seconds", "verdict"),
 )
 
 

@@ -38,6 +38,9 @@ FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
 }
 """Figures of a sampled posterior, by task and by name of file."""
 
+HEADLINE = ("Test metrics", "Convergence")
+"""Tables that a sampled posterior ends with."""
+
 
 def sections(runs: Sequence[Run], out: Path) -> list[Section]:
     """Compare sampled posteriors, task by task."""
@@ -48,7 +51,10 @@ def sections(runs: Sequence[Run], out: Path) -> list[Section]:
         if len(group) > 1:
             plots.append(Plot(out, f"comparison-{task}", partial(plot_comparison, group)))
         if group:
-            sections.append(Section(task.capitalize(), comparison_tables(group), plots, labels(group), group))
+            names, tables = labels(group), comparison_tables(group)
+            words = [f"{name}: {run.summary['verdict']['sentence']}" for name, run in zip(names, group, strict=True)]
+            headline = [table for table in tables if table.title in HEADLINE]
+            sections.append(Section(task.capitalize(), tables, plots, names, group, words, headline))
     return sections
 
 

@@ -1,5 +1,6 @@
 """What a finished posterior leaves: the numbers of its summary, and the arrays of its figures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
+from asymjax.diagnostics.verdict import verdict
 from asymjax.experiments.posterior.config import Config
 from asymjax.experiments.posterior.draws import WEIGHTS, evaluate_draws, read_outputs, thinned_positions
 from asymjax.inference import ALGORITHMS
@@ -66,6 +68,7 @@ def summarise_posterior(
     if has_weights and has_units:
         summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     summary["seconds"] = _seconds(run, costs)
+    summary["verdict"] = _verdict(summary, config.chains.num_chains, config.chains.num_draws)
     return summary, {**diagnostics, **predictions}
 
 
@@ -101,6 +104,19 @@ def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
         "num_grad_evals_in_lockstep": float(num_grad_evals.max(0).sum() * len(num_grad_evals)),
         "num_warmup_grad_evals": float(np.sum([line["num_grad_evals"] for line in warmup])),
     }
+
+
+def _verdict(summary: Mapping[str, Any], num_chains: int, num_draws: int) -> dict[str, Any]:
+    sampler = summary["sampler"]
+    judged = verdict(
+        summary["function_space"],
+        summary["weight_space"],
+        num_chains,
+        num_chains * num_draws,
+        sampler["num_divergent"],
+        is_adjusted=bool(np.isfinite(sampler["acceptance_rate"])),
+    )
+    return judged._asdict()
 
 
 def _predictions(

@@ -1,0 +1,42 @@
+"""The verdict of draws, reason by reason."""
+
+import numpy as np
+import pytest
+
+from asymjax.diagnostics.verdict import verdict
+
+GOOD, BAD = {"rhat_max": 1.0094, "ess_bulk_min": 400.0}, {"rhat_max": 1.01, "ess_bulk_min": 399.0}
+CASES = {
+    "one chain": {"num_chains": 1},
+    "R-hat reaches 1.010": {"function_space": GOOD | {"rhat_max": 1.01}},
+    "R-hat reaches inf": {"function_space": GOOD | {"rhat_max": np.inf}},
+    "ESS falls to 399": {"function_space": GOOD | {"ess_bulk_min": 399.0}},
+    "R-hat reaches 1.010 (below 1.01 is good) and ESS falls to 399": {"function_space": BAD},
+    "no prediction ever changed": {"function_space": dict.fromkeys(GOOD, np.nan)},
+    "3 of 1,600 draws diverged": {"num_divergent": 3},
+}
+
+
+def judge(**changed):
+    given = {"function_space": GOOD, "weight_space": GOOD, "num_chains": 4, "num_draws": 1600, "num_divergent": 0}
+    return verdict(**given | changed)
+
+
+@pytest.mark.parametrize("doubt", CASES)
+def test_each_doubt_alone_costs_the_trust_and_is_named(doubt):
+    trusted, sentence = judge(**CASES[doubt])
+    assert not trusted and sentence.startswith("Do not trust the predictions: ") and doubt in sentence
+    assert sum(other in sentence for other in CASES) == 1 + 2 * (CASES[doubt] == {"function_space": BAD})
+
+
+def test_agreement_is_trusted_and_weights_are_judged_apart():
+    assert judge() == judge(weight_space=None)
+    assert judge() == (
+        True,
+        "Trust the predictions: R-hat is at most 1.009 and ESS at least 400 in function space, and no draw diverged.",
+    )
+    assert judge(weight_space=BAD).trusted
+    assert judge(weight_space=BAD).sentence.endswith(
+        "; do not read single weights, where R-hat reaches 1.010 and ESS falls to 399."
+    )
+    assert "no accept step" in judge(is_adjusted=False).sentence
