@@ -5,7 +5,7 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """What was given cannot be used; the message says what was given, what was expected and what to do."""
+    """What was given cannot be used; the message names what was given, what was expected and what to do."""
 
 
 class ReadingError(AssertionError):

@@ -53,7 +53,7 @@ class NormalPrior:
         return self if self.output_scale is not None else replace(self, output_scale=OUTPUT_SCALES[task])
 
     def check(self) -> None:
-        """Look at the settings.
+        """Check the settings.
 
         Raises
         ------

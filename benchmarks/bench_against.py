@@ -563,7 +563,7 @@ def describe(row: dict[str, Any]) -> str:
 
 
 def verdicts(rows: list[dict[str, Any]], num_seeds: int) -> Iterator[str]:
-    """Say for each target and opponent how our best exact sampler, by minimum ESS with warmup, compares with the aim.
+    """Return by target and opponent how our best exact sampler, by minimum ESS with warmup, compares with the aim.
 
     Biased ones have a line each, and decide nothing.
     """
@@ -589,7 +589,7 @@ def verdicts(rows: list[dict[str, Any]], num_seeds: int) -> Iterator[str]:
 
 
 def verdict(ratios: dict[str, dict[str, Any]], opponent: str, num_seeds: int) -> str:
-    """Say whether the best of some samplers, those of which all is known before others, meets the aim."""
+    """Return whether the best of some samplers, those of which all is known before others, meets the aim."""
     aim = f"{FACTORS[opponent]:.0f} times that of {opponent}"
     if not ratios:
         return f"{aim} is undecided: no exact sampler finished beside it"

@@ -1,9 +1,10 @@
-"""Sample the posterior of a network by Hamiltonian Monte Carlo, and say how good it is and whether to trust it.
+"""Sample the posterior of a network by Hamiltonian Monte Carlo, and report how good it is and whether to trust it.
 
     python runs/bnn_hmc.py --arch sigma_asym
 
-trains a MAP ensemble, starts a chain at each member, samples and diagnoses. The same command resumes a run that was
-stopped. The run directory (last line printed) holds draws, summary.json and what runs/report.py draws figures from.
+trains a MAP ensemble, starts a chain at each member, samples and diagnoses. It ends with test scores, R-hat, ESS, one
+sentence on whether to trust the predictions, and figures. The same command resumes a run that was stopped. The run
+directory (last line printed) holds draws, summary.json and figures/; runs/report.py compares several.
 """
 
 from dataclasses import replace

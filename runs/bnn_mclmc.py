@@ -5,8 +5,8 @@
     python runs/bnn_mclmc.py --preset uci_quick --dataset uci/airfoil --data-dir data/uci
 
 The same command resumes a run that was stopped. The run directory (last line printed) holds draws, summary.json and
-what runs/report.py draws figures from, under the names that runs/bnn_hmc.py gives them; the mean squared energy error
-over the number of trainable entries says how biased the draws are.
+figures/, under the names that runs/bnn_hmc.py gives them; the mean squared energy error
+over the number of trainable entries shows how biased the draws are.
 
 The preset mile has the settings of Sommer et al. (2025, "Microcanonical Langevin Ensembles") for any data set: 12
 chains from a deep ensemble, 50,000 steps of warmup, one in ten of 10,000 kept, unit Gaussian priors, two layers of 16

@@ -3,7 +3,7 @@
     python runs/bnn_nuts.py --arch w_asym --dataset diabetes
 
 The same command resumes a run that was stopped. The run directory (last line printed) holds draws, summary.json and
-what runs/report.py draws figures from, under the names that runs/bnn_hmc.py gives them.
+figures/, under the names that runs/bnn_hmc.py gives them.
 """
 
 from dataclasses import replace

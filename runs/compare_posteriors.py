@@ -6,8 +6,7 @@
 
 samples every variant several times, each a run of its own below the run directory, with priors matched in the scale of
 their outputs, and prints numbers with intervals and differences to the standard network. The same command resumes a
-study that was stopped. The run directory (last line printed) holds summary.json, results.zarr and what runs/report.py
-draws figures from; so does each run below it.
+study that was stopped. The run directory (last line printed) holds summary.json, results.zarr and figures/.
 """
 
 from dataclasses import replace

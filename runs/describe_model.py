@@ -1,4 +1,4 @@
-"""Say what a model consists of, and which parameter symmetries its method removes and leaves.
+"""Describe what a model consists of, and which parameter symmetries its method removes and leaves.
 
     python runs/describe_model.py --preset paper_bnn_mlp8 --arch w_asym
 

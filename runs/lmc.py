@@ -6,8 +6,8 @@
 
 trains a few seeds of each method (MNIST images if the `mnist` extra is installed, scikit-learn's digits otherwise),
 measures the paths between all pairs of one method, and prints barriers method by method. The same command resumes a
-run that was stopped. The run directory (last line printed) holds summary.json, results.zarr and what report.py draws
-figures from. With --sweeps, networks come from finished runs of runs/train_sweep.py.
+run that was stopped. The run directory (last line printed) holds summary.json, results.zarr and figures/.
+With --sweeps, networks come from finished runs of runs/train_sweep.py.
 """
 
 from dataclasses import replace

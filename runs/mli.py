@@ -3,9 +3,9 @@
     python runs/mli.py
 
 trains a hundred networks of each method (MNIST images if the `mnist` extra is installed, scikit-learn's digits
-otherwise) and says, method by method, how often the loss falls all along the path (monotonic linear interpolation) and
-how convex it is, beside the numbers of Lim et al. (2024). The same command resumes a run that was stopped. The run
-directory (last line printed) holds summary.json, results.zarr and what runs/report.py draws figures from.
+otherwise) and reports, method by method, how often the loss falls all along the path (monotonic linear interpolation)
+and how convex it is, beside the numbers of Lim et al. (2024). The same command resumes a run that was stopped. The run
+directory (last line printed) holds summary.json, results.zarr and figures/.
 """
 
 from dataclasses import replace

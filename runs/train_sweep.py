@@ -6,7 +6,7 @@
 
 trains networks of every combination of settings. The same command resumes a run that was stopped. The run directory
 (last line printed) holds the trained positions, metrics.jsonl and summary.json with the metrics and the status of every
-network; of a grid that takes several programs, such a directory for each. runs/report.py draws it.
+network, and figures/; of a grid that takes several programs, such a directory for each.
 """
 
 from dataclasses import replace

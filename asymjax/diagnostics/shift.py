@@ -130,7 +130,7 @@ def uncertainty(sums: ClassificationSums | RegressionSums) -> dict[str, np.ndarr
 
 
 def shift_scores(dataset: Dataset, shifted: Shifted, outputs: Iterable[np.ndarray]) -> dict[str, Any]:
-    """Score a mixture on corrupted inputs, and say how well its uncertainty tells other data from test inputs.
+    """Score a mixture on corrupted inputs, and return how well its uncertainty separates other data from test inputs.
 
     Parameters
     ----------

@@ -145,7 +145,7 @@ def _program(variant: Variant, traced: Mapping[str, Sequence[Any]], num_seeds: i
 
 
 def read_axes(words: Sequence[str], base: Variant, parts: tuple[str, ...]) -> dict[str, tuple[Any, ...]]:
-    """Read the axes of a grid, and look at their values.
+    """Read the axes of a grid, and check their values.
 
     Raises
     ------

@@ -58,18 +58,18 @@ BARRIERS = (
 
 
 def is_published_model(config: Mapping[str, Any]) -> bool:
-    """Say whether a run's configuration (of config.json) has the paper's data set, and its model in plain kinds."""
+    """Return whether a run's configuration (of config.json) has the paper's data set, and its model in plain kinds."""
     models = [kind["model"] for kind in _plain_kinds(config)]
     return bool(models) and config["data"]["dataset"] == "mnist" and all(_agrees(model, MODEL) for model in models)
 
 
 def _agrees(model: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
-    """Say whether a model has the published values of all settings that it has."""
+    """Return whether a model has the published values of all settings that it has."""
     return all(model.get(name, value) == value for name, value in published.items())
 
 
 def what_differs(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list[str]:
-    """Say what was done otherwise than in the paper.
+    """Return what was done otherwise than in the paper.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ PATHS = (
 
 
 def what_differs_on_paths(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list[str]:
-    """Say what was done otherwise than for the published statistics of paths.
+    """Return what was done otherwise than for the published statistics of paths.
 
     Parameters
     ----------

@@ -55,7 +55,7 @@ class Variant:
         return ",".join(f"{name}={as_word(value)}" for name, value in self.varied.items())
 
     def has(self, name: str, parts: tuple[str, ...]) -> bool:
-        """Say whether a setting of the model or one of the parts has an effect."""
+        """Return whether a setting of the model or one of the parts has an effect."""
         own: list[Settings] = [getattr(self, part) for part in parts]
         if name in ("arch", "backbone", *self.model.settings):
             return name not in self.model.unused()

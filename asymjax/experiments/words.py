@@ -93,7 +93,7 @@ def _read(kind: Any, text: str) -> Any:
 
 
 def _expected(kind: Any) -> str:
-    """Say what values of a type look like."""
+    """Return what values of a type look like."""
     if get_origin(kind) is tuple:
         return f"{_expected(get_args(kind)[0])}, or several joined by /"
     if get_origin(kind) in (Union, UnionType):

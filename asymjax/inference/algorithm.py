@@ -61,7 +61,7 @@ class Algorithm(Settings):
     """Keep one draw in this many."""
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings, and at the kept draws a chain.
+        """Check the settings, and the kept draws a chain.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class Algorithm(Settings):
 
 
 def require_between(name: str, value: float, low: float, high: float) -> None:
-    """Look at a setting that lies strictly between two numbers.
+    """Check a setting that lies strictly between two numbers.
 
     Raises
     ------
@@ -105,13 +105,13 @@ def require_between(name: str, value: float, low: float, high: float) -> None:
 
 
 def require_within(name: str, value: float, low: float, high: float) -> None:
-    """Look at a setting that lies between two numbers, both included; InputError if it does not."""
+    """Check a setting that lies between two numbers, both included; InputError if it does not."""
     if not low <= value <= high:
         raise InputError(f"{name} is {value}; give a number from {low:g} to {high:g}")
 
 
 def require_fraction(name: str, value: float) -> None:
-    """Look at a setting in [0, 1); InputError if it is not there."""
+    """Check a setting in [0, 1); InputError if it is not there."""
     if not 0 <= value < 1:
         raise InputError(f"{name} is {value}; it must be at least 0 and less than 1")
 

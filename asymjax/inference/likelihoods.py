@@ -44,7 +44,7 @@ class Likelihood:
         raise NotImplementedError
 
     def check(self) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Gaussian(Likelihood):
         return jnp.split(predictive, 2, axis=-1)[0]
 
     def check(self) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         choose(dict.fromkeys(("heteroscedastic", "learned", "fixed")), self.noise, "noise")
         if not 0 < self.noise_scale < math.inf:
             raise InputError(f"noise_scale is {self.noise_scale}; give a number above 0")

@@ -364,7 +364,7 @@ class PosteriorConfig(Settings):
         return Categorical() if task == "classification" else Gaussian(self.noise, self.noise_scale)
 
     def check(self) -> None:
-        """Look at the numbers.
+        """Check the numbers.
 
         Raises
         ------

@@ -94,7 +94,7 @@ class Adapted(Algorithm):
     """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings.
+        """Check the settings.
 
         Raises
         ------

@@ -57,7 +57,7 @@ def keeps_weights(config: ChainsConfig, num_coordinates: int) -> bool:
 def state_plan(
     run: RunDir, posterior: Posterior, algorithm: Algorithm, config: ChainsConfig, inputs: Array, keep_position: bool
 ) -> str:
-    """Say what the run will keep and compute, and how many positions a chain has from draw to draw.
+    """Return in words what the run will keep and compute, and how many positions a chain has from draw to draw.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def state_plan(
 
 
 def refuse_non_finite(logdensity: np.ndarray, phase: str, first: int, first_chain: int = 0) -> None:
-    """Look at log densities [chain, draw] of this process's chains.
+    """Check log densities [chain, draw] of this process's chains.
 
     Raises
     ------

@@ -74,7 +74,7 @@ class Placement(NamedTuple):
         return np.arange(index * self.size, (index + 1) * self.size) < self.total
 
     def __str__(self) -> str:
-        """Say in words what was chosen."""
+        """Return in words what was chosen."""
         on_each = self.size // self.num_devices
         how = (
             "one after the other"

@@ -82,7 +82,7 @@ def require_memory(needed: int | None, limit: int | None) -> None:
 
 
 def describe(needed: int | None, limit: int | None) -> str:
-    """Say in megabytes what a program takes, and of how much."""
+    """Return in megabytes what a program takes, and of how much."""
     if needed is None:
         return "memory: the compiler does not tell"
     return f"memory: {needed / 1e6:,.1f} MB" + ("" if limit is None else f" of {limit / 1e6:,.0f} MB")

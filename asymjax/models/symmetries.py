@@ -63,7 +63,7 @@ class Structure(NamedTuple):
     norm: str = "layer"
 
     def is_norm(self, layer: str) -> bool:
-        """Say whether a layer, as named in ``feeds``, is a norm."""
+        """Return whether a layer, as named in ``feeds``, is a norm."""
         return f"{layer}/scale" in self.spec
 
     def fed_by(self, path: str) -> str:
@@ -71,11 +71,11 @@ class Structure(NamedTuple):
         return self.feeds.get(path.rpartition("/")[0], "")
 
     def has_layer_norm(self, path: str) -> bool:
-        """Say whether a norm over the units alone follows this dense kernel; after a convolution it has pixels too."""
+        """Return whether a norm over units alone follows this dense kernel; after a convolution it has pixels too."""
         return self.norm == "layer" and self.is_norm(self.fed_by(path)) and len(self.spec[path]) == 2
 
     def has_node_norm(self, path: str) -> bool:
-        """Say whether a norm of each unit over the nodes follows, to which biases are as nothing."""
+        """Return whether a norm of each unit over the nodes follows, to which biases are as nothing."""
         return self.norm == "batch" and self.is_norm(self.fed_by(path))
 
     def num_groups(self, path: str) -> int:
@@ -197,7 +197,7 @@ def _interchangeable(rows: np.ndarray, squares: list[np.ndarray]) -> list[list[i
 
 
 def _is_swappable(square: np.ndarray, one: int, other: int) -> bool:
-    """Say whether swapping two units leaves a matrix [units, units] as it is."""
+    """Return whether swapping two units leaves a matrix [units, units] as it is."""
     swap = np.arange(len(square))
     swap[[one, other]] = other, one
     return all(np.array_equal(side[one, swap], side[other], equal_nan=True) for side in (square, square.T))

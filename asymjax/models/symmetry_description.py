@@ -21,7 +21,7 @@ class Description(dict):
     """What is known of the symmetries of a network, as data; printed, as sentences."""
 
     def __str__(self) -> str:
-        """Say in words what there is."""
+        """Return in words what there is."""
         lines = [
             f"permutations of {perm['num_units']} units: {name}"
             + (f", another in each of {perm['copies']} ({' x '.join(perm['within'])})" if perm["within"] else "")

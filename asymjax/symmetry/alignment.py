@@ -130,7 +130,7 @@ class _Term:
         return np.moveaxis(param, self.axis, 0).reshape(param.shape[self.axis], -1)
 
     def add_change(self, scores: np.ndarray, permutations: Mapping[str, np.ndarray]) -> bool:
-        """Add to ``scores`` what changed since the last time, and say whether anything can have."""
+        """Add to ``scores`` what changed since the last time, and return whether anything can have."""
         current = [permutations[name] for name in self.names]
         if self.seen_with is not None and all(now is then for now, then in zip(current, self.seen_with, strict=True)):
             return False

@@ -43,7 +43,7 @@ def automorphisms(kernels: Sequence[np.ndarray]) -> list[tuple[np.ndarray, ...]]
 
 
 def _is_kept(kernel: np.ndarray, before: tuple[np.ndarray, ...], candidates: np.ndarray) -> np.ndarray:
-    """Say for which permutations of the units [candidates, units] the kernel stays as it is."""
+    """Return for which permutations of the units [candidates, units] the kernel stays as it is."""
     rows = kernel[before[-1]] if before else kernel
     return np.all(np.moveaxis(rows[:, candidates], 1, 0) == kernel, axis=(1, 2))
 

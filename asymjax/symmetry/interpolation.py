@@ -52,7 +52,7 @@ def smooth_losses(metrics: Mapping[str, np.ndarray], label_smoothing: np.ndarray
 
 
 def path_statistics(points: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
-    """Say of each path how the loss goes from its start to its end.
+    """Classify how the loss of each path goes from its start to its end.
 
     Parameters
     ----------

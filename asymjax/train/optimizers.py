@@ -71,7 +71,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 
 
 def check_number(name: str, value: Any) -> None:
-    """Look at one number of a configuration; None and fields without bounds pass.
+    """Check one number of a configuration; None and fields without bounds pass.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def check_optimizer(config: OptimizerConfig) -> None:
-    """Look at all numbers of a configuration with :func:`check_number`."""
+    """Check all numbers of a configuration with :func:`check_number`."""
     for name in BOUNDS:
         check_number(name, getattr(config, name))
 

@@ -282,7 +282,7 @@ def between(predictions: Sequence[Sequence[np.ndarray]], measure: Measure) -> np
 
 
 def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
-    """Say by how much repeats of two variants differ more than repeats of one do, with a 95 % interval.
+    """Return by how much repeats of two variants differ more than repeats of one do, with a 95 % interval.
 
     Of each pair of different repeats the mean of both values between the variants, less that of both within one. For
     squared distances its expectation is the squared distance between the variants' expected predictions, zero where the

@@ -111,7 +111,7 @@ def split_density(posterior: PosteriorConfig, coordinates: Mapping[str, Any]) ->
 
 
 def check_sampling(config: Config) -> None:
-    """Look at the settings of sampler, start and chains.
+    """Check the settings of sampler, start and chains.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
 
 
 def state_cost(path: Path, sampler: Algorithm, tuned: Any, chains: ChainsConfig) -> str:
-    """Say what warmup tuned, and about how many gradients the draws take at the rate of its last chunk."""
+    """Return in words what warmup tuned, and about how many gradients the draws take at the rate of its last chunk."""
     last = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"][-1]
     per_step = np.mean(last["num_grad_evals"]) / sampler.stages[-1].num_steps
     num_grad_evals = per_step * chains.num_chains * chains.num_draws * sampler.thinning

@@ -170,7 +170,7 @@ def plot_networks(run: SweepRun) -> Figure:
 
 
 def _which(run: SweepRun, shown: int, total: int) -> str:
-    """Say which combinations are shown."""
+    """Return which combinations are shown."""
     networks = sum(len(program["status"]) for program in run.programs.values())
     which = f"{total:,}" if shown == total else f"the best {shown} of {total:,}"
     return f"{networks:,} networks, {which} combination{'s' * (total > 1)} of settings"

@@ -153,7 +153,7 @@ class SWAG(Minibatch):
         return descent(self.num_warmup - self.num_walked, -(-self.num_walked // NUM_SNAPSHOTS))
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         if self.num_walked < RANK:
             raise InputError(

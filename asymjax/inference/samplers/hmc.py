@@ -88,7 +88,7 @@ class Trajectories(Adapted):
     """Leapfrog steps a draw at most."""
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_between("trajectory_length", self.trajectory_length, 0, math.inf)
         require_between("max_integration_steps", self.max_integration_steps, 0, math.inf)
@@ -113,7 +113,7 @@ class HMC(Trajectories):
     """Trajectory lengths are uniform within this fraction of trajectory_length; 0 fixes them."""
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_within("jitter", self.jitter, 0, 1)
 

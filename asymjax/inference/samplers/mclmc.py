@@ -117,7 +117,7 @@ class MCLMC(Algorithm):
     """Stages of warmup that tune the step size, from 2."""
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         choose(dict.fromkeys(("prior", "adapted")), self.mass_matrix, "mass_matrix")
         if self.num_stages < 2 or self.num_warmup < MIN_STAGE_STEPS * self.num_stages:
@@ -304,7 +304,7 @@ class AdjustedMCLMC(Adapted):
     """Integrator steps of a trajectory at most, of two gradients each."""
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_between("trajectory_length", self.trajectory_length, 0, math.inf)
         require_between("max_integration_steps", self.max_integration_steps, 0, math.inf)

@@ -188,7 +188,7 @@ class Minibatch(Algorithm):
         return CONSTANT
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_between("batch_size", self.batch_size, 0, math.inf)
         require_between("step_size", self.step_size, 0, math.inf)

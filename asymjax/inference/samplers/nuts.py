@@ -45,7 +45,7 @@ class NUTS(Adapted):
     """Doublings of a trajectory at most: 2^max_doublings - 1 leapfrog steps."""
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_between("max_doublings", self.max_doublings, 0, math.inf)
 

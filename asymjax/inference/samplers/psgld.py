@@ -82,7 +82,7 @@ class PSGLD(Minibatch):
         return preconditioned(self.norm_decay, self.norm_floor)
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_between("norm_floor", self.norm_floor, 0, math.inf)
         require_fraction("norm_decay", self.norm_decay)

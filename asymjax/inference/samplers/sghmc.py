@@ -55,6 +55,6 @@ class SGHMC(Minibatch):
         return underdamped(self.momentum)
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_fraction("momentum", self.momentum)

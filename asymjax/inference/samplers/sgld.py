@@ -92,7 +92,7 @@ class SGLD(Minibatch):
         return CONSTANT if self.schedule == "constant" else polynomial(self.decay_steps, self.decay_exponent)
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         choose(dict.fromkeys(("constant", "polynomial")), self.schedule, "schedule")
         require_between("decay_steps", self.decay_steps, 0, math.inf)
@@ -121,7 +121,7 @@ class CSGLD(Minibatch):
         return cyclical(num_steps // self.num_cycles, self.exploration)
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         if self.num_cycles < 1 or num_draws % self.num_cycles:
             raise InputError(f"{self.num_cycles} cycles do not divide {num_draws} draws; choose a divisor")

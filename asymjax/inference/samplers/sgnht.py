@@ -74,6 +74,6 @@ class SGNHT(Minibatch):
         return thermostatted(self.momentum)
 
     def check(self, num_draws: int) -> None:
-        """Look at the settings; InputError if one cannot be."""
+        """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
         require_fraction("momentum", self.momentum)

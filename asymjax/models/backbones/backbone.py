@@ -70,7 +70,7 @@ class Backbone(Settings):
         raise NotImplementedError
 
     def check(self) -> None:
-        """Look at the settings.
+        """Check the settings.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class Layered(Backbone):
         return replace(self, widths=tuple(max(1, round(factor * width)) for width in self.widths))
 
     def check(self) -> None:
-        """Look at the settings; a width is 1 at least."""
+        """Check the settings; a width is 1 at least."""
         super().check()
         check_sizes("widths", self.widths)
 

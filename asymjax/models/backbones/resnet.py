@@ -155,7 +155,7 @@ class ResNet(Backbone):
     """Normalisation before each activation: none, or layer (GroupNorm with one group)."""
 
     def check(self) -> None:
-        """Look at the settings: the depth is 6 n + 2, every stage has a channel."""
+        """Check the settings: the depth is 6 n + 2, every stage has a channel."""
         super().check()
         num_blocks(self.depth)
         stage_widths(self.width_multiplier)

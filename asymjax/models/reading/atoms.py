@@ -51,7 +51,7 @@ class Atoms:
         return [leaf for part in parts for leaf in self.leaves(part)] if parts else [self.find(atom)]
 
     def pin(self, atom: int) -> None:
-        """Say that no part of it may be permuted."""
+        """Mark that no part of it may be permuted."""
         for leaf in self.leaves(atom):
             self._is_pinned[leaf] = True
 

@@ -96,7 +96,7 @@ def _distinct(uses: Sequence[Use], shape: Sequence[int]) -> list[Use]:
 
 
 def with_norms(layers: Mapping[str, Layer], parents: Mapping[str, str]) -> dict[str, Layer]:
-    """Say which leaves are of norms: scales, and biases in a module that has a scale and no kernel."""
+    """Return which leaves are of norms: scales, and biases in a module that has a scale and no kernel."""
     modules: dict[str, set[str | None]] = {}
     for path, layer in layers.items():
         modules.setdefault(parents[path], set()).add(layer.role)
