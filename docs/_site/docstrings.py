@@ -1,9 +1,10 @@
 """How the reference reads docstrings: a meaning stands where numpydoc has a type, and roles of Sphinx are links."""
 
 import re
+from copy import copy
 from typing import Any
 
-from griffe import Alias, Extension, Module, NameResolutionError, Object, get_logger
+from griffe import Alias, Class, Extension, Module, NameResolutionError, Object, get_logger
 
 import asymjax
 
@@ -21,17 +22,36 @@ class Docstrings(Extension):
         for name, module in asymjax._MODULE_OF.items():
             pkg.set_member(name, Alias(name, f"{module}.{name}", parent=pkg))
         _rewrite(pkg, pkg)
+        for cls in _classes(pkg):
+            _inherit_settings(cls)
+
+
+def _classes(obj: Object) -> list[Class]:
+    own = [member for member in obj.members.values() if not member.is_alias and (member.is_module or member.is_class)]
+    return [found for member in own for found in ([member] if member.is_class else _classes(member))]
+
+
+def _inherit_settings(cls: Class) -> None:
+    """Show the settings of a dataclass that its base classes declare."""
+    if any(base.path == "asymjax.settings.Settings" for base in cls.mro()):
+        for name, member in cls.inherited_members.items():
+            if member.is_attribute and member.docstring:
+                setting = copy(member.final_target)
+                setting.parent = cls
+                cls.set_member(name, setting)
 
 
 def _rewrite(obj: Object, pkg: Module) -> None:
     if obj.docstring:
-        obj.docstring.value = ROLE.sub(lambda role: _link(obj, role[1], pkg), _as_numpydoc(obj.docstring.value))
+        obj.docstring.value = ROLE.sub(
+            lambda role: _link(obj, role[1], pkg), _as_numpydoc(obj.path, obj.docstring.value)
+        )
     for member in obj.members.values():
         if not member.is_alias:
             _rewrite(member, pkg)
 
 
-def _as_numpydoc(text: str) -> str:
+def _as_numpydoc(path: str, text: str) -> str:
     """Put what follows a name below it, and what is returned below a colon: types are those of the signature."""
 
     def one(match: re.Match) -> str:
@@ -39,6 +59,9 @@ def _as_numpydoc(text: str) -> str:
         if name == "Returns":
             lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
             return f"Returns\n-------\n:\n{lines}\n"
+        for line in body.splitlines():
+            if line[:1].strip() and not ITEM.match(line):
+                log.warning(f"{path}: {name} hold {line!r}, which is not 'name : meaning'")
         return f"{name}\n{'-' * len(name)}\n" + ITEM.sub(r"\1\n    \2", body)
 
     return SECTION.sub(one, text)

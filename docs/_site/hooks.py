@@ -35,7 +35,7 @@ def run(name: str, text: str) -> tuple[str, dict[str, bytes]]:
     """Return a tutorial as Markdown, and its figures by file name; an exception in it ends the build."""
     notebook = jupytext.reads(text, fmt="py:percent")
     start, processor = time.perf_counter(), _processor_seconds()
-    NotebookClient(notebook, timeout=10 * MAX_SECONDS, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=10 * MAX_SECONDS, coalesce_streams=True).execute()
     seconds, processor = time.perf_counter() - start, _processor_seconds() - processor
     log.info(f"{name}: {seconds:.0f} s, of a processor {processor:.0f}")
     if min(seconds, processor) > MAX_SECONDS:  # Beside other work the first is longer than it would be.
@@ -63,7 +63,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     """Check that every public name has an entry; point links between files of the repository at pages of the site."""
     if page.file.src_uri == REFERENCE:
-        missing = set(asymjax.__all__) - set(re.findall(r"^::: asymjax\.(\w+)$", markdown, re.MULTILINE))
+        missing = set(asymjax.__all__) - set(re.findall(r"^### ::: asymjax\.(\w+)$", markdown, re.MULTILINE))
         if missing:
             raise PluginError(f"docs/{REFERENCE} has no entry of {', '.join(sorted(missing))}")
     markdown = re.sub(r"\]\(((?:tutorials/)?\w+)\.py\)", r"](\1.md)", markdown)

@@ -49,7 +49,8 @@ models = {
 # ## Sample
 #
 # `make_posterior` joins a model with data. Class labels are integers, so the likelihood is categorical. The prior of a
-# kernel is Gaussian, with a standard deviation of one over the square root of its fan-in.
+# kernel is Gaussian, with a standard deviation of one over the square root of its fan-in; that of the last kernel is
+# wider, because labels are nearly certain. [`NormalPrior`](../reference/index.md#asymjax.NormalPrior) has the numbers.
 #
 # `sample` first trains one network for each chain (the *starts*), then tunes the sampler (*warmup*), then draws.
 
@@ -155,5 +156,5 @@ for name, p in probabilities.items():
 # - [Samplers](../samplers.md): NUTS, microcanonical and minibatch samplers are arguments of `sample`, as
 #   `sampler=asymjax.NUTS()`.
 # - `draws["standard"].to_datatree()` is what ArviZ reads: see [Concepts](../concepts.md#in-memory).
-# - [The posterior of a network](../main-job.md), with a run directory that survives an interruption.
+# - [The main job](../main-job.md): a posterior, with a run directory that survives an interruption.
 # - [Your own network and data](your_own.py).
