@@ -9,7 +9,7 @@ from griffe import Alias, Class, Extension, Module, NameResolutionError, Object,
 import asymjax
 
 SECTION = re.compile(r"^(Parameters|Attributes|Returns)\n-+\n((?:.+\n?|\n(?!\S+\n-+\n))*)", re.MULTILINE)
-ITEM = re.compile(r"^(\w+(?:, \w+)*) : (.*)$", re.MULTILINE)
+ITEM = re.compile(r"^(\w+(?:, \w+)*) : (.*\n(?:(?: .*)?\n)*)", re.MULTILINE)
 ROLE = re.compile(r":(?:func|class|meth|mod):`~?([\w.]+)`")
 log = get_logger("asymjax")
 
@@ -59,10 +59,10 @@ def _as_numpydoc(path: str, text: str) -> str:
         if name == "Returns":
             lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
             return f"Returns\n-------\n:\n{lines}\n"
-        for line in body.splitlines():
-            if line[:1].strip() and not ITEM.match(line):
-                log.warning(f"{path}: {name} hold {line!r}, which is not 'name : meaning'")
-        return f"{name}\n{'-' * len(name)}\n" + ITEM.sub(r"\1\n    \2", body)
+        if rest := ITEM.sub("", f"{body}\n").strip():
+            log.warning(f"{path}: {name} hold {rest!r}, which is not 'name : meaning'")
+        items = [(each, text) for names, text in ITEM.findall(f"{body}\n") for each in names.split(", ")]
+        return f"{name}\n{'-' * len(name)}\n" + "".join(f"{each}\n    {text.rstrip()}\n" for each, text in items) + "\n"
 
     return SECTION.sub(one, text)
 

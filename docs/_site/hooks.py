@@ -35,7 +35,9 @@ def run(name: str, text: str) -> tuple[str, dict[str, bytes]]:
     """Return a tutorial as Markdown, and its figures by file name; an exception in it ends the build."""
     notebook = jupytext.reads(text, fmt="py:percent")
     start, processor = time.perf_counter(), _processor_seconds()
-    NotebookClient(notebook, timeout=10 * MAX_SECONDS, coalesce_streams=True).execute()
+    NotebookClient(
+        notebook, timeout=10 * MAX_SECONDS, coalesce_streams=True, extra_arguments=["--log-level=ERROR"]
+    ).execute()
     seconds, processor = time.perf_counter() - start, _processor_seconds() - processor
     log.info(f"{name}: {seconds:.0f} s, of a processor {processor:.0f}")
     if min(seconds, processor) > MAX_SECONDS:  # Beside other work the first is longer than it would be.
