@@ -20,11 +20,11 @@ asymjax.configure_host_devices()  # One CPU device a core. Call it before JAX do
 # %% [markdown]
 # ## Data and network
 #
-# Digits 0 to 4 of scikit-learn, 500 of them to train, and a network with one hidden layer of 16 units: small,
+# Digits 0 to 4 of scikit-learn, 300 of them to train, and a network with one hidden layer of 16 units: small,
 # so that sampling is quick.
 
 # %%
-NUM_TRAIN = 500
+NUM_TRAIN = 300
 X, y = load_digits(n_class=5, return_X_y=True)
 order = np.random.default_rng(0).permutation(len(X))
 X, y = (X[order] / 8 - 1).astype(np.float32), y[order]
@@ -61,10 +61,10 @@ for name, model in models.items():
     draws[name] = asymjax.sample(
         jax.random.key(0),
         posterior,
-        sampler=asymjax.HMC(num_warmup=100, max_integration_steps=100),
+        sampler=asymjax.HMC(num_warmup=100, max_integration_steps=64),
         num_chains=4,
         num_draws=200,
-        start=asymjax.Start(map_steps=1000),
+        start=asymjax.Start(map_steps=500),
         show_progress=False,
     )
     taken = draws[name].draws

@@ -123,16 +123,16 @@ posterior = asymjax.make_posterior(
 result = asymjax.sample(
     jax.random.key(0),
     posterior,
-    sampler=asymjax.HMC(num_warmup=100, max_integration_steps=100),
+    sampler=asymjax.HMC(num_warmup=100, max_integration_steps=64),
     num_chains=4,
-    num_draws=250,
-    start=asymjax.Start(map_steps=1000),
+    num_draws=200,
+    start=asymjax.Start(map_steps=500),
     show_progress=False,
 )
 predictions = result.predict(X_test)  # In the units of y.
 rhat, ess = asymjax.rhat(predictions), asymjax.ess(predictions)
 print("predictions", predictions.shape, "[chain, draw, row, target]")
-print(f"R-hat of predictions at most {rhat.max():.3f}, ESS at least {ess.min():.0f} of 1,000 draws")
+print(f"R-hat of predictions at most {rhat.max():.3f}, ESS at least {ess.min():.0f} of 800 draws")
 print("divergences", result.draws["is_divergent"].sum())
 
 # %% [markdown]
