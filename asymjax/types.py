@@ -202,6 +202,8 @@ class Layer(NamedTuple):
 class Symmetries(NamedTuple):
     """A network as read from its jaxpr.
 
+    ``dead``, ``loose`` and ``joint_error`` come from the check, and are empty and NaN without it.
+
     Attributes
     ----------
     layers : path -> what the leaf does, for every leaf, in the order in which they are met.
@@ -211,8 +213,6 @@ class Symmetries(NamedTuple):
     dead : paths of leaves that the outputs do not depend on: unused ones, and the key bias of attention.
     loose : path -> names of the permutations that may act on this leaf alone and leave the outputs as they are.
     joint_error : largest change of the outputs under all permutations at once, relative to their spread.
-
-    The last three come from the check, and are empty and NaN without it.
     """
 
     layers: Mapping[str, Layer]

@@ -30,7 +30,7 @@ def to_datatree(draws: Mapping[str, Any], log_likelihood: ArrayLike | None = Non
     ----------
     draws : name -> [chain, draw, ...]: ``position/dense_0/kernel`` and all other weights, ``outputs`` [chain, draw,
         input, output], those of ``STATISTICS`` [chain, draw], and whatever else was kept. Nested mappings and None will
-        do, so that ``_asdict()`` of a stacked :class:`asymjax.types.Draw` fits.
+        do.
     log_likelihood : [chain, draw, input], for ``arviz.loo``.
 
     Returns

@@ -12,7 +12,7 @@ Loss = Callable[[Callable[..., Array], Position, Frozen, Split], Array]
 
 
 def categorical_loglikelihood(logits: Array, labels: Array) -> Array:
-    """Return log softmax(logits)[label] [rows], of logits [rows, classes] and labels int [rows]."""
+    """Return ``log softmax(logits)[label]`` [rows], of logits [rows, classes] and labels int [rows]."""
     # A one-hot sum instead of a gather: its gradient is a subtraction, not a scatter.
     chosen = jnp.sum(logits * jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype), axis=-1)
     return chosen - jax.nn.logsumexp(logits, axis=-1)

@@ -69,7 +69,7 @@ class Sampled(NamedTuple):
     Attributes
     ----------
     metrics : see ``METRICS``, and what :func:`read_sampled` adds; NaN where a run has none.
-    curve : see :func:`~asymjax.diagnostics.scores.convergence_curve`.
+    curve : see :func:`~asymjax.experiments.posterior.draws.convergence_curve`.
     flat : see :func:`~asymjax.diagnostics.flat.bias_shifts`, the ESS per 1,000 gradients.
     seconds : of compiling, training, warmup and sampling.
     """

@@ -9,7 +9,7 @@ from asymjax.models.symmetries import FAMILIES
 
 
 def as_tables(description: dict[str, Any]) -> Group:
-    """Lay out for the terminal what :func:`describe` returns."""
+    """Lay out for the terminal what :func:`~asymjax.models.describe.describe` returns."""
     layers = Table("parameter", "shape", title="{arch} {backbone}, mask seed {mask_seed}".format(**description))
     for column in ("trainable", "fixed", "fixed scale"):
         layers.add_column(column, justify="right")
