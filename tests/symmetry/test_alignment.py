@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_of import model_of
+from model_of import drawn_position, model_of
 from random_graphs import random_graph
 
 from asymjax import rng, trees
@@ -36,19 +36,6 @@ NETWORKS = [
 ]
 
 
-def drawn(shapes, seed):
-    """Draw a position as it starts, but for norms, which have scales of their own."""
-    generator = np.random.default_rng(seed)
-
-    def draw(path, shape):
-        if "norm" in path:
-            return path.endswith("scale") + generator.standard_normal(shape, "float32") / 3
-        bound = np.prod(shape[:-1], initial=1) ** -0.5
-        return generator.uniform(-bound, bound, shape).astype("float32")
-
-    return trees.unflatten({path: draw(path, leaf.shape) for path, leaf in trees.flatten(shapes).items()})
-
-
 @cache
 def networks(backbone, norm, widths, shape, arch="standard"):
     """Model, constants, effective parameters of three independent networks, inputs."""
@@ -56,9 +43,8 @@ def networks(backbone, norm, widths, shape, arch="standard"):
     model = config.build(shape, 4)
     model = model._replace(forward=jax.jit(model.forward))
     frozen = trees.to_host(draw_frozen(model, 0))
-    shapes = jax.eval_shape(model.init, jax.random.key(0), frozen)
     merge = model.merge if arch == "standard" else jax.jit(model.merge)
-    members = [trees.to_host(merge(drawn(shapes, seed), frozen)) for seed in range(3)]
+    members = [trees.to_host(merge(drawn_position(model, frozen, seed), frozen)) for seed in range(3)]
     x = np.random.default_rng(6).standard_normal((50, *shape), "float32")
     return model, frozen, members, random_graph(50, *shape) if backbone == "gcn" else x
 
@@ -182,9 +168,11 @@ def test_pairs_at_once_are_as_pairs_alone():
 
 
 LEAVES_ITS_SET = {"standard": 0, "w_asym": 1, "w_sigma_asym": 1, "syre": 0, "pruned": 1, "sigma_asym": 0}
+LONG = ("pruned", "sigma_asym")
+ARCHS = [pytest.param(arch, marks=[pytest.mark.long] if arch in LONG else []) for arch in LEAVES_ITS_SET]
 
 
-@pytest.mark.parametrize("arch", [arch if i < 4 else pytest.param(arch, marks=pytest.mark.long) for i, arch in enumerate(LEAVES_ITS_SET)])
+@pytest.mark.parametrize("arch", ARCHS)
 def test_aligning_a_w_asymmetric_network_leaves_its_set_and_a_gated_one_takes_its_gates_along(arch):
     case = ("mlp", "layer", (16, 17), (12,), arch)
     model, frozen, (params, *_), x = networks(*case)
