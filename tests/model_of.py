@@ -1,4 +1,9 @@
-"""Models of tests that go through many methods and backbones, and positions of them without a program that draws."""
+"""Models of tests that go through many methods and backbones, and constants and positions of them drawn by NumPy.
+
+Most tests need some constants and some position, not those that the model draws, whose programs take long to compile.
+"""
+
+from collections import defaultdict
 
 import jax
 import numpy as np
@@ -14,8 +19,49 @@ def model_of(arch="standard", backbone="mlp", **settings):
     return ModelConfig.of(arch=arch, backbone=backbone, **{name: v for name, v in settings.items() if name in known})
 
 
+def drawn_constants(model, seed=0, scale=1.0):
+    """Return constants like those of ``model.freeze``; of pruned networks at scale zero."""
+    generator, drawn = np.random.default_rng(seed), {}
+    shapes = defaultdict(dict)
+    for path, leaf in trees.flatten(jax.eval_shape(model.freeze, jax.random.key(0))).items():
+        shapes[path.rpartition("/")[0]][path.rpartition("/")[2]] = leaf.shape
+
+    def normal(shape, factor):
+        return np.float32(scale * factor * generator.standard_normal(shape))
+
+    for path, of_one in shapes.items():
+        if "source_index" in of_one:
+            is_fixed = drawn_mask(of_one["source_index"], *of_one["free_index"], generator)
+            values = np.where(is_fixed, normal(is_fixed.shape, 0.5), np.float32(0))
+            drawn[path] = {"fixed_value": values} | indices(is_fixed)
+        elif "offset" in of_one:
+            drawn[path] = {"offset": normal(of_one["offset"], np.prod(of_one["offset"][:-1]) ** -0.5)}
+        else:  # A gate, or fixed biases.
+            drawn[path] = {name: normal(shape, 1.0) for name, shape in of_one.items()}
+    return trees.unflatten(drawn)
+
+
+def drawn_mask(shape, num_free, generator):
+    """Return which entries of a kernel are fixed: as many of each unit, the last axis, and no two units alike."""
+    num_inputs, num_units = np.prod(shape[:-1]), shape[-1]
+    count, rest = divmod(num_inputs * num_units - num_free, num_units)
+    assert rest == 0
+    while True:
+        order = generator.permuted(np.tile(np.arange(num_inputs), (num_units, 1)), axis=1)
+        if len(np.unique(order < count, axis=0)) == num_units:
+            return (order < count).T.reshape(shape)
+
+
+def indices(is_fixed):
+    """Return where the free entries of a kernel are, and where in the leaf they come from."""
+    free_index = np.flatnonzero(~is_fixed).astype("int32")
+    source_index = np.full(is_fixed.size, len(free_index), "int32")
+    source_index[free_index] = np.arange(len(free_index))
+    return {"free_index": free_index, "source_index": source_index.reshape(is_fixed.shape)}
+
+
 def drawn_position(model, frozen, seed=0):
-    """Return a position of about the size of a fresh one, drawn by NumPy; norms are away from one and zero."""
+    """Return a position of about the size of a fresh one; norms are away from one and zero."""
     generator = np.random.default_rng(seed)
     shapes = trees.flatten(jax.eval_shape(model.init, jax.random.key(0), frozen))
     whole = trees.flatten(model.params_shape)

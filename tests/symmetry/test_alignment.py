@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_of import drawn_position, model_of
+from model_of import drawn_constants, drawn_position, model_of
 from random_graphs import random_graph
 
-from asymjax import rng, trees
+from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.models import draw_frozen
 from asymjax.symmetry import (
     activation_matching,
     align,
@@ -42,7 +41,7 @@ def networks(backbone, norm, widths, shape, arch="standard"):
     config = model_of(arch, backbone, widths=widths, depth=8, norm=norm, activation="relu", num_fixed=(5, 0, 0))
     model = config.build(shape, 4)
     model = model._replace(forward=jax.jit(model.forward))
-    frozen = trees.to_host(draw_frozen(model, 0))
+    frozen = drawn_constants(model, scale=float(arch != "pruned"))
     merge = model.merge if arch == "standard" else jax.jit(model.merge)
     members = [trees.to_host(merge(drawn_position(model, frozen, seed), frozen)) for seed in range(3)]
     x = np.random.default_rng(6).standard_normal((50, *shape), "float32")

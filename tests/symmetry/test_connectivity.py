@@ -5,12 +5,11 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from model_of import drawn_position, model_of
+from model_of import drawn_constants, drawn_position, model_of
 
-from asymjax import rng, trees
+from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.lab import devices
-from asymjax.models import draw_frozen
 from asymjax.models.methods import METHODS
 from asymjax.symmetry import align, connectivity, distance_to_model, gates_of, permute, weight_matching
 from asymjax.symmetry.connectivity import (
@@ -44,7 +43,7 @@ RUNNING = some(("standard", "sigma_asym"))
 def networks(arch="standard", count=3, widths=(6, 5), shape=(4,), num_outputs=3):
     """A model, its constants, and positions of some networks [network, ...]."""
     model = model_of(arch=arch, widths=widths).build(shape, num_outputs)
-    frozen = trees.to_host(draw_frozen(model, 0))
+    frozen = drawn_constants(model, scale=float(arch != "pruned"))
     positions = [drawn_position(model, frozen, seed) for seed in range(count)]
     return model, frozen, jax.tree.map(lambda *leaves: np.stack(leaves), *positions)
 

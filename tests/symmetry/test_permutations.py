@@ -5,10 +5,9 @@ import math
 import jax
 import numpy as np
 import pytest
-from model_of import drawn_position, model_of
+from model_of import drawn_constants, drawn_position, model_of
 
 from asymjax import trees
-from asymjax.models import draw_frozen
 from asymjax.symmetry import (
     all_permutations,
     compose,
@@ -27,7 +26,7 @@ def network(backbone, arch="standard", widths=(5, 6), norm="layer"):
     """Model, constants, effective parameters, inputs."""
     shape = BACKBONES[backbone]
     model = model_of(arch, backbone, widths=widths, norm=norm, num_fixed=(2, 0, 0)).build(shape, 3)
-    frozen = trees.to_host(draw_frozen(model, 0))
+    frozen = drawn_constants(model)
     params = trees.to_host(jax.jit(model.merge)(drawn_position(model, frozen), frozen))
     return model, frozen, params, np.random.default_rng(9).standard_normal((11, *shape), "float32")
 
