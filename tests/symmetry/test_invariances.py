@@ -9,8 +9,7 @@ from model_of import drawn_constants, model_of
 
 from asymjax import trees
 from asymjax.models.methods import METHODS
-from asymjax.symmetry import distance_to_model, gates_of
-from asymjax.symmetry.permutations import with_gates
+from asymjax.symmetry import distance_to_model, gates_of, with_gates
 
 WIDTHS, INPUTS = (18, 17), np.random.default_rng(1).standard_normal((60, 40))
 # LayerNorm divides by sqrt(variance + 1e-6), so that scaling variances of one and more changes its outputs by up to a
