@@ -46,10 +46,14 @@ def drawn_mask(shape, num_free, generator):
     num_inputs, num_units = np.prod(shape[:-1]), shape[-1]
     count, rest = divmod(num_inputs * num_units - num_free, num_units)
     assert rest == 0
-    while True:
-        order = generator.permuted(np.tile(np.arange(num_inputs), (num_units, 1)), axis=1)
-        if len(np.unique(order < count, axis=0)) == num_units:
-            return (order < count).T.reshape(shape)
+    chosen = {}
+    while len(chosen) < num_units:
+        subset = np.sort(generator.permutation(num_inputs)[:count])
+        chosen[subset.tobytes()] = subset
+    is_fixed = np.zeros((num_inputs, num_units), bool)
+    for unit, subset in enumerate(chosen.values()):
+        is_fixed[subset, unit] = True
+    return is_fixed.reshape(shape)
 
 
 def indices(is_fixed):
