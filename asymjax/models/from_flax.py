@@ -156,7 +156,7 @@ def _random_rows(network: Network, num_rows: int) -> Any:
 
     def draw(leaf: Any) -> Array:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
-            return jnp.asarray(generator.standard_normal((num_rows, *leaf.shape[1:])), leaf.dtype)
+            return generator.standard_normal((num_rows, *leaf.shape[1:])).astype(leaf.dtype)
         return jnp.resize(leaf, (num_rows, *leaf.shape[1:]))
 
     return jax.tree.map(draw, filled(network.example))
@@ -165,12 +165,15 @@ def _random_rows(network: Network, num_rows: int) -> Any:
 def _random_params(network: Network) -> Params:
     """Return a fresh network, everything moved a little, since much starts at zero."""
     generator = np.random.default_rng(1)
-    params = jax.jit(network.init)(jax.random.key(1))
-    return jax.tree.map(lambda leaf: leaf + 0.1 * generator.standard_normal(leaf.shape).astype(leaf.dtype), params)
+    params = trees.to_host(jax.jit(network.init)(jax.random.key(1)))
+    return jax.tree.map(
+        lambda leaf: leaf + leaf.dtype.type(0.1) * generator.standard_normal(leaf.shape).astype(leaf.dtype), params
+    )
 
 
 def _relative_change(one: Array, other: Array) -> float:
-    return float(jnp.max(jnp.abs(one - other)) / (jnp.std(one) + 1e-12))
+    one, other = (np.asarray(out).astype(complex if np.iscomplexobj(out) else float) for out in (one, other))
+    return float(np.max(np.abs(one - other)) / (np.std(one) + 1e-12))
 
 
 def _check_rows(network: Network) -> None:
@@ -179,7 +182,7 @@ def _check_rows(network: Network) -> None:
     apply = jax.jit(network.apply)
     with jax.default_matmul_precision("highest"):
         together = apply(params, x)
-        alone = jnp.concatenate([apply(params, jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], x)) for i in range(3)])
+        alone = np.concatenate([apply(params, jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], x)) for i in range(3)])
     if together.shape != alone.shape or not _relative_change(together, alone) < TOLERANCE:
         raise InputError(
             f"rows of {network.name} depend on each other, so that no likelihood is a sum over rows: a norm over rows, "
@@ -192,6 +195,6 @@ def _check_gates(network: Network, model: Model) -> None:
     params, x = _random_params(network), _random_rows(network, 3)
     frozen = jax.jit(model.freeze)(jax.random.key(0))
     gated = jax.jit(model.forward)(params, frozen, x)
-    if _relative_change(network.apply(params, x), gated) < TOLERANCE:
+    if _relative_change(jax.jit(network.apply)(params, x), gated) < TOLERANCE:
         found = ", ".join(trees.flatten(frozen))
         raise InputError(f"the gates of {network.name}, {found}, change nothing; choose others by sites=")

@@ -11,7 +11,6 @@ it is zero; pruned the same mask, F = 0; syre D = 1, F everywhere. NumPy in floa
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
@@ -28,13 +27,15 @@ MIN_FREE, MAX_OUTSIDE = 1e-10, 1e-6
 
 def fixed_and_free(model: Model, frozen: Frozen) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return F, float64, and where D is one, bool; by parameter path, of parameters F + D * W."""
-    shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    shape, merge = jax.eval_shape(model.init, jax.random.key(0), frozen), jax.jit(model.merge)
     at_zero, at_one = (
-        trees.flatten(model.merge(jax.tree.map(lambda leaf, v=value: jnp.full(leaf.shape, v), shape), frozen))
+        trees.flatten(
+            trees.to_host(merge(jax.tree.map(lambda leaf, v=value: np.full(leaf.shape, v, leaf.dtype), shape), frozen))
+        )
         for value in (0.0, 1.0)
     )
-    fixed = {path: np.asarray(value, np.float64) for path, value in at_zero.items()}
-    return fixed, {path: np.asarray(at_one[path] != at_zero[path]) for path in at_zero}
+    fixed = {path: value.astype(np.float64) for path, value in at_zero.items()}
+    return fixed, {path: at_one[path] != at_zero[path] for path in at_zero}
 
 
 # Distances to the model's set ------------------------------------------------------------------------------------

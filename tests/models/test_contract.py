@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from jax.test_util import check_grads
 from model_of import model_of
 from random_graphs import random_graph
 
@@ -23,12 +22,14 @@ from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.backbone import ACTIVATIONS
 from asymjax.models.config import ModelConfig
 from asymjax.models.methods import METHODS, Method
-from asymjax.symmetry import permute, permute_frozen, unit_counts
+from asymjax.symmetry import gates_of, permute, permute_frozen, unit_counts, with_gates
 
 INPUT_SHAPE, NUM_FEATURES, NUM_OUTPUTS = (4, 4, 1), 6, 3
-# Residual and recurrent networks take long to compile; these methods are made of parts that others try on all.
-TRIED_ON = {"w_sigma_asym": ("mlp", "cnn", "gcn"), "fixed_bias": ("mlp", "cnn", "resnet")}
-CASES = [(arch, backbone) for arch in METHODS for backbone in BACKBONES if backbone in TRIED_ON.get(arch, BACKBONES)]
+# Every method on perceptrons, every backbone under a method of each kind; the others are made of parts of these.
+SHORT = {("pruned", "cnn"), ("syre", "gcn"), ("fixed_bias", "resnet"), ("w_sigma_asym", "gcn")}
+SHORT |= {(arch, "mlp") for arch in METHODS} | {(a, b) for a in ("standard", "w_asym", "sigma_asym") for b in BACKBONES}
+CASES = [(arch, backbone) for arch in METHODS for backbone in BACKBONES]
+MARKED = [pytest.param(case, marks=[] if case in SHORT else pytest.mark.long, id="-".join(case)) for case in CASES]
 # Each kernel with a mask takes a second to compile, so of many kernels of a kind some have none.
 NUM_FIXED = {"resnet": (2, 2, 0, 0, 0, 2, 0, 0, 0, 2), "rnn": (2, 0, 0, 0, 2, 0, 0, 0, 0, 2, 0, 0, 2)}
 MASKED, GATED = ("w_asym", "pruned", "w_sigma_asym"), ("sigma_asym", "w_sigma_asym")
@@ -37,14 +38,27 @@ MASK_KEYS = jnp.stack([rng.role_key(seed, "mask") for seed in (0, 1, 1)])
 
 
 class Case(NamedTuple):
-    """A model, and three networks of it that differ in mask key, scale and position."""
+    """A model, and three networks of it that differ in mask key, scale and position, in float64.
+
+    Programs, each compiled once: ``merge`` of all three, and ``project`` of one network's parameters, their position
+    and what is merged of it.
+    """
 
     arch: str
     backbone: str
     model: Any
+    drawn: Any
     frozen: Any
     position: Any
+    params: Any
     inputs: Any
+    merge: Any
+    project: Any
+
+    def forward(self, params, frozen):
+        """Return one network's outputs: a function of parameters and gates, whatever else the method does."""
+        gates = with_gates({}, gates_of(frozen))
+        return forward_of("sigma_asym" if gates else "standard", self.backbone)(params, gates, self.inputs)
 
 
 def make_model(arch, backbone):
@@ -55,30 +69,54 @@ def make_model(arch, backbone):
     return config.build(input_shape, NUM_OUTPUTS)
 
 
+def exactly(function):
+    """Compile a function, and run it in float64, where other orders of sums are no concern."""
+    jitted = jax.jit(function)
+
+    def run(*args):
+        with jax.enable_x64(True):
+            return trees.to_host(jitted(*args))
+
+    return run
+
+
+@cache
+def forward_of(arch, backbone):
+    return exactly(make_model(arch, backbone).forward)
+
+
+@cache
+def permuting(backbone):
+    spec = make_model("standard", backbone).permutation_spec
+    return exactly(lambda params, element: permute(params, spec, element))
+
+
 @cache
 def networks(arch, backbone):
     model, generator = make_model(arch, backbone), np.random.default_rng(0)
-    frozen = jax.jit(jax.vmap(model.freeze))(MASK_KEYS, np.float32([1, 1, 3]))
+    drawn = trees.to_host(jax.jit(jax.vmap(model.freeze))(MASK_KEYS, np.float32([1, 1, 3])))
+    frozen = jax.tree.map(lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf, drawn)
     shapes = jax.eval_shape(model.init, MASK_KEYS[0], member(frozen, 0))
-    position = jax.tree.map(lambda leaf: generator.standard_normal((3, *leaf.shape), "float32"), shapes)
-    jitted = {name: jax.jit(getattr(model, name)) for name in ("merge", "split", "forward", "apply")}
-    inputs = generator.standard_normal((7, *INPUT_SHAPE), "float32")
+    position = jax.tree.map(lambda leaf: generator.standard_normal((3, *leaf.shape)), shapes)
+    inputs = generator.standard_normal((7, *INPUT_SHAPE))
     inputs = random_graph(9, NUM_FEATURES, num_rows=7) if backbone == "gcn" else inputs
-    return Case(arch, backbone, model._replace(**jitted), frozen, position, inputs)
+    merge = exactly(jax.vmap(model.merge, (0, 0 if frozen else None)))
+
+    def project(params, frozen):
+        position = model.split(params, frozen)
+        return position, model.merge(position, frozen)
+
+    params = merge(position, frozen)
+    return Case(arch, backbone, model, drawn, frozen, position, params, inputs, merge, exactly(project))
 
 
-@pytest.fixture(params=CASES, ids="-".join)
-def several(request):
+@pytest.fixture(params=MARKED)
+def case(request):
     return networks(*request.param)
 
 
-@pytest.fixture
-def case(several):
-    return several._replace(frozen=member(several.frozen, 0), position=member(several.position, 0))
-
-
 def member(tree, index):
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
+    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def assert_equal(left, right):
@@ -86,71 +124,76 @@ def assert_equal(left, right):
 
 
 def assert_close(left, right):
-    np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(left, right, rtol=1e-8, atol=1e-8)
 
 
 def test_position_holds_what_is_free_and_nothing_else(case):
-    params = case.model.merge(case.position, case.frozen)
+    position, params = member(case.position, 0), member(case.params, 0)
     assert jax.tree.map(np.shape, params) == jax.tree.map(lambda leaf: leaf.shape, case.model.params_shape)
     if case.model.free_mask is None:
-        assert trees.num_entries(case.position) == trees.num_entries(params)
+        assert trees.num_entries(position) == trees.num_entries(params)
         return
-    is_free = case.model.free_mask(case.frozen)
-    assert trees.num_entries(case.position) == sum(np.sum(leaf) for leaf in jax.tree.leaves(is_free))
-    moved = case.model.merge(jax.tree.map(lambda leaf: leaf + 1, case.position), case.frozen)
-    assert_equal(jax.tree.map(np.not_equal, moved, params), is_free)
+    is_free = trees.to_host(jax.jit(case.model.free_mask)(member(case.frozen, 0)))
+    assert trees.num_entries(position) == sum(np.sum(leaf) for leaf in jax.tree.leaves(is_free))
+    moved = case.merge(jax.tree.map(lambda leaf: leaf + 1, case.position), case.frozen)
+    assert_equal(jax.tree.map(np.not_equal, member(moved, 0), params), is_free)
 
 
 def test_split_undoes_merge(case):
-    params = case.model.merge(case.position, case.frozen)
-    back = case.model.split(params, case.frozen)
+    position = member(case.position, 0)
+    back, _ = case.project(member(case.params, 0), member(case.frozen, 0))
     if case.model.free_mask is not None:
-        assert_equal(back, case.position)
+        assert_equal(back, position)
         return
-    offsets = case.model.merge(jax.tree.map(np.zeros_like, case.position), case.frozen)
-    for leaf, again, offset in zip(*map(jax.tree.leaves, (case.position, back, offsets)), strict=True):
+    offsets = member(case.merge(jax.tree.map(np.zeros_like, case.position), case.frozen), 0)
+    for leaf, again, offset in zip(*map(jax.tree.leaves, (position, back, offsets)), strict=True):
         assert np.all(np.abs(again - leaf) <= np.spacing(np.maximum(np.abs(leaf), np.abs(offset))))
 
 
 def test_position_starts_at_the_plain_initialisation(case):
-    position = jax.eval_shape(case.model.init, MASK_KEYS[0], case.frozen)
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), position) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), case.position
-    )
+    position = jax.eval_shape(case.model.init, MASK_KEYS[0], member(case.drawn, 0))
+    shapes = jax.tree.map(lambda leaf: (leaf.shape[1:], np.dtype("float32")), case.position)
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), position) == shapes
 
 
-def test_networks_map_over_positions_mask_keys_and_traced_scales(several):
-    apply = jax.vmap(several.model.apply, (0, 0 if several.frozen else None, None))
-    outputs = jax.jit(apply)(several.position, several.frozen, several.inputs)
+def test_networks_map_over_positions_mask_keys_and_traced_scales(case):
+    apply = exactly(jax.vmap(case.model.apply, (0, 0 if case.frozen else None, None)))
+    outputs = apply(case.position, case.frozen, case.inputs)
     assert outputs.shape == (3, 7, NUM_OUTPUTS)
     for index in range(3):
-        position, frozen = member(several.position, index), member(several.frozen, index)
-        # Norms over few pixels divide by small deviations, which enlarges what rounding leaves.
-        tolerance = 1e-4 if several.backbone == "resnet" else 1e-5
-        alone = several.model.apply(position, frozen, several.inputs)
-        np.testing.assert_allclose(outputs[index], alone, rtol=tolerance, atol=tolerance)
-    for path, leaf in trees.flatten(several.frozen).items():
+        params, frozen = member(case.params, index), member(case.frozen, index)
+        assert_close(outputs[index], case.forward(params, frozen))
+    for path, leaf in trees.flatten(case.drawn).items():
         np.testing.assert_allclose(leaf[2], (1 if path.endswith("index") else 3) * leaf[1], rtol=1e-6)
-        assert np.any(leaf[0] != leaf[1]) or (several.arch == "pruned" and path.endswith("value"))
+        assert np.any(leaf[0] != leaf[1]) or (case.arch == "pruned" and path.endswith("value"))
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    "backbone", [pytest.param(b, marks=[] if ("pruned", b) in SHORT else pytest.mark.long) for b in BACKBONES]
+)
 def test_pruned_networks_have_the_masks_of_w_asymmetric_ones_and_zeros(backbone):
-    pruned, w_asym = (trees.flatten(networks(arch, backbone).frozen) for arch in ("pruned", "w_asym"))
+    pruned, w_asym = (trees.flatten(networks(arch, backbone).drawn) for arch in ("pruned", "w_asym"))
     for path, leaf in pruned.items():
         np.testing.assert_array_equal(leaf, 0 * w_asym[path] if path.endswith("value") else w_asym[path])
 
 
 @pytest.mark.parametrize("arch", [arch for arch in METHODS if METHODS[arch].merge_kernel != Method.merge_kernel])
 def test_merge_has_the_right_gradient(arch):
-    _, _, model, frozen, position, _ = networks(arch, "mlp")
-    flat, unravel = ravel_pytree(member(position, 0))
+    case = networks(arch, "mlp")
+    frozen = member(case.frozen, 0)
+    with jax.enable_x64(True):
+        flat, unravel = ravel_pytree(member(case.position, 0))
 
-    @jax.jit
-    def value(flat):
-        return jnp.sum(jnp.sin(ravel_pytree(model.merge(unravel(flat), member(frozen, 0)))[0]))
+    @exactly
+    def value_and_gradient(flat):
+        return jax.value_and_grad(
+            lambda flat: jnp.sum(jnp.sin(ravel_pytree(case.model.merge(unravel(flat), frozen))[0]))
+        )(flat)
 
-    check_grads(value, (flat,), order=1, modes=["rev"], atol=0.02, rtol=0.02)
+    way, step = np.random.default_rng(3).standard_normal(flat.shape), 1e-5
+    (after, _), (before, _) = (value_and_gradient(np.asarray(flat) + sign * step * way) for sign in (1, -1))
+    slope = value_and_gradient(np.asarray(flat))[1] @ way
+    np.testing.assert_allclose((after - before) / (2 * step), slope, rtol=1e-6, atol=1e-6)
 
 
 def test_wrong_inputs_are_refused(case):
@@ -160,32 +203,34 @@ def test_wrong_inputs_are_refused(case):
     else:
         inputs, message = case.inputs[:, :3], r"shape \(7, 3, 4, 1\); this model expects \[rows, 4, 4, 1\]"
     with pytest.raises(ValueError, match=message):
-        case.model.apply(case.position, case.frozen, inputs)
+        jax.eval_shape(case.model.apply, member(case.position, 0), member(case.frozen, 0), inputs)
 
 
 def test_permuting_units_keeps_standard_networks_and_changes_asymmetric_ones(case):
-    params = case.model.merge(case.position, case.frozen)
-    spec = case.model.permutation_spec
-    generator = np.random.default_rng(2)
+    params, frozen = member(case.params, 0), member(case.frozen, 0)
+    spec, generator = case.model.permutation_spec, np.random.default_rng(2)
     turn = {name: generator.permutation(count) for name, count in unit_counts(params, spec).items()}
-    permuted = jax.jit(lambda params: permute(params, spec, turn))(params)
-    inside = case.model.merge(case.model.split(permuted, case.frozen), case.frozen)
-    outputs, moved, projected = (case.model.forward(p, case.frozen, case.inputs) for p in (params, permuted, inside))
+    permuted = permuting(case.backbone)(params, turn)
+    _, inside = case.project(permuted, frozen)
+    outputs, moved, projected = (case.forward(p, frozen) for p in (params, permuted, inside))
     if case.arch in GATED:
         assert np.abs(moved - outputs).max() > CHANGED_BY_PERMUTING
-        conjugated = permute_frozen(case.frozen, spec, turn)
-        assert_close(case.model.forward(permuted, conjugated, case.inputs), outputs)
+        with jax.enable_x64(True):
+            conjugated = trees.to_host(permute_frozen(frozen, spec, turn))
+        assert_close(case.forward(permuted, conjugated), outputs)
     else:
         assert_close(moved, outputs)
     is_changed = np.abs(projected - outputs).max() > CHANGED_BY_PERMUTING
     assert is_changed == (case.arch in (*MASKED, *GATED, "fixed_bias"))
 
 
+# Kernels that are masked or offset, biases and gates, each drawn by one function whatever the network.
+DRAWN_TWICE = [("w_asym", "mlp"), ("w_asym", "cnn"), ("syre", "mlp"), ("fixed_bias", "resnet"), ("sigma_asym", "rnn")]
 CHECKSUMS_OF_ALL = """
-from test_contract import CASES, make_model
+from test_contract import DRAWN_TWICE, make_model
 from asymjax import trees
 from asymjax.models import draw_frozen
-for case in CASES:
+for case in DRAWN_TWICE:
     print(trees.checksum(trees.to_host(draw_frozen(make_model(*case), 0))))
 """
 
@@ -199,7 +244,7 @@ def other_process():
 
 
 def test_frozen_is_the_same_in_every_process_under_x64_and_in_a_sweep(other_process):
-    checksums = [trees.checksum(member(networks(*case).frozen, 0)) for case in CASES]
+    checksums = [trees.checksum(member(networks(*case).drawn, 0)) for case in DRAWN_TWICE]
     assert other_process.communicate()[0].split() == checksums
 
 

@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from model_of import model_of
+from model_of import drawn_constants, drawn_position, model_of
 from random_graphs import random_graph
 
-from asymjax import rng, trees
+from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.models import draw_frozen
 from asymjax.symmetry import (
     activation_matching,
     align,
@@ -38,27 +37,35 @@ NETWORKS = [
 
 @cache
 def networks(backbone, norm, widths, shape, arch="standard"):
-    """Model, constants, three independent networks, inputs, outputs of the first. Norms have scales of their own."""
-    config = model_of(arch, backbone, widths=widths, depth=8, norm=norm, activation="relu", num_fixed=(5,))
+    """Model, constants, effective parameters of three independent networks, inputs."""
+    config = model_of(arch, backbone, widths=widths, depth=8, norm=norm, activation="relu", num_fixed=(5, 0, 0))
     model = config.build(shape, 4)
     model = model._replace(forward=jax.jit(model.forward))
-    frozen = draw_frozen(model, 0)
-    position = jax.vmap(lambda key: model.init(key, frozen))(rng.member_keys(rng.role_key(0, "init"), 3))
-    for name in (name for name in position if name.startswith("norm")):
-        generator = np.random.default_rng(1)
-        position[name] = {k: v + generator.standard_normal(v.shape, "float32") / 3 for k, v in position[name].items()}
-    members = [model.merge(jax.tree.map(lambda leaf, i=i: leaf[i], position), frozen) for i in range(3)]
-    x = random_graph(50, *shape) if backbone == "gcn" else jax.random.normal(jax.random.key(6), (50, *shape))
-    return model, frozen, members, x
+    frozen = drawn_constants(model, scale=float(arch != "pruned"))
+    merge = model.merge if arch == "standard" else jax.jit(model.merge)
+    members = [trees.to_host(merge(drawn_position(model, frozen, seed), frozen)) for seed in range(3)]
+    x = np.random.default_rng(6).standard_normal((50, *shape), "float32")
+    return model, frozen, members, random_graph(50, *shape) if backbone == "gcn" else x
+
+
+@cache
+def action(case):
+    """The action of an element of the group on parameters, compiled."""
+    spec = networks(*case)[0].permutation_spec
+    return jax.jit(lambda params, element: permute(params, spec, element))
+
+
+def random_element(case, seed):
+    generator = np.random.default_rng(seed)
+    neutral = identity(networks(*case)[2][0], networks(*case)[0].permutation_spec)
+    return {name: generator.permutation(units) for name, units in neutral.items()}
 
 
 @cache
 def planted(case, seed):
     """A random element of the group of the first network, and that network permuted by it."""
-    spec, params = networks(*case)[0].permutation_spec, networks(*case)[2][0]
-    generator = np.random.default_rng(seed)
-    element = {name: generator.permutation(units) for name, units in identity(params, spec).items()}
-    return element, trees.to_host(permute(params, spec, element))
+    element = random_element(case, seed)
+    return element, trees.to_host(action(case)(networks(*case)[2][0], element))
 
 
 def inner_product(one, other):
@@ -101,11 +108,10 @@ def test_an_aligned_network_is_the_same_function_and_the_objective_is_its_inner_
     found = weight_matching(spec, reference, params)
     assert np.all(np.diff(found.objectives) >= 0)
     assert found.objectives[-1] > found.objectives[0]
-    aligned = align(model, params, frozen, found.permutations)
-    assert aligned.departure == 0
+    aligned = action(case)(params, found.permutations)
     outputs = model.forward(params, frozen, x)
-    np.testing.assert_allclose(model.forward(aligned.params, frozen, x), outputs, rtol=1e-5, atol=1e-5)
-    gain = inner_product(reference, aligned.params) - inner_product(reference, params)
+    np.testing.assert_allclose(model.forward(aligned, frozen, x), outputs, rtol=1e-4, atol=1e-4)
+    gain = inner_product(reference, aligned) - inner_product(reference, params)
     np.testing.assert_allclose(found.objectives[-1] - found.objectives[0], gain, rtol=1e-4)
 
 
@@ -113,20 +119,19 @@ def test_an_aligned_network_is_the_same_function_and_the_objective_is_its_inner_
 def test_no_single_permutation_improves_on_what_was_found(case):
     model, _, (reference, params, _), _ = networks(*case)
     spec = model.permutation_spec
-    aligned = permute(params, spec, weight_matching(spec, reference, params).permutations)
+    aligned = action(case)(params, weight_matching(spec, reference, params).permutations)
     again = weight_matching(spec, reference, aligned, seed=1)
     assert_equal(again.permutations, identity(params, spec))
     assert len(again.objectives) == 2
 
 
 def test_all_permutations_of_one_hidden_layer_agree():
-    model, _, (reference, params, _), _ = networks("mlp", "none", (4,), (3,))
-    spec = model.permutation_spec
-    products = [
-        inner_product(reference, permute(params, spec, {"units_0": candidate})) for candidate in all_permutations(4)
-    ]
-    found = weight_matching(spec, reference, params).permutations["units_0"]
-    np.testing.assert_array_equal(found, all_permutations(4)[np.argmax(products)])
+    case = "mlp", "none", (4,), (3,)
+    model, _, (reference, params, _), _ = networks(*case)
+    act, candidates = action(case), all_permutations(4)
+    products = [inner_product(reference, act(params, {"units_0": candidate})) for candidate in candidates]
+    found = weight_matching(model.permutation_spec, reference, params).permutations["units_0"]
+    np.testing.assert_array_equal(found, candidates[np.argmax(products)])
 
 
 def recurrent(generator, num_units=16):
@@ -138,15 +143,16 @@ def recurrent(generator, num_units=16):
 
 def test_a_permutation_of_both_axes_of_a_kernel_is_found_and_never_loses():
     generator = np.random.default_rng(0)
+    act = jax.jit(lambda params, element: permute(params, recurrent(generator)[0], element))
     for seed in range(10):
         spec, params = recurrent(generator)
         element = {"units": generator.permutation(16)}
-        found = weight_matching(spec, permute(params, spec, element), params, seed)
+        found = weight_matching(spec, act(params, element), params, seed)
         assert_equal(found.permutations, element)
         _, other = recurrent(generator)
         found = weight_matching(spec, other, params, seed)
         assert np.all(np.diff(found.objectives) >= 0)
-        product = inner_product(other, permute(params, spec, found.permutations))
+        product = inner_product(other, act(params, found.permutations))
         np.testing.assert_allclose(found.objectives[-1], product, rtol=1e-5)
 
 
@@ -160,13 +166,19 @@ def test_pairs_at_once_are_as_pairs_alone():
         np.testing.assert_array_equal(found.objectives, alone.objectives)
 
 
-@pytest.mark.parametrize("arch", ["standard", "w_asym", "pruned", "sigma_asym", "w_sigma_asym", "syre"])
+LEAVES_ITS_SET = {"standard": 0, "w_asym": 1, "w_sigma_asym": 1, "syre": 0, "pruned": 1, "sigma_asym": 0}
+LONG = ("pruned", "sigma_asym")
+ARCHS = [pytest.param(arch, marks=[pytest.mark.long] if arch in LONG else []) for arch in LEAVES_ITS_SET]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
 def test_aligning_a_w_asymmetric_network_leaves_its_set_and_a_gated_one_takes_its_gates_along(arch):
-    case = ("mlp", "layer", (16, 17), (12,))
-    model, frozen, (params, *_), x = networks(*case, arch)
-    assert align(model, params, frozen, identity(params, model.permutation_spec)).departure < 1e-6
-    aligned = align(model, params, frozen, planted((*case, arch), 0)[0])
-    assert (aligned.departure > 0.01) == (arch in ("w_asym", "pruned", "w_sigma_asym"))
+    case = ("mlp", "layer", (16, 17), (12,), arch)
+    model, frozen, (params, *_), x = networks(*case)
+    to = jax.jit(lambda params, element: align(model, params, frozen, element))
+    assert to(params, identity(params, model.permutation_spec)).departure < 1e-6
+    aligned = to(params, random_element(case, 0))
+    assert (aligned.departure > 0.01) == LEAVES_ITS_SET[arch]
     outputs = model.forward(params, frozen, x)
     np.testing.assert_allclose(model.forward(aligned.params, aligned.frozen, x), outputs, rtol=1e-4, atol=1e-5)
 
@@ -176,17 +188,17 @@ def test_copies_of_one_network_merge_into_it():
     copies = [planted(NETWORKS[1], seed)[1] for seed in range(3)]
     merged = merge_many(spec, copies)
     assert merged.distances[-1] < 1e-8
-    expected = permute(copies[0], spec, merged.permutations[0])
+    expected = action(NETWORKS[1])(copies[0], merged.permutations[0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), merged.params, expected)
 
 
 def test_merging_never_moves_networks_apart():
     model, _, members, _ = networks(*NETWORKS[1])
-    spec = model.permutation_spec
-    merged = merge_many(spec, members)
+    merged = merge_many(model.permutation_spec, members)
     assert np.all(np.diff(merged.distances) < 1e-6 * merged.distances[0])
     assert merged.distances[-1] < merged.distances[0]
-    moved = [permute(params, spec, found) for params, found in zip(members, merged.permutations, strict=True)]
+    act = action(NETWORKS[1])
+    moved = [trees.to_host(act(*pair)) for pair in zip(members, merged.permutations, strict=True)]
     mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *moved)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), merged.params, mean)
 
@@ -206,20 +218,17 @@ def test_sinkhorn_descends_to_a_planted_permutation():
 
 def test_sinkhorn_returns_its_start_rather_than_a_worse_matching():
     model, _, (reference, params, target), _ = networks(*NETWORKS[0])
-    spec, key = model.permutation_spec, jax.random.key(1)
-    start = weight_matching(spec, reference, params).permutations
+    start = weight_matching(model.permutation_spec, reference, params).permutations
 
-    def mean_loss(permutations):
-        aligned = permute(params, spec, permutations)
-        points = [jax.tree.map(lambda a, b, t=t: a + t * (b - a), reference, aligned) for t in random_points]
-        return np.mean([distance_loss(point, target) for point in points])
+    def uphill(params, target):
+        """The loss, with a gradient that leads away from its minimum."""
+        loss = distance_loss(params, target)
+        return 2 * jax.lax.stop_gradient(loss) - loss
 
-    random_points = jax.random.uniform(key, (8,))
-    for learning_rate in (0.1, 1.0, 10.0):
-        found, _ = sinkhorn_matching(
-            distance_loss, spec, reference, params, target, key, start, num_steps=8, learning_rate=learning_rate
-        )
-        assert mean_loss(found) <= mean_loss(start) * (1 + 1e-6)
+    args = model.permutation_spec, reference, params, target, jax.random.key(1), start
+    found, losses = sinkhorn_matching(uphill, *args, num_steps=8, learning_rate=1.0)
+    assert losses[-1] > losses[0]
+    assert_equal(found, start)
 
 
 def test_what_enters_an_activation_has_its_features_last():

@@ -5,10 +5,9 @@ import math
 import jax
 import numpy as np
 import pytest
-from model_of import model_of
+from model_of import drawn_constants, drawn_position, model_of
 
-from asymjax import rng, trees
-from asymjax.models import draw_frozen
+from asymjax import trees
 from asymjax.symmetry import (
     all_permutations,
     compose,
@@ -26,21 +25,22 @@ BACKBONES = {"mlp": (7,), "cnn": (8, 8, 2)}
 def network(backbone, arch="standard", widths=(5, 6), norm="layer"):
     """Model, constants, effective parameters, inputs."""
     shape = BACKBONES[backbone]
-    model = model_of(arch, backbone, widths=widths, norm=norm, num_fixed=(2,)).build(shape, 3)
-    frozen = draw_frozen(model, 0)
-    position = jax.jit(model.init)(rng.role_key(0, "init"), frozen)
-    return model, frozen, model.merge(position, frozen), jax.random.normal(jax.random.key(9), (11, *shape))
+    model = model_of(arch, backbone, widths=widths, norm=norm, num_fixed=(2, 0, 0)).build(shape, 3)
+    frozen = drawn_constants(model)
+    params = trees.to_host(jax.jit(model.merge)(drawn_position(model, frozen), frozen))
+    return model, frozen, params, np.random.default_rng(9).standard_normal((11, *shape), "float32")
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
 def group(request):
-    """Specification, parameters, and fifty triples of random elements."""
+    """Specification, parameters, fifty triples of random elements, and their action, compiled."""
     model, _, params, _ = network(request.param)
     spec = model.permutation_spec
     draw = jax.jit(jax.vmap(lambda key: random_permutations(key, params, spec)))
     drawn = trees.to_host(draw(jax.random.split(jax.random.key(1), 150)))
     elements = [{name: rows[i] for name, rows in drawn.items()} for i in range(150)]
-    return spec, params, list(zip(elements[::3], elements[1::3], elements[2::3], strict=True))
+    triples = list(zip(elements[::3], elements[1::3], elements[2::3], strict=True))
+    return spec, params, triples, jax.jit(lambda params, element: permute(params, spec, element))
 
 
 def assert_equal(one, other):
@@ -48,7 +48,7 @@ def assert_equal(one, other):
 
 
 def test_group_laws(group):
-    spec, params, triples = group
+    spec, params, triples, _ = group
     neutral = identity(params, spec)
     for a, b, c in triples:
         assert_equal(compose(compose(a, b), c), compose(a, compose(b, c)))
@@ -60,21 +60,20 @@ def test_group_laws(group):
 
 
 def test_the_group_acts_on_parameters(group):
-    spec, params, triples = group
-    assert_equal(permute(params, spec, identity(params, spec)), params)
+    spec, params, triples, act = group
+    neutral = jax.tree.map(np.int32, identity(params, spec))
+    assert_equal(act(params, neutral), params)
     for a, b, _ in triples[:10]:
-        assert_equal(permute(permute(params, spec, a), spec, b), permute(params, spec, compose(a, b)))
-        assert_equal(permute(permute(params, spec, a), spec, invert(a)), params)
+        assert_equal(act(act(params, a), b), act(params, compose(a, b)))
+        assert_equal(act(act(params, a), invert(a)), params)
 
 
 def test_a_name_left_out_is_the_identity(group):
-    spec, params, triples = group
+    _, params, triples, act = group
     a, b, _ = triples[0]
     first, last = list(a)
     partial = compose({first: a[first]}, {last: b[last]})
-    assert_equal(
-        permute(params, spec, partial), permute(permute(params, spec, {first: a[first]}), spec, {last: b[last]})
-    )
+    assert_equal(act(params, partial), act(act(params, {first: a[first]}), {last: b[last]}))
     assert_equal(compose(a, {}), a)
     assert_equal(compose({}, a), a)
 
@@ -96,25 +95,32 @@ def test_random_elements_are_uniform_and_the_order_counts_them():
 )
 def test_permuted_parameters_with_conjugated_gates_are_the_same_function(backbone, arch):
     model, frozen, params, x = network(backbone, arch)
-    permutations = random_permutations(jax.random.key(3), params, model.permutation_spec)
-    permuted = permute(params, model.permutation_spec, permutations)
-    conjugated = permute_frozen(frozen, model.permutation_spec, permutations)
+    spec = model.permutation_spec
+
+    @jax.jit
+    def move(key):
+        element = random_permutations(key, params, spec)
+        return permute(params, spec, element), permute_frozen(frozen, spec, element)
+
     forward = jax.jit(model.forward)
+    permuted, conjugated = move(jax.random.key(3))
     outputs = forward(params, frozen, x)
-    np.testing.assert_allclose(forward(permuted, conjugated, x), outputs, rtol=1e-5, atol=1e-5)
+    # Sums of up to 45 terms of order one, in another order, through two norms.
+    np.testing.assert_allclose(forward(permuted, conjugated, x), outputs, rtol=1e-4, atol=1e-4)
     changed = np.abs(forward(permuted, frozen, x) - outputs).max()
-    assert (changed > 1e-3) == (arch == "sigma_asym")
+    assert (changed > 1e-2) == (arch == "sigma_asym")
 
 
 def test_conjugation_is_p_f_p_transposed():
-    model, frozen, params, _ = network("mlp", "sigma_asym")
-    permutations = random_permutations(jax.random.key(3), params, model.permutation_spec)
-    conjugated = permute_frozen(frozen, model.permutation_spec, permutations)
-    matrix = np.eye(5)[np.asarray(permutations["units_0"])]
-    # A gate is stored as F^T.
-    expected = (matrix @ np.asarray(frozen["act_0"]["gate"]).T @ matrix.T).T
-    np.testing.assert_allclose(conjugated["act_0"]["gate"], expected, rtol=1e-6)
-    assert_equal(permute_frozen(conjugated, model.permutation_spec, invert(permutations)), frozen)
-    assert_equal(
-        permute_frozen(frozen, model.permutation_spec, {"units_1": permutations["units_1"]})["act_0"], frozen["act_0"]
-    )
+    model, generator = model_of("sigma_asym", "mlp", widths=(5, 6)).build((7,), 3), np.random.default_rng(3)
+    spec = model.permutation_spec
+    frozen = {f"act_{i}": {"gate": generator.standard_normal((n, n), "float32")} for i, n in enumerate((5, 6))}
+    permutations = {"units_0": generator.permutation(5), "units_1": generator.permutation(6)}
+    conjugated = trees.to_host(permute_frozen(frozen, spec, permutations))
+    for i in (0, 1):
+        matrix = np.eye(5 + i)[permutations[f"units_{i}"]]
+        # A gate is stored as F^T.
+        expected = (matrix @ frozen[f"act_{i}"]["gate"].T @ matrix.T).T
+        np.testing.assert_array_equal(conjugated[f"act_{i}"]["gate"], expected)
+    assert_equal(permute_frozen(conjugated, spec, invert(permutations)), frozen)
+    assert_equal(permute_frozen(frozen, spec, {"units_1": permutations["units_1"]})["act_0"], frozen["act_0"])

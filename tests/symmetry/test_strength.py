@@ -5,11 +5,10 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from model_of import model_of
+from model_of import drawn_constants, drawn_position, model_of
 
-from asymjax import rng, trees
+from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.models import draw_frozen
 from asymjax.symmetry import all_permutations, permuted_distance, permuted_distances
 from asymjax.symmetry.strength import (
     check_measurable,
@@ -31,9 +30,8 @@ SHAPES = {"mlp": (7,), "rnn": (6, 5), "resnet": (8, 8, 3)}
 def network(arch, backbone="mlp", widths=(5, 4), num_fixed=2):
     config = model_of(arch, backbone, widths=widths, depth=8, num_fixed=(num_fixed,), fixed_scale=(1.0,))
     model = config.build(SHAPES[backbone], 3)
-    frozen = draw_frozen(model, 0)
-    make = jax.jit(lambda key: model.merge(model.init(key, frozen), frozen))
-    return model, frozen, trees.to_host(make(rng.role_key(0, "init")))
+    frozen = drawn_constants(model, scale=float(arch != "pruned"))
+    return model, frozen, trees.to_host(jax.jit(model.merge)(drawn_position(model, frozen), frozen))
 
 
 def swap(i, j, count):
@@ -51,7 +49,7 @@ def test_distances_of_swaps_are_those_of_all_permutations_that_are_swaps(arch, n
     model, frozen, params = network(arch)
     distances = transposition_distances(model, params, frozen, name)
     of_all = jax.jit(lambda params: permuted_distances(model, model.split(params, frozen), frozen, name))
-    everything = of_all(params)
+    everything = np.asarray(of_all(params))
     candidates = all_permutations(len(distances))[1:]
     assert len(everything) == len(candidates) == {5: 119, 4: 23}[len(distances)]
     for permutation, distance in zip(candidates, everything, strict=True):
@@ -228,25 +226,24 @@ def test_fixed_and_free_parts_make_the_network(arch):
 def test_what_enters_a_layer_makes_what_enters_its_activation(widths):
     # The narrow network has its units first in memory.
     model = model_of(widths=widths, norm="none").build((4, 3), 3)
-    frozen = draw_frozen(model, 0)
-    params = jax.jit(model.init)(rng.role_key(0, "init"), frozen)
-    x = RNG.normal(size=(11, 4, 3)).astype("float32")
-    inputs, sites = (jax.jit(function)(params, frozen, x) for function in (model.layer_inputs, model.site_inputs))
+    params, x = drawn_position(model, {}), RNG.normal(size=(11, 4, 3)).astype("float32")
+    views = model.layer_inputs, model.site_inputs, model.forward
+    inputs, sites, forward = trees.to_host(jax.jit(lambda params: [view(params, {}, x) for view in views])(params))
     np.testing.assert_array_equal(inputs["dense_0/kernel"], x.reshape(11, 12))
     for name, found in (("dense_0", sites["act_0"]), ("dense_1", sites["act_1"])):
-        expected = inputs[f"{name}/kernel"] @ params[name]["kernel"] + params[name]["bias"][None]
+        expected = inputs[f"{name}/kernel"] @ params[name]["kernel"] + params[name]["bias"]
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    outputs = inputs["output/kernel"] @ params["output"]["kernel"] + params["output"]["bias"][None]
-    np.testing.assert_allclose(jax.jit(model.forward)(params, frozen, x), outputs, rtol=1e-4, atol=1e-5)
+    outputs = inputs["output/kernel"] @ params["output"]["kernel"] + params["output"]["bias"]
+    np.testing.assert_allclose(forward, outputs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_network_has_strengths_for_its_hidden_layers():
     x = RNG.normal(size=(100, 7)).astype("float32")
-    found = {}
+    found, layer_inputs = {}, jax.jit(network("standard")[0].layer_inputs)
     for arch in ("standard", "w_asym", "pruned", "syre"):
         model, frozen, params = network(arch)
         check_measurable(model, frozen, x)
-        found[arch] = layer_strengths(model, params, frozen, jax.jit(model.layer_inputs)(params, frozen, x))
+        found[arch] = layer_strengths(model, params, frozen, layer_inputs(params, {}, x))
         assert list(found[arch]) == ["dense_0/kernel", "dense_1/kernel"]
         for strength, width in zip(found[arch].values(), (5, 4), strict=True):
             assert strength.swap_costs.shape == (width * (width - 1) // 2,)
@@ -261,8 +258,8 @@ def test_a_network_has_strengths_for_its_hidden_layers():
     ("arch", "backbone", "message"),
     [
         ("sigma_asym", "mlp", "gates tell units apart, not weights"),
-        ("w_asym", "resnet", "swap costs are of the units of dense layers, which block_0_0/conv_0/kernel"),
-        ("w_asym", "rnn", "RNN has its activations in a scan"),
+        ("standard", "resnet", "swap costs are of the units of dense layers, which block_0_0/conv_0/kernel"),
+        ("standard", "rnn", "RNN has its activations in a scan"),
     ],
 )
 def test_networks_without_swap_costs_are_refused(arch, backbone, message):
