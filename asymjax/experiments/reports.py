@@ -85,7 +85,8 @@ def _conclude(path: Path) -> None:
 
 def _write(paths: Sequence[Path], out: Path) -> list[Section]:
     """Write the figures of runs and of their comparison, and ``table.md``."""
-    bar = partial(track, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    bar = partial(track, console=console, transient=True, disable=not console.is_terminal)
     runs = read_each(bar([run for path in paths for run in _runs_in(path)], "reading"), _read)
     by_name = {name: [run for run in runs if run.record["experiment"] == name] for name in REPORTS}
     sections = [section for name, found in by_name.items() if found for section in REPORTS[name].sections(found, out)]
