@@ -1,12 +1,37 @@
-"""Strict JAX that compiles fast, and Python processes for what needs one of its own."""
+"""Strict JAX that compiles fast; scripts in this process, and Python processes for what needs one of its own."""
 
+import atexit
 import os
+import runpy
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from subprocess import CompletedProcess
+from unittest import mock
+
+DEVICES_FLAG = "--xla_force_host_platform_device_count"
+
+
+def xla_flags(num_devices):
+    """Return the caller's flags with another number of host devices."""
+    kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES_FLAG)]
+    return " ".join([*kept, f"{DEVICES_FLAG}={num_devices}"])
+
 
 # Compiling is most of what the tests do; JAX_DISABLE_MOST_OPTIMIZATIONS=0 tests the programs as users run them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# What is compiled once, here or in a process that a test starts, is there for all of them.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="asymjax-tests-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+# Where scripts run decides the last bits of their results: here as in the processes that tests start.
+os.environ["XLA_FLAGS"] = xla_flags(2)
+os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 import pytest
@@ -28,19 +53,13 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(scope="session")
-def python_env(tmp_path_factory):
+def python_env():
     """Return a function that makes the environment of a Python process with so many devices."""
-    cache = tmp_path_factory.mktemp("xla")
 
     def make(num_devices=2, env=None):
         return (
             os.environ
-            | {
-                "JAX_COMPILATION_CACHE_DIR": str(cache),
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
-                "JAX_PLATFORMS": "cpu",
-                "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-            }
+            | {"XLA_FLAGS": xla_flags(num_devices), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
             | (env or {})
         )
 
@@ -55,6 +74,52 @@ def python(python_env):
         command = [sys.executable, *map(str, words)]
         env = python_env(num_devices, env)
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False, **options)
+        assert done.returncode == 0 or not check, done.stderr
+        return done
+
+    return run
+
+
+@contextmanager
+def as_if_alone(draw):
+    """Undo what a script leaves in its process, and let it draw no figures unless asked to."""
+    from asymjax.experiments import reports
+    from asymjax.lab import rundir
+
+    locks, locked, track = [], rundir._locked, reports.track
+
+    def lock(path):
+        locks.append(locked(path))
+        return locks[-1]
+
+    def show(items, words, **options):
+        return track(items, words, **options) if draw or words != "drawing" else ()
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with mock.patch.object(rundir, "_locked", lock), mock.patch.object(reports, "track", show):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for held in locks:
+            held.close()
+
+
+@pytest.fixture(scope="session")
+def script():
+    """Return a function that runs a script on words as `python` does, but in this process and without its figures."""
+
+    def run(path, *words, check=True, draw=False):
+        command, out, err = [str(path), *map(str, words)], TextIOWrapper(BytesIO()), TextIOWrapper(BytesIO())
+        code = 0
+        with mock.patch.object(sys, "argv", command), redirect_stdout(out), redirect_stderr(err), as_if_alone(draw):
+            try:
+                runpy.run_path(command[0], run_name="__main__")
+            except SystemExit as ended:
+                code = ended.code or 0
+        for stream in (out, err):
+            stream.flush()
+        done = CompletedProcess(command, code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
         assert done.returncode == 0 or not check, done.stderr
         return done
 

@@ -1,5 +1,6 @@
 """What every script in ``runs/`` does around its call: parse, start JAX, turn expected errors into one line."""
 
+import logging
 import os
 import signal
 import sys
@@ -243,7 +244,9 @@ def start_jax(run: RunConfig = RunConfig()) -> None:  # noqa: B008
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "asymjax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # What Orbax's threads log they raise too, and we tell.
     processes.connect(run.coordinator, run.num_processes, run.process_id, run.distributed)
     if not processes.is_leader():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (one process speaks for all)
@@ -312,7 +315,9 @@ def _stop(number: int, frame: Any) -> None:
 
 def _leave(message: str, code: int) -> NoReturn:
     with suppress(OSError):  # Its file may be on the disk that is full.
-        print(message, file=sys.stderr)
+        # Past the text that another thread has begun to write: TensorStore's print what a full disk does to them.
+        sys.stderr.buffer.write(f"{message}\n".encode(errors="backslashreplace"))
+        sys.stderr.buffer.flush()
     if "asymjax.lab.processes" not in sys.modules:
         sys.exit(code)  # Before JAX was there.
     from asymjax.lab import processes

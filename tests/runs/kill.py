@@ -12,23 +12,32 @@ import resource
 import runpy
 import signal
 import sys
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from unittest import mock
 
 from asymjax.lab import results
 from asymjax.lab.rundir import RunDir
 
-commit = RunDir.commit
 MAX_BYTES = 20_000  # the outputs of a chunk of draws take more
 MAX_METADATA_BYTES = 1000  # a checkpoint begins with files smaller than this
+
+
+class Interrupted(BaseException):
+    """In place of a kill, where a script runs in the process of a test."""
 
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_half_way(write_rows, run_dir, name, starts, arrays):
+def give_up(*args, **kwargs):
+    raise Interrupted
+
+
+def end_half_way(end, write_rows, run_dir, name, starts, arrays):
     write_rows(run_dir, name, starts, dict(list(arrays.items())[:1]))
-    die()
+    end()
 
 
 def fill_up_and_save(save, *args, **kwargs):
@@ -36,27 +45,37 @@ def fill_up_and_save(save, *args, **kwargs):
     return save(*args, **kwargs)
 
 
-def main(phase, chunk, place, script, *words):
-    def commit_or_die(run, at, num_done, *args, **kwargs):
+@contextmanager
+def ending(phase, chunk, place, end):
+    """Call ``end``, or let something else happen, at a place of a run."""
+    commit, patches = RunDir.commit, ExitStack()
+
+    def commit_or_end(run, at, num_done, *args, **kwargs):
         if (at, num_done) == (phase, int(chunk)):
+            manager = run._manager(at)
             if place == "before":
-                die()
+                end()
             if place == "half":
-                results.write_rows = partial(die_half_way, results.write_rows)
+                half_way = partial(end_half_way, end, results.write_rows)
+                patches.enter_context(mock.patch.object(results, "write_rows", half_way))
             if place == "between":
-                run._manager(at).save = die
+                manager.save = end
             if place == "sigterm":
                 os.kill(os.getpid(), signal.SIGTERM)
             if place == "full":
                 resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
             if place == "full_checkpoint":
-                manager = run._manager(at)
                 manager.save = partial(fill_up_and_save, manager.save)
         commit(run, at, num_done, *args, **kwargs)
 
-    RunDir.commit = commit_or_die
+    with patches, mock.patch.object(RunDir, "commit", commit_or_end):
+        yield
+
+
+def main(phase, chunk, place, script, *words):
     sys.argv = [script, *words]
-    runpy.run_path(script, run_name="__main__")
+    with ending(phase, chunk, place, die):
+        runpy.run_path(script, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""The script of microcanonical Langevin Monte Carlo: to its end, its report, and through kills."""
+"""The script of microcanonical Langevin Monte Carlo: to its end, its report, and through interruptions."""
 
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from outcome import assert_same_outcome
 from asymjax.lab import run_files
 
 ROOT = Path(__file__).parents[2]
-SCRIPT, KILL = ROOT / "runs" / "bnn_mclmc.py", Path(__file__).parent / "kill.py"
+SCRIPT = ROOT / "runs" / "bnn_mclmc.py"
 TINY = "--dataset diabetes --widths 4 --num-draws 8 --thinning 2 --num-warmup 40 --num-stages 2 --map-steps 10"
 WORDS = [*TINY.split(), "--num-chains", "2", "--no-progress"]
 NUM_STEPS = 2 * 8 * 2
@@ -20,34 +19,33 @@ PHASES = ["warmup"] * 4 + ["sample"] * 8
 @pytest.fixture(scope="module")
 def whole(python, tmp_path_factory):
     path = tmp_path_factory.mktemp("out") / "whole"
-    python(SCRIPT, *WORDS, "--run-dir", path)
+    assert python(SCRIPT, *WORDS, "--run-dir", path).stderr == ""
     return path
 
 
-def test_summary_and_report(whole, python):
+def test_summary_and_report(whole, script):
     metrics, summary = run_files.read_metrics(whole), run_files.read_json(whole / "summary.json")
     assert [line["phase"] for line in metrics][-12:] == PHASES
     sampler = summary["sampler"]
     assert np.isnan(sampler["acceptance_rate"]) and sampler["mean_squared_energy_change"] > 0
     assert sampler["num_grad_evals"] == 2 * NUM_STEPS and sampler["num_warmup_grad_evals"] == 2 * 2 * 40
     assert len(sampler["L"]) == len(sampler["step_size"]) == 2
-    python(ROOT / "runs" / "report.py", whole)
+    script(ROOT / "runs" / "report.py", whole)
     assert "step size" in (whole / "figures" / "table.md").read_text()
 
 
-@pytest.mark.long  # Kills of hmc and sgnht are tested always.
-def test_a_run_that_is_killed_ends_as_one_that_is_not(whole, python, tmp_path):
+def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interrupt, tmp_path):
+    words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
     for phase, chunk, place in (("warmup", 3, "between"), ("sample", 2, "half")):
-        done = python(KILL, phase, chunk, place, SCRIPT, *WORDS, "--run-dir", tmp_path / "run", check=False)
-        assert done.returncode == -signal.SIGKILL
-    python(SCRIPT, *WORDS, "--run-dir", tmp_path / "run")
+        interrupt(phase, chunk, place, *words)
+    script(*words)
     assert_same_outcome(tmp_path / "run", whole)
 
 
-def test_the_adjusted_sampler(python, tmp_path):
+def test_the_adjusted_sampler(script, tmp_path):
     words = ["--sampler", "adjusted_mclmc", "--num-warmup", "10", "--max-integration-steps", "6"]
     others = " ".join(WORDS).replace("--num-stages 2 ", "").split()
-    path = Path(python(SCRIPT, *others, *words, "--out", tmp_path).stdout.splitlines()[-1])
+    path = Path(script(SCRIPT, *others, *words, "--out", tmp_path).stdout.splitlines()[-1])
     assert path.name.startswith("mlp-standard-diabetes-adjusted_mclmc-")
     sampler = run_files.read_json(path / "summary.json")["sampler"]
     assert 0 < sampler["acceptance_rate"] <= 1 and sampler["num_grad_evals"] <= 2 * 6 * NUM_STEPS
