@@ -311,7 +311,7 @@ def test_sghmc_without_momentum_is_sgld():
 
 
 def from_warmup_to_a_step(name, key, start, is_controlled):
-    """Return the metrics of both stages of a warmup, what it hands on, and a sampler's state and info after one step."""
+    """Return the metrics of two stages of warmup, what they hand on, and a state and its info after one step."""
     settings = {"num_warmup": 2, "thinning": 1, "step_size": 0.1, "batch_size": 1, "control_variates": is_controlled}
     algorithm, target = SAMPLERS[name](**settings), gaussian()
     stage, other = algorithm.stages
