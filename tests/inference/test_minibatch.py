@@ -5,7 +5,7 @@ and only where each has an effective sample size of 50 or more: a false alarm in
 (Student's t with 63 degrees of freedom); some 40 are made, at fixed keys.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,6 @@ from asymjax.inference.samplers.sgld import cyclical, polynomial
 
 NAMES = ("sgld", "csgld", "sghmc", "sgnht", "psgld")
 SIZE = 100
-LONG_MEMORY = {"psgld": {"norm_decay": 0.9995}}
 # Standard deviations of the target, and of the prior; their ratio is that in whitened coordinates.
 SCALE, PRIOR = {"a": 0.1, "b": 1.0}, {"a": 0.1, "b": 2.0}
 
@@ -40,23 +39,22 @@ def gaussian(temperature=1.0):
     return Target(logdensity, lambda key, position, batch_size: logdensity(position), 1, PRIOR)
 
 
-def walk(name, target, start, num_steps, key=0, tuned=None, **settings):
+def scan(name, target, start, num_steps, key, num_draws=0, **settings):
     """Return positions after every step, and what the steps told."""
-    num_draws = settings.pop("num_draws", num_steps)
     algorithm = SAMPLERS[name](**{"batch_size": 1, "thinning": 1} | settings)
-    tuned = tuned or Tuned(jnp.asarray(algorithm.step_size, jnp.result_type(*jax.tree.leaves(start))))
+    tuned = Tuned(jnp.asarray(algorithm.step_size))
+    sampler = algorithm.make(target, tuned, num_draws * algorithm.thinning)
 
-    @jax.jit
-    def run(key, start, tuned):
-        sampler = algorithm.make(target, tuned, num_draws * algorithm.thinning)
+    def one(state, key):
+        state, info = sampler.step(key, state)
+        return state, (state.position, info)
 
-        def one(state, key):
-            state, info = sampler.step(key, state)
-            return state, (state.position, info)
+    return jax.lax.scan(one, sampler.init(key, start), jax.random.split(key, num_steps))[1]
 
-        return jax.lax.scan(one, sampler.init(key, start), jax.random.split(key, num_steps))[1]
 
-    return run(jax.random.key(key), start, tuned)
+def walk(name, start, num_steps, **settings):
+    """Do the same from the key 0 towards the Gaussian, in one program."""
+    return jax.jit(lambda: scan(name, gaussian(), start, num_steps, jax.random.key(0), **settings))()
 
 
 def assert_mean(values, expected):
@@ -111,44 +109,62 @@ def psgld_variance(s2, epsilon):
     return variance
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.25])
-@pytest.mark.parametrize(("name", "step_size"), [("sgld", 0.02), ("sghmc", 0.02), ("sgnht", 0.01), ("psgld", 0.02)])
-def test_the_variance_is_that_of_the_discretised_dynamics(name, step_size, temperature):
-    all_s2 = {leaf: temperature * (SCALE[leaf] / PRIOR[leaf]) ** 2 for leaf in SCALE}
-    expected = {
-        "sgld": sgld_variance,
-        "sghmc": sghmc_variance,
-        "sgnht": partial(sgnht_variance, all_s2=list(all_s2.values())),
-        "psgld": psgld_variance,
-    }[name]
-    keys = jax.random.split(jax.random.key(1))
-    start = {
-        leaf: SCALE[leaf] * temperature**0.5 * jax.random.normal(key, (SIZE,))
-        for leaf, key in zip(SCALE, keys, strict=True)
-    }
-    draws, info = walk(name, gaussian(temperature), start, 20_000, step_size=step_size, **LONG_MEMORY.get(name, {}))
+# What one program of each sampler walks with, side by side: two temperatures, then larger steps; psgld with and without
+# a memory that is long.
+NUM_STEPS, DROPPED = 10_000, 2000
+BIASED = ("sgld", "sghmc", "psgld")
+LANES = {name: {"temperature": (1.0, 0.25, 1.0, 1.0), "step_size": (0.02, 0.02, 0.4, 0.1)} for name in BIASED}
+LANES["sgnht"] = {"temperature": (1.0, 0.25), "step_size": (0.01, 0.01)}
+LANES["psgld"] = {
+    "temperature": (*LANES["psgld"]["temperature"], 1.0),
+    "step_size": (*LANES["psgld"]["step_size"], 0.005),
+    "norm_decay": (0.9995,) * 4 + (0.5,),
+}
+
+
+@cache
+def lanes(name):
+    """Return positions [lane, step, coordinate] by leaf of walks of a sampler from draws of the target, and infos."""
+
+    @jax.jit
+    @jax.vmap
+    def run(settings):
+        temperature, keys = settings.pop("temperature"), jax.random.split(jax.random.key(1))
+        start = {
+            leaf: SCALE[leaf] * temperature**0.5 * jax.random.normal(key, (SIZE,))
+            for leaf, key in zip(SCALE, keys, strict=True)
+        }
+        return scan(name, gaussian(temperature), start, NUM_STEPS, jax.random.key(0), **settings)
+
+    draws, info = run({setting: jnp.asarray(values) for setting, values in LANES[name].items()})
+    return {leaf: np.asarray(draws[leaf])[:, DROPPED:] for leaf in SCALE}, info
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_the_variance_is_that_of_the_discretised_dynamics(name):
+    draws, info = lanes(name)
     assert np.isnan(info.acceptance_rate).all() and not info.is_divergent.any() and (info.num_grad_evals == 1).all()
-    for leaf, s2 in all_s2.items():
-        measured = variances(draws[leaf][4000:] / PRIOR[leaf])
-        assert_mean(measured, expected(s2, step_size))
+    for lane in (0, 1):
+        temperature, step_size = (LANES[name][setting][lane] for setting in ("temperature", "step_size"))
+        all_s2 = {leaf: temperature * (SCALE[leaf] / PRIOR[leaf]) ** 2 for leaf in SCALE}
+        expected = {
+            "sgld": sgld_variance,
+            "sghmc": sghmc_variance,
+            "sgnht": partial(sgnht_variance, all_s2=list(all_s2.values())),
+            "psgld": psgld_variance,
+        }[name]
+        for leaf, s2 in all_s2.items():
+            assert_mean(variances(draws[leaf][lane] / PRIOR[leaf]), expected(s2, step_size))
 
 
-@pytest.mark.parametrize(("name", "steps"), [("sgld", (0.4, 0.1)), ("sghmc", (0.4, 0.1)), ("psgld", (0.4, 0.1))])
-def test_the_bias_shrinks_with_the_step(name, steps):
-    start = {leaf: SCALE[leaf] * jax.random.normal(jax.random.key(2), (SIZE,)) for leaf in SCALE}
-
-    def bias(step_size):
-        draws, _ = walk(name, gaussian(), start, 10_000, step_size=step_size, **LONG_MEMORY.get(name, {}))
-        return variances(draws["a"][1000:] / PRIOR["a"]).mean() - 1
-
-    large, small = map(bias, steps)
+@pytest.mark.parametrize("name", BIASED)
+def test_the_bias_shrinks_with_the_step(name):
+    large, small = (variances(lanes(name)[0]["a"][lane] / PRIOR["a"]).mean() - 1 for lane in (2, 3))
     assert large > 0.03 and abs(small) < large / 2
 
 
 def test_psgld_without_gamma_is_biased_however_small_the_step():
-    start = {leaf: SCALE[leaf] * jax.random.normal(jax.random.key(2), (SIZE,)) for leaf in SCALE}
-    draws, _ = walk("psgld", gaussian(), start, 20_000, step_size=0.005, norm_decay=0.5)
-    measured = variances(draws["b"][2000:])
+    measured = variances(lanes("psgld")[0]["b"][4])
     assert abs(measured.mean() - 1) > 5 * measured.std() / SIZE**0.5 + 0.05
 
 
@@ -202,25 +218,26 @@ def linear_variance(rows, gradients, epsilon, is_controlled, is_langevin=True):
 @pytest.mark.parametrize("is_controlled", [False, True])
 def test_linear_regression_has_its_mean_and_the_covariance_of_noisy_gradients(is_controlled):
     target, mode, rows, gradients = regression()
-    step_size, num_chains = 0.02, 64
+    step_size, num_chains, num_steps = 0.02, 64, 4000
     start = {"w": jnp.asarray(mode * LINEAR_PRIOR["w"], jnp.float32)}
-    tuned = Tuned(jnp.asarray(step_size))
-    if is_controlled:
-        tuned = tuned._replace(centre=start, centre_gradient=full_gradient(target, start))
-    sampler = SGLD(batch_size=BATCH).make(target, tuned)
-
-    def one(state, key):
-        state, info = sampler.step(key, state)
-        return state, (state.position["w"], info.num_grad_evals)
 
     @jax.jit
     @jax.vmap
     def chain(key):
-        return jax.lax.scan(one, sampler.init(key, start), jax.random.split(key, 10_000))[1]
+        tuned = Tuned(jnp.asarray(step_size))
+        if is_controlled:
+            tuned = tuned._replace(centre=start, centre_gradient=full_gradient(target, start))
+        sampler = SGLD(batch_size=BATCH).make(target, tuned)
+
+        def one(state, key):
+            state, info = sampler.step(key, state)
+            return state, (state.position["w"], info.num_grad_evals)
+
+        return jax.lax.scan(one, sampler.init(key, start), jax.random.split(key, num_steps))[1]
 
     draws, cost = chain(jax.random.split(jax.random.key(3), num_chains))
     assert np.allclose(cost, (2 if is_controlled else 1) * BATCH / ROWS)
-    error = np.asarray(draws[:, 1000:], np.float64) / LINEAR_PRIOR["w"] - mode
+    error = np.asarray(draws, np.float64)[:, num_steps // 10 :] / LINEAR_PRIOR["w"] - mode
     expected = linear_variance(rows, gradients, step_size / ROWS, is_controlled)
     for i in range(3):
         assert_mean(error[:, :, i].mean(1), 0.0)
@@ -231,20 +248,25 @@ def test_linear_regression_has_its_mean_and_the_covariance_of_noisy_gradients(is
 def test_gradient_estimates_are_unbiased_and_control_variates_steady_them_near_the_centre():
     target, mode, _, _ = regression()
     centre = {"w": jnp.asarray(mode * LINEAR_PRIOR["w"], jnp.float32)}
-    full = full_gradient(target, centre)
-    plain, controlled = make_gradient(target, BATCH), make_gradient(target, BATCH, centre, full)
-    z = whiten(centre, LINEAR_PRIOR)
-    np.testing.assert_allclose(controlled(z, jax.random.key(0))["w"], full["w"], atol=1e-4)
-    near = {"w": z["w"] + 0.02}
-    exact = np.asarray(full_gradient(target, unwhiten(near, LINEAR_PRIOR))["w"])
-    spreads = []
-    for gradient in (plain, controlled):
-        sample = jax.vmap(lambda key, gradient=gradient: gradient(near, key)["w"])
-        values = np.asarray(sample(jax.random.split(jax.random.key(4), 4000)), np.float64)
+
+    @jax.jit
+    def estimates(keys):
+        full = full_gradient(target, centre)
+        plain, controlled = make_gradient(target, BATCH), make_gradient(target, BATCH, centre, full)
+        z = whiten(centre, LINEAR_PRIOR)
+        near = {"w": z["w"] + 0.02}
+        samples = [jax.vmap(partial(gradient, near))(keys)["w"] for gradient in (plain, controlled)]
+        exact = full_gradient(target, unwhiten(near, LINEAR_PRIOR))["w"]
+        return controlled(z, keys[0])["w"], full["w"], samples, exact
+
+    at_centre, full, samples, exact = jax.tree.map(
+        lambda leaf: np.asarray(leaf, np.float64), estimates(jax.random.split(jax.random.key(4), 4000))
+    )
+    np.testing.assert_allclose(at_centre, full, atol=1e-4)
+    for values in samples:
         for i in range(3):
             assert_mean(values[:, i], exact[i])
-        spreads.append(values.var(0))
-    assert (spreads[1] < 0.1 * spreads[0]).all()
+    assert (samples[1].var(0) < 0.1 * samples[0].var(0)).all()
     assert gradient_cost(target, BATCH, False) == 0.2 and gradient_cost(target, BATCH, True) == 0.4
 
 
@@ -266,9 +288,9 @@ def test_cycles_explore_first_and_let_draws_end_in_the_sampling_part():
 
 
 def test_exploration_climbs_without_noise_and_is_paid_for():
-    start = {"a": jnp.full(SIZE, 100 * SCALE["a"]), "b": jnp.full(SIZE, 100 * SCALE["b"])}
+    start = {leaf: np.full(SIZE, 100 * SCALE[leaf], np.float32) for leaf in SCALE}
     settings = {"num_draws": 4, "thinning": 5, "num_cycles": 2, "exploration": 0.9, "step_size": 0.1}
-    draws, info = walk("csgld", gaussian(), start, 20, **settings)
+    draws, info = walk("csgld", start, 20, **settings)
     np.testing.assert_array_equal(info.num_grad_evals, ([91] + [1] * 9) * 2)
     assert np.abs(draws["a"][0]).max() < 8 * SCALE["a"]
     assert np.ptp(draws["a"][9]) > 0
@@ -282,52 +304,53 @@ def test_cycles_that_do_not_divide_the_draws_are_refused():
 
 
 def test_sghmc_without_momentum_is_sgld():
-    start = {"a": jnp.ones(3), "b": jnp.ones(3)}
-    one, _ = walk("sgld", gaussian(), start, 50, step_size=0.1)
-    other, _ = walk("sghmc", gaussian(), start, 50, step_size=0.1, momentum=0.0)
+    start = {leaf: np.ones(3, np.float32) for leaf in SCALE}
+    one, _ = walk("sgld", start, 50, step_size=0.1)
+    other, _ = walk("sghmc", start, 50, step_size=0.1, momentum=0.0)
     np.testing.assert_allclose(one["b"], other["b"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_keys_decide_draws(name):
-    start = {"a": jnp.zeros(3), "b": jnp.zeros(3)}
-    settings = {"step_size": 0.1, "num_draws": 4}
-    once, again, other = (walk(name, gaussian(), start, 10, key=key, **settings)[0] for key in (0, 0, 1))
-    np.testing.assert_array_equal(once["a"], again["a"])
-    assert (np.asarray(once["a"][-1]) != np.asarray(other["a"][-1])).all()
-
-
-@pytest.mark.parametrize(("dtype", "is_controlled"), [("float32", True), ("float64", False)])
-@pytest.mark.parametrize("name", NAMES)
-def test_warmup_hands_on_what_sampling_needs(name, is_controlled, dtype):
+def from_warmup_to_a_step(name, key, start, is_controlled):
+    """Return the metrics of two stages of warmup, what they hand on, and a state and its info after one step."""
     settings = {"num_warmup": 2, "thinning": 1, "step_size": 0.1, "batch_size": 1, "control_variates": is_controlled}
     algorithm, target = SAMPLERS[name](**settings), gaussian()
-    with jax.enable_x64(dtype == "float64"):
-        start = {"a": jnp.ones(SIZE, dtype), "b": jnp.ones(SIZE, dtype)}
-        state = algorithm.begin(jax.random.key(0), start, target)
-        cost, advance = 0.0, jax.jit(partial(algorithm.stages[0].advance, target=target))
-        for index, stage in enumerate(algorithm.stages):
-            first = jnp.asarray(index * stage.num_steps)
-            state, metrics = advance(jax.random.key(1), state, first, jnp.asarray(0.0))
-            assert set(metrics) == {"step_size", "num_grad_evals", "logdensity"}
-            cost += metrics["num_grad_evals"]
-        assert cost == (5 if is_controlled else 2)
-        position, tuned = algorithm.finish(state)
-        assert tuned.step_size.dtype == dtype and (tuned.friction is None) == (name != "sgnht")
-        sampler = algorithm.make(target, tuned, 4)
-        state = sampler.init(jax.random.key(2), position)
-        state, info = jax.jit(sampler.step)(jax.random.key(3), state)
-    assert not info.is_divergent
-    assert all(leaf.dtype == dtype for leaf in jax.tree.leaves(state.position))
-    num_entries = sum(leaf.size for leaf in jax.tree.leaves((state, tuned)))
+    stage, other = algorithm.stages
+    assert (stage, stage.num_steps) == (other, 1)
+
+    def advance(state, first):
+        return stage.advance(jax.random.key(1), state, first, jnp.asarray(0.0), target)
+
+    state, metrics = jax.lax.scan(advance, algorithm.begin(key, start, target), jnp.arange(2))
+    position, tuned = algorithm.finish(state)
+    sampler = algorithm.make(target, tuned, 4)
+    state = sampler.init(jax.random.key(2), position)
+    return metrics, tuned, *sampler.step(jax.random.key(3), state)
+
+
+def starts_of(dtype):
+    """Return two starts, of ones and of what is not a number."""
+    return {leaf: np.full((2, SIZE), [[1], [np.nan]], dtype) for leaf in SCALE}
+
+
+@pytest.mark.parametrize(("name", "is_controlled"), [*((name, True) for name in NAMES), ("sgld", False)])
+def test_warmup_hands_on_what_sampling_needs_and_steps_tell_where_numbers_are_not_finite(name, is_controlled):
+    run = jax.jit(jax.vmap(partial(from_warmup_to_a_step, name, jax.random.key(0), is_controlled=is_controlled)))
+    metrics, tuned, state, info = run(starts_of("float32"))
+    assert set(metrics) == {"step_size", "num_grad_evals", "logdensity"}
+    np.testing.assert_array_equal(metrics["num_grad_evals"].sum(1), 5 if is_controlled else 2)
+    assert (tuned.friction is None) == (name != "sgnht")
+    np.testing.assert_array_equal(info.is_divergent, [False, True])
+    num_entries = sum(leaf[0].size for leaf in jax.tree.leaves((state, tuned)))
     assert num_entries < 4 * 2 * SIZE + 10
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_that_leaves_the_finite_numbers_says_so(name):
-    start = {"a": jnp.full(3, jnp.nan), "b": jnp.zeros(3)}
-    _, info = walk(name, gaussian(), start, 2, num_draws=4)
-    assert info.is_divergent.all()
+def test_warmup_and_steps_keep_the_dtype(name):
+    with jax.enable_x64(True):
+        step = partial(from_warmup_to_a_step, name, jax.random.key(0), is_controlled=False)
+        _, tuned, state, _ = jax.eval_shape(jax.vmap(step), starts_of("float64"))
+    assert tuned.step_size.dtype == "float64"
+    assert all(leaf.dtype == "float64" for leaf in jax.tree.leaves(state.position))
 
 
 # SWAG -------------------------------------------------------------------------------------------------------------

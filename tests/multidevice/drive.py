@@ -20,8 +20,12 @@ from asymjax.models import draw_frozen
 from asymjax.train import losses, make_optimizer, make_train
 from asymjax.train.optimizers import OptimizerConfig
 
-COUNTS = {1: (8, 1), 4: (8, 3)}  # by number of devices
-ARCHS = ("standard", "w_asym")
+# What is trained or sampled, by number of devices: kind, and how many. Three are one on each of three devices.
+KINDS = ("train/standard", "train/w_asym", "chains/w_asym")
+CASES = {
+    1: [*((kind, 8) for kind in KINDS), ("train/w_asym", 1)],
+    4: [*((kind, 8) for kind in KINDS), ("train/w_asym", 3), ("chains/w_asym", 3)],
+}
 COLLECTIVE = re.compile(r"all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast")
 CONSTANT = re.compile(r"= [a-z]+(\d*)\w*\[([\d,]*)\]\S* constant\(")
 DATASET = data.load("digits")
@@ -57,36 +61,35 @@ def member_keys(count, role):
     return rng.member_keys(rng.role_key(0, role), count)
 
 
-def make_trainer(arch, num_epochs, batch_size):
+def train(arch, count, inside="auto"):
+    """Return the position of ``count`` networks after two epochs of training, by path."""
     model, frozen = make_model(arch)
     optimizer = make_optimizer(OptimizerConfig(weight_decay=0.01), 100)
-    return make_train(model, losses.cross_entropy, optimizer, num_epochs, batch_size, in_effective_weights=True), frozen
-
-
-def train(arch, count, inside="auto", num_epochs=2, batch_size=64):
-    """Return the position of ``count`` networks after training, by path."""
-    trainer, frozen = make_trainer(arch, num_epochs, batch_size)
-    placement = devices.place(count, inside=inside)
-    keys = member_keys(count, "train")
-    state = sweep.run_sweep(InMemory(), trainer, keys, keys, frozen, DATASET.train, placement, num_epochs, 1)
+    trainer = make_train(model, losses.cross_entropy, optimizer, 2, 64, in_effective_weights=True)
+    placement, keys = devices.place(count, inside=inside), member_keys(count, "train")
+    state = sweep.run_sweep(InMemory(), trainer, keys, keys, frozen, DATASET.train, placement, 2, 1)
     return trees.flatten(trees.to_host(state.position))
 
 
-def make_chain_problem(arch):
+def run_chains(arch, count):
+    """Return the draws of ``count`` chains and what they were tuned to, by name; and the arguments of ``sample``."""
     model, frozen = make_model(arch)
-    return PosteriorConfig().of(model, DATASET.task, frozen, DATASET.train)
-
-
-def run_chains(arch, count, inside="auto"):
-    """Return the draws of ``count`` chains and what they were tuned to, by name."""
-    problem, algorithm = make_chain_problem(arch), HMC(num_warmup=10, max_integration_steps=8)
-    placement, run = devices.place(count, inside=inside), InMemory()
+    problem = PosteriorConfig().of(model, DATASET.task, frozen, DATASET.train)
+    algorithm = HMC(num_warmup=10, max_integration_steps=8)
     start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), problem.frozen)
-    position, tuned = chains.warm_up(run, problem, member_keys(count, "warmup"), start, placement, algorithm)
-    inputs = DATASET.test.inputs[:10]
+    placement, keys = devices.place(count), member_keys(count, "warmup")
+    position, tuned = chains.warm_up(InMemory(), problem, keys, start, placement, algorithm)
+    draws = sample(problem, algorithm, position, tuned, count)
+    draws |= {f"tuned/{name}": np.asarray(value) for name, value in tuned._asdict().items()}
+    return draws, (problem, algorithm, position, tuned, count)
+
+
+def sample(problem, algorithm, position, tuned, count, inside="auto"):
+    """Return two draws of ``count`` chains by name."""
+    placement, run, inputs = devices.place(count, inside=inside), InMemory(), DATASET.test.inputs[:10]
     keys, keep = member_keys(count, "sample"), chains.keep_weights
     chains.sample_chains(run, problem, keys, position, tuned, inputs, placement, algorithm, 2, keep)
-    return run.draws | {f"tuned/{name}": np.asarray(value) for name, value in tuned._asdict().items()}
+    return run.draws
 
 
 def describe(program):
@@ -103,16 +106,20 @@ def describe(program):
 def main(path):
     programs, label = {}, [""]
     sweep.compile_ahead = chains.compile_ahead = record_programs(sweep.compile_ahead, programs, label)
-    left = {}
-    for count in COUNTS[jax.device_count()]:
-        for arch in ARCHS:
-            label[0] = arch
-            left |= {f"train/{arch}/{count}/{name}": value for name, value in train(arch, count).items()}
-        left |= {f"chains/w_asym/{count}/{name}": value for name, value in run_chains("w_asym", count).items()}
+    left, warm = {}, {}
+    for kind, count in CASES[jax.device_count()]:
+        what, label[0] = kind.split("/")
+        if what == "chains":
+            arrays, warm[count] = run_chains(label[0], count)
+        else:
+            arrays = train(label[0], count)
+        left |= {f"{kind}/{count}/{name}": value for name, value in arrays.items()}
     if jax.device_count() == 4:
         for label[0], count, inside in (("two at once", 16, 2), ("vectorized", 8, "vectorized")):
-            train("w_asym", count, inside, num_epochs=1)
-        run_chains("w_asym", 8, "vectorized")
+            arrays = train("w_asym", count, inside)
+            left |= {f"train/{label[0]}/{count}/{name}": value for name, value in arrays.items()}
+        arrays = sample(*warm[8], inside="vectorized")
+        left |= {f"chains/vectorized/8/{name}": value for name, value in arrays.items()}
     np.savez(path, **left)
     print(json.dumps({name: describe(program) for name, program in programs.items()}))
 
