@@ -1,5 +1,9 @@
 """Microcanonical Langevin Monte Carlo against a known Gaussian, through the algorithm as the driver calls it."""
 
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,16 +11,16 @@ import pytest
 from jax import lax
 
 from asymjax import rng
-from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Target
 from asymjax.inference.samplers.mclmc import MCLMC, AdjustedMCLMC, Tuned, length_of_memory, tune_to_variance
+from asymjax.types import Info
 
 SCALES = np.geomspace(0.3, 1.0, 10).astype(np.float32)
 MEANS = np.linspace(-1, 1, 10).astype(np.float32)
 NUM_CHAINS = 4
-MAX_STANDARD_ERRORS, MIN_ESS = 5, 1000
 GRADS_PER_STEP = 2
+NUM_WARMUP, AIMS = 4000, (0.1, 0.001)
 
 
 def gaussian(position):
@@ -29,22 +33,38 @@ TARGET = Target(gaussian, lambda key, position, batch_size: gaussian(position), 
 START = {"a": jnp.zeros((2, 3)), "b": jnp.zeros(4)}
 
 
-def warm_up(algorithm, keys, mapped):
-    """Take chains through all stages; return positions, what is tuned and the metrics of each stage."""
+def kinds(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), tree)
+
+
+def warm_up(algorithm, keys, aims, changed):
+    """Take chains through all stages, each towards the energy variance that it aims at.
+
+    Returns
+    -------
+    State after the last stage, the metrics of each, and what ``changed`` makes of the states before the stage from the
+    variance.
+    """
     keys = jax.vmap(lambda key: rng.named_key(key, "warmup"))(keys)
-    state, first, metrics = jax.jit(mapped(lambda key: algorithm.begin(key, START, TARGET)))(keys), 0, []
-    kinds = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), state)
+    state, first, metrics = jax.jit(jax.vmap(lambda key: algorithm.begin(key, START, TARGET)))(keys), 0, []
 
     def compiled(advance):
-        return jax.jit(lambda keys, state, *rest: mapped(lambda both: advance(*both, *rest, TARGET))((keys, state)))
+        mapped = jax.vmap(lambda key, state, *rest: advance(key, state, *rest, TARGET), (0, 0, None, 0))
+        return jax.jit(mapped)
 
-    stages = {advance: compiled(advance) for advance in {stage.advance for stage in algorithm.stages}}
-    for stage in algorithm.stages:
-        state, told = stages[stage.advance](keys, state, jnp.asarray(first), jnp.asarray(stage.setting))
-        assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type), state) == kinds
+    stages = algorithm.stages
+    programs = {advance: compiled(advance) for advance in {stage.advance for stage in stages}}
+    settings = [replace(algorithm, energy_variance=aim).stages for aim in aims]
+    variance = compiled(changed.stages[-3].advance)
+    for index, stage in enumerate(stages):
+        setting = jnp.asarray([own[index].setting for own in settings])
+        if index == len(stages) - 3:
+            other, _ = variance(keys, state, jnp.asarray(first), setting)
+        before, (state, told) = state, programs[stage.advance](keys, state, jnp.asarray(first), setting)
+        assert kinds(state) == kinds(before)
         first += stage.num_steps
         metrics.append(told)
-    return *jax.vmap(algorithm.finish)(state), metrics
+    return state, metrics, other
 
 
 def sample(algorithm, num_steps, key, position, tuned):
@@ -58,49 +78,53 @@ def sample(algorithm, num_steps, key, position, tuned):
     return lax.scan(step, sampler.init(rng.named_key(key, "init"), position), jnp.arange(num_steps))[1]
 
 
-def run(algorithm, num_steps, mapped=jax.vmap):
-    """Return positions [chain, step, coordinate], infos, tuned values and the metrics of warmup."""
-    keys = rng.member_keys(jax.random.key(0), NUM_CHAINS)
-    starts, tuned, metrics = warm_up(algorithm, keys, mapped)
-    sampled = mapped(lambda arguments: sample(algorithm, num_steps, *arguments))
-    positions, info = jax.jit(sampled)((keys, starts, tuned))
-    assert np.isfinite(positions).all()
-    return np.asarray(positions, np.float64), info, tuned, metrics
-
-
-def one_by_one(function):
-    return lambda values: lax.map(function, values)
-
-
 def variance_ratio(positions):
     return np.square(positions - MEANS).mean((0, 1)) / SCALES**2
 
 
+class Runs(NamedTuple):
+    """Chains [chain, ...] that aim at one energy variance; and what other chains adapt their metric to."""
+
+    positions: np.ndarray
+    info: Info
+    tuned: Tuned
+    metrics: list
+    adapted: Tuned
+
+
 @pytest.fixture(scope="module")
 def unadjusted():
-    """Runs of the unadjusted sampler by the energy variance that it aims at."""
-    return {aim: run(MCLMC(num_warmup=4000, energy_variance=aim), 20_000) for aim in (0.1, 0.001)}
+    """Runs of the unadjusted sampler by the energy variance that it aims at, side by side in the same programs."""
+    algorithm, aims = MCLMC(num_warmup=NUM_WARMUP), [aim for aim in AIMS for _ in range(NUM_CHAINS)]
+    keys = rng.member_keys(jax.random.key(0), len(aims))
+    state, metrics, other = warm_up(algorithm, keys, aims, replace(algorithm, mass_matrix="adapted"))
+    positions, tuned = algorithm.finish(state)
+    run = jax.jit(jax.vmap(partial(sample, algorithm, 10_000)))
+    positions, info = run(keys, positions, tuned)
+    assert np.isfinite(positions).all()
+    whole = Runs(np.asarray(positions, np.float64), info, tuned, metrics, other.tuned)
+    chains = [slice(start, start + NUM_CHAINS) for start in range(0, len(aims), NUM_CHAINS)]
+    return {aim: jax.tree.map(lambda leaf, own=own: leaf[own], whole) for aim, own in zip(AIMS, chains, strict=True)}
 
 
 def test_the_bias_falls_with_the_energy_error(unadjusted):
-    bias = {aim: np.abs(variance_ratio(positions).mean() - 1) for aim, (positions, *_) in unadjusted.items()}
-    assert bias[0.001] < 0.05 and bias[0.001] < bias[0.1]
-    step_size = {aim: np.asarray(tuned.step_size) for aim, (_, _, tuned, _) in unadjusted.items()}
-    assert np.all(step_size[0.001] < step_size[0.1])
-    positions = unadjusted[0.001][0]
-    errors = (positions.mean((0, 1)) - MEANS) / SCALES
+    large, small = (unadjusted[aim] for aim in AIMS)
+    bias, other = (np.abs(variance_ratio(runs.positions).mean() - 1) for runs in (small, large))
+    assert bias < 0.05 and bias < other
+    assert np.all(small.tuned.step_size < large.tuned.step_size)
+    errors = (small.positions.mean((0, 1)) - MEANS) / SCALES
     np.testing.assert_allclose(errors, 0, atol=0.1)
-    np.testing.assert_allclose(variance_ratio(positions), 1, atol=0.15)
+    np.testing.assert_allclose(variance_ratio(small.positions), 1, atol=0.15)
 
 
 def test_what_steps_and_stages_tell(unadjusted):
-    _, info, tuned, metrics = unadjusted[0.001]
+    _, info, tuned, metrics, _ = unadjusted[AIMS[1]]
     assert np.all(info.num_grad_evals == GRADS_PER_STEP) and not info.is_divergent.any()
     assert np.isnan(info.acceptance_rate).all() and np.isfinite(info.energy_change).all()
     energy_variance = np.square(info.energy_change).mean() / MEANS.size
     assert 0.0002 < energy_variance < 0.005
-    stages = MCLMC(num_warmup=4000).stages
-    assert sum(stage.num_steps for stage in stages) == 4000
+    stages = MCLMC(num_warmup=NUM_WARMUP).stages
+    assert sum(stage.num_steps for stage in stages) == NUM_WARMUP
     for stage, told in zip(stages, metrics, strict=True):
         assert told.keys() >= {"L", "step_size", "num_grad_evals", "logdensity"}
         assert np.all(told["num_grad_evals"] == GRADS_PER_STEP * stage.num_steps)
@@ -108,8 +132,17 @@ def test_what_steps_and_stages_tell(unadjusted):
     assert np.all(tuned.step_size < tuned.L) and np.all(tuned.L < 20)
 
 
-def count_gradients(algorithm, tuned):
-    """Return how often one step of a sampler asks for a gradient."""
+def test_an_adapted_metric_is_the_variance_and_L_its_radius(unadjusted):
+    adapted = unadjusted[AIMS[1]].adapted
+    ratio = np.asarray(adapted.inverse_mass_matrix).mean(0) / SCALES**2
+    assert np.all((ratio > 0.5) & (ratio < 2))
+    np.testing.assert_allclose(adapted.L, MEANS.size**0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "num_steps"), [(MCLMC(), (1, 1)), (AdjustedMCLMC(jitter=0.0, max_integration_steps=20), (6, 20))]
+)
+def test_gradients_are_counted_as_they_are_taken(algorithm, num_steps):
     calls = []
 
     @jax.custom_vjp
@@ -121,39 +154,15 @@ def count_gradients(algorithm, tuned):
         return (-flat * cotangent,)
 
     counted.defvjp(lambda flat: (counted(flat), flat), backward)
-    sampler = algorithm.make(TARGET._replace(logdensity=counted), tuned)
-    state = sampler.init(jax.random.key(0), jnp.ones(10))
-    jax.effects_barrier()
-    calls.clear()
-    _, info = sampler.step(jax.random.key(1), state)
-    jax.effects_barrier()
-    return len(calls), float(info.num_grad_evals)
-
-
-@pytest.mark.parametrize(("algorithm", "num_steps"), [(MCLMC(), 1), (AdjustedMCLMC(jitter=0.0), 6)])
-def test_gradients_are_counted_as_they_are_taken(algorithm, num_steps):
-    tuned = Tuned(jnp.asarray(3.0), jnp.asarray(0.5), jnp.ones(10))
-    taken, told = count_gradients(algorithm, tuned)
-    assert taken == told == GRADS_PER_STEP * num_steps
-
-
-def test_adjusted_draws_have_the_moments_of_the_target():
-    algorithm = AdjustedMCLMC(num_warmup=200, mass_matrix="adapted", max_integration_steps=40)
-    positions, info, *_ = run(algorithm, 2000)
-    assert np.all(info.num_grad_evals % GRADS_PER_STEP == 0) and np.all(info.num_grad_evals <= GRADS_PER_STEP * 40)
-    assert 0.6 < np.mean(info.acceptance_rate) < 0.99
-    standardised = (positions - MEANS) / SCALES
-    for values, expected in ((standardised, 0.0), (standardised**2, 1.0)):
-        ess = per_coordinate(values)["ess_bulk"]
-        assert ess.min() > MIN_ESS
-        error = (values.mean((0, 1)) - expected) / (values.std((0, 1)) / np.sqrt(ess))
-        assert np.abs(error).max() < MAX_STANDARD_ERRORS
-
-
-def test_an_adapted_metric_is_the_variance_and_L_its_radius():
-    _, _, tuned, _ = run(MCLMC(num_warmup=8000, energy_variance=0.01, mass_matrix="adapted"), 10, one_by_one)
-    ratio = np.asarray(tuned.inverse_mass_matrix).mean(0) / SCALES**2
-    assert np.all((ratio > 0.5) & (ratio < 2))
+    target = TARGET._replace(logdensity=counted)
+    state = jax.jit(lambda: algorithm.make(target, None).init(jax.random.key(0), jnp.ones(10)))()
+    step = jax.jit(lambda tuned: algorithm.make(target, tuned).step(jax.random.key(1), state)[1])
+    for step_size, expected in zip((0.5, 0.01), num_steps, strict=True):  # The smaller one would need 300 steps.
+        jax.effects_barrier()
+        calls.clear()
+        info = step(Tuned(jnp.asarray(3.0), jnp.asarray(step_size), jnp.ones(10)))
+        jax.effects_barrier()
+        assert len(calls) == info.num_grad_evals == GRADS_PER_STEP * expected
 
 
 def test_length_from_the_variance_is_in_units_of_the_metric():
@@ -172,9 +181,9 @@ def test_length_from_the_autocorrelation_of_an_autoregression():
     for t in range(1, len(series)):
         series[t] = coefficient * series[t - 1] + numbers.normal(size=50)
     series[:, 0] = 1.0
-    length = length_of_memory(jnp.asarray(series, jnp.float32), jnp.asarray(0.5), jnp.asarray(7.0))
+    length = jax.jit(length_of_memory)(series.astype(np.float32), 0.5, 7.0)
     np.testing.assert_allclose(length, 0.4 * 0.5 * (1 + coefficient) / (1 - coefficient), rtol=0.15)
-    assert length_of_memory(jnp.ones((10, 3)), jnp.asarray(0.5), jnp.asarray(7.0)) == 7
+    assert jax.jit(length_of_memory)(np.ones((10, 3), np.float32), 0.5, 7.0) == 7
 
 
 @pytest.mark.parametrize(

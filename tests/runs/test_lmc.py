@@ -3,13 +3,13 @@
 import json
 import os
 import random
-import signal
 import subprocess
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from kill import ending, give_up
 
 from asymjax.lab import run_files
 from asymjax.report.read import read_results
@@ -17,12 +17,11 @@ from asymjax.symmetry.connectivity import barriers, over_pairs
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, SWEEP = ROOT / "runs" / "lmc.py", ROOT / "runs" / "train_sweep.py"
-KILL = Path(__file__).parent / "kill.py"
 TRAINING = ["--widths", "6", "--num-epochs", "4", "--num-seeds", "4", "--weight-decay", "0.03", "--no-progress"]
 PATHS = ["--num-points", "5", "--num-train-rows", "100", "--plane-points", "5"]
 ARCHS = ("standard", "w_asym")
 WORDS = ["--preset", "smoke", *TRAINING, *PATHS, "--archs", *ARCHS]
-SIGKILL, SIGTERM_EXIT, INPUT_EXIT = -signal.SIGKILL, 75, 2
+SIGTERM_EXIT, INPUT_EXIT = 75, 2
 
 
 def outcome(path):
@@ -133,24 +132,18 @@ def test_strengths_are_zero_without_fixed_weights_and_larger_with_them(kinds, cu
     assert curves["w_asym/strength/dense_0/kernel"].shape == (6 * 5 // 2,)
 
 
-def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, python, tmp_path):
+def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, script, interrupt, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]
-
-    def interrupted(*where):
-        return python(KILL, *where, *words, check=False)
-
-    assert interrupted("train-standard", 1, "before").returncode == SIGKILL
-    assert interrupted("paths-standard", 2, "between").returncode == SIGKILL
-    done = interrupted("paths-standard", 2, "sigterm")
+    interrupt("train-standard", 1, "before", *words)
+    interrupt("paths-standard", 2, "between", *words)
+    with ending("paths-w_asym", 1, "sigterm", give_up):
+        done = script(*words, check=False)
     assert done.returncode == SIGTERM_EXIT
-    assert "paths-standard chunk 2 of 2 is kept; run the same command to go on" in done.stderr
-    assert interrupted("paths-w_asym", 1, "before").returncode == SIGKILL
-    done = interrupted("paths-w_asym", 2, "full_checkpoint")
-    assert done.returncode == INPUT_EXIT and "chunk 2 of paths-w_asym cannot be written" in done.stderr
+    assert "paths-w_asym chunk 1 of 2 is kept; run the same command to go on" in done.stderr
     assert not (path / "DONE").exists()
-    assert interrupted("plane-w_asym", 1, "between").returncode == SIGKILL
-    python(*words)
+    interrupt("plane-w_asym", 1, "between", *words)
+    script(*words)
     assert_same_outcome(path, finished[0])
 
 
@@ -166,8 +159,8 @@ def test_a_run_that_is_killed_at_random_ends_as_if_it_never_was(finished, python
     assert_same_outcome(tmp_path / "run", finished[0])
 
 
-def test_another_configuration_is_refused(finished, python):
-    done = python(SCRIPT, *WORDS, "--run-dir", finished[0], "--num-points", "7", "--mask-seed", "1", check=False)
+def test_another_configuration_is_refused(finished, script):
+    done = script(SCRIPT, *WORDS, "--run-dir", finished[0], "--num-points", "7", "--mask-seed", "1", check=False)
     assert done.returncode == INPUT_EXIT
     assert "  connectivity/num_points: 5 -> 7\n  kinds/standard/model/mask_seed: 0 -> 1\n" in done.stderr
 
@@ -185,14 +178,14 @@ def test_another_configuration_is_refused(finished, python):
         (["--sweeps", "nowhere"], "nowhere/config.json does not exist"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(python, tmp_path, words, message):
-    done = python(SCRIPT, *WORDS, *words, "--out", tmp_path, check=False)
+def test_what_cannot_be_measured_is_refused(script, tmp_path, words, message):
+    done = script(SCRIPT, *WORDS, *words, "--out", tmp_path, check=False)
     assert done.returncode == INPUT_EXIT and message in done.stderr
 
 
-def test_regression_has_losses_alone(python, tmp_path):
+def test_regression_has_losses_alone(script, tmp_path):
     words = [*WORDS, "--dataset", "diabetes", "--num-seeds", "2", "--archs", "standard"]
-    done = python(SCRIPT, *words, "--out", tmp_path)
+    done = script(SCRIPT, *words, "--out", tmp_path)
     kind = run_files.read_json(run_directory(done) / "summary.json")["kinds"]["standard"]
     assert kind["barrier"]["test"].keys() == {"loss"}
     assert np.isnan(kind["barrier"]["test"]["loss"]["midpoint"]["low"])  # One pair has no interval.
@@ -200,11 +193,11 @@ def test_regression_has_losses_alone(python, tmp_path):
 
 
 @pytest.mark.long
-def test_residual_networks_connect_and_align(python, tmp_path):
+def test_residual_networks_connect_and_align(script, tmp_path):
     """A tiny version of the presets for CIFAR: residual streams are permuted together in every stage."""
     network = ["--backbone", "resnet", "--depth", "8", "--width-multiplier", "0.125", "--activation", "relu"]
     words = [*WORDS, *network, "--num-seeds", "3", "--num-epochs", "1", "--archs", "standard", "--num-points", "3"]
-    path = run_directory(python(SCRIPT, *words, "--controls", "small_standard", "--out", tmp_path))
+    path = run_directory(script(SCRIPT, *words, "--controls", "small_standard", "--out", tmp_path))
     kinds = run_files.read_json(path / "summary.json")["kinds"]
     assert kinds["small_standard"]["num_trainable"] < kinds["standard"]["num_trainable"]
     distances = {name: (kind["distance"]["mean"], kind["aligned"]["distance"]["mean"]) for name, kind in kinds.items()}
@@ -212,17 +205,17 @@ def test_residual_networks_connect_and_align(python, tmp_path):
 
 
 @pytest.mark.long
-def test_controls_and_settings_that_vary_are_kinds(python, tmp_path):
+def test_controls_and_settings_that_vary_are_kinds(script, tmp_path):
     words = [*WORDS, "--num-seeds", "3", "--num-epochs", "1", "--archs", "w_asym", "--corruptions", "noise"]
     kinds = ["--controls", "different_masks", "--vary", "mask_seed", "--values", "0", "1"]
-    done = python(SCRIPT, *words, *kinds, "--out", tmp_path)
+    done = script(SCRIPT, *words, *kinds, "--out", tmp_path)
     summary = run_files.read_json(run_directory(done) / "summary.json")
     assert list(summary["kinds"]) == ["w_asym-mask_seed-0", "w_asym-mask_seed-1", "different_masks"]
     assert [kind["varied"] for kind in summary["kinds"].values()] == [["mask_seed", 0], ["mask_seed", 1], None]
     assert summary["num_measured_rows"]["noise"] == summary["num_rows"]["test"]
     for words in ("Variance of the barrier", "Accuracy on corrupted test rows"):
         assert words in done.stdout
-    report = python(ROOT / "runs" / "report.py", run_directory(done))
+    report = script(ROOT / "runs" / "report.py", run_directory(done))
     assert (run_directory(report) / "varied.png").exists()
 
 
@@ -230,12 +223,12 @@ def test_controls_and_settings_that_vary_are_kinds(python, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def sweep(python, tmp_path_factory):
+def sweep(script, tmp_path_factory):
     """Return a function that trains a sweep as the comparison does, and returns its directory."""
     out = tmp_path_factory.mktemp("sweeps")
 
     def train(arch, *words):
-        return run_directory(python(SWEEP, *TRAINING, "--arch", arch, *words, "--out", out))
+        return run_directory(script(SWEEP, *TRAINING, "--arch", arch, *words, "--out", out))
 
     return train
 
@@ -245,14 +238,14 @@ def sweeps(sweep):
     return {arch: sweep(arch) for arch in ARCHS}
 
 
-def compare(python, paths, tmp_path, check=True):
+def compare(script, paths, tmp_path, check=True):
     words = [SCRIPT, "--preset", "smoke", *PATHS, "--no-progress", "--out", tmp_path, "--sweeps", *paths]
-    return python(*words, check=check)
+    return script(*words, check=check)
 
 
-def test_finished_sweeps_give_the_same_numbers_and_stay_as_they_are(finished, sweeps, python, tmp_path):
+def test_finished_sweeps_give_the_same_numbers_and_stay_as_they_are(finished, sweeps, script, tmp_path):
     before = {path: file_times(path) for path in sweeps.values()}
-    path = run_directory(compare(python, sweeps.values(), tmp_path))
+    path = run_directory(compare(script, sweeps.values(), tmp_path))
     assert {path: file_times(path) for path in sweeps.values()} == before
     (found, _), (expected, _) = outcome(path), outcome(finished[0])
     assert found.keys() == expected.keys()
@@ -267,17 +260,17 @@ def file_times(path):
 
 
 @pytest.mark.long
-def test_sweeps_of_one_method_are_one_kind(sweeps, sweep, python, tmp_path):
+def test_sweeps_of_one_method_are_one_kind(sweeps, sweep, script, tmp_path):
     other = sweep("standard", "--num-seeds", "2", "--init-seed", "1", "--seed", "1")
-    path = run_directory(compare(python, [sweeps["standard"], other], tmp_path))
+    path = run_directory(compare(script, [sweeps["standard"], other], tmp_path))
     (kind,) = run_files.read_json(path / "summary.json")["kinds"].values()
     assert kind["networks"] == ["0.0", "0.1", "0.2", "0.3", "1.0", "1.1"]
     assert kind["num_pairs"] == 15
 
 
-def test_sweeps_that_do_not_fit_are_refused_by_field(sweeps, sweep, python, tmp_path):
+def test_sweeps_that_do_not_fit_are_refused_by_field(sweeps, sweep, script, tmp_path):
     def refusal(*paths):
-        done = compare(python, paths, tmp_path, check=False)
+        done = compare(script, paths, tmp_path, check=False)
         assert done.returncode == INPUT_EXIT and "Traceback" not in done.stderr
         return done.stderr
 
@@ -294,9 +287,9 @@ def test_sweeps_that_do_not_fit_are_refused_by_field(sweeps, sweep, python, tmp_
     assert "hold the same networks (equal seeds)" in refusal(standard, standard)
 
 
-def test_sweeps_that_cannot_be_used_are_refused(finished, sweeps, python, tmp_path):
+def test_sweeps_that_cannot_be_used_are_refused(finished, sweeps, script, tmp_path):
     def refusal(path):
-        done = compare(python, [path], tmp_path, check=False)
+        done = compare(script, [path], tmp_path, check=False)
         assert done.returncode == INPUT_EXIT and "Traceback" not in done.stderr
         return done.stderr
 
@@ -314,15 +307,15 @@ def test_sweeps_that_cannot_be_used_are_refused(finished, sweeps, python, tmp_pa
 
 
 @pytest.mark.long
-def test_graph_networks_are_trained_in_full_and_compared(python, tmp_path):
+def test_graph_networks_are_trained_in_full_and_compared(script, tmp_path):
     words = ["--preset", "digits_graph", "--archs", "w_sigma_asym", "--widths", "8", "--num-epochs", "4"]
-    done = python(SCRIPT, *words, "--num-seeds", "2", "--num-points", "3", "--no-progress", "--out", tmp_path)
+    done = script(SCRIPT, *words, "--num-seeds", "2", "--num-points", "3", "--no-progress", "--out", tmp_path)
     assert done.stderr == ""
     summary = run_files.read_json(run_directory(done) / "summary.json")
     assert (summary["dataset"], summary["backbone"]) == ("digits_graph", "gcn")
     assert summary["num_measured_rows"] == {"train": 1258, "test": 359}
     kind = summary["kinds"]["w_sigma_asym"]
     assert (kind["num_pairs"], kind["num_fixed"], kind["aligned"]["num_pairs"]) == (1, 6 * 8 + 6 * 10, 1)
-    done = python(SCRIPT, *words, "--batch-size", "64", "--out", tmp_path, check=False)
+    done = script(SCRIPT, *words, "--batch-size", "64", "--out", tmp_path, check=False)
     assert done.returncode == INPUT_EXIT
     assert "batch_size is 64, but a graph is trained as a whole; give None" in done.stderr

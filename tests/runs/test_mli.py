@@ -1,7 +1,6 @@
 """Paths from start to end as a user follows them: to their end, through interruptions, and what is refused."""
 
 import json
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,12 @@ from asymjax.symmetry.interpolation import path_statistics, summarise_statistics
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, SWEEP = ROOT / "runs" / "mli.py", ROOT / "runs" / "train_sweep.py"
-KILL = Path(__file__).parent / "kill.py"
 ARCHS = ("standard", "w_asym")
 TRAINING = ["--widths", "6", "--num-epochs", "3", "--num-seeds", "6", "--no-progress"]
 RECIPE = ["--recipe", "drawn", "--learning-rate", "0.1", "--weight-decay", "0.03", "--label-smoothing", "0.2"]
 PATHS = ["--num-points", "5", "--num-train-rows", "100"]
 WORDS = ["--preset", "smoke", *TRAINING, *RECIPE, *PATHS, "--archs", *ARCHS]
-SIGKILL, SIGTERM_EXIT, INPUT_EXIT = -signal.SIGKILL, 75, 2
+INPUT_EXIT = 2
 
 
 def run_directory(done):
@@ -66,10 +64,10 @@ def test_statistics_are_those_of_the_curves(summary, curves):
                     assert kind[end][split][metric] == curves[f"{arch}/{split}/{metric}/curves"][:, place].tolist()
 
 
-def test_paths_lead_from_the_starts_to_the_networks_of_a_sweep(summary, python, tmp_path):
+def test_paths_lead_from_the_starts_to_the_networks_of_a_sweep(summary, script, tmp_path):
     words = [*TRAINING, *RECIPE, "--arch", "w_asym", "--out", tmp_path]
     trained, begun = (
-        run_files.read_json(run_directory(python(SWEEP, *words, *more)) / "summary.json")
+        run_files.read_json(run_directory(script(SWEEP, *words, *more)) / "summary.json")
         for more in ([], ["--learning-rate", "1e-30", "--weight-decay", "0"])
     )
     kind = summary["kinds"]["w_asym"]
@@ -90,20 +88,14 @@ def outcome(path):
     return read_results(path, "kinds/"), json.dumps([metrics, summary], indent=1)
 
 
-@pytest.mark.long
-def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, python, tmp_path):
+def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, script, interrupt, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]
-
-    def interrupted(*where):
-        return python(KILL, *where, *words, check=False)
-
-    assert interrupted("train-standard", 1, "between").returncode == SIGKILL
-    assert interrupted("paths-standard", 2, "before").returncode == SIGKILL
-    done = interrupted("paths-w_asym", 1, "sigterm")
-    assert done.returncode == SIGTERM_EXIT and "paths-w_asym chunk 1 of 2 is kept" in done.stderr
+    interrupt("train-standard", 1, "between", *words)
+    interrupt("paths-standard", 2, "before", *words)
+    interrupt("paths-w_asym", 1, "between", *words)
     assert not (path / "DONE").exists()
-    python(*words)
+    script(*words)
     (found, text), (expected, expected_text) = outcome(path), outcome(finished[0])
     assert found.keys() == expected.keys()
     for name, array in expected.items():
@@ -120,6 +112,6 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),
     ],
 )
-def test_what_cannot_be_followed_is_refused(python, tmp_path, words, message):
-    done = python(SCRIPT, *WORDS, *words, "--out", tmp_path, check=False)
+def test_what_cannot_be_followed_is_refused(script, tmp_path, words, message):
+    done = script(SCRIPT, *WORDS, *words, "--out", tmp_path, check=False)
     assert done.returncode == INPUT_EXIT and message in done.stderr

@@ -1,14 +1,14 @@
 """Chains with settings of their own: alone as together, and against the closed form of each one's posterior."""
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear_model import PRIOR_SCALE, TEST, errors, linear_problem, solve
 
 from asymjax import rng
 from asymjax.errors import InputError
-from asymjax.inference.kernels import make_sampling_chunk, make_warmup_chunk
 from asymjax.inference.samplers import HMC
 from asymjax.inference.starts import prior_start
 from asymjax.lab import devices
@@ -79,29 +79,35 @@ def test_draws_have_the_moments_of_the_chain_s_own_posterior(together, chain):
         assert np.all(np.abs(error / scale) < MAX_STANDARD_ERRORS)
 
 
-def one_draw(problem):
-    """Return (member, position) -> its first draw, with the metric that warmup begins with."""
-    enter, _ = make_warmup_chunk(problem, ALGORITHM, ALGORITHM.stages[0])
-    begin, advance = make_sampling_chunk(problem, ALGORITHM, 1, 1, keep_weights)
-    shared = problem.frozen, problem.data
-
-    def one(member, position):
-        position, tuned = ALGORITHM.finish(enter(member, position, *shared))
-        state = begin(member, position, tuned, *shared)
-        return advance(member, state, tuned, jnp.asarray(0), *shared, TEST.inputs)[1]
-
-    return jax.jit(one)
+def given(key, own, positions):
+    """Return what a chain is given of its posterior: start, densities, gradients, outputs and scales."""
+    target = own.target()
+    logs, grads = jax.vmap(jax.value_and_grad(target.logdensity))(positions)
+    estimates = jax.vmap(lambda position: target.estimate(key, position, 5))(positions)
+    outputs = jax.vmap(lambda position: own.predict(position, own.frozen, TEST.inputs))(positions)
+    return own.init(key, own.frozen), logs, grads, estimates, outputs, target.prior_scale
 
 
 def test_settings_as_data_are_the_configured_ones_and_share_a_program():
-    step = one_draw(linear_problem("w_asym", 1.0))
-    starts = prior_start(linear_problem("w_asym", 1.0), members("init"))
-    ends = [step(take(members("sample"), chain), take(starts, chain)) for chain in range(NUM_CHAINS)]
-    configured = closed_form(2)[0]
-    start = take(prior_start(configured, members("init").key), 2)
-    right = one_draw(configured)(members("sample", 2).key, start)
-    jax.tree.map(lambda left, right: np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5), ends[2], right)
-    assert step._cache_size() == 1
+    problem, configured = linear_problem("w_asym", 1.0), closed_form(NUM_CHAINS - 1)[0]
+    positions = jax.tree.map(
+        lambda leaf: np.linspace(-1, 1, 2 * leaf.size, dtype=np.float32).reshape(2, *leaf.shape), problem.shape
+    )
+
+    @jax.jit
+    def as_data(member, positions):
+        return given(*problem.of(member, problem.frozen, problem.data), positions)
+
+    all_given = [as_data(members("sample", chain), positions) for chain in range(NUM_CHAINS)]
+    assert as_data._cache_size() == 1
+    key = members("sample", NUM_CHAINS - 1).key
+    expected = jax.jit(lambda key, positions: given(key, configured, positions))(key, positions)
+    found, sum_of_rows = all_given[-1], np.abs(expected[1]).max()
+    # Float32 sums of 40 rows, in an order of each program.
+    compare = partial(np.testing.assert_allclose, rtol=1e-5, atol=40 * np.finfo(np.float32).eps * sum_of_rows)
+    jax.tree.map(compare, found, expected)
+    starts = prior_start(problem, members("init")), prior_start(configured, members("init").key)
+    jax.tree.map(compare, *(take(start, NUM_CHAINS - 1) for start in starts))
 
 
 def test_each_optimum_is_that_of_the_network_s_own_density():
