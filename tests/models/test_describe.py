@@ -156,7 +156,9 @@ def num_flat_directions(structure, shapes, backbone, input_shape, least):
         return np.where(np.isnan(fixed[path]), drawn, fixed[path])
 
     with jax.enable_x64(True):
-        inputs = random_graph(100, *input_shape) if backbone == "gcn" else generator.standard_normal((150, *input_shape))
+        inputs = (
+            random_graph(100, *input_shape) if backbone == "gcn" else generator.standard_normal((150, *input_shape))
+        )
         gates = trees.unflatten({f"{site}/gate": np.float64(gate) for site, gate in structure.gates.items()})
         num_flat = np.inf
         for _ in range(10):
