@@ -20,8 +20,8 @@ def model_of(arch="standard", backbone="mlp", **settings):
 
 
 def drawn_constants(model, seed=0, scale=1.0):
-    """Return constants like those of ``model.freeze``; of pruned networks at scale zero."""
-    generator, drawn = np.random.default_rng(seed), {}
+    """Return constants like those of ``model.freeze``, the same in every NumPy; of pruned networks at scale zero."""
+    generator, drawn = np.random.RandomState(seed), {}
     shapes = defaultdict(dict)
     for path, leaf in trees.flatten(jax.eval_shape(model.freeze, jax.random.key(0))).items():
         shapes[path.rpartition("/")[0]][path.rpartition("/")[2]] = leaf.shape

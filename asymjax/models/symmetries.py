@@ -14,6 +14,7 @@ import math
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -89,11 +90,12 @@ def structure_of(model: Model, frozen: Frozen, activation: str, norm: str = "lay
     fixed = {path: np.full(array.shape, np.nan) for path, array in zero.items() if path.endswith("/kernel")}
     biases = {}
     if model.free_mask is not None:
-        values = trees.flatten(model.merge(model.split(trees.unflatten(zero), frozen), frozen))
-        is_free = trees.flatten(model.free_mask(frozen))
+        merge_split = jax.jit(lambda params, frozen: model.merge(model.split(params, frozen), frozen))
+        values = trees.flatten(trees.to_host(merge_split(trees.unflatten(zero), frozen)))
+        is_free = trees.flatten(trees.to_host(jax.jit(model.free_mask)(frozen)))
         # Adding zero turns -0 into 0.
-        fixed = {path: np.where(is_free[path], np.nan, np.asarray(values[path]) + 0.0) for path in fixed}
-        biases = {path: np.asarray(values[path]) for path in values if path not in fixed and not is_free[path].any()}
+        fixed = {path: np.where(is_free[path], np.nan, values[path] + 0.0) for path in fixed}
+        biases = {path: values[path] for path in values if path not in fixed and not is_free[path].any()}
     constants = trees.flatten(frozen)
     gates = {path.removesuffix("/gate"): np.asarray(constants[path]) for path in constants if path.endswith("/gate")}
     return Structure(activation, flat(model.permutation_spec), model.feeds, fixed, biases, gates, norm)

