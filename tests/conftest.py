@@ -14,15 +14,6 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from unittest import mock
 
-DEVICES_FLAG = "--xla_force_host_platform_device_count"
-
-
-def xla_flags(num_devices):
-    """Return the caller's flags with another number of host devices."""
-    kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES_FLAG)]
-    return " ".join([*kept, f"{DEVICES_FLAG}={num_devices}"])
-
-
 # Compiling is most of what the tests do; JAX_DISABLE_MOST_OPTIMIZATIONS=0 tests the programs as users run them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # What is compiled once, by any worker or in a process that a test starts, is there for all of them.
@@ -30,9 +21,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="asymjax-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
-# Where scripts run decides the last bits of their results: here as in the processes that tests start.
-os.environ["XLA_FLAGS"] = xla_flags(2)
+# Where a script runs decides the last bits of its results: here as in the processes that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
 
 import jax
 import pytest
@@ -40,6 +31,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_addoption(parser):
@@ -58,11 +50,8 @@ def python_env():
     """Return a function that makes the environment of a Python process with so many devices."""
 
     def make(num_devices=2, env=None):
-        return (
-            os.environ
-            | {"XLA_FLAGS": xla_flags(num_devices), "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-            | (env or {})
-        )
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"  # The last one wins.
+        return os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"} | (env or {})
 
     return make
 

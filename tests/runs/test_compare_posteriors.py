@@ -5,10 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from draws import write_draws
 
+from asymjax import data
+from asymjax.experiments.compare_posteriors.summary import read_bias_shifts
 from asymjax.experiments.compare_posteriors.table import GROUPS
 from asymjax.experiments.reports import write_report
+from asymjax.experiments.variants import Variant
 from asymjax.lab import run_files
+from asymjax.models import ModelConfig
+from asymjax.models.backbones import MLP
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "compare_posteriors.py", Path(__file__).parent / "kill.py"
@@ -17,8 +23,19 @@ TINY = "--num-warmup 5 --map-steps 50 --num-chains 2 --no-progress"
 WORDS = ["--preset", "smoke", *TINY.split()]
 
 
+def test_flat_directions_are_the_biases_that_feed_a_norm(tmp_path):
+    biases = np.random.default_rng(0).normal(size=(2, 500, 6))  # As the prior has them.
+    write_draws(tmp_path, [{"logdensity": biases[..., 0], "position/dense_0/bias": biases}])
+    for norm, layers in (("layer", {"dense_0/bias"}), ("none", set())):
+        variant = Variant(ModelConfig(backbone=MLP((6,), norm=norm)))
+        found = read_bias_shifts(tmp_path, data.load("digits"), variant)
+        assert found.keys() == layers
+        # The variance of 1,000 independent draws is known to sqrt(2 / 1,000), 4.5 %.
+        assert all(shift["variance_ratio"] == pytest.approx(1, abs=0.25) for shift in found.values())
+
+
 @pytest.mark.long
-def test_a_study_is_resumed_run_by_run_and_reported(python, tmp_path):
+def test_a_study_is_resumed_run_by_run_and_reported(python, script, tmp_path):
     path = tmp_path / "study"
     words = [SCRIPT, *WORDS, "--run-dir", path]
     assert python(KILL, "sample", 3, "between", *words, check=False).returncode == -signal.SIGKILL
@@ -32,7 +49,7 @@ def test_a_study_is_resumed_run_by_run_and_reported(python, tmp_path):
 
     times = [(run / "DONE").stat().st_mtime_ns for run in runs]
     (path / "DONE").unlink()
-    python(*words)
+    script(*words)
     assert [(run / "DONE").stat().st_mtime_ns for run in runs] == times
     np.testing.assert_equal(run_files.read_json(path / "summary.json"), summary)
     write_report([path], tmp_path / "report")

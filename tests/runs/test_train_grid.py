@@ -18,17 +18,19 @@ def summary_of(done):
     return run_files.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
 
 
-def test_a_grid_holds_the_networks_of_plain_sweeps(python, tmp_path):
+def test_a_grid_holds_the_networks_of_plain_sweeps(python, script, tmp_path):
     path = tmp_path / "grid"
-    grid = summary_of(python(SCRIPT, *TRAINING, *GRID, "--run-dir", path))["points"]
+    done = python(SCRIPT, *TRAINING, *GRID, "--run-dir", path)
+    assert done.stderr == ""
+    grid = summary_of(done)["points"]
     assert {name: len(point["status"]) for name, point in grid.items()} == {"arch=standard": 4, "arch=w_asym": 16}
     # A sweep that is there is not trained again.
     (path / "DONE").unlink()
-    done = python(SCRIPT, *TRAINING, *GRID, "--run-dir", path)
+    done = script(SCRIPT, *TRAINING, *GRID, "--run-dir", path)
     assert "train " not in done.stdout and "arch w_asym, learning_rate 0.01, fixed_scale 0.25" in done.stdout
     settings = {"learning_rate": 0.01, "fixed_scale": 0.25, "mask_seed": 1}
     flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
-    done = python(SCRIPT, *TRAINING, "--arch", "w_asym", *flags, "--no-keep-weights", "--out", tmp_path)
+    done = script(SCRIPT, *TRAINING, "--arch", "w_asym", *flags, "--no-keep-weights", "--out", tmp_path)
     assert "weights" not in done.stdout
     plain = summary_of(done)
     point = grid["arch=w_asym"]

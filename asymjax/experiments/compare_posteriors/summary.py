@@ -88,7 +88,7 @@ def read_sampled(path: Path, dataset: Dataset, variant: Variant, budget: float) 
     summary = run_files.read_json(path / "summary.json")
     has_scale_head = variant.posterior.has_scale_head(dataset.task)
     metrics = summary_metrics(summary) | at_budget(path, dataset, has_scale_head, budget)
-    flat = _bias_shifts(path, dataset, variant)
+    flat = read_bias_shifts(path, dataset, variant)
     for values in flat.values():
         values["ess_per_1000"] = PER * values.pop("ess") / sampling_gradients(summary)
     if dataset.task == "classification":
@@ -140,14 +140,14 @@ def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
     return {"corrupted_nll": -mean("lppd")} | {f"corrupted_{name}": mean(name) for name in ("accuracy", "ece", "rmse")}
 
 
-def _bias_shifts(path: Path, dataset: Dataset, variant: Variant) -> dict[str, dict[str, float]]:
+def read_bias_shifts(path: Path, dataset: Dataset, variant: Variant) -> dict[str, dict[str, float]]:
     """Measure the biases of layers that feed a layer norm, where they are sampled and kept."""
     num_outputs = variant.posterior.likelihood(dataset.task).num_network_outputs(dataset.num_outputs)
     model = variant.model.build(dataset.input_shape, num_outputs, variant.posterior.normal_prior)
     normed = [layer for layer, place in model.feeds.items() if f"{place}/scale" in model.permutation_spec]
     if variant.model.backbone.norm != "layer" or not normed:
         return {}
-    draws = results.read_arrays(path, *(f"posterior/{layer}.bias".replace("/", ".") for layer in normed))
+    draws = results.read_arrays(path, *(f"posterior/{layer.replace('/', '.')}.bias" for layer in normed))
     biases = {name.removeprefix("posterior/").replace(".", "/"): values for name, values in draws.items()}
     root = np.sqrt(variant.posterior.temperature)
     prior = variant.posterior.normal_prior
