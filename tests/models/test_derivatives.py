@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from model_of import model_of
+from model_of import drawn_constants, model_of
 
-from asymjax import rng
 from asymjax.models.methods import METHODS
 
 NUM_INPUTS, NUM_MASKS, STEP = 3, 3, 1e-5
 INPUTS = np.random.default_rng(0).standard_normal((5, NUM_INPUTS))
-MASK_KEYS = jnp.stack([rng.role_key(seed, "mask") for seed in range(NUM_MASKS)])
 # Programs run once, so that what the compiler does to make them fast is lost.
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 assert_close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8)
@@ -65,9 +63,9 @@ class Case:
 
     def __init__(self, arch):
         self.model = model_of(arch, widths=(3,), norm="none", activation="tanh").build((NUM_INPUTS,), 2)
-        freeze = compiled(self.model.freeze, MASK_KEYS[0])
-        self.frozen = to_float64(jax.tree.map(lambda *leaves: np.stack(leaves), *map(freeze, MASK_KEYS)))
-        shapes = jax.eval_shape(self.model.init, MASK_KEYS[0], first(self.frozen))
+        drawn = [drawn_constants(self.model, seed, float(arch != "pruned")) for seed in range(NUM_MASKS)]
+        self.frozen = to_float64(jax.tree.map(lambda *leaves: np.stack(leaves), *drawn))
+        shapes = jax.eval_shape(self.model.init, jax.random.key(0), first(self.frozen))
         with jax.enable_x64(True):
             flat, self.unravel = ravel_pytree(jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes))
         self.positions, self.tangents = np.random.default_rng(1).standard_normal((2, NUM_MASKS, flat.size))
@@ -95,7 +93,12 @@ class Case:
         }
 
 
-@pytest.fixture(params=METHODS, scope="module")
+# Pruned kernels are merged as those of w_asym are, and w_sigma_asym is made of two others.
+LONG = ("pruned", "w_sigma_asym")
+ARCHS = [pytest.param(arch, marks=[pytest.mark.long] if arch in LONG else []) for arch in METHODS]
+
+
+@pytest.fixture(params=ARCHS, scope="module")
 def case(request):
     return Case(request.param)
 
