@@ -26,11 +26,9 @@ from asymjax.inference.samplers import MALA
 from asymjax.models import Models
 from asymjax.models.backbones import MLP
 
-BACKBONE = MLP(6)
 
-
-def matched(dataset, archs=("standard",), **varied):
-    config = Config(variants=VariedConfig(**varied), models=Models(backbone=BACKBONE, archs=archs))
+def matched(dataset, archs=("standard",), backbone=MLP((), norm="none"), **varied):  # noqa: B008
+    config = Config(variants=VariedConfig(**varied), models=Models(backbone=backbone, archs=archs))
     return matched_variants(config, data.load(dataset))
 
 
@@ -54,7 +52,7 @@ def test_variants_have_one_output_scale_and_a_baseline():
 
 def test_outputs_that_vary_too_much_are_refused_by_name():
     with pytest.raises(InputError, match=r"w_asym: outputs have a standard .* choose a smaller --fixed-scale"):
-        matched("diabetes", ("w_asym",))
+        matched("diabetes", ("w_asym",), backbone=MLP((6,)))
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,18 @@ from model_of import model_of
 from asymjax import data
 from asymjax.errors import InputError
 from asymjax.inference.posterior import PosteriorConfig, draw_prior
-from asymjax.inference.prior_predictive import OutputVariance, matched_scale, output_variance
+from asymjax.inference.prior_predictive import MAX_ROWS, OutputVariance, matched_scale, output_variance
 from asymjax.models import draw_frozen
 
 PRIOR = PosteriorConfig(prior_scale=0.5, noise="fixed", output_prior_scale=1.0)
 
 
-@pytest.mark.parametrize("arch", ["standard", "w_asym"])
-def test_variance_of_a_linear_network(arch):
+def test_variance_of_a_linear_network():
     dataset = data.load("digits")
-    config = model_of(arch, widths=(), norm="none", activation="identity")
+    config = model_of("w_asym", widths=(), norm="none", activation="identity")
     model = config.build(dataset.input_shape, dataset.num_outputs, PRIOR.normal_prior)
-    is_free = np.ones((64, 10))
-    if arch != "standard":
-        is_free = np.asarray(model.free_mask(draw_frozen(model, 0))["output"]["kernel"]).reshape(64, 10)
-        assert is_free.mean() == 0.5
+    is_free = np.asarray(model.free_mask(draw_frozen(model, 0))["output"]["kernel"]).reshape(64, 10)
+    assert is_free.mean() == 0.5
     x = np.asarray(dataset.train.inputs[:100]).reshape(100, 64)
     found = output_variance(config, PRIOR, dataset)
     assert found.rest == pytest.approx(0.5**2, rel=0.1)
@@ -34,14 +31,14 @@ def test_variance_of_a_linear_network(arch):
 
 
 def test_the_variance_at_a_scale_is_that_of_draws_with_this_scale():
-    dataset, config = data.load("digits"), model_of("w_asym", widths=(6,))
+    dataset, config = data.load("digits"), model_of("w_asym", widths=(6,), norm="none")
     prior = replace(PRIOR, temperature=0.5)
     problem = replace(prior, output_prior_scale=3.0).build(config, dataset)
     scale = jax.tree.map(lambda scale: np.sqrt(0.5) * scale, problem.prior_scale)
 
     def outputs(key):
         return problem.predict(
-            draw_prior(key, problem.prior_mean, scale, problem.shape), problem.frozen, problem.data.inputs
+            draw_prior(key, problem.prior_mean, scale, problem.shape), problem.frozen, problem.data.inputs[:MAX_ROWS]
         )
 
     drawn = jax.jit(partial(jax.lax.map, outputs))(jax.random.split(jax.random.key(1), 4000))
