@@ -3,6 +3,7 @@
 import json
 import math
 from functools import cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 from model_of import model_of
 
-from asymjax import diagnostics, rng, trees
+from asymjax import diagnostics, trees
 from asymjax.errors import InputError
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.models import draw_frozen
-from asymjax.symmetry import compose, gates_of, identity, invert, permute, random_permutations
+from asymjax.symmetry import compose, gates_of, identity, invert, permute
 from asymjax.types import Split
 
 NUM_CHAINS, NUM_DRAWS = 4, 40
@@ -25,8 +26,9 @@ WIDTHS = {"one hidden layer": (5,), "two hidden layers": (6, 5)}
 def network(arch="standard", widths=(5,), **settings):
     """Return a model, its constants, and one network with well-separated units."""
     model = model_of(arch, widths=widths, norm="none", **settings).build((6,), 2)
-    frozen = draw_frozen(model, 0)
-    return model, frozen, jax.jit(model.init)(rng.role_key(0, "init"), frozen)
+    frozen, generator = draw_frozen(model, 0), np.random.default_rng(7)
+    shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
+    return model, frozen, jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, "float32") / 2, shape)
 
 
 def draws_around(position, scale, num_draws=NUM_DRAWS, seed=0):
@@ -34,59 +36,69 @@ def draws_around(position, scale, num_draws=NUM_DRAWS, seed=0):
     generator = np.random.default_rng(seed)
     return jax.tree.map(
         lambda leaf: leaf + scale * generator.standard_normal((NUM_CHAINS, num_draws, *leaf.shape), "float32"),
-        trees.to_host(position),
+        position,
     )
 
 
 def permuted_draws(model, positions, elements, schedule):
     """Permute draw (c, d) of a standard network by element ``schedule[c, d]``."""
-    result = jax.tree.map(np.copy, positions)
-    for i, element in enumerate(elements):
-        own = jax.tree.map(lambda leaf, i=i: leaf[schedule == i], positions)
-        moved = jax.vmap(lambda one, element=element: permute(one, model.permutation_spec, element))(own)
-        for leaf, values in zip(jax.tree.leaves(result), jax.tree.leaves(moved), strict=True):
-            leaf[schedule == i] = values
-    return result
+    chosen = {name: np.stack([element[name] for element in elements])[schedule] for name in elements[0]}
+    move = jax.vmap(jax.vmap(lambda one, element: permute(one, model.permutation_spec, element)))
+    return trees.to_host(jax.jit(move)(positions, chosen))
 
 
 def elements_of(model, position, count):
     """Return distinct elements of the group, the identity first."""
-    spec = model.permutation_spec
-    drawn = [random_permutations(jax.random.key(i), position, spec) for i in range(1, count)]
-    elements = [identity(position, spec), *drawn]
-    assert len({str(jax.tree.map(np.asarray, element)) for element in elements}) == count
+    neutral, generator = identity(position, model.permutation_spec), np.random.default_rng(8)
+    neutral = {name: np.asarray(units) for name, units in neutral.items()}
+    drawn = [{name: generator.permutation(units) for name, units in neutral.items()} for _ in range(1, count)]
+    elements = [neutral, *drawn]
+    assert len({str(element) for element in elements}) == count
     return elements
+
+
+class Planted(NamedTuple):
+    """Draws before and after permutation, which element permuted which [chain, draw], and what is found of them."""
+
+    model: Any
+    frozen: Any
+    position: Any
+    before: Any
+    positions: Any
+    elements: list
+    schedule: np.ndarray
+    found: Any
 
 
 @pytest.fixture(scope="module", params=WIDTHS)
 def planted(request):
-    """Model, draws before permutation, draws, elements, and which element permuted which draw [chain, draw]."""
     model, frozen, position = network(widths=WIDTHS[request.param])
-    positions = draws_around(position, 0.02)
+    before = draws_around(position, 0.02)
     elements = elements_of(model, position, NUM_CHAINS + 1)
     schedule = np.repeat(np.arange(NUM_CHAINS)[:, None], NUM_DRAWS, axis=1)
     schedule[1, 10:30] = 4  # two switches, and in the next chain one
     schedule[2, 25:] = 4
-    return model, frozen, position, positions, permuted_draws(model, positions, elements, schedule), elements, schedule
+    positions = permuted_draws(model, before, elements, schedule)
+    found = diagnostics.align_draws(model, frozen, positions, reference=position)
+    return Planted(model, frozen, position, before, positions, elements, schedule, found)
 
 
 def test_planted_permutations_are_undone(planted):
-    model, frozen, position, before, positions, elements, schedule = planted
-    found = diagnostics.align_draws(model, frozen, positions, reference=position)
-    jax.tree.map(np.testing.assert_array_equal, found.params, dict(positions))
-    jax.tree.map(np.testing.assert_array_equal, found.aligned, dict(before))
+    found, elements = planted.found, planted.elements
+    jax.tree.map(np.testing.assert_array_equal, found.params, dict(planted.positions))
+    jax.tree.map(np.testing.assert_array_equal, found.aligned, dict(planted.before))
     for c, d in [(0, 3), (1, 12), (2, 30), (3, 39)]:
-        undone = compose(elements[schedule[c, d]], {name: p[c, d] for name, p in found.permutations.items()})
-        jax.tree.map(np.testing.assert_array_equal, undone, dict(elements[0]))
-        expected = {name: np.asarray(p) for name, p in invert(elements[schedule[c, d]]).items()}
-        jax.tree.map(np.testing.assert_array_equal, {name: p[c, d] for name, p in found.permutations.items()}, expected)
+        own, element = {name: p[c, d] for name, p in found.permutations.items()}, elements[planted.schedule[c, d]]
+        jax.tree.map(np.testing.assert_array_equal, dict(compose(element, own)), elements[0])
+        expected = {name: np.asarray(p) for name, p in invert(element).items()}
+        jax.tree.map(np.testing.assert_array_equal, own, expected)
     assert not found.distances.any()
     assert not found.gate_distances.any()
 
 
 def test_chains_in_other_chambers_mix_once_aligned(planted):
-    model, frozen, _, before, positions, *_ = planted
-    found = diagnostics.align_draws(model, frozen, positions)  # the reference is a draw
+    model, frozen, before = planted.model, planted.frozen, planted.before
+    found = diagnostics.align_draws(model, frozen, planted.positions)  # the reference is a draw
     summaries = [diagnostics.summarise(diagnostics.ravel_positions(tree)[0]) for tree in (found.params, found.aligned)]
     assert summaries[0]["rhat_median"] > 1.5
     assert summaries[1]["rhat_max"] < 1.2
@@ -100,23 +112,23 @@ def test_chains_in_other_chambers_mix_once_aligned(planted):
 
 
 def test_switches_and_occupancy_are_those_planted(planted):
-    model, frozen, position, _, positions, _, schedule = planted
-    found = diagnostics.align_draws(model, frozen, positions, reference=position)
-    counts = diagnostics.chambers(found.permutations)
+    permutations, schedule = planted.found.permutations, planted.schedule
+    counts = diagnostics.chambers(permutations)
     np.testing.assert_array_equal(counts["switches"], [0, 2, 1, 0])
     assert counts["num_chambers"] == 5
     shares = np.bincount(schedule.ravel()) / schedule.size
     np.testing.assert_allclose(counts["occupancy_entropy"], -np.sum(shares * np.log(shares)))
     assert counts["identity_share"] == 0.25
-    order = {2: math.factorial(6) * math.factorial(5), 1: math.factorial(5)}[len(found.permutations)]
+    order = {2: math.factorial(6) * math.factorial(5), 1: math.factorial(5)}[len(permutations)]
     np.testing.assert_allclose(counts["max_occupancy_entropy"], math.log(min(schedule.size, order)))
 
 
+@pytest.mark.parametrize("planted", ["one hidden layer"], indirect=True)
 def test_thinned_draws_are_evenly_spaced_up_to_the_last(planted):
-    model, frozen, position, _, positions, *_ = planted
-    found = diagnostics.align_draws(model, frozen, positions, reference=position, max_draws=15)
+    model, frozen, position = planted[:3]
+    found = diagnostics.align_draws(model, frozen, planted.positions, reference=position, max_draws=15)
     np.testing.assert_array_equal(found.kept, np.arange(0, 40, 3))
-    whole = diagnostics.align_draws(model, frozen, positions, reference=position)
+    whole = planted.found
     jax.tree.map(lambda few, all_: np.testing.assert_array_equal(few, all_[:, ::3]), found.aligned, whole.aligned)
     np.testing.assert_array_equal(diagnostics.thin(10, 4), [0, 3, 6, 9])
     np.testing.assert_array_equal(diagnostics.thin(10, 3), [1, 5, 9])
@@ -141,7 +153,7 @@ def test_draws_near_one_network_stay_as_they_are(arch):
 def test_permuted_asymmetric_draws_say_how_far_they_left_the_model():
     for arch, settings in {"w_asym": {"num_fixed": (3, 3), "fixed_scale": (2.0,)}, "sigma_asym": {}}.items():
         model, frozen, position = network(arch, **settings)
-        params = model.merge(position, frozen)
+        params = trees.to_host(model.merge(position, frozen))
         swap = {"units_0": np.array([1, 0, 2, 3, 4])}
         reference = permute(params, model.permutation_spec, swap)
         found = diagnostics.align_draws(model, frozen, draws_around(position, 0), reference, max_draws=1)
@@ -200,8 +212,8 @@ def test_unusable_paths_are_refused():
 
 def target(model, frozen, position, noise="fixed"):
     """Log density (position, frozen, batch) of a network's own outputs, and its data arguments."""
-    inputs = np.asarray(jax.random.normal(jax.random.key(7), (50, 6)))
-    batch = Split(inputs, np.asarray(model.apply(position, frozen, inputs)))
+    inputs = np.random.default_rng(1).standard_normal((50, 6), "float32")
+    batch = Split(inputs, np.asarray(jax.jit(model.apply)(position, frozen, inputs)))
     logdensity = PosteriorConfig(noise=noise).of(model, "regression", frozen, batch).logdensity
     return logdensity, (frozen, batch)
 
@@ -212,7 +224,7 @@ def test_a_network_and_its_permuted_copy_have_a_barrier_until_aligned(noise):
     moved = permute(position, model.permutation_spec, elements_of(model, position, 2)[1])
     chains = [position, moved]
     if noise == "learned":
-        chains = [chain | {"noise": {"log_scale": jnp.array(-2.0)}} for chain in chains]
+        chains = [chain | {"noise": {"log_scale": np.float32(-2)}} for chain in chains]
     positions = jax.tree.map(lambda *leaves: np.stack(leaves), *chains)
     logdensity, data = target(model, frozen, chains[0], noise)
     raw = diagnostics.logdensity_barriers(logdensity, positions, data)
@@ -229,26 +241,25 @@ def test_aligned_barriers_are_for_networks_with_nothing_fixed():
 
 
 def test_the_mean_of_aligned_draws_is_the_network_that_was_permuted(planted):
-    model, frozen, position, before, positions, *_ = planted
-    found = diagnostics.align_draws(model, frozen, positions, reference=position)
-    means = diagnostics.posterior_means(model, frozen, positions, found)
-    expected = jax.tree.map(lambda leaf: leaf.mean(axis=(0, 1)), before)
+    model, frozen, position = planted[:3]
+    means = diagnostics.posterior_means(model, frozen, planted.positions, planted.found)
+    expected = jax.tree.map(lambda leaf: leaf.mean(axis=(0, 1)), planted.before)
     jax.tree.map(lambda mean, leaf: np.testing.assert_allclose(mean, leaf, atol=1e-6), means.aligned_params, expected)
     jax.tree.map(np.testing.assert_array_equal, means.aligned_position, means.aligned_params)
-    raw = jax.tree.map(lambda leaf: leaf.mean(axis=(0, 1)), positions)
+    raw = jax.tree.map(lambda leaf: leaf.mean(axis=(0, 1)), planted.positions)
     jax.tree.map(lambda mean, leaf: np.testing.assert_allclose(mean, leaf, atol=1e-6), means.position, raw)
-    x = np.asarray(jax.random.normal(jax.random.key(1), (20, 6)))
-    wanted = model.forward(position, frozen, x)
-    errors = [np.abs(model.forward(mean, frozen, x) - wanted).max() for mean in (means.position, means.aligned_params)]
+    x, forward = np.random.default_rng(2).standard_normal((20, 6), "float32"), jax.jit(model.forward)
+    wanted = forward(position, frozen, x)
+    errors = [np.abs(forward(mean, frozen, x) - wanted).max() for mean in (means.position, means.aligned_params)]
     assert errors[1] < 0.05 < errors[0]
 
 
 @pytest.mark.parametrize("planted", ["one hidden layer"], indirect=True)
 def test_the_summary_gathers_plain_numbers(planted):
-    model, frozen, position, _, positions, *_ = planted
+    model, frozen, position = planted[:3]
     logdensity, data = target(model, frozen, position)
     summary, _ = diagnostics.summarise_modes(
-        model, frozen, positions, logdensity, data, max_draws=20, num_points=5, num_superchains=2
+        model, frozen, planted.positions, logdensity, data, max_draws=20, num_points=5, num_superchains=2
     )
     assert json.loads(json.dumps(summary)) == summary
     assert summary["num_draws"] == 20

@@ -20,7 +20,7 @@ DATASET = data.load("digits")
 
 @pytest.fixture(scope="module")
 def network():
-    model = model_of(widths=(4,), norm="none").build(DATASET.input_shape, DATASET.num_outputs)
+    model = model_of(widths=()).build(DATASET.input_shape, DATASET.num_outputs)
     trainer = make_train(model, losses.cross_entropy, optax.sgd(0.1), 2, batch_size=256)
     return trainer, draw_frozen(model, 0)
 
@@ -30,7 +30,7 @@ def train(network, total, **where):
     keys, seen = rng.member_keys(jax.random.key(0), total), []
 
     def finish(members, is_new, state):
-        kernels = np.asarray(state.position["dense_0"]["kernel"])
+        kernels = np.asarray(state.position["output"]["kernel"])
         seen.append((members.tolist(), is_new.tolist(), kernels))
 
     placement = devices.place(total, **where)
@@ -48,7 +48,7 @@ def test_rounds_train_the_networks_of_one_program(network):
 
 @pytest.mark.parametrize(
     ("inside", "megabytes", "expected"),
-    [("sequential", 1, 64), ("sequential", 1e6, 1024), ("vectorized", 1, 1), ("vectorized", 1e6, 1024)],
+    [("sequential", 1, 32), ("sequential", 1e6, 1024), ("vectorized", 1, 1), ("vectorized", 1e6, 1024)],
 )
 def test_a_round_has_room_in_memory(network, monkeypatch, inside, megabytes, expected):
     trainer, frozen = network
@@ -67,7 +67,7 @@ def test_a_program_filled_up_to_share_it_is_resumed_by_another_number_of_process
         state = run_sweep(run, trainer, keys, keys, frozen, DATASET.train, placement, 2, 1)
         run._lock.close()
         assert [len(line["loss"]) for line in run_files.read_metrics(run.path)] == [3, 3]
-        return state.position["dense_0"]["kernel"]
+        return state.position["output"]["kernel"]
 
     filled_up = positions(4)
     np.testing.assert_array_equal(positions(3), filled_up)
