@@ -154,7 +154,7 @@ def _random_rows(network: Network, num_rows: int) -> Any:
     """Return inputs of a number of rows: random ones, integers those of the example."""
     generator = np.random.default_rng(0)
 
-    def draw(leaf: Any) -> Array:
+    def draw(leaf: Any) -> Any:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             return generator.standard_normal((num_rows, *leaf.shape[1:])).astype(leaf.dtype)
         return jnp.resize(leaf, (num_rows, *leaf.shape[1:]))
@@ -171,8 +171,8 @@ def _random_params(network: Network) -> Params:
     )
 
 
-def _relative_change(one: Array, other: Array) -> float:
-    one, other = (np.asarray(out).astype(complex if np.iscomplexobj(out) else float) for out in (one, other))
+def _relative_change(*outputs: Any) -> float:
+    one, other = (np.asarray(out).astype(complex if np.iscomplexobj(out) else float) for out in outputs)
     return float(np.max(np.abs(one - other)) / (np.std(one) + 1e-12))
 
 
