@@ -135,6 +135,10 @@ def test_position_holds_what_is_free_and_nothing_else(case):
         return
     is_free = trees.to_host(jax.jit(case.model.free_mask)(member(case.frozen, 0)))
     assert trees.num_entries(position) == sum(np.sum(leaf) for leaf in jax.tree.leaves(is_free))
+    for path, values in trees.flatten(member(case.frozen, 0)).items():
+        if path.endswith("/fixed_value"):
+            kernel, free = (trees.flatten(tree)[path.removesuffix("/fixed_value")] for tree in (params, is_free))
+            np.testing.assert_array_equal(kernel[~free], values[~free])
     moved = case.merge(jax.tree.map(lambda leaf: leaf + 1, case.position), case.frozen)
     assert_equal(jax.tree.map(np.not_equal, member(moved, 0), params), is_free)
 
