@@ -3,10 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from model_of import model_of
+from model_of import drawn_constants, model_of
 from random_graphs import random_graph
 
-from asymjax import rng, trees
+from asymjax import trees
+from asymjax.models import draw_frozen
 from asymjax.models.backbones import BACKBONES
 from asymjax.models.backbones.gcn import BatchNorm
 from asymjax.models.presets import MODEL_PRESETS
@@ -20,7 +21,7 @@ def network(arch, norm, activation="tanh"):
     config = model_of(arch, "gcn", widths=WIDTHS, norm=norm, activation=activation)
     model, generator = config.build((NUM_FEATURES,), 3), np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape, "float32"), model.params_shape)
-    return model, params, jax.jit(model.freeze)(rng.role_key(0, "mask"))
+    return model, params, drawn_constants(model)
 
 
 def normalised(h, norm, layer):
@@ -59,21 +60,24 @@ def test_batch_norm_holds_where_the_mean_is_far_above_the_deviation():
 def test_half_is_a_linear_network_without_a_norm():
     model, params, _ = network("standard", "none", "half")
     graph = random_graph(20, NUM_FEATURES)
-    outputs = [model.forward(params, {}, graph._replace(features=t * graph.features)) for t in (0.0, 1.0, 3.0)]
+    forward = jax.jit(model.forward)
+    features = [np.float32(t) * graph.features for t in (0, 1, 3)]
+    outputs = [np.asarray(forward(params, {}, graph._replace(features=x))) for x in features]
     np.testing.assert_allclose(outputs[2] - outputs[0], 3 * (outputs[1] - outputs[0]), rtol=1e-3, atol=1e-3)
 
 
 def test_neighbours_matter_and_the_order_of_nodes_does_not():
     model, params, _ = network("standard", "batch")
     graph = random_graph(20, NUM_FEATURES)
-    outputs = model.forward(params, {}, graph)
+    forward = jax.jit(model.forward)
+    outputs = forward(params, {}, graph)
     alone = graph._replace(senders=np.zeros(0, np.int32), receivers=np.zeros(0, np.int32))
-    assert np.abs(model.forward(params, {}, alone) - outputs).max() > 0.1
+    assert np.abs(forward(params, {}, alone) - outputs).max() > 0.1
     turn = np.random.default_rng(1).permutation(20)
     place = np.argsort(turn).astype(np.int32)
     order = np.argsort(place[graph.receivers], kind="stable")
     turned = Graph(graph.features[turn], place[graph.senders][order], place[graph.receivers][order], place[graph.rows])
-    np.testing.assert_allclose(model.forward(params, {}, turned), outputs, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(forward(params, {}, turned), outputs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,11 @@ def test_parameter_counts_of_the_papers_network(arch, expected):
 
 
 def test_w_sigma_asym_has_the_masks_of_one_parent_and_the_gates_of_the_other():
-    frozen = {arch: trees.flatten(network(arch, "batch")[2]) for arch in ("w_asym", "sigma_asym", "w_sigma_asym")}
+    def draw(arch):
+        model = model_of(arch, "gcn", widths=WIDTHS, norm="batch", num_fixed=(2, 0, 0)).build((NUM_FEATURES,), 3)
+        return trees.flatten(draw_frozen(model, 0))
+
+    frozen = {arch: draw(arch) for arch in ("w_asym", "sigma_asym", "w_sigma_asym")}
     both = frozen["w_asym"] | frozen["sigma_asym"]
     assert both.keys() == frozen["w_sigma_asym"].keys()
     for path, leaf in both.items():

@@ -49,16 +49,17 @@ def random_position(model):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "plain", "tolerance"),
-    [("mlp", PlainMLP(), 0.0), ("cnn", PlainCNN(), 1e-6)],  # Convolutions are summed in another order.
+    ("backbone", "plain"),
+    [("mlp", PlainMLP()), ("cnn", PlainCNN())],
     ids=["mlp", "cnn"],
 )
-def test_standard_is_plain_flax(backbone, plain, tolerance):
+def test_standard_is_plain_flax(backbone, plain):
     model = network_of("standard", backbone)
     position = random_position(model)
     outputs = jax.jit(model.apply)(position, {}, INPUTS)
     expected = jax.jit(plain.apply)({"params": position}, INPUTS)
-    np.testing.assert_allclose(outputs, expected, rtol=tolerance, atol=tolerance)
+    # Two programs, which may sum in another order each.
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -79,7 +80,7 @@ def test_units_first_is_the_same_function(norm):
     params = jax.jit(rows_first.init)(jax.random.key(0), INPUTS)
     jax.tree.map(np.testing.assert_array_equal, params, jax.jit(units_first.init)(jax.random.key(0), INPUTS))
     outputs = jax.jit(units_first.apply)(params, INPUTS)
-    np.testing.assert_allclose(outputs, jax.jit(rows_first.apply)(params, INPUTS), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(outputs, jax.jit(rows_first.apply)(params, INPUTS), rtol=1e-5, atol=1e-5)
 
 
 def test_initial_kernels_and_biases_are_uniform_within_one_over_root_fan_in():
