@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from asymjax.data import cifar, embedded, graphs, idx, planetoid, table, uci
+from asymjax.data.table import TableConfig
 from asymjax.errors import InputError
 from asymjax.types import Dataset
 
@@ -32,7 +33,12 @@ DATASETS: dict[str, Callable[[str, str | Path | None, int], Dataset]] = {
 }
 
 
-def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> Dataset:
+def load(
+    name: str,
+    data_dir: str | Path | None = None,
+    data_seed: int = 0,
+    config: TableConfig = TableConfig(),  # noqa: B008
+) -> Dataset:
     """Load a dataset.
 
     Sets without an official test set are shuffled and split 70/10/20 into training, validation and test rows. A set
@@ -44,6 +50,7 @@ def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> D
     name : a key of ``DATASETS``, or such a key with its rest: ``"uci/energy"``, ``"uci/energy/3"``, ``"table/a.csv"``.
     data_dir : folder that holds the files; embedded sets ignore it.
     data_seed : decides the random splits and the order of rows; 0 or more.
+    config : how a table of one's own is read.
 
     Raises
     ------
@@ -62,4 +69,8 @@ def load(name: str, data_dir: str | Path | None = None, data_seed: int = 0) -> D
         )
     if data_seed < 0:
         raise InputError(f"data_seed is {data_seed}, expected 0 or more")
+    if family + slash == "table/":
+        return table.load(name, data_dir, data_seed, config)
+    if config != TableConfig():
+        raise InputError(f"{name} is no table/FILE, so target, task, header and drop have no effect; leave them out")
     return DATASETS[family + slash](name, data_dir, data_seed)

@@ -3,6 +3,8 @@
 A binary record is one label byte (CIFAR-100: coarse, then fine) and 3072 pixel bytes: channel, row, column.
 """
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ class Layout(NamedTuple):
 
     Attributes
     ----------
-    train, test : pattern and name of the files, without ``.bin``.
+    train, test : names of the files, without ``.bin``; of ``train`` those that are there are read.
     num_classes : number of classes.
     num_label_bytes : label bytes of a binary record; the last one counts.
     labels_key : key of the labels in a pickled batch.
@@ -31,7 +33,7 @@ class Layout(NamedTuple):
     folders : as which the archives unpack.
     """
 
-    train: str
+    train: tuple[str, ...]
     test: str
     num_classes: int
     num_label_bytes: int
@@ -44,7 +46,7 @@ class Layout(NamedTuple):
 
 LAYOUTS = {
     "cifar10": Layout(
-        "data_batch_*",
+        tuple(f"data_batch_{number}" for number in range(1, 6)),
         "test_batch",
         10,
         1,
@@ -55,7 +57,7 @@ LAYOUTS = {
         ("cifar-10-batches-bin", "cifar-10-batches-py"),
     ),
     "cifar100": Layout(
-        "train",
+        ("train",),
         "test",
         100,
         2,
@@ -71,7 +73,7 @@ LAYOUTS = {
 def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     """Load ``"cifar10"`` or ``"cifar100"`` (fine labels), images [32, 32, 3]; see :func:`asymjax.data.load`.
 
-    Every training batch that is there is read, in the order of the names; where both versions are, the binary one.
+    Every training batch that is there is read, in their order; where both versions are, the binary one.
     The official test set is kept; 10 % of the training rows, chosen by ``data_seed``, are the validation set. Without
     the file of class names, the classes are named by their numbers.
     """
@@ -80,6 +82,7 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
     paths = _train_files(folder, layout)
     suffix = paths[0].suffix
     parts = [_read_batch(path, layout) for path in paths]
+    _refuse_copies(paths, parts)
     train = Rows(np.concatenate([part.inputs for part in parts]), np.concatenate([part.targets for part in parts]))
     test = _read_batch(existing_file(folder, layout.test + suffix), layout)
     return keep_test(name, train, test, _class_names(folder, layout, suffix), data_seed)
@@ -87,10 +90,20 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
 
 def _train_files(folder: Path, layout: Layout) -> list[Path]:
     for suffix in (".bin", ""):
-        paths = [path for path in folder.glob(layout.train + suffix) if path.suffix == suffix and path.is_file()]
-        if paths:
-            return sorted(paths)
-    raise FileNotFoundError(f"there is no file {layout.train}.bin or {layout.train} in {folder}; {listing(folder)}")
+        paths = [folder / f"{name}{suffix}" for name in layout.train]
+        if found := [path for path in paths if path.is_file()]:
+            return found
+    first = layout.train[0]
+    raise FileNotFoundError(f"there is no file {first}.bin or {first} in {folder}; {listing(folder)}")
+
+
+def _refuse_copies(paths: Sequence[Path], parts: Sequence[Rows]) -> None:
+    """Refuse batches with the same rows, which would stand in training and validation."""
+    seen: dict[bytes, Path] = {}
+    for path, part in zip(paths, parts, strict=True):
+        other = seen.setdefault(hashlib.sha256(part.inputs.tobytes()).digest(), path)
+        if other is not path:
+            raise InputError(f"{other} and {path.name} hold the same images; put the right file there, or delete one")
 
 
 def _read_batch(path: Path, layout: Layout) -> Rows:

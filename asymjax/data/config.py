@@ -1,12 +1,17 @@
 """Which data an experiment takes."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asymjax.data.table import TableConfig
+from asymjax.settings import Seed, Settings
+from asymjax.types import Dataset
+
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Settings):
     """Which data, and how it is split."""
 
     dataset: str = "digits"
@@ -15,14 +20,16 @@ class DataConfig:
     data_dir: Path | None = None
     """Folder with the files of a dataset that is not embedded, or with a folder of its usual name (mnist,
     cifar-10-batches-bin, planetoid, uci)."""
-    data_seed: int = 0
+    table: TableConfig = field(default_factory=TableConfig)
+    data_seed: Seed = 0
     """Seed of the split and the order of the rows."""
 
-    def record(self) -> dict[str, Any]:
-        """Return what decides the data, as config.json has it."""
-        return {"dataset": self.dataset, "data_seed": self.data_seed}
+    def identity(self, dataset: Dataset) -> dict[str, Any]:
+        """Return what decides the data, as config.json has it: by content, since other data may have the same name."""
+        table = self.table.as_dict() if self.dataset.startswith("table/") else {}
+        return {"dataset": self.dataset, "data_seed": self.data_seed, "checksum": dataset.checksum, **table}
 
     @property
     def slug(self) -> str:
-        """The dataset's name as part of a file name."""
-        return self.dataset.replace("/", "_")
+        """The dataset's name as part of a file name: letters, digits, dots and hyphens; all else is an underscore."""
+        return re.sub(r"[^A-Za-z0-9.-]", "_", self.dataset)

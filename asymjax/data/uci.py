@@ -10,7 +10,7 @@ import numpy as np
 
 from asymjax.data.assemble import checked_rows, keep_test, take
 from asymjax.data.files import data_folder, existing_file, existing_folder, listing
-from asymjax.data.table import load_table, read_index, read_table
+from asymjax.data.table import TableConfig, load_table, read_index, read_table
 from asymjax.errors import InputError
 from asymjax.types import Dataset
 
@@ -37,7 +37,7 @@ def load(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
             f"{name}: expected data/data.txt, or just one *.dat or *.csv, in {folder}; {listing(folder)}. "
             "A single table loads as table/FILE"
         )
-    return load_table(name, tables[0], data_seed, DROPPED.get(member, ()))
+    return load_table(name, tables[0], data_seed, TableConfig(drop=DROPPED.get(member, ())))
 
 
 def _load_indexed(name: str, folder: Path, split: str, data_seed: int) -> Dataset:

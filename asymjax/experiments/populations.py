@@ -12,6 +12,7 @@ from jax import lax
 
 from asymjax import data, rng, trees
 from asymjax.data.config import DataConfig
+from asymjax.data.table import TableConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.run import make_training, train_networks
@@ -129,7 +130,7 @@ def prepare_populations(
     plain = Variant(models.of("standard"), optimizer)
     variants = make_variants(variants_config, models, plain, TRAINING, dataset)
     settings = {
-        "data": data_config.record(),
+        "data": data_config.identity(dataset),
         "kinds": {name: variant.record() for name, variant in variants.items()},
         "seeds": seeds,
         "num_seeds": num_seeds,
@@ -196,7 +197,7 @@ class Sweep(NamedTuple):
     ----------
     path : its directory.
     config : what decided its result.
-    checksums : of its dataset and of its frozen constants.
+    checksums : of its frozen constants.
     """
 
     path: Path
@@ -235,9 +236,7 @@ def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
                     f"{first.path} and {other.path} hold the same networks (equal seeds); give one of them"
                 )
     for other in sweeps[1:]:
-        old, new = (
-            {"data": sweep.config["data"], "checksum": sweep.checksums["dataset"]} for sweep in (sweeps[0], other)
-        )
+        old, new = ({"data": sweep.config["data"]} for sweep in (sweeps[0], other))
         _refuse(sweeps[0], other, differences(old, new), "compared on the same data")
     return found
 
@@ -269,13 +268,13 @@ def sweep_data(sweep: Sweep, data_dir: Path | None) -> Dataset:
     InputError
         If it is not the one that the sweep was trained on.
     """
-    dataset = data.load(sweep.config["data"]["dataset"], data_dir, sweep.config["data"]["data_seed"])
-    _check_checksum(sweep, "dataset", dataset.checksum)
+    known = sweep.config["data"]
+    dataset = data.load(known["dataset"], data_dir, known["data_seed"], TableConfig().having(known))
+    _check_checksum(sweep, "dataset", sweep.config["data"]["checksum"], dataset.checksum)
     return dataset
 
 
-def _check_checksum(sweep: Sweep, name: str, found: str) -> None:
-    known = sweep.checksums[name]
+def _check_checksum(sweep: Sweep, name: str, known: str, found: str) -> None:
     if found != known:
         raise InputError(
             f"{sweep.path}: the checksum of {name} is {found[:12]}, the sweep was trained with {known[:12]}; "
@@ -297,7 +296,7 @@ def loaded_populations(dataset: Dataset, sweeps: Mapping[str, Sequence[Sweep]]) 
         variant = Variant(ModelConfig.of(**first["model"]), OptimizerConfig(**first["optimizer"]))
         model = _build(variant, dataset)
         frozen = draw_frozen(model, variant.model.mask_seed)
-        _check_checksum(members[0], "frozen", trees.checksum(frozen))
+        _check_checksum(members[0], "frozen", members[0].checksums["frozen"], trees.checksum(frozen))
         found[arch] = Population(variant, model, frozen, partial(_load, arch, model, frozen, members))
     return found
 

@@ -64,15 +64,15 @@ def open_experiment(
         model = config.build(dataset.input_shape, dataset.num_outputs)
     else:
         refuse_graph(dataset, data_config.dataset)
-        posterior.check()
         posterior = posterior.for_task(dataset.task)
         num_outputs = posterior.likelihood(dataset.task).num_network_outputs(dataset.num_outputs)
         model = config.build(dataset.input_shape, num_outputs, posterior.normal_prior)
         settings = {"posterior": posterior, **settings}
     frozen = draw_frozen(model, config.mask_seed)
     name = f"{config.backbone_name}-{config.arch}-{data_config.slug}-{suffix}"
-    run = open_run(experiment, name, {"data": data_config.record(), "model": config.record(), **settings}, run_config)
-    run.identify(dataset=dataset.checksum, frozen=trees.checksum(frozen))
+    scientific = {"data": data_config.identity(dataset), "model": config.record(), **settings}
+    run = open_run(experiment, name, scientific, run_config)
+    run.identify(frozen=trees.checksum(frozen))
     return Opening(dataset, model, frozen, posterior, run)
 
 
@@ -84,7 +84,7 @@ def load_data(config: DataConfig) -> Dataset:
     InputError
         On every process, if on one the name is unknown or files are missing or damaged.
     """
-    return processes.together(lambda: data.load(config.dataset, config.data_dir, config.data_seed))
+    return processes.together(lambda: data.load(config.dataset, config.data_dir, config.data_seed, config.table))
 
 
 def refuse_graph(dataset: Dataset, name: str) -> None:

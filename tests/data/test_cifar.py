@@ -86,6 +86,15 @@ def test_python_version_is_the_same_dataset(tmp_path, folder, parts, write):
     assert load("cifar10", tmp_path).class_names == tuple(NAMES)
 
 
+def test_a_copy_of_a_batch_is_no_batch(folder):
+    before = load("cifar10", folder).checksum
+    content = (folder / "data_batch_1.bin").read_bytes()
+    for name in ("data_batch_1 (1).bin", "data_batch_1_copy.bin", "data_batch_01.bin"):
+        (folder / name).write_bytes(content)
+    assert load("cifar10", folder).checksum == before
+    refuse(folder, "data_batch_2.bin", content, r"data_batch_1\.bin and data_batch_2\.bin hold the same images")
+
+
 def test_cifar100_takes_the_fine_label(tmp_path):
     (train, fine), (test, test_fine) = batch(30, 100), batch(110, 100)
     (tmp_path / "train.bin").write_bytes(binary(train, fine // 5, fine))

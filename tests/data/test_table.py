@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asymjax.data import load
-from asymjax.data.table import read_table
+from asymjax.data.table import TableConfig, read_table
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.normal(size=(20, 3)).round(3)
@@ -49,11 +49,65 @@ def test_last_column_is_the_target(tmp_path):
 def test_dropped_columns_may_hold_text(tmp_path):
     (tmp_path / "t").write_text("n,day,x,y\n1,2011-01-01,3,4\n2,2011-01-02,5,6\n")
     np.testing.assert_array_equal(read_table(tmp_path / "t", ("day", "n")), [[3, 4], [5, 6]])
-    with pytest.raises(ValueError, match=r"t: expected a header with hour, got \['n', 'day', 'x', 'y'\]"):
+    with pytest.raises(ValueError, match=r"t: no column 'hour'; the header has n, day, x, y, and"):
         read_table(tmp_path / "t", ("day", "hour"))
     (tmp_path / "t").write_text("1,2\n3,4\n")
-    with pytest.raises(ValueError, match="t: expected a header with day, got no header"):
+    with pytest.raises(ValueError, match="t: no column 'day'; there is no header"):
         read_table(tmp_path / "t", ("day",))
+
+
+ROWS = "".join(f"{i},{i * i % 7},{'ba'[i % 2]}\n" for i in range(10))
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "found"),
+    [
+        ("x,y,z\n" + ROWS, {}, ("classification", 2, 2, 10)),
+        (ROWS, {}, ("classification", 2, 2, 10)),
+        (ROWS, {"target": "2", "drop": ("3",)}, ("regression", 1, 1, 10)),
+        (ROWS, {"target": "2", "drop": ("3",), "task": "classification"}, ("classification", 1, 4, 10)),
+        ("2019_01,2019_02\n1,2\n3,4\n5,6\n", {}, ("regression", 1, 1, 3)),
+        ("0,1,2\n1,2,3\n4,5,6\n7,8,9\n", {}, ("regression", 2, 1, 4)),
+        ("0,1,2\n1,2,3\n4,5,6\n7,8,9\n", {"header": "yes"}, ("regression", 2, 1, 3)),
+        (",x,y\n0,1,2\n1,3,4\n2,5,6\n", {}, ("regression", 1, 1, 3)),
+        ('"a","b"\n"1","2"\n"3","4"\n"5","6"\n', {}, ("regression", 1, 1, 3)),
+        ("a;b\n1;2\n3;4\n5;6\n", {"target": "a"}, ("regression", 1, 1, 3)),
+    ],
+)
+def test_columns_header_and_task(tmp_path, content, settings, found):
+    (tmp_path / "t").write_text(content)
+    dataset = load("table/t", tmp_path, config=TableConfig(**settings))
+    num_rows = sum(len(split.inputs) for split in dataset[2:5])
+    assert (dataset.task, *dataset.input_shape, dataset.num_outputs, num_rows) == found
+    if dataset.task == "classification":
+        assert dataset.class_names in (("a", "b"), ("0", "1", "2", "4"))
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("NA,NA\n1,2\n3,4\n5,6\n", {}, "line 1, column 1: expected a finite float32 number, got 'NA'"),
+        ("12_34,1\n3,4\n5,6\n", {}, "line 1, column 1: expected a finite float32 number, got '12_34'"),
+        ("1,a\n2,NA\n3,b\n", {}, "line 2, column 2: expected a class, got 'NA'"),
+        ("1,a\n2,a\n3,a\n", {}, "column 2 has one class, 'a'"),
+        ("1,2\n,\n3,4\n", {}, "line 2, column 1: expected a finite float32 number, got ''"),
+        ("x,x\n1,2\n3,4\n", {}, "the header has 'x' twice"),
+        ("x,y\n1,2\n3,4\n", {"target": "z"}, "no column 'z'; the header has x, y, and numbers go from 1 to 2"),
+        ("1,2\n3,4\n", {"target": "3"}, "no column '3'; there is no header, and numbers go from 1 to 2"),
+        ("x,y,z\n1,2,3\n", {"target": "z", "drop": ("z",)}, "expected at least one feature and the target"),
+        (ROWS, {"task": "regression"}, "line 1, column 3: expected a finite float32 number, got 'b'"),
+        ("a,b\n1,2\n", {"header": "no"}, "line 1, column 1: expected a finite float32 number, got 'a'"),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(tmp_path, content, settings, message):
+    (tmp_path / "t").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load("table/t", tmp_path, config=TableConfig(**settings))
+
+
+def test_settings_of_tables_are_of_tables_alone():
+    with pytest.raises(ValueError, match="digits is no table/FILE, so target, task, header and drop have no effect"):
+        load("digits", config=TableConfig(target="1"))
 
 
 @pytest.mark.parametrize(
