@@ -267,7 +267,7 @@ def _statistics(draws: np.ndarray, num_pieces: int) -> dict[str, np.ndarray]:
         statistics = {
             "rhat": np.fmax(_rhat(ranked), _rhat(folded)),  # folded draws of -1 and 1 are constant: NaN
             "ess_bulk": _ess(ranked),
-            "ess_tail": np.minimum(_ess(_split(_at_most(x, low))), _ess(_split(_at_most(x, high)))),
+            "ess_tail": np.minimum(_quantile_ess(x, low), _quantile_ess(x, high)),
             "chainwise_rhat": np.median(np.where(np.isnan(piecewise), np.inf, piecewise), axis=-1),
         }
     return {name: np.where(is_constant, np.nan, value) for name, value in statistics.items()}
@@ -305,10 +305,16 @@ def _ranks(x: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def _at_most(x: np.ndarray, quantile: np.ndarray) -> np.ndarray:
-    """Whether draws are at most a quantile; below it where all are at most it, as when a chain is stuck at the top."""
+def _quantile_ess(x: np.ndarray, quantile: np.ndarray) -> np.ndarray:
+    """ESS [coordinate] of whether draws [coordinate, chain, draw] are at most a quantile.
+
+    Where all are at most it, the number of draws, as in ArviZ, or what those below it are worth if that is less: a
+    chain that is stuck at the top has all others below it.
+    """
     at_most = x <= quantile
-    return np.where(np.all(at_most, axis=(1, 2), keepdims=True), x < quantile, at_most)
+    is_constant = np.all(at_most, axis=(1, 2))
+    ess = _ess(_split(np.where(is_constant[:, None, None], x < quantile, at_most)))
+    return np.where(is_constant, np.minimum(ess, x[0].size), ess)
 
 
 def _variance(x: np.ndarray) -> np.ndarray:

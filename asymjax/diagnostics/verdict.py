@@ -1,10 +1,13 @@
 """Whether to trust what was sampled, in a sentence."""
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 MAX_RHAT = 1.01
 MIN_ESS = 400
+MIN_ACCEPTANCE = 0.1
+MAX_ENERGY_CHANGE = 1.0
 
 
 class Verdict(NamedTuple):
@@ -26,12 +29,14 @@ def verdict(
     num_chains: int,
     num_draws: int,
     num_divergent: int,
-    is_adjusted: bool = True,
+    acceptance_rate: float = math.nan,
+    energy_change: float = math.nan,
 ) -> Verdict:
     """Judge the draws of a posterior.
 
     Predictions are trusted where several chains agree in function space: R-hat below 1.01 and 400 effective draws or
-    more, the thresholds of Vehtari et al. (2021), and no divergent draw. Weights are judged by the same two numbers.
+    more, the thresholds of Vehtari et al. (2021), and the sampler's own signs are good: no divergent draw, a tenth of
+    the proposals accepted or more, a squared energy change below 1 a coordinate. Weights are judged by R-hat and ESS.
 
     Parameters
     ----------
@@ -41,18 +46,21 @@ def verdict(
     num_chains : number of chains.
     num_draws : kept draws of all chains.
     num_divergent : how many of them diverged.
-    is_adjusted : whether the sampler has an accept step; without one its draws have a bias that convergence hides.
+    acceptance_rate : mean over draws; NaN for a sampler without an accept step, whose bias convergence hides.
+    energy_change : mean squared energy change of a step, divided by the number of coordinates; NaN where the sampler
+        has none.
 
     Examples
     --------
     >>> good, bad = {"rhat_max": 1.004, "ess_bulk_min": 812.0}, {"rhat_max": 1.2, "ess_bulk_min": 9.0}
-    >>> print(verdict(bad, None, num_chains=4, num_draws=1600, num_divergent=0).sentence)
+    >>> print(verdict(bad, None, num_chains=4, num_draws=1600, num_divergent=0, acceptance_rate=0.8).sentence)
     Do not trust the predictions: R-hat reaches 1.200 (below 1.01 is good) and ESS falls to 9 (400 or more is good) in \
 function space; more warmup and more draws may help.
-    >>> verdict(good, bad, num_chains=4, num_draws=1600, num_divergent=0).trusted
+    >>> verdict(good, bad, num_chains=4, num_draws=1600, num_divergent=0, acceptance_rate=0.8).trusted
     True
     """
-    doubts = _doubts(function_space, num_chains, num_draws, num_divergent)
+    doubts = _doubts_of_chains(function_space, num_chains)
+    doubts += _doubts_of_sampler(num_draws, num_divergent, acceptance_rate, energy_change)
     if doubts:
         return Verdict(
             False, f"Do not trust the predictions: {'; '.join(doubts)}; more warmup and more draws may help."
@@ -61,7 +69,7 @@ function space; more warmup and more draws may help.
         function_space
     )
     sentence = f"Trust the predictions: {agree}, and no draw diverged"
-    if not is_adjusted:
+    if math.isnan(acceptance_rate):
         sentence += "; the sampler has no accept step, so compare them with those of a smaller step size"
     if weight_space is not None and not _is_good(weight_space):
         weights = "R-hat reaches {rhat_max:.3f} and ESS falls to {ess_bulk_min:,.0f}".format_map(weight_space)
@@ -73,11 +81,11 @@ def _is_good(space: Mapping[str, float]) -> bool:
     return space["rhat_max"] < MAX_RHAT and space["ess_bulk_min"] >= MIN_ESS
 
 
-def _doubts(space: Mapping[str, float], num_chains: int, num_draws: int, num_divergent: int) -> list[str]:
+def _doubts_of_chains(space: Mapping[str, float], num_chains: int) -> list[str]:
     doubts = []
     if num_chains == 1:
         doubts.append("one chain cannot show that others would agree with it")
-    if space["rhat_max"] != space["rhat_max"]:
+    if math.isnan(space["rhat_max"]):
         doubts.append("no prediction ever changed")
     elif not _is_good(space):
         signs = []
@@ -86,6 +94,17 @@ def _doubts(space: Mapping[str, float], num_chains: int, num_draws: int, num_div
         if space["ess_bulk_min"] < MIN_ESS:
             signs.append(f"ESS falls to {space['ess_bulk_min']:,.0f} ({MIN_ESS} or more is good)")
         doubts.append(f"{' and '.join(signs)} in function space")
+    return doubts
+
+
+def _doubts_of_sampler(num_draws: int, num_divergent: int, acceptance_rate: float, energy_change: float) -> list[str]:
+    doubts = []
     if num_divergent:
         doubts.append(f"{num_divergent:,} of {num_draws:,} draws diverged")
+    if acceptance_rate < MIN_ACCEPTANCE:
+        doubts.append(f"{acceptance_rate:.1%} of the proposals are accepted ({MIN_ACCEPTANCE:.0%} or more is good)")
+    if energy_change > MAX_ENERGY_CHANGE:
+        doubts.append(
+            f"the squared energy change is {energy_change:,.3g} a coordinate (below {MAX_ENERGY_CHANGE:g} is good)"
+        )
     return doubts

@@ -14,11 +14,14 @@ CASES = {
     "R-hat reaches 1.010 (below 1.01 is good) and ESS falls to 399": {"function_space": BAD},
     "no prediction ever changed": {"function_space": dict.fromkeys(GOOD, np.nan)},
     "3 of 1,600 draws diverged": {"num_divergent": 3},
+    "2.0% of the proposals are accepted": {"acceptance_rate": 0.02},
+    "the squared energy change is 6.7e+07 a coordinate": {"energy_change": 6.7e7},
 }
 
 
 def judge(**changed):
     given = {"function_space": GOOD, "weight_space": GOOD, "num_chains": 4, "num_draws": 1600, "num_divergent": 0}
+    given |= {"acceptance_rate": 0.8, "energy_change": np.nan}
     return verdict(**given | changed)
 
 
@@ -39,4 +42,4 @@ def test_agreement_is_trusted_and_weights_are_judged_apart():
     assert judge(weight_space=BAD).sentence.endswith(
         "; do not read single weights, where R-hat reaches 1.010 and ESS falls to 399."
     )
-    assert "no accept step" in judge(is_adjusted=False).sentence
+    assert "no accept step" in judge(acceptance_rate=np.nan).sentence

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import rankdata
 
 from asymjax.experiments.posterior.finished import Run
 from asymjax.report import style
@@ -35,8 +36,8 @@ def _draw_ranks(axes: Axes, values: np.ndarray) -> None:
     """Draw a rank histogram for each chain [chain, draw] above its own base line; dashed where ranks are uniform."""
     num_chains, num_draws = values.shape
     num_bins = int(np.clip(num_draws // 10, 5, 20))
-    ranks = np.argsort(np.argsort(values, axis=None)).reshape(values.shape)
-    edges = np.linspace(0, values.size, num_bins + 1)
+    ranks = rankdata(values).reshape(values.shape)  # Ties averaged, as in R-hat.
+    edges = np.linspace(0.5, values.size + 0.5, num_bins + 1)
     counts = np.stack([np.histogram(row, edges)[0] for row in ranks])
     height = 0.85 / counts.max()
     for chain, row in enumerate(counts):

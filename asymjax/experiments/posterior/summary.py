@@ -68,7 +68,8 @@ def summarise_posterior(
     if has_weights and has_units:
         summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     summary["seconds"] = _seconds(run, costs)
-    summary["verdict"] = _verdict(summary, config.chains.num_chains, config.chains.num_draws)
+    num_coordinates = trees.num_entries(problem.shape)
+    summary["verdict"] = _verdict(summary, config.chains.num_chains, config.chains.num_draws, num_coordinates)
     return summary, {**diagnostics, **predictions}
 
 
@@ -106,7 +107,7 @@ def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
     }
 
 
-def _verdict(summary: Mapping[str, Any], num_chains: int, num_draws: int) -> dict[str, Any]:
+def _verdict(summary: Mapping[str, Any], num_chains: int, num_draws: int, num_coordinates: int) -> dict[str, Any]:
     sampler = summary["sampler"]
     judged = verdict(
         summary["function_space"],
@@ -114,7 +115,8 @@ def _verdict(summary: Mapping[str, Any], num_chains: int, num_draws: int) -> dic
         num_chains,
         num_chains * num_draws,
         sampler["num_divergent"],
-        is_adjusted=bool(np.isfinite(sampler["acceptance_rate"])),
+        sampler["acceptance_rate"],
+        sampler["mean_squared_energy_change"] / num_coordinates,
     )
     return judged._asdict()
 
