@@ -24,7 +24,7 @@ from asymjax.lab.devices import Placement, map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
 from asymjax.lab.recorder import Recorder
 from asymjax.lab.rundir import RunDir, require_space
-from asymjax.settings import Settings
+from asymjax.settings import Count, Settings
 from asymjax.types import Array, Position, PyTree
 
 AXIS = "chain"
@@ -39,9 +39,9 @@ NUM_CHUNKS = 20
 class ChainsConfig(Settings):
     """Chains, and what is kept of them."""
 
-    num_chains: int = 4
+    num_chains: Count = 4
     """Chains, each from its own init seed."""
-    num_draws: int = 400
+    num_draws: Count = 400
     """Kept draws a chain."""
     keep: Literal["auto", "weights", "outputs"] = "auto"
     """What to keep of each draw: weights, or only the outputs on test and noise inputs; auto keeps weights while they

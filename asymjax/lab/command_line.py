@@ -242,8 +242,9 @@ def start_jax(run: RunConfig = RunConfig()) -> None:  # noqa: B008
 
     devices.configure_host_devices()
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "asymjax" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+        with suppress(RuntimeError):  # Who has no home has no cache.
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "asymjax" / "xla"
+            jax.config.update("jax_compilation_cache_dir", str(cache))
     if not os.environ.get("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"):
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     logging.getLogger("absl").setLevel(logging.CRITICAL)  # What Orbax's threads log they raise too, and we tell.
@@ -292,14 +293,20 @@ def run(
     except DivergedError as error:
         _leave(f"error: {error}", EXIT_DIVERGED)
     except StopRequestedError as error:
-        _leave(f"stopped: {error}; run the same command to go on", EXIT_STOPPED)
+        _leave(f"stopped: {error}; {_how_to_go_on()}", EXIT_STOPPED)
     except KeyboardInterrupt:
-        _leave("interrupted; what was committed is kept, run the same command to go on", EXIT_INTERRUPTED)
+        _leave(f"interrupted; what was committed is kept, {_how_to_go_on()}", EXIT_INTERRUPTED)
     except Exception as error:
         _leave(*_unexpected(error))
     else:
         if path is not None:
             print(path)
+
+
+def _how_to_go_on() -> str:
+    from asymjax.lab.rundir import how_to_go_on
+
+    return how_to_go_on()
 
 
 def _unexpected(error: Exception) -> tuple[str, int]:

@@ -112,6 +112,8 @@ def run_phase(
     num_done, state = run.restore(phase, like)
     if num_done == 0:
         state = init()
+    elif not run.is_quiet:
+        print(f"{phase}: chunks 1 to {num_done} of {num_chunks} are from before", flush=True)
     with _progress(run, phase, num_chunks, num_done, work) as show, _stop_on_sigterm() as asked:
         for index in range(num_done, num_chunks):
             with run.clock(phase), run.profiled(phase):
@@ -145,7 +147,7 @@ def _progress(
             a_chunk = (now - start) / (num_done - num_before)
             words = [
                 f"{num_done}/{num_chunks}",
-                f"{total * num_done // num_chunks:,} of {total:,} {unit}",
+                f"{num_done / num_chunks:.0%} of {total:,} {unit}",
                 f"{total / num_chunks / a_chunk:,.3g} a second",
                 f"{timedelta(seconds=round(a_chunk * (num_chunks - num_done)))} left",
                 *([note] if note else []),

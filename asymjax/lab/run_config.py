@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from asymjax.settings import Count, Natural, Settings
+
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Settings):
     """Where results go and where work runs; none of it changes a result beyond rounding."""
 
     preset: str = "default"
@@ -17,12 +19,12 @@ class RunConfig:
     """This very run directory, instead of a name below ``out``."""
     force: bool = False
     """Delete a finished or half-finished run in that directory and start again."""
-    placement: Literal["auto", "vectorized", "sequential"] | int = "auto"
+    placement: Literal["auto", "vectorized", "sequential"] | Count = "auto"
     """Networks or chains inside a device: at once (vmap), one after the other (lax.map), or so many at once; auto is
     sequential on CPU and vectorized on accelerators."""
-    num_devices: int | None = None
+    num_devices: Count | None = None
     """Devices to spread networks or chains over; must divide their number. Default: the largest number that does."""
-    round_size: int | None = None
+    round_size: Count | None = None
     """Networks of a sweep that are trained side by side, over all devices; more are trained in further rounds. Default:
     a power of two that memory has room for, up to 1024 or 64 a device. A run that began keeps its own."""
     progress: bool = True
@@ -33,7 +35,7 @@ class RunConfig:
     """Run as one of several processes that Slurm, a TPU pod or another cluster that JAX knows has started."""
     coordinator: str | None = None
     """Run as one of several processes: HOST:PORT of process 0, the same for all."""
-    num_processes: int | None = None
+    num_processes: Count | None = None
     """How many processes there are (with --coordinator)."""
-    process_id: int | None = None
+    process_id: Natural | None = None
     """Which of them this is, from 0 (with --coordinator)."""

@@ -1,6 +1,7 @@
 """Reading run directories back. Imports no JAX, so that reports start at once."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,29 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the metrics of a run directory, one entry a chunk.
 
     What a chunk's processes wrote is put together: lists, which have an entry a network or chain, one after the other;
-    all else as process 0 says.
+    all else is of process 0.
+
+    Raises
+    ------
+    InputError
+        If a line is no entry; its file and number are named.
     """
     processes = [0, *sorted(int(file.name.split(".")[1][1:]) for file in path.glob("metrics.p*.jsonl"))]
     chunks: dict[tuple[str, int], dict[str, Any]] = {}
     for process in processes:
-        for line in map(json.loads, (path / metrics_file(process)).read_text().splitlines()):
+        for line in _read_lines(path / metrics_file(process)):
             whole = chunks.setdefault((line["phase"], line["chunk"]), line)
             if whole is not line:
                 whole |= {name: whole[name] + part for name, part in line.items() if isinstance(part, list)}
     return list(chunks.values())
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Return the entries of a file of metrics, one a line."""
+    for number, text in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        try:
+            line = json.loads(text)
+            line["phase"], line["chunk"]
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            raise InputError(f"{path}, line {number} is damaged ({text[:40]!r}); restore the file") from error
+        yield line

@@ -89,6 +89,11 @@ def provenance() -> dict[str, Any]:
     }
 
 
+def how_to_go_on() -> str:
+    """Return what continues a run that was stopped: its command, but for what would delete the run."""
+    return f"run the same command {'without --force ' if '--force' in sys.argv else ''}to go on"
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
     """Write a file whole or not at all: under a temporary name, to the disk, then renamed."""
@@ -383,7 +388,7 @@ class RunDir:
             reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1].split(" [")[0]
             raise InputError(
                 f"{self.path}: {what} cannot be written ({reason}); what was committed before is kept, so free some "
-                "space and run the same command to go on"
+                f"space and {how_to_go_on()}"
             ) from error
 
     def _truncate(self, phase: str, done: int) -> None:
@@ -424,9 +429,13 @@ def _template(leaf: Any) -> Any:
 def _is_covered(line: str, phase: str, done: int) -> bool:
     try:
         entry = json.loads(line)
-    except json.JSONDecodeError:
+        return entry["phase"] != phase or entry["chunk"] < done
+    except (json.JSONDecodeError, TypeError, KeyError):
         return False  # A line cut short by a kill.
-    return entry["phase"] != phase or entry["chunk"] < done
+
+
+UNREADABLE = "*?[]\\"
+"""What Orbax and TensorStore take for a pattern or another path."""
 
 
 def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: RunConfig) -> RunDir:
@@ -455,6 +464,11 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
 
 def _create(path: Path, experiment: str, scientific: Mapping[str, Any], force: bool) -> TextIO:
     """Make a run directory, or find it as this configuration left it, and return its lock."""
+    if strange := sorted(set(str(path.absolute())) & set(UNREADABLE)):
+        raise InputError(
+            f"{path.absolute()} has {' '.join(strange)} in it, by which checkpoints cannot be read again; "
+            "choose another --out or --run-dir"
+        )
     record_path = path / "config.json"
     if force:
         _check_is_run(path)

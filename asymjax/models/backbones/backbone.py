@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from asymjax import rng
 from asymjax.errors import InputError, choose
-from asymjax.settings import Settings, kinds_of
+from asymjax.settings import Count, Settings
 from asymjax.types import Array, Feeds, Graph, Key, PermutationSpec
 
 # (site name, x, feature axis) -> activations; how a method reaches the activations of a backbone.
@@ -78,9 +78,6 @@ class Backbone(Settings):
             If a name is unknown or a size cannot be.
         """
         choose(ACTIVATIONS, self.activation, "activation")
-        norms = get_args(kinds_of(type(self))["norm"])
-        if self.norm not in norms:
-            raise InputError(f"norm is {self.norm}; {type(self).__name__} has {', '.join(norms)}")
 
     def feed(self, layer: str, norm: str, site: str) -> dict[str, str]:
         """Return what a layer feeds: its norm, which feeds an activation site, or that site where there is no norm."""
@@ -91,10 +88,19 @@ class Backbone(Settings):
 class Layered(Backbone):
     """An architecture of hidden layers one after the other."""
 
-    widths: tuple[int, ...] = (32, 32)
+    widths: tuple[Count, ...] = (32, 32)
     """Units of each hidden layer (mlp, rnn, gcn) or channels of each convolution (cnn)."""
     norm: Literal["none", "layer"] = field(default="layer", kw_only=True)
     """Normalisation before each activation: none, or layer (GroupNorm with one group in cnn)."""
+
+    is_over_pixels: ClassVar[bool] = False
+    """Whether a norm is over more than the units."""
+
+    def check(self) -> None:
+        """Check the settings together: a norm over one unit alone makes it a constant."""
+        super().check()
+        if self.norm == "layer" and 1 in self.widths and not self.is_over_pixels:
+            raise InputError(f"widths is {self.widths}: a norm over one unit makes it a constant; give 2, or norm none")
 
     def with_width(self, width: float) -> "Layered":
         """Return it with so many units in every hidden layer, a whole number."""
@@ -105,11 +111,6 @@ class Layered(Backbone):
     def narrowed(self, factor: float) -> "Layered":
         """Return it with that share of its units, one a layer at least."""
         return replace(self, widths=tuple(max(1, round(factor * width)) for width in self.widths))
-
-    def check(self) -> None:
-        """Check the settings; a width is 1 at least."""
-        super().check()
-        check_sizes("widths", self.widths)
 
 
 def check_sizes(name: str, sizes: tuple[int, ...]) -> None:

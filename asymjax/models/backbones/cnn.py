@@ -1,6 +1,7 @@
 """Convolutional network: 3x3 convolutions, optional GroupNorm, activation and 2x2 pooling; mean over pixels, linear."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from flax import linen as nn
 
@@ -48,6 +49,8 @@ class CNNModule(nn.Module):
 @dataclass(frozen=True)
 class CNN(Layered):
     """Convolutional network."""
+
+    is_over_pixels: ClassVar[bool] = True
 
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
         """Build the module."""

@@ -15,6 +15,7 @@ from flax import linen as nn
 from asymjax.errors import InputError
 from asymjax.models.backbones.backbone import ActivationHook, Backbone, bias_init, kernel_init
 from asymjax.models.backbones.convolution import make_conv
+from asymjax.settings import Count, Positive
 from asymjax.types import Array, Feeds, PermutationSpec
 
 BASE_WIDTHS = (16, 32, 64)
@@ -147,9 +148,9 @@ def convolutions(depth: int) -> Iterator[Convolution]:
 class ResNet(Backbone):
     """Residual network."""
 
-    depth: int = 20
+    depth: Count = 20
     """Layers, 6 n + 2: 8, 14, 20, ..., 110."""
-    width_multiplier: float = 1.0
+    width_multiplier: Positive = 1.0
     """Multiple of the 16, 32 and 64 channels of the three stages."""
     norm: Literal["none", "layer"] = field(default="layer", kw_only=True)
     """Normalisation before each activation: none, or layer (GroupNorm with one group)."""
