@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from asymjax.errors import InputError, choose
+from asymjax.settings import Positive, Settings
 
 if TYPE_CHECKING:
     from asymjax.types import Layer
@@ -13,7 +13,7 @@ OUTPUT_SCALES = {"classification": 20.0, "regression": 1.0}
 
 
 @dataclass(frozen=True)
-class NormalPrior:
+class NormalPrior(Settings):
     """Independent Gaussians over the parameters of a network, around 0, and around 1 for norm scales.
 
     Examples
@@ -25,12 +25,12 @@ class NormalPrior:
 
     scaling: Literal["fan_in", "isotropic"] = "fan_in"
     """Standard deviation of kernels: scale / sqrt(fan_in), or scale. Biases have scale."""
-    scale: float = 1.0
+    scale: Positive = 1.0
     """Standard deviation, in the units of ``scaling``."""
-    output_scale: float | None = None
+    output_scale: Positive | None = None
     """The same of the last kernel, as a multiple of scale: the amplitude of the outputs. Default: 20 for
     classification, whose labels are nearly certain; 1 for regression."""
-    norm_scale: float = 0.2
+    norm_scale: Positive = 0.2
     """The same of norm scales (around 1) and norm biases (around 0), as a multiple of scale."""
 
     def scale_of(self, layer: "Layer") -> float:
@@ -51,19 +51,3 @@ class NormalPrior:
     def for_task(self, task: str) -> "NormalPrior":
         """Fill in the default that depends on the task."""
         return self if self.output_scale is not None else replace(self, output_scale=OUTPUT_SCALES[task])
-
-    def check(self) -> None:
-        """Check the settings.
-
-        Raises
-        ------
-        InputError
-            If a scale cannot be.
-        """
-        choose(dict.fromkeys(("fan_in", "isotropic")), self.scaling, "scaling")
-        if not 0 < self.scale < math.inf:
-            raise InputError(f"scale of the prior is {self.scale}; give a number above 0")
-        for name in ("output_scale", "norm_scale"):
-            factor = getattr(self, name)
-            if factor is not None and not 0 <= factor < math.inf:
-                raise InputError(f"{name} of the prior is {factor}; give a number of 0 or more")

@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from asymjax.settings import Seed, Settings
 from asymjax.types import Array, Key
 
 
 @dataclass(frozen=True)
-class SeedConfig:
+class SeedConfig(Settings):
     """Seeds of what differs between networks or chains of one model."""
 
-    init_seed: int = 0
+    init_seed: Seed = 0
     """Seed of the initial positions."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the training or sampling noise."""
 
 

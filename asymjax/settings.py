@@ -1,19 +1,58 @@
-"""What frozen dataclasses of settings share, and which of them have a setting."""
+"""What frozen dataclasses of settings share: ranges of their numbers, and which of them have a setting."""
 
-from collections.abc import Mapping
+import math
+import numbers
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, get_origin, get_type_hints
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from asymjax.errors import choose
+from asymjax.errors import InputError, choose
 
 Own = TypeVar("Own", bound="Settings")
+
+
+class Range(NamedTuple):
+    """What a number of the settings may be: an interval, ``brackets`` as in ``[0, 1)``; infinity is never in it."""
+
+    least: float
+    most: float
+    brackets: str = "[]"
+
+    def holds(self, value: Any) -> bool:
+        """Return whether a number lies in it."""
+        is_above = value > self.least if self.brackets[0] == "(" else value >= self.least
+        is_below = value < self.most if self.brackets[1] == ")" else value <= self.most
+        return is_above and is_below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        return f"{self.brackets[0]}{self.least:g}, {self.most:g}{self.brackets[1]}"
+
+
+MOST = 10**9
+"""Of what is counted; more would never end."""
+Count = Annotated[int, Range(1, MOST)]
+Natural = Annotated[int, Range(0, MOST)]
+Seed = Annotated[int, Range(0, 2**63, "[)")]
+Positive = Annotated[float, Range(1e-15, 1e15)]
+"""Its square is a number in float32."""
+NonNegative = Annotated[float, Range(0, 1e15)]
+Share = Annotated[float, Range(0, 1)]
+Fraction = Annotated[float, Range(0, 1, "[)")]
+Inside = Annotated[float, Range(0, 1, "()")]
 
 
 @dataclass(frozen=True)
 class Settings:
     """A frozen dataclass whose fields are settings; their docstrings are the command line's help.
 
-    Where a setting is a tuple, one value stands for a tuple of one, and a list for a tuple.
+    Where a setting is a tuple, one value stands for a tuple of one, and a list for a tuple. A number lies in the range
+    of its type, as in ``width: Count``, and is finite; what is traced is not checked.
+
+    Raises
+    ------
+    InputError
+        If a number lies outside its range.
     """
 
     def __post_init__(self) -> None:
@@ -21,6 +60,23 @@ class Settings:
             value = getattr(self, name)
             if get_origin(kind) is tuple and not isinstance(value, tuple):
                 object.__setattr__(self, name, tuple(value) if isinstance(value, list) else (value,))
+            self.require(name, getattr(self, name))
+
+    @classmethod
+    def require(cls, name: str, value: Any) -> None:
+        """Check a value of a setting by its type.
+
+        Raises
+        ------
+        InputError
+            If a number lies outside its range, or a name is not one of its choices.
+        """
+        allowed, choices = _allowed(cls)[name]  # type: ignore[arg-type]
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, numbers.Real) and not isinstance(one, bool) and not allowed.holds(one):
+                raise InputError(f"{name} is {one}; give a number in {allowed}")
+            if choices and isinstance(one, str):
+                choose(dict.fromkeys(choices), one, name)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the value of every setting, by its name."""
@@ -40,6 +96,26 @@ def kinds_of(settings: type[Settings]) -> dict[str, Any]:
     """Return the type of every setting, by its name."""
     hints = get_type_hints(settings)
     return {field.name: hints[field.name] for field in fields(settings)}
+
+
+@cache
+def _allowed(settings: type[Settings]) -> dict[str, tuple[Range, tuple[str, ...]]]:
+    """Return the range and the choices of every setting, by its name; all finite numbers where its type has none."""
+    hints = get_type_hints(settings, include_extras=True)
+    allowed = {}
+    for name in kinds_of(settings):
+        inside = list(_inside(hints[name]))
+        numbers = next((one for one in inside if isinstance(one, Range)), Range(-math.inf, math.inf, "()"))
+        allowed[name] = numbers, tuple(one for one in inside if isinstance(one, str))
+    return allowed
+
+
+def _inside(kind: Any) -> Iterator[Any]:
+    """Return the ranges and choices in a type."""
+    if get_origin(kind) in (Annotated, Literal):
+        yield from kind.__metadata__ if get_origin(kind) is Annotated else get_args(kind)
+    for inner in get_args(kind):
+        yield from _inside(inner)
 
 
 def name_of(registry: Mapping[str, type], settings: Settings) -> str:

@@ -243,7 +243,7 @@ def origin(case: Case, is_changed: bool) -> dict[str, Any]:
     from asymjax.lab.rundir import provenance, to_json
 
     own = {"posterior": case.posterior, "seeds": case.seeds, **sampling_record(case)}
-    settings = to_json({"data": case.data.record(), "model": case.model.record(), **own})
+    settings = to_json({"data": to_json(case.data), "model": case.model.record(), **own})
     made_by = {name: provenance()[name] for name in ("commit", "device")}
     return {"settings": settings, "origin": made_by | {"is_changed": is_changed}}
 

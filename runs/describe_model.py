@@ -14,6 +14,7 @@ from asymjax.lab import command_line
 from asymjax.models.backbones import GCN, MLP, ResNet
 from asymjax.models.config import ModelConfig
 from asymjax.models.presets import MODEL_PRESETS
+from asymjax.settings import Count
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class ShowConfig:
 
     preset: str = "default"
     """Named settings to start from; flags given beside it win."""
-    input_shape: tuple[int, ...] = (8, 8, 1)
+    input_shape: tuple[Count, ...] = (8, 8, 1)
     """Shape of one input: 8 8 1 (digits), 28 28 1 (MNIST, and the presets), 32 32 3 (CIFAR), 13, 1433 (Cora)."""
-    num_outputs: int = 10
+    num_outputs: Count = 10
     """Outputs of the network."""
     json: bool = False
     """Print JSON instead of tables."""

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asymjax.errors import InputError, choose
-from asymjax.experiments.variants import SAMPLING, TRAINING, Variant, kinds_of_settings, refuse_idle
-from asymjax.experiments.words import as_word, parse_axes
+from asymjax.experiments.variants import SAMPLING, TRAINING, Variant, kinds_of_settings, owners_of_settings, refuse_idle
+from asymjax.experiments.words import parse_axes
 from asymjax.inference import ALGORITHMS
 from asymjax.models.backbones.backbone import ACTIVATIONS
 from asymjax.models.config import REGISTRIES
 from asymjax.models.methods import SigmaAsym
-from asymjax.train.optimizers import check_number, check_optimizer
+from asymjax.settings import Settings
 
 RECIPE = frozenset({"learning_rate", "weight_decay", "label_smoothing"})
 TRACED = RECIPE | {"fixed_scale", "mask_seed"}
@@ -132,7 +132,6 @@ def _program(variant: Variant, traced: Mapping[str, Sequence[Any]], num_seeds: i
     InputError
         If a number of the optimizer cannot be, or what varies is drawn as well.
     """
-    check_optimizer(variant.optimizer)
     if variant.optimizer.recipe == "drawn" and (both := RECIPE & traced.keys()):
         raise InputError(f"grid has {min(both)}, which recipe drawn draws for each network; give one of the two")
     columns = np.meshgrid(*map(np.ravel, map(np.array, traced.values())), np.arange(num_seeds), indexing="ij")
@@ -153,17 +152,17 @@ def read_axes(words: Sequence[str], base: Variant, parts: tuple[str, ...]) -> di
         As :func:`~asymjax.experiments.words.parse_axes`, or if a value is out of range.
     """
     axes = parse_axes(words, kinds_of_settings(base, parts))
+    owners = owners_of_settings(base, parts)
     for name, values in axes.items():
         for value in values:
-            _check_value(name, value)
+            _check_value(name, value, owners.get(name))
     return axes
 
 
-def _check_value(name: str, value: Any) -> None:
+def _check_value(name: str, value: Any, owner: type[Settings] | None) -> None:
     if name in NAMES:
         choose(NAMES[name], value, name)
-    check_number(name, value)
-    if name in TRACED and np.min(value) < 0:
-        raise InputError(f"grid has {name} = {as_word(value)}; give 0 or more")
+    if owner is not None:
+        owner.require(name, value)
     if name == "mask_seed" and value >= NUM_MASK_SEEDS:
         raise InputError(f"grid has mask_seed = {value}; give less than {NUM_MASK_SEEDS}, from which on seeds repeat")

@@ -18,11 +18,14 @@ from asymjax.models import ModelConfig, Models, draw_frozen
 from asymjax.models.backbones import BACKBONES, Backbone
 from asymjax.models.methods import METHODS
 from asymjax.settings import Settings, carried, kinds_of, that_have
-from asymjax.train.optimizers import OptimizerConfig, check_optimizer
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Dataset, Model
 
 TRAINING, SAMPLING = ("optimizer",), ("posterior", "sampler", "start", "chains")
 """Parts of a variant beside its model: of networks that are trained, of posteriors that are sampled."""
+
+PARTS = ("method", "backbone")
+"""Parts of a model, which are chosen by name."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +87,21 @@ class Variant:
         return self.model.build(dataset.input_shape, dataset.num_outputs)
 
 
-def kinds_of_settings(base: Variant, parts: tuple[str, ...]) -> dict[str, Any]:
-    """Return the type of every setting of models, and of the given parts of a variant, by its name."""
-    found: dict[str, Any] = {"arch": str, "backbone": str}
+def owners_of_settings(base: Variant, parts: tuple[str, ...]) -> dict[str, type[Settings]]:
+    """Return a class that has it for every setting of models, and of the given parts of a variant, by its name."""
     classes: list[type[Settings]] = [Backbone, *METHODS.values(), *BACKBONES.values()]
+    classes += [type(getattr(base, part)) for part in parts]
+    classes += [ModelConfig, *(ALGORITHMS.values() if "sampler" in parts else ())]
+    owners: dict[str, type[Settings]] = {}
     for settings in classes:
-        found |= {name: kind for name, kind in kinds_of(settings).items() if name not in found}
-    found |= {"mask_seed": int}
-    for part in parts:
-        found |= kinds_of(type(getattr(base, part)))
-    if "sampler" in parts:
-        found |= {"sampler": str}
-        for sampler in ALGORITHMS.values():
-            found |= {name: kind for name, kind in kinds_of(sampler).items() if name not in found}
-    return found
+        owners |= {name: settings for name in kinds_of(settings) if name not in owners}
+    return {name: owner for name, owner in owners.items() if name not in PARTS}
+
+
+def kinds_of_settings(base: Variant, parts: tuple[str, ...]) -> dict[str, Any]:
+    """Return the type of each of these settings, and of the names that choose between classes, by its name."""
+    kinds = {name: kinds_of(owner)[name] for name, owner in owners_of_settings(base, parts).items()}
+    return {"arch": str, "backbone": str} | ({"sampler": str} if "sampler" in parts else {}) | kinds
 
 
 # Which are compared ----------------------------------------------------------------------------------------------
@@ -204,8 +208,6 @@ def make_variants(
         variants[name] = choose(CONTROLS, name, "control")(models, plain, dataset)
     if not variants:
         raise InputError("archs and controls are empty; name one method at least")
-    for variant in variants.values():
-        check_optimizer(variant.optimizer)
     return variants
 
 

@@ -1,6 +1,5 @@
 """What a sampler is to the driver: settings, the kernel that they make of a density, and the warmup that tunes it."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from asymjax.errors import InputError
-from asymjax.settings import Settings
+from asymjax.settings import Count, Settings
 from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
 
@@ -55,23 +54,21 @@ class Algorithm(Settings):
     chunks, so that another value never recompiles.
     """
 
-    num_warmup: int = 100
+    num_warmup: Count = 100
     """Steps a chain that adapt and are dropped."""
-    thinning: int = 1
+    thinning: Count = 1
     """Keep one draw in this many."""
 
     def check(self, num_draws: int) -> None:
-        """Check the settings, and the kept draws a chain.
+        """Check the settings together, and the kept draws a chain.
 
         Raises
         ------
         InputError
             If a setting cannot be.
         """
-        if self.num_warmup < 1:
-            raise InputError(f"num_warmup is {self.num_warmup}; step sizes are tuned there, give 1 at least")
-        if num_draws < 1 or self.thinning < 1:
-            raise InputError(f"{num_draws} draws, one in {self.thinning} steps; give 1 at least of both")
+        if num_draws < 1:
+            raise InputError(f"num_draws is {num_draws}; give 1 or more")
 
     def make(self, target: Target, tuned: Any, num_steps: int = 0) -> Sampler:
         """Build the kernel; ``num_steps`` are its steps in all, which schedules divide."""
@@ -89,31 +86,6 @@ class Algorithm(Settings):
     def finish(self, state: Any) -> tuple[Position, Any]:
         """Return where warmup ended, and what it tuned."""
         raise NotImplementedError
-
-
-def require_between(name: str, value: float, low: float, high: float) -> None:
-    """Check a setting that lies strictly between two numbers.
-
-    Raises
-    ------
-    InputError
-        If it does not.
-    """
-    if not low < value < high:
-        bounds = f"a number above {low:g}" + (f" and below {high:g}" if high < math.inf else "")
-        raise InputError(f"{name} is {value}; give {bounds}")
-
-
-def require_within(name: str, value: float, low: float, high: float) -> None:
-    """Check a setting that lies between two numbers, both included; InputError if it does not."""
-    if not low <= value <= high:
-        raise InputError(f"{name} is {value}; give a number from {low:g} to {high:g}")
-
-
-def require_fraction(name: str, value: float) -> None:
-    """Check a setting in [0, 1); InputError if it is not there."""
-    if not 0 <= value < 1:
-        raise InputError(f"{name} is {value}; it must be at least 0 and less than 1")
 
 
 def make_info(

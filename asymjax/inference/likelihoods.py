@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from asymjax.errors import InputError, choose
+from asymjax.settings import Positive, Settings
 from asymjax.train.losses import categorical_loglikelihood, gaussian_loglikelihood
 from asymjax.types import Array, Position
 
@@ -18,7 +18,7 @@ MIN_NOISE_SCALE = 1e-3
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class Likelihood(Settings):
     """The contract of a likelihood."""
 
     task: ClassVar[str]
@@ -42,9 +42,6 @@ class Likelihood:
     def mean(self, predictive: Array) -> Array:
         """Return the mean of the predictive distribution: class probabilities, or means of targets."""
         raise NotImplementedError
-
-    def check(self) -> None:
-        """Check the settings; InputError if one cannot be."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class Gaussian(Likelihood):
 
     noise: Literal["heteroscedastic", "learned", "fixed"] = "learned"
     """Noise: a second output of the network for each target, one learned scale, or noise_scale."""
-    noise_scale: float = 0.1
+    noise_scale: Positive = 0.1
     """Standard deviation of the noise where it is fixed, in the units of the targets that the network sees."""
 
     def num_network_outputs(self, num_outputs: int) -> int:
@@ -115,12 +112,6 @@ class Gaussian(Likelihood):
     def mean(self, predictive: Array) -> Array:
         """Return the means of the targets [rows, targets]."""
         return jnp.split(predictive, 2, axis=-1)[0]
-
-    def check(self) -> None:
-        """Check the settings; InputError if one cannot be."""
-        choose(dict.fromkeys(("heteroscedastic", "learned", "fixed")), self.noise, "noise")
-        if not 0 < self.noise_scale < math.inf:
-            raise InputError(f"noise_scale is {self.noise_scale}; give a number above 0")
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {"categorical": Categorical, "gaussian": Gaussian}

@@ -28,7 +28,7 @@ from asymjax.inference.likelihoods import (
 )
 from asymjax.models import ModelConfig, draw_frozen, vary_frozen
 from asymjax.priors import OUTPUT_SCALES, NormalPrior
-from asymjax.settings import Settings
+from asymjax.settings import Positive, Settings
 from asymjax.train.trainer import Member
 from asymjax.types import Array, Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -235,10 +235,7 @@ def make_posterior(
     True
     """
     split, kind, units = read_rows(model, data, likelihood, standardise)
-    if not 0 < temperature < math.inf:
-        raise InputError(f"temperature is {temperature}; give a number above 0")
-    prior.check()
-    kind.check()
+    PosteriorConfig.require("temperature", temperature)
     frozen = draw_frozen(model, 0) if frozen is None else frozen
 
     def init(key: Key, frozen: Frozen) -> Position:
@@ -327,18 +324,18 @@ class PosteriorConfig(Settings):
     prior: Literal["fan_in", "isotropic"] = "fan_in"
     """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale. Biases have
     prior_scale."""
-    prior_scale: float = 1.0
+    prior_scale: Positive = 1.0
     """Standard deviation of the prior, in the units of ``prior``."""
-    output_prior_scale: float | None = None
+    output_prior_scale: Positive | None = None
     """The same of the last kernel, as a multiple of prior_scale: the amplitude of the outputs. Default: 20 for
     classification, whose labels are nearly certain; 1 for regression."""
-    norm_prior_scale: float = 0.2
+    norm_prior_scale: Positive = 0.2
     """The same of norm scales (around 1) and norm biases (around 0), as a multiple of prior_scale."""
     noise: Literal["heteroscedastic", "learned", "fixed"] = "heteroscedastic"
     """Regression noise: a second output of the network, one learned scale, or noise_scale."""
-    noise_scale: float = 0.1
+    noise_scale: Positive = 0.1
     """Standard deviation of the noise in standardised units, where noise is fixed."""
-    temperature: float = 1.0
+    temperature: Positive = 1.0
     """T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior."""
 
     @property
@@ -362,19 +359,6 @@ class PosteriorConfig(Settings):
     def likelihood(self, task: str) -> Likelihood:
         """Return the likelihood of a task."""
         return Categorical() if task == "classification" else Gaussian(self.noise, self.noise_scale)
-
-    def check(self) -> None:
-        """Check the numbers.
-
-        Raises
-        ------
-        InputError
-            If the temperature or the scale of the prior is not a number above 0.
-        """
-        for name in ("temperature", "prior_scale"):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise InputError(f"{name} is {value}; give a number above 0")
 
     def of(self, model: Model, task: str, frozen: Frozen, data: Split) -> Posterior:
         """Return the posterior of a network, with the task's defaults filled in by the caller."""

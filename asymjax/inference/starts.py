@@ -1,6 +1,5 @@
 """Where chains start: at permuted copies of one optimum, or at draws from the prior."""
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,9 +8,9 @@ import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
-from asymjax.errors import InputError, choose
+from asymjax.errors import InputError
 from asymjax.inference.posterior import Posterior, draw_prior
-from asymjax.settings import Settings
+from asymjax.settings import Count, Positive, Settings
 from asymjax.symmetry import permute, random_permutations
 from asymjax.types import Array, Position, PyTree
 
@@ -30,11 +29,11 @@ class Start(Settings):
     start: Literal["map", "prior", "permuted"] = "map"
     """Start chains at the optimum of the same density (a MAP ensemble), at draws from the prior, or at copies of one
     optimum, the units of each permuted at random: for a standard network all the same function."""
-    chains_per_start: int = 1
+    chains_per_start: Count = 1
     """Chains that share a start, one after the other: superchains, of which nested R-hat is reported."""
-    map_steps: int = 10_000
+    map_steps: Count = 10_000
     """Full-batch optimizer steps to the optimum."""
-    map_learning_rate: float = 0.003
+    map_learning_rate: Positive = 0.003
     """Peak learning rate on the way to the optimum (cosine schedule)."""
 
     def num_starts(self, num_chains: int) -> int:
@@ -45,12 +44,7 @@ class Start(Settings):
         InputError
             If the chains cannot be dealt out evenly, or a setting cannot be.
         """
-        choose(dict.fromkeys(("map", "prior", "permuted")), self.start, "start")
-        if self.map_steps < 1 or not 0 < self.map_learning_rate < math.inf:
-            raise InputError(
-                f"map_steps is {self.map_steps} and map_learning_rate {self.map_learning_rate}; give numbers above 0"
-            )
-        if self.chains_per_start < 1 or num_chains % self.chains_per_start:
+        if num_chains % self.chains_per_start:
             raise InputError(
                 f"{num_chains} chains cannot share starts {self.chains_per_start} at a time; choose a divisor"
             )

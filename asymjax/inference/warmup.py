@@ -19,9 +19,9 @@ from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
 from asymjax.divisors import largest_divisor
-from asymjax.errors import choose
-from asymjax.inference.algorithm import Algorithm, Stage, Target, require_between
+from asymjax.inference.algorithm import Algorithm, Stage, Target
 from asymjax.inference.lazy import blackjax
+from asymjax.settings import Inside
 from asymjax.types import Array, Info, Key, Position
 
 if TYPE_CHECKING:
@@ -87,23 +87,11 @@ class Adapted(Algorithm):
     The state of its kernel has a ``position`` and its ``logdensity``.
     """
 
-    target_acceptance_rate: float = 0.8
+    target_acceptance_rate: Inside = 0.8
     """Acceptance rate that warmup's step sizes reach on average; the averaged step size that is kept accepts about 0.1
     more."""
     mass_matrix: Literal["prior", "adapted"] = "prior"
     """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings.
-
-        Raises
-        ------
-        InputError
-            If a setting cannot be.
-        """
-        super().check(num_draws)
-        require_between("target_acceptance_rate", self.target_acceptance_rate, 0, 1)
-        choose(dict.fromkeys(("prior", "adapted")), self.mass_matrix, "mass_matrix")
 
     def retune(self, step_size: Array, metric: Array) -> Any:
         """Return what the kernel calls tuned, from a step size [] and an inverse mass matrix [coordinates]."""

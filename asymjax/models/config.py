@@ -10,7 +10,7 @@ from asymjax.models.build import build_model
 from asymjax.models.methods import METHODS, Method, Standard
 from asymjax.models.settled import DEFAULT_PRIOR
 from asymjax.priors import NormalPrior
-from asymjax.settings import Settings, carried, kinds_of, name_of, that_have
+from asymjax.settings import Seed, Settings, carried, kinds_of, name_of, that_have
 from asymjax.types import Model
 
 REGISTRIES: dict[str, Mapping[str, type[Settings]]] = {"arch": METHODS, "backbone": BACKBONES}
@@ -23,7 +23,7 @@ class ModelConfig(Settings):
 
     method: Method = field(default_factory=Standard)
     backbone: Backbone = field(default_factory=MLP)
-    mask_seed: int = 0
+    mask_seed: Seed = 0
     """Seed of what is fixed: the identity of the model, shared by all its seeds and chains."""
 
     @property
@@ -127,7 +127,7 @@ class Models(Settings):
     backbone: Backbone = field(default_factory=MLP)
     archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym", "pruned", "syre")
     """Methods to compare."""
-    mask_seed: int = 0
+    mask_seed: Seed = 0
     """Seed of what is fixed: the identity of a model, shared by all its seeds and chains."""
 
     def of(self, arch: str) -> ModelConfig:

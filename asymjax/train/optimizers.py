@@ -1,6 +1,5 @@
 """Optax optimizers and schedules from a configuration."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -9,7 +8,7 @@ import jax
 import optax
 
 from asymjax.errors import InputError
-from asymjax.settings import Settings
+from asymjax.settings import Count, Natural, NonNegative, Positive, Settings, Share
 from asymjax.types import Array, Hyper, Key, Position, PyTree
 
 
@@ -19,24 +18,24 @@ class OptimizerConfig(Settings):
 
     optimizer: Literal["adamw", "adam", "sgd", "lamb"] = "adamw"
     """Optimizer (sgd has momentum 0.9)."""
-    learning_rate: float = 1e-3
+    learning_rate: NonNegative = 1e-3
     """Peak learning rate."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegative = 0.0
     """Decoupled weight decay of kernels, biases and norms (adamw, lamb)."""
-    label_smoothing: float = 0.0
+    label_smoothing: Share = 0.0
     """Share of each label that training spreads evenly over all classes (classification)."""
     recipe: Literal["shared", "drawn"] = "shared"
     """One recipe for all networks of a sweep, or one drawn for each: learning_rate x 10^-U(0, 2), weight_decay x
     10^-U(0, 4), label_smoothing x U(0, 1)."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """Learning rate over the steps after warmup: constant, or a cosine or a line down to zero."""
-    warmup_steps: int = 0
+    warmup_steps: Natural = 0
     """Steps of linear learning-rate warmup."""
-    clip_norm: float | None = None
+    clip_norm: Positive | None = None
     """Clip the global norm of the gradient to this."""
-    num_epochs: int = 25
+    num_epochs: Count = 25
     """Passes over the training rows."""
-    batch_size: int | None = 64
+    batch_size: Count | None = 64
     """Rows a step; None takes all rows in every step, as graphs need."""
     trained: Literal["all", "output"] = "all"
     """What is trained: all that the method leaves free, or the output layer alone, on random features."""
@@ -58,35 +57,6 @@ DECAYING = frozenset({"adamw", "lamb"})
 """Optimizers with a weight decay."""
 ELEMENTWISE = frozenset({"adamw", "adam", "sgd"})
 """Optimizers whose update of an entry depends on that entry's own history alone (clipping apart)."""
-BOUNDS: dict[str, tuple[float, float]] = {
-    "learning_rate": (0, math.inf),
-    "weight_decay": (0, math.inf),
-    "label_smoothing": (0, 1),
-    "warmup_steps": (0, math.inf),
-    "clip_norm": (0, math.inf),
-    "num_epochs": (1, math.inf),
-    "batch_size": (1, math.inf),
-}
-"""Smallest and largest value of the numbers of a configuration."""
-
-
-def check_number(name: str, value: Any) -> None:
-    """Check one number of a configuration; None and fields without bounds pass.
-
-    Raises
-    ------
-    InputError
-        If it lies outside ``BOUNDS``, or is not finite.
-    """
-    least, most = BOUNDS.get(name, (-math.inf, math.inf))
-    if name in BOUNDS and value is not None and not (least <= value <= most and math.isfinite(value)):
-        raise InputError(f"{name} is {value}; give {least} {'or more' if most == math.inf else f'to {most}'}")
-
-
-def check_optimizer(config: OptimizerConfig) -> None:
-    """Check all numbers of a configuration with :func:`check_number`."""
-    for name in BOUNDS:
-        check_number(name, getattr(config, name))
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:

@@ -1,6 +1,7 @@
 """Settings of a study of posteriors."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from asymjax.data.config import DataConfig
 from asymjax.experiments.variants import VariedConfig
@@ -9,34 +10,34 @@ from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import Models
 from asymjax.rng import SeedConfig
-from asymjax.settings import Settings
+from asymjax.settings import MOST, Count, Range, Settings
 
 
 @dataclass(frozen=True)
 class StudyConfig(Settings):
     """How each posterior is sampled."""
 
-    num_repeats: int = 3
+    num_repeats: Annotated[int, Range(2, MOST)] = 3
     """Independent runs of each variant on the same data, with the same mask; run r has init_seed + r and seed + r."""
     sampler: str = "hmc"
     """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, at its defaults but for what follows."""
-    num_chains: int = 4
+    num_chains: Count = 4
     """Chains of each run, each from its own optimum."""
-    num_draws: int = 200
+    num_draws: Count = 200
     """Kept draws a chain."""
-    num_warmup: int | None = None
+    num_warmup: Count | None = None
     """Steps a chain that adapt and are dropped. Default: the sampler's."""
-    thinning: int | None = None
+    thinning: Count | None = None
     """Keep one draw in this many. Default: the sampler's."""
-    map_steps: int = 2000
+    map_steps: Count = 2000
     """Full-batch optimizer steps to the optimum that a chain starts from."""
-    reference_draws: int | None = None
+    reference_draws: Count | None = None
     """Kept draws a chain of both HMC runs of each variant that classifiers by other samplers than hmc are held against.
     Default: twice num_draws."""
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """All settings of a study."""
 
     data: DataConfig = field(default_factory=DataConfig)

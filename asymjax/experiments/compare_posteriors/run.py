@@ -53,14 +53,14 @@ def run_study(config: Config) -> Path:
     variants, priors = matched_variants(config, dataset)
     backbone = models.of("standard").backbone_name
     settings = {
-        "data": config.data.record(),
+        "data": config.data.identity(dataset),
         "model": models.record(),
         "posterior": config.posterior.for_task(dataset.task),
         "study": study.as_dict() | {"archs": models.archs} | config.variants.as_dict(),
         "seeds": config.seeds,
     }
     run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}-{study.sampler}", settings, config.run)
-    run.identify(dataset=dataset.checksum, priors=config_hash({name: prior["after"] for name, prior in priors.items()}))
+    run.identify(priors=config_hash({name: prior["after"] for name, prior in priors.items()}))
     sample = partial(_sample, config, run.path, variants)
     posteriors = sample("posteriors", study.num_repeats, 0, sampling)
     # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.

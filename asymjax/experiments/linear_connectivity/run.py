@@ -11,7 +11,6 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.data.corruptions import corrupt
-from asymjax.errors import InputError
 from asymjax.experiments.linear_connectivity.config import Config, ConnectivityConfig, PathConfig
 from asymjax.experiments.linear_connectivity.planes import check_plane, measure_plane
 from asymjax.experiments.linear_connectivity.strength import measure_strength
@@ -166,14 +165,12 @@ def compare_populations(
     scores : what is measured of a network, by task.
     """
     points = grid(config.num_points)
-    if config.num_train_rows < 1:
-        raise InputError(f"num_train_rows is {config.num_train_rows}; give at least 1")
     splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
     splits |= {name: in_batches(corrupt(dataset.test, name)) for name in config.corruptions}
     backbone, dataset_name = next(iter(populations.values())).variant.model.backbone_name, settings["data"]["dataset"]
     run = open_run(experiment, f"{backbone}-{dataset_name.replace('/', '_')}", settings, run_config)
     checksums = {f"frozen_{name}": trees.checksum(population.frozen) for name, population in populations.items()}
-    run.identify(dataset=dataset.checksum, **checksums)
+    run.identify(**checksums)
     entries: dict[str, Any] = {}
     arrays: dict[str, Any] = {"kinds/points": (("point",), points)}
     for name, population in populations.items():

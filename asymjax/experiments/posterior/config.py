@@ -11,7 +11,7 @@ from asymjax.lab.chains import ChainsConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.config import ModelConfig
 from asymjax.rng import SeedConfig
-from asymjax.settings import name_of
+from asymjax.settings import Settings, name_of
 
 FAMILIES = {
     "hmc": ("hmc", "mhmc", "dynamic_hmc", "mala"),
@@ -23,7 +23,7 @@ FAMILIES = {
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """All settings of a run."""
 
     data: DataConfig = field(default_factory=DataConfig)

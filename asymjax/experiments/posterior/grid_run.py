@@ -54,14 +54,12 @@ def run_posterior_grid(config: Config) -> Path:
     dataset = load_data(config.data)
     refuse_graph(dataset, config.data.dataset)
     for variant in variants:  # Refuse what cannot be before any is sampled.
-        variant.posterior.check()
         check_sampling(configured(variant))
         variant.build(dataset)
     settings: dict[str, Any] = {name: getattr(config, name) for name in ("posterior", "seeds", "grid")}
-    settings |= {"data": config.data.record(), "model": config.model.record(), **sampling_record(config)}
+    settings |= {"data": config.data.identity(dataset), "model": config.model.record(), **sampling_record(config)}
     run = open_run(
         f"bnn_{family_of(config.sampler)}_grid", f"{config.data.slug}-{len(variants)}_posteriors", settings, config.run
     )
-    run.identify(dataset=dataset.checksum)
     makers = {variant.name: partial(sample, variant) for variant in variants}
     return finish_runs(run, makers, config.run, lambda summary: {name: summary[name] for name in KEPT})

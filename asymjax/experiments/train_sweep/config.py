@@ -6,17 +6,18 @@ from asymjax.data.config import DataConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.config import ModelConfig
 from asymjax.rng import SeedConfig
+from asymjax.settings import Count, Settings
 from asymjax.train.optimizers import OptimizerConfig
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """All settings of a run."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    num_seeds: int = 4
+    num_seeds: Count = 4
     """Networks, one a seed; of a grid, for each combination of its settings."""
     grid: tuple[str, ...] = ()
     """Train networks of every combination of these settings: NAME=V1,V2,... for any setting of methods, backbones and

@@ -38,8 +38,7 @@ def run_train_grid(config: Config) -> Path:
     for variant, _, hyper in programs:  # Refuse what fits none of them before any is trained.
         make_trainer(variant.build(dataset), dataset, variant.optimizer, hyper)
     settings = {name: getattr(config, name) for name in ("optimizer", "seeds", "num_seeds", "grid", "keep_weights")}
-    settings |= {"data": config.data.record(), "model": config.model.record()}
+    settings |= {"data": config.data.identity(dataset), "model": config.model.record()}
     run = open_run(EXPERIMENT, f"{config.data.slug}-{len(programs)}_programs", settings, config.run)
-    run.identify(dataset=dataset.checksum)
     makers = {program.variant.name: partial(run_train_sweep, config, program) for program in programs}
     return finish_runs(run, makers, config.run)

@@ -26,7 +26,7 @@ from asymjax.models import vary_frozen
 from asymjax.rng import SeedConfig
 from asymjax.train import make_optimizer, make_train
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, OptimizerConfig, check_optimizer, draw_recipe, with_values
+from asymjax.train.optimizers import ELEMENTWISE, OptimizerConfig, draw_recipe, with_values
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -201,7 +201,6 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_
     if is_smoothed and dataset.task != "classification":
         given = config.label_smoothing or "varied"
         raise InputError(f"label_smoothing is {given}, but {dataset.name} has no classes; give 0")
-    check_optimizer(config)
     num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
 
     def make(config: OptimizerConfig) -> Trainer:

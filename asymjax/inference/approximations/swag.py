@@ -22,6 +22,7 @@ from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient, add_scaled, unwhiten
 from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Minibatch, WarmupState, make_minibatch
 from asymjax.inference.samplers.minibatch import Tuned as MinibatchTuned
+from asymjax.settings import Count
 from asymjax.types import Approximation, Array, Info, Key, Position, PyTree, Sampler
 
 RANK = 20
@@ -139,7 +140,7 @@ def draw_gaussian(key: Key, gaussian: Tuned) -> PyTree:
 class SWAG(Minibatch):
     """A Gaussian fitted to the steps of SGD in warmup; its draws are independent, and no draws of the posterior."""
 
-    thinning: int = 1
+    thinning: Count = 1
     """Keep one draw in this many; draws are independent."""
 
     @property

@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.inference.algorithm import Target, make_info, require_between, require_within
+from asymjax.inference.algorithm import Target, make_info
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.warmup import Adapted
+from asymjax.settings import Count, Inside, Positive, Share
 from asymjax.types import Array, Info, Key, Position, Sampler
 
 if TYPE_CHECKING:
@@ -82,16 +83,10 @@ def make_hmc(
 class Trajectories(Adapted):
     """Hamiltonian Monte Carlo with a given integration time: what its kinds share."""
 
-    trajectory_length: float = math.pi / 2
+    trajectory_length: Positive = math.pi / 2
     """Integration time in units of the metric's scale; pi/2 with mass_matrix prior is (pi/2) times the prior scale."""
-    max_integration_steps: int = 500
+    max_integration_steps: Count = 500
     """Leapfrog steps a draw at most."""
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_between("trajectory_length", self.trajectory_length, 0, math.inf)
-        require_between("max_integration_steps", self.max_integration_steps, 0, math.inf)
 
     def retune(self, step_size: Array, metric: Array) -> Tuned:
         """Return what is tuned; the trajectory is as long as configured."""
@@ -109,13 +104,8 @@ class HMC(Trajectories):
     1.5707963267948966
     """
 
-    jitter: float = 0.5
+    jitter: Share = 0.5
     """Trajectory lengths are uniform within this fraction of trajectory_length; 0 fixes them."""
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_within("jitter", self.jitter, 0, 1)
 
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
         """Build the kernel."""
@@ -147,7 +137,7 @@ class MALA(Adapted):
     As Neal (2011, section 5.2) has it, and so with the metric that the others have.
     """
 
-    target_acceptance_rate: float = 0.574
+    target_acceptance_rate: Inside = 0.574
     """Acceptance rate that warmup's step sizes reach on average."""
 
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:

@@ -25,11 +25,12 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax import rng
-from asymjax.errors import InputError, choose
-from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info, require_between, require_within
+from asymjax.errors import InputError
+from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.hmc import num_integration_steps
 from asymjax.inference.warmup import PRIOR_DRAWS, Adapted, prior_metric
+from asymjax.settings import Count, Positive, Share
 from asymjax.types import Array, Info, Key, Position, Sampler
 
 if TYPE_CHECKING:
@@ -100,33 +101,30 @@ class MCLMC(Algorithm):
     10
     """
 
-    num_warmup: int = 10_000
+    num_warmup: Count = 10_000
     """Steps a chain that adapt and are dropped."""
-    thinning: int = 10
+    thinning: Count = 10
     """Keep one draw in this many steps of the integrator."""
     mass_matrix: Literal["prior", "adapted"] = "prior"
     """Inverse mass matrix: the variance of the prior, or a diagonal adapted in warmup."""
-    initial_step_size: float = 0.01
+    initial_step_size: Positive = 0.01
     """Step size at the start of warmup, the Euclidean length of a step in units of the metric's scale."""
-    initial_energy_variance: float = 0.5
+    initial_energy_variance: Positive = 0.5
     """Mean squared energy error of a step and coordinate, in squared nats, that the first stage of warmup aims at; it
     falls in a line to energy_variance."""
-    energy_variance: float = 0.1
+    energy_variance: Positive = 0.1
     """The same that the last stage aims at. Less makes smaller steps and a smaller bias."""
-    num_stages: int = 10
+    num_stages: Count = 10
     """Stages of warmup that tune the step size, from 2."""
 
     def check(self, num_draws: int) -> None:
         """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
-        choose(dict.fromkeys(("prior", "adapted")), self.mass_matrix, "mass_matrix")
         if self.num_stages < 2 or self.num_warmup < MIN_STAGE_STEPS * self.num_stages:
             raise InputError(
                 f"{self.num_warmup} steps of warmup in {self.num_stages} stages; give 2 stages or more, and "
                 f"{MIN_STAGE_STEPS} steps or more for each"
             )
-        for name in ("initial_energy_variance", "energy_variance", "initial_step_size"):
-            require_between(name, getattr(self, name), 0, math.inf)
 
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
         """Build the kernel."""
@@ -296,19 +294,12 @@ class AdjustedMCLMC(Adapted):
     sqrt(coordinates) where it is one here.
     """
 
-    trajectory_length: float = math.pi / 2
+    trajectory_length: Positive = math.pi / 2
     """Length of a trajectory divided by sqrt(coordinates), in units of the metric's scale."""
-    jitter: float = 0.5
+    jitter: Share = 0.5
     """Trajectory lengths are uniform within this fraction of trajectory_length."""
-    max_integration_steps: int = 250
+    max_integration_steps: Count = 250
     """Integrator steps of a trajectory at most, of two gradients each."""
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_between("trajectory_length", self.trajectory_length, 0, math.inf)
-        require_between("max_integration_steps", self.max_integration_steps, 0, math.inf)
-        require_within("jitter", self.jitter, 0, 1)
 
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
         """Build the kernel; a step is a trajectory."""

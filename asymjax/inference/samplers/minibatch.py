@@ -8,7 +8,6 @@ No step is tested, so that draws are biased by the step size and by the noise of
 kept draw is over all rows: a forward pass, which ``num_grad_evals`` does not count.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,7 +19,7 @@ from jax import lax
 
 from asymjax import rng, trees
 from asymjax.divisors import largest_divisor
-from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info, require_between
+from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info
 from asymjax.inference.samplers.gradients import (
     Gradient,
     add_scaled,
@@ -30,6 +29,7 @@ from asymjax.inference.samplers.gradients import (
     unwhiten,
     whiten,
 )
+from asymjax.settings import Count, Positive
 from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
 NUM_CHUNKS = 10
@@ -165,13 +165,13 @@ class Minibatch(Algorithm):
     step size.
     """
 
-    num_warmup: int = 20_000
+    num_warmup: Count = 20_000
     """Steps a chain that are dropped, at the constant step_size."""
-    thinning: int = 100
+    thinning: Count = 100
     """Keep one draw in this many steps."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Rows a step, drawn with replacement."""
-    step_size: float = 0.1
+    step_size: Positive = 0.1
     """Step size in units of one row: a step takes the gradient of the log density times step_size / rows, whatever the
     batch size. The same for samplers with momentum, whose time step is the square root of that."""
     control_variates: bool = False
@@ -186,12 +186,6 @@ class Minibatch(Algorithm):
     def make_schedule(self, num_steps: int) -> Schedule:
         """Return how long the steps of the draws are; ``num_steps`` are all of them."""
         return CONSTANT
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_between("batch_size", self.batch_size, 0, math.inf)
-        require_between("step_size", self.step_size, 0, math.inf)
 
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
         """Build the kernel."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from asymjax.inference.algorithm import Target, make_info, require_between
+from asymjax.inference.algorithm import Target, make_info
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.warmup import Adapted
+from asymjax.settings import Range
 from asymjax.types import Array, Info, Key, Position, Sampler
 
 if TYPE_CHECKING:
@@ -41,13 +41,8 @@ class NUTS(Adapted):
     100
     """
 
-    max_doublings: int = 8
+    max_doublings: Annotated[int, Range(1, 30)] = 8
     """Doublings of a trajectory at most: 2^max_doublings - 1 leapfrog steps."""
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_between("max_doublings", self.max_doublings, 0, math.inf)
 
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
         """Build the kernel."""

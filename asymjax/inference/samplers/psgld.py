@@ -4,7 +4,6 @@ Without the term Gamma, the divergence of the preconditioner, as nearly all who 
 position, so that draws are biased even as the step size goes to zero. A ``norm_decay`` near 1 lowers that bias.
 """
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.inference.algorithm import require_between, require_fraction
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
+from asymjax.settings import Fraction, Positive
 from asymjax.types import Array, Key, PyTree
 
 
@@ -69,20 +68,14 @@ def preconditioned(decay: float, floor: float) -> Dynamics:
 class PSGLD(Minibatch):
     """Stochastic gradient Langevin dynamics whose steps are divided by running gradient norms."""
 
-    step_size: float = 0.001
+    step_size: Positive = 0.001
     """Step size in units of one row, before it is divided."""
-    norm_decay: float = 0.99
+    norm_decay: Fraction = 0.99
     """Share of the running squared gradients that a step keeps, in [0, 1)."""
-    norm_floor: float = 1e-5
+    norm_floor: Positive = 1e-5
     """Added to the gradient norms that divide steps, in units of one row; above 0."""
 
     @property
     def dynamics(self) -> Dynamics:
         """What a step does."""
         return preconditioned(self.norm_decay, self.norm_floor)
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_between("norm_floor", self.norm_floor, 0, math.inf)
-        require_fraction("norm_decay", self.norm_decay)

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.inference.algorithm import require_fraction
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient, add_scaled
 from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
+from asymjax.settings import Fraction, Positive
 from asymjax.types import Array, Key, PyTree
 
 
@@ -44,17 +44,12 @@ def underdamped(momentum: float) -> Dynamics:
 class SGHMC(Minibatch):
     """Stochastic gradient Hamiltonian Monte Carlo, with momentum."""
 
-    step_size: float = 0.01
+    step_size: Positive = 0.01
     """Step size in units of one row, the square of the time step."""
-    momentum: float = 0.9
+    momentum: Fraction = 0.9
     """Share of the momentum that a step keeps, in [0, 1)."""
 
     @property
     def dynamics(self) -> Dynamics:
         """What a step does."""
         return underdamped(self.momentum)
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_fraction("momentum", self.momentum)

@@ -3,18 +3,17 @@
 BlackJAX's ``csgld`` is another thing, contour SGLD; ``CSGLD`` here is cyclical SGLD (Zhang et al. 2020).
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.errors import InputError, choose
-from asymjax.inference.algorithm import require_between, require_fraction
+from asymjax.errors import InputError
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import CONSTANT, Dynamics, Minibatch, Schedule
+from asymjax.settings import Count, Fraction, Positive, Share
 from asymjax.types import Array, Key, PyTree
 
 
@@ -77,9 +76,9 @@ class SGLD(Minibatch):
     schedule: Literal["constant", "polynomial"] = "constant"
     """Step sizes of the draws: constant, or step_size x (1 + t / decay_steps)^-decay_exponent after t steps. Draws
     all count the same."""
-    decay_steps: float = 1000.0
+    decay_steps: Positive = 1000.0
     """Steps after which the polynomial schedule begins to fall."""
-    decay_exponent: float = 1 / 3
+    decay_exponent: Share = 1 / 3
     """Exponent of the polynomial schedule, above 0 and at most 1; 1/3 converges fastest (Teh et al. 2016)."""
 
     @property
@@ -91,23 +90,16 @@ class SGLD(Minibatch):
         """Return how long the steps of the draws are."""
         return CONSTANT if self.schedule == "constant" else polynomial(self.decay_steps, self.decay_exponent)
 
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        choose(dict.fromkeys(("constant", "polynomial")), self.schedule, "schedule")
-        require_between("decay_steps", self.decay_steps, 0, math.inf)
-        require_between("decay_exponent", self.decay_exponent, 0, math.nextafter(1, 2))
-
 
 @dataclass(frozen=True)
 class CSGLD(Minibatch):
     """Stochastic gradient Langevin dynamics in cycles of large and small steps."""
 
-    step_size: float = 0.3
+    step_size: Positive = 0.3
     """Largest step size, in units of one row."""
-    num_cycles: int = 4
+    num_cycles: Count = 4
     """Cycles; must divide the draws. In each, step sizes fall from step_size to zero on half a cosine."""
-    exploration: float = 0.5
+    exploration: Fraction = 0.5
     """Share of each cycle that takes its largest steps, without noise and without draws, in [0, 1). It comes on top of
     the steps that thinning counts."""
 
@@ -123,6 +115,5 @@ class CSGLD(Minibatch):
     def check(self, num_draws: int) -> None:
         """Check the settings; InputError if one cannot be."""
         super().check(num_draws)
-        if self.num_cycles < 1 or num_draws % self.num_cycles:
+        if num_draws % self.num_cycles:
             raise InputError(f"{self.num_cycles} cycles do not divide {num_draws} draws; choose a divisor")
-        require_fraction("exploration", self.exploration)

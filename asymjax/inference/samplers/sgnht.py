@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from asymjax import rng
-from asymjax.inference.algorithm import require_fraction
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
 from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
+from asymjax.settings import Fraction, Positive
 from asymjax.types import Array, Key, PyTree
 
 
@@ -63,17 +63,12 @@ def thermostatted(momentum: float) -> Dynamics:
 class SGNHT(Minibatch):
     """The stochastic gradient Nosé-Hoover thermostat, which takes up gradient noise."""
 
-    step_size: float = 0.01
+    step_size: Positive = 0.01
     """Step size in units of one row, the square of the time step."""
-    momentum: float = 0.9
+    momentum: Fraction = 0.9
     """Share of the momentum that a step keeps at the start, in [0, 1)."""
 
     @property
     def dynamics(self) -> Dynamics:
         """What a step does."""
         return thermostatted(self.momentum)
-
-    def check(self, num_draws: int) -> None:
-        """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
-        require_fraction("momentum", self.momentum)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from asymjax import rng
 from asymjax.models.methods.method import Constants, Kernel, Method, with_fixed_scales
+from asymjax.settings import NonNegative
 from asymjax.types import Array, Key
 
 
@@ -24,7 +25,7 @@ class FixedBias(Method):
         "Distinct biases tell units apart, along one direction of their input; what a norm undoes remains."
     )
 
-    fixed_scale: tuple[float, ...] = (1.0,)
+    fixed_scale: tuple[NonNegative, ...] = (1.0,)
     """Bound of the fixed biases, once or one a layer."""
 
     def settle(self, kernels: list[Kernel]) -> list[Kernel]:

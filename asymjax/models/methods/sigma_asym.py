@@ -13,6 +13,7 @@ from jax import lax
 
 from asymjax import rng
 from asymjax.models.methods.method import Activation, Constants, Method
+from asymjax.settings import NonNegative
 from asymjax.types import Array, Key
 
 
@@ -39,7 +40,7 @@ class SigmaAsym(Method):
         "Gates tell units apart and pin their scales (proposition 2); what a norm undoes before the gate remains."
     )
 
-    gate_scale: float | Literal["inv_sqrt"] = 1.0
+    gate_scale: NonNegative | Literal["inv_sqrt"] = 1.0
     """Standard deviation of the entries of the gate matrices; inv_sqrt is 1 / sqrt(width)."""
 
     def freeze_gate(self, key: Key, width: int, fixed_scale: Any) -> Constants:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from asymjax import rng
 from asymjax.models.methods.method import Constants, Kernel, Method, with_fixed_scales
+from asymjax.settings import NonNegative
 from asymjax.types import Array, Key
 
 
@@ -31,7 +32,7 @@ class Syre(Method):
     )
     has_coordinates: ClassVar[bool] = False
 
-    fixed_scale: tuple[float, ...] = ()
+    fixed_scale: tuple[NonNegative, ...] = ()
     """Standard deviation of the offsets, once or one a layer. Default: that of the prior."""
 
     def settle(self, kernels: list[Kernel]) -> list[Kernel]:

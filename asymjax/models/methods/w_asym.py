@@ -19,6 +19,7 @@ from jax import lax
 from asymjax import rng
 from asymjax.errors import InputError
 from asymjax.models.methods.method import Constants, Kernel, Method, broadcast_to_layers, with_fixed_scales
+from asymjax.settings import Natural, NonNegative, Share
 from asymjax.types import Array, Key
 
 DEFAULT_FRACTION, DEFAULT_LAST_FRACTION = 1 / 8, 1 / 2
@@ -190,7 +191,7 @@ def _spread_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Array, Any,
 class Masked(Method):
     """Kernels with fixed entries."""
 
-    num_fixed: tuple[int | float, ...] = ()
+    num_fixed: tuple[Natural | Share, ...] = ()
     """Fixed inputs of each unit: a count (8) or a fraction of the fan-in (0.125), once for all layers or one a layer.
     Default: 1/8 of the fan-in, 1/2 in the last layer."""
     mask_kind: Literal["random_subsets", "densest", "filter_subsets"] = "random_subsets"
@@ -249,7 +250,7 @@ class WAsym(Masked):
         "Fixed weights tell units apart and pin scales; what moves only free weights, biases and norms remains."
     )
 
-    fixed_scale: tuple[float, ...] = (0.5,)
+    fixed_scale: tuple[NonNegative, ...] = (0.5,)
     """Standard deviation of the fixed entries, once or one a layer."""
 
     def settle(self, kernels: list[Kernel]) -> list[Kernel]:
