@@ -240,7 +240,8 @@ def main(config: Config) -> list[dict[str, Any]]:
 
 def origin(case: Case, is_changed: bool) -> dict[str, Any]:
     """Return the settings of a case, the commit, whether code differs from it, and the device, as JSON has them."""
-    from asymjax.lab.rundir import provenance, to_json
+    from asymjax.lab.run_files import to_json
+    from asymjax.lab.rundir import provenance
 
     own = {"posterior": case.posterior, "seeds": case.seeds, **sampling_record(case)}
     settings = to_json({"data": to_json(case.data), "model": case.model.record(), **own})

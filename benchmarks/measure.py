@@ -1,6 +1,5 @@
 """What the benchmarks share: the machine's ceilings, timing, and where results go."""
 
-import json
 import os
 import statistics
 import subprocess
@@ -14,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from asymjax.lab import devices
-from asymjax.lab.rundir import provenance, to_json
+from asymjax.lab.run_files import dumps
+from asymjax.lab.rundir import provenance
 from asymjax.types import PyTree
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,5 +147,5 @@ def save(name: str, rows: list[dict[str, Any]], machine: dict[str, float]) -> Pa
     """Write rows with ceilings and provenance to ``results/NAME.json``, or ``NAME.json`` for an absolute path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(to_json({"rows": rows, "ceilings": machine, "provenance": provenance()}), indent=1))
+    path.write_text(dumps({"rows": rows, "ceilings": machine, "provenance": provenance()}, indent=1))
     return path

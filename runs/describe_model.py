@@ -7,7 +7,6 @@ fixed, and the symmetries of the standard network, those that the method removed
 the very masks and gates of --mask-seed. With --json, one JSON object and nothing else goes to standard output.
 """
 
-import json
 from dataclasses import dataclass, field
 
 from asymjax.lab import command_line
@@ -54,11 +53,12 @@ def main(config: Config) -> None:
     from rich.console import Console
 
     from asymjax.experiments.describe_model.table import as_tables
+    from asymjax.lab.run_files import dumps
     from asymjax.models.describe import describe
 
     description = describe(config.model, config.run.input_shape, config.run.num_outputs)
     if config.run.json:
-        print(json.dumps(description, indent=2))
+        print(dumps(description, indent=2))
     else:
         Console().print(as_tables(description))
 

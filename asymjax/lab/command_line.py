@@ -262,7 +262,7 @@ def require_alike(config: Any) -> None:
         On all processes, naming each process and field that differs from process 0.
     """
     from asymjax.lab import processes
-    from asymjax.lab.rundir import to_json
+    from asymjax.lab.run_files import to_json
     from asymjax.tree_paths import flatten
 
     plain = {name: value.record() if hasattr(value, "record") else value for name, value in vars(config).items()}

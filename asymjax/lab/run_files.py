@@ -1,11 +1,33 @@
-"""Reading run directories back. Imports no JAX, so that reports start at once."""
+"""The JSON of run directories, written and read. Imports no JAX, so that reports start at once."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from asymjax.errors import InputError
+
+
+def to_json(value: Any) -> Any:
+    """Return dataclasses, paths, tuples and arrays as what JSON can hold; numbers that are not finite are None."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(name): to_json(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if hasattr(value, "tolist"):
+        return to_json(value.tolist())  # NumPy's and JAX's.
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def dumps(value: Any, **form: Any) -> str:
+    """Write as strict JSON what :func:`to_json` takes; ``form`` as of ``json.dumps``."""
+    return json.dumps(to_json(value), allow_nan=False, **form)
 
 
 def read_json(path: Path) -> dict[str, Any]:

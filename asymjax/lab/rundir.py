@@ -21,7 +21,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +37,7 @@ from asymjax.diagnostics.datatree import LEADING, to_datatree
 from asymjax.errors import InputError
 from asymjax.lab import processes, results, run_files
 from asymjax.lab.run_config import RunConfig
+from asymjax.lab.run_files import dumps
 from asymjax.tree_paths import differences
 from asymjax.types import PyTree
 
@@ -48,22 +48,9 @@ LIBRARIES = ("asymjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "b
 # Names and records -----------------------------------------------------------------------------------------------
 
 
-def to_json(value: Any) -> Any:
-    """Return dataclasses, paths, tuples and arrays as what JSON can hold."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_json(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(name): to_json(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
-        return np.asarray(value).tolist()
-    return str(value) if isinstance(value, Path) else value
-
-
 def config_hash(scientific: Mapping[str, Any]) -> str:
     """Return eight hexadecimal digits that identify a scientific configuration."""
-    return hashlib.sha256(json.dumps(to_json(scientific), sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(dumps(scientific, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _git(*words: str) -> str:
@@ -111,7 +98,7 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
 
 def _write_json(path: Path, value: Any) -> None:
     with _replacing(path) as file:
-        file.write(json.dumps(to_json(value), indent=1).encode())
+        file.write(dumps(value, indent=1).encode())
 
 
 def _locked(path: Path) -> TextIO:
@@ -356,12 +343,12 @@ class RunDir:
         (processes.in_turn if shares else processes.together)(write)
 
     def _write_metrics(self, phase: str, index: int, metrics: Mapping[str, Any]) -> None:
-        line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values())} | to_json(metrics)
+        line = {"phase": phase, "chunk": index, "seconds": sum(self.seconds.values()), **metrics}
         with (
             self.explaining(f"chunk {index + 1} of {phase}"),
             open(self.path / run_files.metrics_file(jax.process_index()), "a") as file,
         ):
-            file.write(json.dumps(line) + "\n")
+            file.write(dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -454,7 +441,7 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
         If the directory holds a finished run or one with another configuration, is in use, or cannot be written.
     """
     path = run.run_dir or run.out / experiment / f"{name}-{config_hash(scientific)}"
-    scientific = json.loads(json.dumps(to_json(scientific)))
+    scientific = json.loads(dumps(scientific))
     processes.agree("the run", {"directory": str(path), "force": run.force, "config": scientific})
     lock = processes.lead(partial(_create, path, experiment, scientific, run.force))
     mark = processes.together(partial(_mark, path))

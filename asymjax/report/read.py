@@ -55,6 +55,11 @@ def read_required(read: Callable[[Path], dict[str, Any]], path: Path, *names: st
     return content
 
 
+def as_numbers(values: Any) -> np.ndarray:
+    """Return numbers of a summary as float64; NaN where it has none, since JSON knows no other than finite numbers."""
+    return np.asarray(values, np.float64)
+
+
 def read_results(path: Path, group: str, *names: str) -> dict[str, np.ndarray]:
     """Read the arrays below a group of a run's results, ``"predictions/"``, and require what must be there.
 

@@ -1,5 +1,6 @@
 """Tables that compare runs: pure text, rendered as Markdown or for the terminal."""
 
+import math
 import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -26,8 +27,8 @@ class Table(NamedTuple):
 
 
 def number(value: float | None, form: str) -> str:
-    """Write a number, even an infinite one; a dash where nothing was measured."""
-    return "-" if value is None else f"{value:{form}}"
+    """Write a number; a dash where nothing was measured."""
+    return "-" if value is None or math.isnan(value) else f"{value:{form}}"
 
 
 def to_markdown(table: Table) -> str:

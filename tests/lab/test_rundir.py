@@ -11,7 +11,8 @@ from asymjax.inference.samplers import HMC
 from asymjax.lab import results, run_files, rundir
 from asymjax.lab.results import open_results
 from asymjax.lab.run_config import RunConfig
-from asymjax.lab.rundir import config_hash, open_run, require_space, to_json
+from asymjax.lab.run_files import to_json
+from asymjax.lab.rundir import config_hash, open_run, require_space
 from asymjax.tree_paths import differences
 
 SCIENTIFIC = {"hmc": HMC(), "data": {"dataset": "digits", "data_seed": 0}}

@@ -12,7 +12,7 @@ from draws import write_draws
 from asymjax.experiments.compare_posteriors.table import GROUPS
 from asymjax.experiments.variants import Variant
 from asymjax.lab.results import write_arrays
-from asymjax.lab.rundir import to_json
+from asymjax.lab.run_files import to_json
 from asymjax.models.config import Models
 from asymjax.train.optimizers import OptimizerConfig
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from asymjax.experiments.linear_connectivity.dose_response import doses, varied_setting
 from asymjax.lab import run_files
 from asymjax.report import style
-from asymjax.report.read import read_record, read_required, read_results
+from asymjax.report.read import as_numbers, read_record, read_required, read_results
 
 SUMMARY = ("backbone", "dataset", "task", "sampler", "num_repeats", "num_rows", "budget", "arms")
 CURVE = ("num_grad_evals", "rhat_max", "lppd")
@@ -106,7 +106,7 @@ def plot_rhat(run: StudyRun) -> Figure:
     axes = figure.subplots()
     for row, arm in enumerate(run.kinds.values()):
         for (metric, (_, color)), offset in zip(RHATS.items(), (-0.25, 0, 0.25), strict=True):
-            places = style.place_rhat(arm["metrics"][metric]["repeats"])
+            places = style.place_rhat(as_numbers(arm["metrics"][metric]["repeats"]))
             _draw_dots(axes, places, row + offset, float(np.median(places)), color)
     style.rhat_axis(axes)
     axes.set_xlabel("R-hat")
@@ -132,7 +132,7 @@ def plot_scores(run: StudyRun) -> Figure:
     for (metric, label), (left, right) in zip(scores.items(), panels, strict=True):
         for row, (name, arm) in enumerate(run.kinds.items()):
             found = arm["metrics"][metric]
-            _draw_dots(left, np.array(found["repeats"]), row, found["mean"], colors[name])
+            _draw_dots(left, as_numbers(found["repeats"]), row, found["mean"], colors[name])
             if found["difference"]:
                 _draw_interval(right, found["difference"], row, colors[name])
         left.set_xlabel(label)
@@ -216,7 +216,7 @@ def plot_doses(run: StudyRun) -> Figure:
     for (metric, label), axes in zip(DOSES.items(), panels.flat, strict=True):
         for dose in found:
             statistics = [run.kinds[name]["metrics"][metric] for name in dose.names]
-            mean, low, high = (np.array([row[part] for row in statistics]) for part in ("mean", "low", "high"))
+            mean, low, high = (as_numbers([row[part] for row in statistics]) for part in ("mean", "low", "high"))
             places = np.searchsorted(values, dose.values)
             color = style.ARCH_COLORS[dose.arch]
             bars = np.stack([mean - low, high - mean])

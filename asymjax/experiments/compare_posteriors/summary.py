@@ -114,8 +114,13 @@ def at_budget(path: Path, dataset: Dataset, has_scale_head: bool, budget: float)
 def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """Return ``METRICS`` of a run's summary, and what follows from them; NaN for what it has not."""
     flat = trees.flatten(summary)
-    metrics = {name: factor * float(flat.get(path, np.nan)) for name, (path, factor) in METRICS.items()}
-    ess = float(flat.get("weight_space/ess_bulk_median", np.nan))
+
+    def number(path: str) -> float:
+        value = flat.get(path)
+        return np.nan if value is None else float(value)
+
+    metrics = {name: factor * number(path) for name, (path, factor) in METRICS.items()}
+    ess = number("weight_space/ess_bulk_median")
     total = sum(summary["sampler"][name] for name in ("num_grad_evals", "num_warmup_grad_evals"))
     return (
         metrics

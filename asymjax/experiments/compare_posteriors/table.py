@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from asymjax.experiments.compare_posteriors.figures import StudyRun
 from asymjax.experiments.linear_connectivity.table import interval
 from asymjax.report.table import Table, number
@@ -145,7 +143,7 @@ def study_tables(run: StudyRun) -> list[Table]:
 
 def statistic(found: Mapping[str, float] | None, form: str) -> str:
     """Write a mean with half its interval; a dash where nothing was measured."""
-    return "-" if found is None or np.isnan(found["mean"]) else interval(found, form)
+    return "-" if found is None or found["mean"] is None else interval(found, form)
 
 
 def _shown(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:

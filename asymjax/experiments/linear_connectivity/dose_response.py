@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from asymjax.experiments.linear_connectivity.figures import UNITS, ConnectivityRun
 from asymjax.report import style
+from asymjax.report.read import as_numbers
 from asymjax.report.table import Table
 
 VARIANCE_NOTE = (
@@ -85,12 +86,12 @@ def _draw_barriers(axes: Axes, run: ConnectivityRun, dose: Dose, places: np.ndar
 
 def _draw_interval(axes: Axes, places: np.ndarray, kinds: list[Mapping[str, Any]], **look: Any) -> None:
     statistics = [kind["barrier"]["test"]["loss"]["midpoint"] for kind in kinds]
-    mean, low, high = (np.array([row[name] for row in statistics]) for name in ("mean", "low", "high"))
+    mean, low, high = (as_numbers([row[name] for row in statistics]) for name in ("mean", "low", "high"))
     axes.errorbar(places, mean, np.stack([mean - low, high - mean]), capsize=2, **look)
 
 
 def _draw_accuracies(axes: Axes, run: ConnectivityRun, dose: Dose, places: np.ndarray) -> None:
-    accuracies = [np.mean(run.kinds[name]["alone"]["test"]["accuracy"]) for name in dose.names]
+    accuracies = [np.mean(as_numbers(run.kinds[name]["alone"]["test"]["accuracy"])) for name in dose.names]
     axes.plot(places, accuracies, color=style.ARCH_COLORS[dose.arch], marker="o")
     axes.set_title("mean test accuracy of the networks")
 

@@ -8,6 +8,7 @@ import numpy as np
 from asymjax.experiments.linear_connectivity.dose_response import variance_table
 from asymjax.experiments.linear_connectivity.figures import ConnectivityRun
 from asymjax.experiments.published import BARRIERS, SOURCE, Published, is_published_model, what_differs
+from asymjax.report.read import as_numbers
 from asymjax.report.table import Table, number
 
 Kind = Mapping[str, Any]
@@ -43,8 +44,8 @@ def interval(statistics: Mapping[str, float] | None, form: str = ".4f") -> str:
     """Write a mean with half its interval; a dash where nothing was measured."""
     if statistics is None:
         return "-"
-    if np.isnan(statistics["low"]):
-        return f"{statistics['mean']:{form}}"
+    if statistics["low"] is None:
+        return number(statistics["mean"], form)
     return f"{statistics['mean']:{form}} ± {(statistics['high'] - statistics['low']) / 2:{form}}"
 
 
@@ -59,7 +60,7 @@ def _aligned(kind: Kind) -> str:
 def _mean(split: str, metric: str) -> Cell:
     def cell(kind: Kind) -> str:
         values = kind["alone"][split].get(metric)
-        return number(None if values is None else float(np.mean(values)), ".4f")
+        return number(None if values is None else float(np.mean(as_numbers(values))), ".4f")
 
     return cell
 
@@ -152,7 +153,11 @@ STRENGTH: dict[str, tuple[str, str]] = {
 def _strength_table(run: ConnectivityRun) -> Table:
     measured = {name: kind["strength"] for name, kind in run.kinds.items() if kind.get("strength")}
     rows = [
-        [name, layer.removesuffix("/kernel"), *(f"{np.mean(values[key]):{form}}" for key, form in STRENGTH.values())]
+        [
+            name,
+            layer.removesuffix("/kernel"),
+            *(number(np.mean(as_numbers(values[key])), form) for key, form in STRENGTH.values()),
+        ]
         for name, strength in measured.items()
         for layer, values in strength["layers"].items()
     ]
@@ -185,7 +190,7 @@ def _beside(run: ConnectivityRun, published: Published) -> list[str]:
     if not measured:
         return [*theirs, "-", "-", "-", "-"]
     ours = measured["barrier"]["test"]["loss"]["midpoint"]
-    if np.isnan(ours["low"]):
-        return [*theirs, f"{ours['mean']:.4f}", "-", "-", "-"]
+    if ours["low"] is None:
+        return [*theirs, number(ours["mean"], ".4f"), "-", "-", "-"]
     verdict = "within" if ours["low"] <= published.mean <= ours["high"] else "outside"
     return [*theirs, f"{ours['mean']:.4f}", f"{ours['std']:.4f}", f"{ours['low']:.4f} to {ours['high']:.4f}", verdict]

@@ -8,7 +8,7 @@ import numpy as np
 from asymjax.experiments.linear_connectivity.table import interval
 from asymjax.experiments.monotonic_interpolation.figures import SPLITS, InterpolationRun
 from asymjax.experiments.published import PATHS, PATHS_SOURCE, PublishedPaths, what_differs_on_paths
-from asymjax.report.table import Table
+from asymjax.report.table import Table, number
 
 Kind = Mapping[str, Any]
 Cell = Callable[[Kind], str]
@@ -74,9 +74,9 @@ def spread(statistics: Mapping[str, float]) -> list[str]:
     """Write mean, standard deviation and interval; a dash for what is not known."""
     interval = [statistics[name] for name in ("low", "high")]
     return [
-        f"{statistics['mean']:.3f}",
-        "-" if np.isnan(statistics.get("std", np.nan)) else f"{statistics['std']:.3f}",
-        "-" if np.isnan(interval).any() else "{:.3f} to {:.3f}".format(*interval),
+        number(statistics["mean"], ".3f"),
+        number(statistics.get("std"), ".3f"),
+        "-" if None in interval else "{:.3f} to {:.3f}".format(*interval),
     ]
 
 
@@ -98,8 +98,8 @@ def _published_table(run: InterpolationRun) -> Table:
 
 
 def _beside(run: InterpolationRun, paper: PublishedPaths) -> list[list[str]]:
-    def plus_minus(mean: float, std: float) -> str:
-        return f"{mean:.3f} ± {std:.3f}"
+    def plus_minus(mean: float, std: float | None) -> str:
+        return f"{mean:.3f} ± {number(std, '.3f')}"
 
     theirs = [
         *(paper.name, "paper", str(paper.num_networks), plus_minus(*paper.delta), f"{100 * paper.share_monotonic:.1f}"),

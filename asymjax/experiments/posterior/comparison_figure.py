@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from asymjax.experiments.posterior.finished import SPACES, Run
 from asymjax.report import style
-from asymjax.report.read import labels
+from asymjax.report.read import as_numbers, labels
 
 
 @style.styled
@@ -29,9 +29,10 @@ def plot_comparison(runs: Sequence[Run]) -> Figure:
         for space, offset in (("function_space", -0.15), ("weight_space", 0.15)):
             if summary := run.summary[space]:
                 color = style.SPACE_COLORS[space]
-                median, largest = style.place_rhat([summary["rhat_median"], summary["rhat_max"]])
+                median, largest = style.place_rhat(as_numbers([summary["rhat_median"], summary["rhat_max"]]))
                 _draw_range(rhat, row + offset, median, largest, color)
-                _draw_range(ess, row + offset, summary["ess_bulk_median"], summary["ess_bulk_min"], color)
+                median, smallest = as_numbers([summary["ess_bulk_median"], summary["ess_bulk_min"]])
+                _draw_range(ess, row + offset, median, smallest, color)
         _draw_nll(nll, row, run.summary["test"])
     style.rhat_axis(rhat)
     style.ess_axis(ess)
@@ -55,7 +56,7 @@ def _draw_range(axes: Axes, row: float, median: float, worst: float, color: str)
 
 def _draw_nll(axes: Axes, row: int, test: Mapping[str, Any]) -> None:
     if test["map"] is not None:
-        members = -np.array(test["map_by_seed"]["lppd"])
+        members = -as_numbers(test["map_by_seed"]["lppd"])
         axes.plot(members, np.full(len(members), row), "|", color=style.PREDICTOR_COLORS["map"], markersize=8)
     for predictor in ("ensemble", "posterior"):
         if test[predictor] is not None:

@@ -7,6 +7,7 @@ from scipy.stats import rankdata
 
 from asymjax.experiments.posterior.finished import Run
 from asymjax.report import style
+from asymjax.report.table import number
 
 
 @style.styled
@@ -86,5 +87,5 @@ def _draw_distributions(axes: Axes, run: Run, statistic: str, worst: str, form: 
         style.draw_shares(axes, values[space], np.geomspace(low, high, 41), style.SPACE_COLORS[space], name)
         summary = run.summary[space]
         median, extreme = summary[f"{statistic}_median"], summary[f"{statistic}_{worst}"]
-        titles.append(f"{name.split()[0]}: {worst} {extreme:{form}}, median {median:{form}}")
+        titles.append(f"{name.split()[0]}: {worst} {number(extreme, form)}, median {number(median, form)}")
     axes.set_title("\n".join(titles))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from asymjax.experiments.posterior.finished import Run
-from asymjax.report.read import labels
+from asymjax.report.read import as_numbers, labels
 from asymjax.report.table import Table, number
 
 Cell = Callable[[Run], str]
@@ -79,8 +79,7 @@ def _convergence(space: str, statistic: str, form: str) -> Cell:
 
 def _sampler(name: str, form: str) -> Cell:
     def cell(run: Run) -> str:
-        value = float(np.mean(run.summary["sampler"][name]))
-        return number(None if np.isnan(value) else value, form)  # A sampler that rejects nothing has no rate.
+        return number(np.mean(as_numbers(run.summary["sampler"][name])), form)  # Without an accept step: no rate.
 
     return cell
 
@@ -109,7 +108,7 @@ def _seconds(name: str) -> Cell:
 
 def _fixed_to_free(run: Run) -> str:
     """Write the geometric mean over kernels, and their range where they differ."""
-    ratios = np.array(list(run.summary["fixed_to_free_ratio"].values()))
+    ratios = as_numbers(list(run.summary["fixed_to_free_ratio"].values()))
     with np.errstate(divide="ignore", invalid="ignore"):  # Nothing fixed, or nothing free.
         mean = np.exp(np.mean(np.log(ratios)))
     low, high = ratios.min(), ratios.max()

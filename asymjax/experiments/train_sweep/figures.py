@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from asymjax.errors import InputError
 from asymjax.lab import run_files
 from asymjax.report import style
-from asymjax.report.read import read_record, read_required
+from asymjax.report.read import as_numbers, read_record, read_required
 
 SUMMARY = ("arch", "backbone", "dataset", "task", "num_trainable", "num_fixed", "num_rows", "coordinates", "status")
 SPLITS = {"train": "training", "validation": "validation", "test": "test"}
@@ -109,7 +109,7 @@ def _with_arrays(program: dict[str, Any]) -> dict[str, Any]:
     """Make arrays of what a summary says of each network."""
     program = program | {"trained": np.array([status == "ok" for status in program["status"]])}
     for entry in ("coordinates", *SPLITS):
-        program[entry] = {name: np.asarray(values, np.float64) for name, values in (program.get(entry) or {}).items()}
+        program[entry] = {name: as_numbers(values) for name, values in (program.get(entry) or {}).items()}
     return program
 
 
