@@ -16,6 +16,7 @@ from asymjax.models import ModelConfig
 from asymjax.types import Array, Dataset, Key
 
 NUM_PRIOR_DRAWS, MAX_ROWS = 1000, 100
+NOTHING = 1e-15  # As a scale, in the place of 0.
 DIGITS = 4
 """Of a matched scale; no other machine's last bits then make another configuration."""
 
@@ -43,7 +44,7 @@ def output_variance(model: ModelConfig, posterior: PosteriorConfig, dataset: Dat
     the same draws. Their covariance is zero, and is left out.
     """
     first = dataset._replace(train=dataset.train.take(slice(MAX_ROWS)))
-    silent, whole = (replace(posterior, output_prior_scale=scale).build(model, first) for scale in (0.0, 1.0))
+    silent, whole = (replace(posterior, output_prior_scale=scale).build(model, first) for scale in (NOTHING, 1.0))
     tempered = jax.tree.map(lambda scale: math.sqrt(posterior.temperature) * scale, whole.prior_scale)
     last = {path for path, layer in whole.model.layers.items() if layer.is_output}
     draw = partial(draw_prior, mean=whole.prior_mean, scale=tempered, like=whole.shape)

@@ -224,4 +224,4 @@ def sample_chains(
         return Chunk(state, draws=draws, metrics=metrics, note=note)
 
     work = (placement.size * num_draws, "draws")
-    run_phase(run, "sample", num_draws // per_chunk, init, chunk, shapes, work)
+    run_phase(run, "sample", num_draws // per_chunk, init, chunk, shapes, work, has_draws=True)

@@ -89,6 +89,7 @@ def run_phase(
     advance: Callable[[int, PyTree], Chunk],
     like: PyTree,
     work: tuple[int, str],
+    has_draws: bool = False,
 ) -> PyTree:
     """Run the chunks of a phase that are not committed yet, and return the state after the last.
 
@@ -102,6 +103,7 @@ def run_phase(
         processes alike, to end the run; chunks committed before stay.
     like : shape structs of the state, with the shardings of what lies on the devices of a placement; or arrays.
     work : how much there is to do, and of what: ``(10_000, "networks")``.
+    has_draws : whether chunks leave draws.
 
     Raises
     ------
@@ -109,7 +111,7 @@ def run_phase(
         If SIGTERM came to one of the processes, or word of a preemption; the chunk under way is finished and committed
         first.
     """
-    num_done, state = run.restore(phase, like)
+    num_done, state = run.restore(phase, like, has_draws)
     if num_done == 0:
         state = init()
     elif not run.is_quiet:

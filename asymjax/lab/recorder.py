@@ -22,7 +22,7 @@ class Recorder(Protocol):
     def profiled(self, phase: str) -> AbstractContextManager[None]:
         """Return a context that may be traced."""
 
-    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
+    def restore(self, phase: str, like: PyTree, has_draws: bool = False) -> tuple[int, PyTree]:
         """Return the chunks that are done, and the state after them."""
 
     def commit(
@@ -58,7 +58,7 @@ class InMemory:
         """Return the value, which settles nothing."""
         return value
 
-    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
+    def restore(self, phase: str, like: PyTree, has_draws: bool = False) -> tuple[int, PyTree]:
         """Return that nothing is done."""
         return 0, None
 

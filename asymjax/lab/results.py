@@ -32,7 +32,9 @@ NOT_TRAINED = -2
 # Trained weights are noise that compression makes 7 to 10 % smaller and half as fast to read; a checksum finds damage.
 CODECS = (Crc32cCodec(),)
 KEEP_EMPTY: Any = {"write_empty_chunks": True}  # Else a file that is lost would read as one that was never written.
-REMEDY = "copy it anew, run its command again if it is not finished, or with --force"
+DRAWS = ("posterior/", "posterior_predictive/")
+"""Groups of draws, which are numbers; statistics of a sampler may be NaN."""
+REMEDY = "copy it anew, or run its command again (first delete DONE if there is one; with --force to begin anew)"
 
 Named = Mapping[str, tuple[Sequence[str], Any]]
 """Arrays by path, ``"predictions/posterior/mean"``, with the names of their dimensions."""
@@ -104,8 +106,12 @@ def create_group(
     """
     store = _Durable(run_dir / RESULTS)
     with naming_damage(run_dir / RESULTS / name):
-        known: Any = zarr.open_group(store, mode="a").get(name)
-    if known is not None and known.attrs.get("is_whole"):
+        root = zarr.open_group(store, mode="a")
+        known: Any = root.get(name)
+    groups = {*root.attrs.get("groups", ()), name}  # type: ignore[misc]
+    if len(groups) > len(root.attrs.get("groups", ())):  # type: ignore[arg-type]
+        root.attrs["groups"] = sorted(groups)
+    if known is not None and known.attrs.get("variables"):
         found = {variable: (array.shape, array.dtype) for variable, array in known.arrays()}
         expected = {str(variable): (like.shape, like.dtype) for variable, like in template.variables.items()}
         if found != expected:
@@ -132,7 +138,7 @@ def create_group(
         )
         if value is not None:
             array.with_config(KEEP_EMPTY)[...] = value
-    group.attrs["is_whole"] = True  # Last.
+    group.attrs["variables"] = sorted(map(str, template.data_vars))  # Last.
 
 
 def write_rows(run_dir: Path, name: str, starts: Mapping[str, int], arrays: Mapping[str, Any]) -> None:
@@ -248,14 +254,33 @@ def read_chunks(run_dir: Path, *prefixes: str) -> Iterator[dict[str, np.ndarray]
 
 
 def _find(run_dir: Path, prefixes: Sequence[str]) -> dict[str, xarray.DataArray]:
-    nodes = open_results(run_dir).subtree
+    tree = open_results(run_dir)
+    nodes = list(tree.subtree)
+    known = [(f"{node.path}/{name}", name, node.data_vars) for node in nodes for name in node.attrs.get("variables", ())]
+    known += [(f"/{name}", name, tree.children) for name in tree.attrs.get("groups", ())]
+    if lost := [path for path, name, found in known if name not in found]:
+        raise InputError(f"{run_dir / RESULTS}{lost[0]} is lost; {REMEDY}")
     paths = {f"{node.path}/{name}"[1:]: array for node in nodes for name, array in node.data_vars.items()}
     return {path: array for path, array in sorted(paths.items()) if path.startswith(tuple(prefixes))}
 
 
 def _values(run_dir: Path, name: str, array: xarray.DataArray) -> np.ndarray:
     with naming_damage(run_dir / RESULTS / name):
-        return array.values
+        values = array.values
+    if name.startswith(DRAWS) and np.isnan(values).any():
+        raise InputError(f"{run_dir / RESULTS / name} holds NaN among its draws; {REMEDY}")
+    return values
+
+
+def count_whole_chunks(run_dir: Path, num_chunks: int) -> tuple[int, str]:
+    """Return how many of the first chunks of draws can be read, up to the first that cannot, and why that cannot."""
+    chunks = read_chunks(run_dir, "sample_stats/", *DRAWS)
+    for done in range(num_chunks):
+        try:
+            next(chunks)
+        except (InputError, OSError) as error:
+            return done, str(error)
+    return num_chunks, ""
 
 
 def open_networks(path: Path, *prefixes: str) -> xarray.Dataset:

@@ -77,6 +77,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Return the entries of a file of metrics, one a line."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; restore the file, or begin anew with --force")
     for number, text in enumerate(path.read_text(errors="replace").splitlines(), 1):
         try:
             line = json.loads(text)

@@ -216,14 +216,17 @@ class RunDir:
             self._managers[phase] = _Manager(self.path / "checkpoints" / phase, options=options)
         return self._managers[phase]
 
-    def restore(self, phase: str, like: PyTree) -> tuple[int, PyTree]:
+    def restore(self, phase: str, like: PyTree, has_draws: bool = False) -> tuple[int, PyTree]:
         """Return the chunks done in a phase and the state after them, and delete metrics of what lies beyond.
+
+        Where draws of a chunk are lost or damaged, the phase goes back to a checkpoint before it, or to its beginning.
 
         Parameters
         ----------
         phase : name of the phase.
         like : a state of the same structure and shapes: shape structs, or arrays. Where structs have a sharding, each
             process reads its own part.
+        has_draws : whether the chunks of this phase leave draws.
 
         Returns
         -------
@@ -232,8 +235,11 @@ class RunDir:
         Raises
         ------
         InputError
-            If the checkpoint is damaged or holds another structure.
+            If the checkpoint is damaged or holds another structure, or metrics of what is done are lost.
         """
+        if has_draws:
+            num_whole, reason = processes.together(partial(self._count_whole, phase))
+            processes.lead(partial(self._go_back, phase, num_whole, reason))
         done = self._manager(phase).latest_step() or 0
         processes.lead(partial(self._truncate, phase, done))
         if done == 0:
@@ -251,6 +257,8 @@ class RunDir:
                 f"{folder} cannot be read ({type(error).__name__}: {str(error)[:200]}); delete that folder to go on "
                 "from the checkpoint before it"
             ) from error
+        if kept["meta"]["has_metrics"]:
+            processes.lead(partial(self._require_metrics, phase, done))
         for kind, seconds in kept["meta"]["seconds"].items():
             self.seconds[kind] = max(seconds, self.seconds.get(kind, 0.0))
         return done, kept.get("state")
@@ -284,7 +292,8 @@ class RunDir:
             self.write_draws(what, num_done - 1, num_chunks, draws)
         if metrics is not None:
             processes.together(partial(self._write_metrics, phase, num_done - 1, metrics))
-        items: dict[str, Any] = {"meta": ocp.args.JsonSave({"seconds": self.seconds})}
+        meta = {"seconds": self.seconds, "has_metrics": metrics is not None}
+        items: dict[str, Any] = {"meta": ocp.args.JsonSave(meta)}
         if state is not None:
             items["state"] = ocp.args.StandardSave(state)
         with self.explaining(what):
@@ -378,10 +387,39 @@ class RunDir:
                 f"space and {how_to_go_on()}"
             ) from error
 
+    def _checkpoints(self, phase: str) -> dict[int, Path]:
+        """Return the checkpoints of a phase by the chunks that were done."""
+        found = (self.path / "checkpoints" / phase).glob("*")
+        return {int(folder.name): folder for folder in found if folder.name.isdecimal()}
+
+    def _count_whole(self, phase: str) -> tuple[int, str]:
+        """Return how many chunks left draws that can be read, and why the next one's cannot."""
+        return results.count_whole_chunks(self.path, max(self._checkpoints(phase), default=0))
+
+    def _go_back(self, phase: str, num_whole: int, reason: str) -> None:
+        """Delete the checkpoints that follow draws which cannot be read."""
+        beyond = {done: folder for done, folder in self._checkpoints(phase).items() if done > num_whole}
+        if beyond:
+            left = max(self._checkpoints(phase).keys() - beyond, default=0)
+            print(f"warning: {reason}\n{phase}: drawn again from chunk {left + 1} on", file=sys.stderr, flush=True)
+            if left == 0:
+                shutil.rmtree(self.path / results.RESULTS, ignore_errors=True)
+        for folder in beyond.values():
+            shutil.rmtree(folder)
+
+    def _require_metrics(self, phase: str, done: int) -> None:
+        """Refuse to go on where metrics of chunks that are done are lost."""
+        known = {line["chunk"] for line in run_files.read_metrics(self.path) if line["phase"] == phase}
+        if lost := set(range(done)) - known:
+            raise InputError(
+                f"{self.path / run_files.metrics_file(0)} lacks chunk {min(lost) + 1} of {phase}, which is done; "
+                "restore the file, or begin anew with --force or another --run-dir"
+            )
+
     def _truncate(self, phase: str, done: int) -> None:
         """Delete metrics of a phase that no checkpoint covers."""
         for metrics in self.path.glob("metrics*.jsonl"):
-            lines = metrics.read_text().splitlines(keepends=True)
+            lines = metrics.read_text(errors="replace").splitlines(keepends=True)
             kept = [line for line in lines if _is_covered(line, phase, done)]
             if kept != lines:
                 with _replacing(metrics) as file:

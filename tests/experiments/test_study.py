@@ -59,7 +59,7 @@ def test_outputs_that_vary_too_much_are_refused_by_name():
     ("vary", "values", "message"),
     [
         ("temperature", (), "vary is temperature and values are"),
-        ("temperature", (0.0,), "temperature is 0.0; give a number above 0"),
+        ("temperature", (0.0,), r"temperature is 0.0; give a number in \[1e-15, 1e\+15\]"),
         ("none", (1.0,), "vary is none and values are"),
     ],
 )

@@ -191,7 +191,7 @@ def test_length_from_the_autocorrelation_of_an_autoregression():
     [
         ({"num_stages": 1}, "10000 steps of warmup in 1 stages; give 2 stages or more"),
         ({"num_warmup": 10}, "10 steps of warmup in 10 stages"),
-        ({"energy_variance": 0.0}, "energy_variance is 0.0; give a number above 0"),
+        ({"energy_variance": 0.0}, r"energy_variance is 0.0; give a number in \[1e-15, 1e\+15\]"),
     ],
 )
 def test_settings_that_cannot_be_met_are_refused(settings, message):

@@ -1,5 +1,7 @@
 import errno
 import json
+import os
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -125,6 +127,94 @@ def test_what_was_committed_comes_back_and_what_lies_beyond_is_written_anew(run,
     np.testing.assert_array_equal(tree["sample_stats/lp"], [[1, 2, 3]] * 2)
     assert tree["posterior/bias"].dims == ("chain", "draw", "bias_dim_0")
     assert not (run.path / "DONE").exists()
+    again._lock.close()
+
+
+def lose(path):
+    path.unlink()
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def scribble(path):
+    path.write_bytes(bytes(range(256)))
+
+
+def draws_of(chunk):
+    return {"logdensity": np.full((2, 1), float(chunk)), "position/bias": np.full((2, 1, 3), float(chunk))}
+
+
+def committed(run, num_chunks=4):
+    """Commit warmup and chunks of draws, and let the run go."""
+    run.commit("warmup", 1, 1, STATE, metrics={"rate": 0.5})
+    for chunk in range(1, num_chunks):
+        run.commit("sample", chunk, num_chunks, STATE | {"step": np.array(chunk)}, draws_of(chunk), {"rate": 1.0})
+    run._lock.close()
+
+
+@pytest.mark.parametrize(
+    ("file", "harm", "done"),
+    [
+        ("posterior/bias/c/0/2/0", lose, 2),
+        ("posterior/bias/c/0/2/0", cut, 2),
+        ("posterior/bias/c/0/2/0", scribble, 2),
+        ("posterior/bias/c/0/1/0", lose, 0),  # Two checkpoints are kept, of chunks 2 and 3.
+        ("sample_stats/lp/c/0/0", cut, 0),
+        ("sample_stats/lp/zarr.json", scribble, 0),
+        ("sample_stats/lp", shutil.rmtree, 0),
+        ("zarr.json", scribble, 0),
+        ("", shutil.rmtree, 0),
+    ],
+)
+def test_draws_that_are_lost_are_drawn_again_from_the_checkpoint_before(run, run_config, capsys, file, harm, done):
+    committed(run)
+    harm(run.path / "results.zarr" / file)
+    again = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    assert again.restore("warmup", STATE)[0] == 1
+    found, state = again.restore("sample", STATE, has_draws=True)
+    assert found == done and (done == 0 or state["step"] == done)
+    told = capsys.readouterr().err
+    assert ("/".join(file.split("/")[:2]) in told or done == 0) and f"sample: drawn again from chunk {done + 1} on" in told
+    assert [line["chunk"] for line in run_files.read_metrics(run.path)] == [0, *range(done)]
+    again.commit("sample", done + 1, 4, STATE, draws_of(done + 1))
+    assert results.count_whole_chunks(run.path, done + 1) == (done + 1, "")
+    again._lock.close()
+
+
+def test_draws_that_are_nan_are_drawn_again(run, run_config, capsys):
+    committed(run)
+    results.write_rows(run.path, "posterior", {"draw": 2}, {"bias": np.full((2, 1, 3), np.nan)})
+    again = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    assert again.restore("sample", STATE, has_draws=True)[0] == 2
+    assert "posterior/bias holds NaN among its draws" in capsys.readouterr().err
+    again._lock.close()
+
+
+@pytest.mark.parametrize(("harm", "lost"), [(lose, "does not exist"), (cut, "lacks chunk 2 of sample"), (scribble, "lacks chunk 1 of sample")])
+def test_metrics_that_are_lost_are_named(run, run_config, harm, lost):
+    committed(run)
+    harm(run.path / "metrics.jsonl")
+    again = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    with pytest.raises(InputError, match=f"metrics.jsonl {lost}"):
+        again.restore("sample", STATE, has_draws=True)
+    again._lock.close()
+
+
+@pytest.mark.parametrize("harm", [cut, scribble])
+def test_a_damaged_checkpoint_is_named(run, run_config, harm):
+    committed(run)
+    for file in (run.path / "checkpoints" / "sample" / "3").rglob("*"):
+        if file.is_file():
+            harm(file)
+    again = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    with pytest.raises(InputError, match=r"checkpoints/sample/3 cannot be read .* delete that folder to go on"):
+        again.restore("sample", STATE, has_draws=True)
+    shutil.rmtree(run.path / "checkpoints" / "sample" / "3")
+    again._lock.close()
+    again = open_run("trial", "mlp", SCIENTIFIC, run_config)
+    assert again.restore("sample", STATE, has_draws=True)[0] == 2
     again._lock.close()
 
 

@@ -269,7 +269,7 @@ def test_unknown_names_are_refused_with_the_known_ones(name):
 @pytest.mark.parametrize(
     ("settings", "shape", "message"),
     [
-        ({"widths": (8, 0)}, (4,), r"widths is \(8, 0\); every size must be at least 1"),
+        ({"widths": (8, 0)}, (4,), r"widths is 0; give a number in \[1, 1e\+09\]"),
         ({}, (0,), r"input_shape is \(0,\)"),
         ({"arch": "w_asym", "fixed_scale": (-1.0,)}, (4,), r"fixed_scale is \(-1.0,\)"),
         ({"backbone": "cnn"}, (4,), "the cnn backbone takes images"),

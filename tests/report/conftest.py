@@ -1,6 +1,5 @@
 """Small run directories as the scripts in ``runs/`` leave them, filled with random numbers."""
 
-import json
 import zlib
 from functools import partial
 from itertools import combinations
@@ -12,7 +11,7 @@ from draws import write_draws
 from asymjax.experiments.compare_posteriors.table import GROUPS
 from asymjax.experiments.variants import Variant
 from asymjax.lab.results import write_arrays
-from asymjax.lab.run_files import to_json
+from asymjax.lab.run_files import dumps, to_json
 from asymjax.models.config import Models
 from asymjax.train.optimizers import OptimizerConfig
 
@@ -159,8 +158,8 @@ def write_run(
         "device": {"kind": "cpu", "count": 2},
     }
     record = {"experiment": "bnn_hmc", "config": config, "provenance": provenance}
-    (path / "config.json").write_text(json.dumps(record))
-    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "config.json").write_text(dumps(record))
+    (path / "summary.json").write_text(dumps(summary))
     (path / "DONE").touch()
     return path
 
@@ -282,8 +281,8 @@ def finish_run(path, experiment, archs, config, summary):
         "device": {"kind": "cpu", "count": 2},
     }
     record = {"experiment": experiment, "config": config, "provenance": provenance}
-    (path / "config.json").write_text(json.dumps(record))
-    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "config.json").write_text(dumps(record))
+    (path / "summary.json").write_text(dumps(summary))
     (path / "DONE").touch()
 
 
@@ -439,8 +438,8 @@ def write_study(parent, arms, num_repeats=3):
     provenance = {"command": [], "commit": None, "uncommitted_changes": False, "device": {"kind": "cpu", "count": 2}}
     config = {"study": {"num_repeats": num_repeats, "num_chains": 4, "num_draws": 200}}
     record = {"experiment": "compare_posteriors", "config": config, "provenance": provenance}
-    (path / "config.json").write_text(json.dumps(record))
-    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "config.json").write_text(dumps(record))
+    (path / "summary.json").write_text(dumps(summary))
     (path / "DONE").touch()
     return path
 

@@ -10,6 +10,7 @@ from asymjax.experiments.compare_posteriors.figures import distance_matrix, read
 from asymjax.experiments.compare_posteriors.report import FIGURES, NEEDS
 from asymjax.experiments.compare_posteriors.table import study_tables
 from asymjax.experiments.reports import write_report
+from asymjax.lab.run_files import dumps
 from asymjax.report.sections import figures_of
 from asymjax.report.table import to_rich
 
@@ -42,7 +43,7 @@ def test_a_difference_is_marked_where_its_interval_leaves_out_zero(make_study):
     clear, unclear = {"mean": 0.5, "std": 1, "low": 0.25, "high": 0.75}, {"mean": 0.5, "std": 1, "low": -1, "high": 2}
     metrics = summary["arms"]["w_asym"]["metrics"]
     metrics["nll"]["difference"], metrics["ece"]["difference"] = clear, unclear
-    (path / "summary.json").write_text(json.dumps(summary))
+    (path / "summary.json").write_text(dumps(summary))
     (table,) = [table for table in study_tables(read_study(path)) if table.title == "Differences to standard"]
     cells = {row[0]: row[table.columns.index("w_asym")] for row in table.rows}
     assert (cells["Test: NLL"], cells["Test: ECE"]) == ("0.5000 ± 0.2500 *", "0.5000 ± 1.5000")

@@ -171,7 +171,7 @@ def test_another_configuration_is_refused(finished, script):
         (["--num-points", "4"], "num_points is 4; give an odd number"),
         (["--plane-points", "2"], "plane_points is 2; give 0 for no plane, or 3 at least"),
         (["--num-seeds", "1"], "num_seeds is 1; give two networks of a variant"),
-        (["--num-train-rows", "0"], "num_train_rows is 0; give at least 1"),
+        (["--num-train-rows", "0"], r"num_train_rows is 0; give a number in \[1, 1e\+09\]"),
         (["--archs", "nonsense"], "unknown arch 'nonsense', choose from standard"),
         (["--corruptions", "fog"], "unknown corruption 'fog', choose from noise"),
         (["--vary", "width"], "vary is width and values are (); give both or neither"),
