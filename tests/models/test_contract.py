@@ -271,7 +271,7 @@ def test_unknown_names_are_refused_with_the_known_ones(name):
     [
         ({"widths": (8, 0)}, (4,), r"widths is 0; give a number in \[1, 1e\+09\]"),
         ({}, (0,), r"input_shape is \(0,\)"),
-        ({"arch": "w_asym", "fixed_scale": (-1.0,)}, (4,), r"fixed_scale is \(-1.0,\)"),
+        ({"arch": "w_asym", "fixed_scale": (-1.0,)}, (4,), r"fixed_scale is -1.0; give a number in \[0, 1e\+15\]"),
         ({"backbone": "cnn"}, (4,), "the cnn backbone takes images"),
         ({"arch": "syre", "fixed_scale": (1.0, 2.0)}, (4,), "fixed_scale has 2 values; give 1, or one for each of 3"),
     ],

@@ -112,7 +112,7 @@ def _fixed_to_free(run: Run) -> str:
     with np.errstate(divide="ignore", invalid="ignore"):  # Nothing fixed, or nothing free.
         mean = np.exp(np.mean(np.log(ratios)))
     low, high = ratios.min(), ratios.max()
-    spread = "" if low == high else f" ({number(low, '.2f')} to {number(high, '.2f')})"
+    spread = "" if low == high or np.isnan(low) else f" ({number(low, '.2f')} to {number(high, '.2f')})"
     return number(mean, ".2f") + spread
 
 
