@@ -176,7 +176,9 @@ def test_draws_that_are_lost_are_drawn_again_from_the_checkpoint_before(run, run
     found, state = again.restore("sample", STATE, has_draws=True)
     assert found == done and (done == 0 or state["step"] == done)
     told = capsys.readouterr().err
-    assert ("/".join(file.split("/")[:2]) in told or done == 0) and f"sample: drawn again from chunk {done + 1} on" in told
+    assert (
+        "/".join(file.split("/")[:2]) in told or done == 0
+    ) and f"sample: drawn again from chunk {done + 1} on" in told
     assert [line["chunk"] for line in run_files.read_metrics(run.path)] == [0, *range(done)]
     again.commit("sample", done + 1, 4, STATE, draws_of(done + 1))
     assert results.count_whole_chunks(run.path, done + 1) == (done + 1, "")
@@ -192,7 +194,10 @@ def test_draws_that_are_nan_are_drawn_again(run, run_config, capsys):
     again._lock.close()
 
 
-@pytest.mark.parametrize(("harm", "lost"), [(lose, "does not exist"), (cut, "lacks chunk 2 of sample"), (scribble, "lacks chunk 1 of sample")])
+@pytest.mark.parametrize(
+    ("harm", "lost"),
+    [(lose, "does not exist"), (cut, "lacks chunk 2 of sample"), (scribble, "lacks chunk 1 of sample")],
+)
 def test_metrics_that_are_lost_are_named(run, run_config, harm, lost):
     committed(run)
     harm(run.path / "metrics.jsonl")

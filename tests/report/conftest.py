@@ -259,6 +259,7 @@ def write_connectivity(
         "task": task,
         "num_rows": {"train": 54_000, "validation": 6000, "test": 10_000},
         "num_measured_rows": {"train": 10_000, "test": 10_000},
+        "diverged": {},
         "kinds": kinds,
         "seconds": {"compile": 1.0, "train": 2.0, "paths": 3.0},
     }
@@ -313,6 +314,7 @@ def write_interpolation(parent, archs=("standard", "w_asym"), num_networks=5, da
         "task": "classification",
         "num_rows": {"train": 45_000, "validation": 5000, "test": 10_000},
         "num_measured_rows": {"train": 10_000, "test": 10_000},
+        "diverged": {},
         "kinds": kinds,
         "seconds": {"compile": 1.0, "train": 2.0, "paths": 3.0},
     }

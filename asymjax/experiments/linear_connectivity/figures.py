@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from asymjax.lab import run_files
 from asymjax.report import style
 from asymjax.report.read import read_record, read_required, read_results
+from asymjax.report.table import number
 
-SUMMARY = ("backbone", "dataset", "task", "num_rows", "num_measured_rows", "kinds", "seconds")
+SUMMARY = ("backbone", "dataset", "task", "num_rows", "num_measured_rows", "kinds", "diverged", "seconds")
 METRICS = {"loss": "loss", "recalibrated_loss": "recalibrated loss", "accuracy": "accuracy"}
 UNITS = {"classification": " (nats)", "regression": " (squared error)"}
 SPLITS = {"test": "test", "train": "training"}
@@ -118,13 +119,15 @@ def plot_barriers(run: ConnectivityRun) -> Figure:
     columns = min(len(run.kinds), PANELS_PER_ROW)
     panels = figure.subplots(num_rows, columns, squeeze=False)
     barriers = {arch: barrier_matrix(run, arch) for arch in run.kinds}
-    limit = max(np.nanmax(np.abs(matrix)) for matrix in barriers.values())
+    limit = max(np.nanmax(np.abs(matrix), initial=0.0) for matrix in barriers.values())
     norm = CenteredNorm(0, halfrange=limit or 1.0)
-    shown = min(np.nanmin(matrix) for matrix in barriers.values()), limit or 1.0
+    shown = min(np.nanmin(matrix, initial=0.0) for matrix in barriers.values()), limit or 1.0
     for (arch, matrix), axes in zip(barriers.items(), panels.flat, strict=False):
         image = axes.imshow(matrix, cmap="RdBu_r", norm=norm)
         midpoint, maximum = (run.kinds[arch]["barrier"]["test"]["loss"][which] for which in ("midpoint", "maximum"))
-        axes.set_title(f"{arch}: mean midpoint {midpoint['mean']:.3f},\nmean maximum {maximum['mean']:.3f}")
+        axes.set_title(
+            f"{arch}: mean midpoint {number(midpoint['mean'], '.3f')},\nmean maximum {number(maximum['mean'], '.3f')}"
+        )
         _label_networks(axes, run.kinds[arch])
         if len(matrix) <= MAX_LABELLED_NETWORKS:
             _write_numbers(axes, matrix, limit)
@@ -137,13 +140,16 @@ def plot_barriers(run: ConnectivityRun) -> Figure:
 
 
 def barrier_matrix(run: ConnectivityRun, arch: str) -> np.ndarray:
-    """Return test-loss barriers [network, network]: midpoint below the diagonal, maximum above, NaN on it."""
+    """Return test-loss barriers [network, network]: midpoint below the diagonal, maximum above.
+
+    NaN on it, and for those that are not finite.
+    """
     pairs = run.arrays[f"{arch}/pairs"]
     matrix = np.full((pairs.max() + 1, pairs.max() + 1), np.nan)
     first, second = pairs.T
     matrix[second, first] = run.arrays[f"{arch}/test/loss/midpoint"]
     matrix[first, second] = run.arrays[f"{arch}/test/loss/maximum"]
-    return matrix
+    return np.where(np.isfinite(matrix), matrix, np.nan)
 
 
 def _label_networks(axes: Axes, kind: dict[str, Any]) -> None:

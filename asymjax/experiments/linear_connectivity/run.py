@@ -1,5 +1,6 @@
 """Linear mode connectivity: loss and accuracy on the paths between all pairs of networks, variant by variant."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.data.corruptions import corrupt
+from asymjax.errors import DivergedError
 from asymjax.experiments.linear_connectivity.config import Config, ConnectivityConfig, PathConfig
 from asymjax.experiments.linear_connectivity.planes import check_plane, measure_plane
 from asymjax.experiments.linear_connectivity.strength import measure_strength
@@ -66,7 +68,7 @@ def train_and_connect(config: Config) -> Path:
     InputError
         If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
     DivergedError
-        If fewer than two networks of a variant are finite.
+        If fewer than two networks are finite of every variant.
     StopRequestedError
         If SIGTERM came.
     """
@@ -88,7 +90,7 @@ def connect_sweeps(config: Config) -> Path:
     InputError
         If sweeps are not finished or do not fit together, or the directory is not this run's.
     DivergedError
-        If fewer than two networks of a variant are finite.
+        If fewer than two networks are finite of every variant.
     StopRequestedError
         If SIGTERM came.
     """
@@ -163,6 +165,11 @@ def compare_populations(
     run_config : where results go and where work runs.
     measure : the measurement of one population.
     scores : what is measured of a network, by task.
+
+    Raises
+    ------
+    DivergedError
+        If the networks of every variant diverged; those of some are set apart in the summary, as ``diverged``.
     """
     points = grid(config.num_points)
     splits = {"train": in_batches(dataset.train, config.num_train_rows), "test": in_batches(dataset.test)}
@@ -173,15 +180,24 @@ def compare_populations(
     run.identify(**checksums)
     entries: dict[str, Any] = {}
     arrays: dict[str, Any] = {"kinds/points": (("point",), points)}
+    diverged: dict[str, str] = {}
     for name, population in populations.items():
         variant, model, frozen, _ = population
         task = Task(make_measure(model, dataset.task, scores), points, splits)
-        entry, curves = measure(run, name, population, task)
+        try:
+            entry, curves = measure(run, name, population, task)
+        except DivergedError as error:
+            diverged[name] = str(error)
+            print(f"warning: {name} is left out: {error}", file=sys.stderr, flush=True)
+            continue
         description = describe_network(dataset, dataset_name, model, frozen, variant.model, variant.optimizer.trained)
         entries[name] = description | {"varied": next(iter(variant.varied.items()), None)} | entry
         arrays |= {f"kinds/{name}/{array}": values for array, values in curves.items()}
+    if not entries:
+        raise DivergedError("; ".join(diverged.values()))
     shared = ("backbone", "dataset", "task", "num_rows")
     summary = {name: next(iter(entries.values()))[name] for name in shared}
+    summary["diverged"] = diverged
     summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}
     summary["kinds"] = {name: {n: v for n, v in entry.items() if n not in shared} for name, entry in entries.items()}
     run.finish(lambda: (summary | {"seconds": _seconds(run)}, arrays))

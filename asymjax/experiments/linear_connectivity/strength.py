@@ -46,17 +46,22 @@ def measure_strength(
         return None, {}
     with run.clock(f"strength-{name}"):
         layer_inputs = jax.jit(population.model.layer_inputs)
-        found = []
-        for index in range(len(names[:MAX_NETWORKS])):
+        found: dict[str, Mapping[str, LayerStrength]] = {}
+        for index, seed in enumerate(names[:MAX_NETWORKS]):
             params = jax.tree.map(lambda leaf, i=index: leaf[i], networks)
             inputs = trees.to_host(layer_inputs(params, population.frozen, x))
-            found.append(layer_strengths(population.model, params, population.frozen, inputs))
-    layers = {layer: summarise([network[layer] for network in found]) for layer in found[0]}
+            try:
+                found[seed] = layer_strengths(population.model, params, population.frozen, inputs)
+            except InputError as error:
+                print(f"{name}: strength of asymmetry of seed {seed} is not measured: {error}", flush=True)
+    if not found:
+        return None, {}
+    first = next(iter(found.values()))
+    layers = {layer: summarise([network[layer] for network in found.values()]) for layer in first}
     arrays = {
-        f"strength/{layer}": (("units",), strength.swap_costs.astype(np.float32))
-        for layer, strength in found[0].items()
+        f"strength/{layer}": (("units",), strength.swap_costs.astype(np.float32)) for layer, strength in first.items()
     }
-    entry = {"networks": list(names[:MAX_NETWORKS]), "share_of_variance": SHARE_OF_VARIANCE, "num_rows": len(x)}
+    entry = {"networks": list(found), "share_of_variance": SHARE_OF_VARIANCE, "num_rows": len(x)}
     return entry | {"layers": layers}, arrays
 
 

@@ -49,6 +49,17 @@ def interval(statistics: Mapping[str, float] | None, form: str = ".4f") -> str:
     return f"{statistics['mean']:{form}} ± {(statistics['high'] - statistics['low']) / 2:{form}}"
 
 
+def left_out(summary: Mapping[str, Any]) -> str:
+    """Write which networks, and which kinds as a whole, are left out and why; nothing where none is."""
+    excluded = [f"{arch}, {why}" for arch, why in summary["diverged"].items()]
+    excluded += [
+        f"{arch} seed {name}, {why}"
+        for arch, kind in summary["kinds"].items()
+        for name, why in kind["excluded"].items()
+    ]
+    return f" Excluded: {'; '.join(excluded)}." if excluded else ""
+
+
 def _barrier(split: str, metric: str, which: str) -> Cell:
     return lambda kind: interval(kind["barrier"][split].get(metric, {}).get(which))
 
@@ -108,11 +119,7 @@ def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     tables += _robustness_tables(run)
     if variance := variance_table(run):
         tables.append(variance)
-    excluded = [
-        f"{arch} seed {name}, {why}" for arch, kind in run.kinds.items() for name, why in kind["excluded"].items()
-    ]
-    note = f"{NETWORK_NOTE} Excluded: {'; '.join(excluded)}." if excluded else NETWORK_NOTE
-    tables.append(Table("Networks", note, *_by_kind(run, NETWORKS)))
+    tables.append(Table("Networks", NETWORK_NOTE + left_out(run.summary), *_by_kind(run, NETWORKS)))
     if any(kind.get("strength") for kind in run.kinds.values()):
         tables.append(_strength_table(run))
     if is_published_model(run.record["config"]):

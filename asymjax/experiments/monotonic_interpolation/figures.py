@@ -11,7 +11,7 @@ from asymjax.lab import run_files
 from asymjax.report import style
 from asymjax.report.read import read_record, read_required, read_results
 
-SUMMARY = ("backbone", "dataset", "task", "num_rows", "num_measured_rows", "kinds", "seconds")
+SUMMARY = ("backbone", "dataset", "task", "num_rows", "num_measured_rows", "kinds", "diverged", "seconds")
 STATISTICS = ("delta", "is_monotonic", "local_convexity", "global_convexity", "global_convexity_released")
 SPLITS = {"train": "training", "test": "test"}
 NUM_SINGLE = 8

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from asymjax.experiments.linear_connectivity.table import interval
+from asymjax.experiments.linear_connectivity.table import interval, left_out
 from asymjax.experiments.monotonic_interpolation.figures import SPLITS, InterpolationRun
 from asymjax.experiments.published import PATHS, PATHS_SOURCE, PublishedPaths, what_differs_on_paths
 from asymjax.report.table import Table, number
@@ -51,11 +51,11 @@ NETWORKS: dict[str, Cell] = {
 
 def interpolation_tables(run: InterpolationRun) -> list[Table]:
     """Compare the kinds of a run, and put each beside its published numbers."""
-    excluded = [
-        f"{arch} seed {name}, {why}" for arch, kind in run.kinds.items() for name, why in kind["excluded"].items()
+    return [
+        _paths_table(run),
+        Table("Networks", NETWORK_NOTE + left_out(run.summary), *_by_kind(run, NETWORKS)),
+        _published_table(run),
     ]
-    note = f"{NETWORK_NOTE} Excluded: {'; '.join(excluded)}." if excluded else NETWORK_NOTE
-    return [_paths_table(run), Table("Networks", note, *_by_kind(run, NETWORKS)), _published_table(run)]
 
 
 def _paths_table(run: InterpolationRun) -> Table:
