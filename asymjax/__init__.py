@@ -11,6 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "asymjax.experiments.predictions": ("predict",),
     "asymjax.inference.likelihoods": ("Categorical", "Gaussian"),
     "asymjax.inference.posterior": ("make_posterior",),
     "asymjax.inference.samplers": ("HMC", "MCLMC", "NUTS", "SGLD"),

@@ -72,6 +72,7 @@ class Dataset(NamedTuple):
     num_outputs : number of classes, or of regression targets.
     class_names : one name a class; empty for regression.
     target_mean, target_scale : float64 [num_outputs]; raw target = standardised * scale + mean (0 and 1 for classes).
+    input_mean, input_scale : float64 [features], or [channels] of images; likewise. 0 and 1 for graphs.
     checksum : hexadecimal digest over all splits, dtypes and shapes included.
     """
 
@@ -85,6 +86,8 @@ class Dataset(NamedTuple):
     target_mean: np.ndarray
     target_scale: np.ndarray
     checksum: str
+    input_mean: np.ndarray | float = 0.0
+    input_scale: np.ndarray | float = 1.0
 
     @property
     def input_shape(self) -> tuple[int, ...]:

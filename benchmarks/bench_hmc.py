@@ -3,15 +3,16 @@
     python benchmarks/bench_hmc.py
 
 Two targets: the network of the default run on digits, and a 2x16 tanh regression network on diabetes. Chains take
-trajectories of a fixed number of leapfrog steps. The floor of a gradient is its matrix FLOPs at the rate of large
-matrix products, plus the measured time of its norms and activations alone, plus that of all which does not grow with
-the rows (a leapfrog step on one row), each with all devices at work. Rounds are interleaved; compile time is apart.
+trajectories of a fixed number of leapfrog steps, or trees of up to as many (nuts). The floor of a gradient is its
+matrix FLOPs at the rate of large matrix products, plus the measured time of its norms and activations alone, plus
+that of all which does not grow with the rows (a leapfrog step on one row), each with all devices at work. Rounds are
+interleaved; compile time is apart.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -24,6 +25,8 @@ class Config:
     """Targets."""
     arch: str = "standard"
     """Method of the digits network."""
+    sampler: Literal["hmc", "nuts"] = "hmc"
+    """Trajectories of num_steps steps, or of as many as their trees take up to that."""
     num_chains: tuple[int, ...] = (1, 4, 16)
     """Chains."""
     num_steps: int = 50
@@ -80,26 +83,30 @@ def make_call(
     return lambda: compiled(keys, state, tuned, jnp.asarray(0), *shared, inputs), compile_seconds
 
 
-def make_case(target: str, problem: Any, num_chains: int, num_devices: int, inside: str, num_steps: int) -> dict:
+def make_case(
+    target: str, problem: Any, num_chains: int, num_devices: int, inside: str, num_steps: int, sampler: str = "hmc"
+) -> dict:
     """Compile one case and return its row with a ``call`` of two trajectories a chain."""
     import jax
     import jax.numpy as jnp
 
     from asymjax import rng
-    from asymjax.inference.samplers import HMC
-    from asymjax.inference.samplers.hmc import Tuned
+    from asymjax.inference.samplers import HMC, NUTS
     from asymjax.inference.starts import prior_start
     from asymjax.inference.warmup import prior_metric
     from asymjax.lab import devices
 
-    algorithm = HMC(jitter=0.0, max_integration_steps=num_steps)
+    doublings = max(1, (num_steps + 1).bit_length() - 1)
+    hmc = HMC(jitter=0.0, trajectory_length=1e-3 * num_steps, max_integration_steps=num_steps)
+    algorithm = hmc if sampler == "hmc" else NUTS(max_doublings=doublings)
     placement = devices.place(num_chains, num_devices, inside)  # type: ignore[arg-type]
     start = prior_start(problem, rng.member_keys(jax.random.key(0), num_chains))
     metric = prior_metric(problem.shape, problem.prior_scale)
-    tuned = Tuned(jnp.full(num_chains, 1e-3), jnp.tile(metric, (num_chains, 1)), jnp.full(num_chains, 1e-3 * num_steps))
+    tuned = jax.vmap(algorithm.retune)(jnp.full(num_chains, 1e-3), jnp.tile(metric, (num_chains, 1)))
     call, compile_seconds = make_call(problem, algorithm, tuned, start, problem.data.inputs[:10], placement, 2)
     return {
         "target": target,
+        "sampler": sampler,
         "num_chains": num_chains,
         "num_devices": num_devices,
         "inside": inside,
@@ -170,7 +177,7 @@ def main(config: Config) -> list[dict[str, Any]]:
         }
         print(f"{target}: " + ", ".join(f"{name} {1e6 * cost:.0f} us" for name, cost in costs[target].items()))
         cases += [
-            make_case(target, problem, chains, num_devices, inside, config.num_steps)
+            make_case(target, problem, chains, num_devices, inside, config.num_steps, config.sampler)
             for chains in config.num_chains
             for num_devices in sorted({1, devices.place(chains).num_devices})
             for inside in ("sequential", "vectorized")

@@ -12,9 +12,11 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import tyro
@@ -31,7 +33,7 @@ class Config:
     parts: tuple[str, ...] = ()
     """Parts to run. Default: all."""
     tiny: bool = False
-    """Sizes of a smoke test."""
+    """Sizes of a smoke test, with four times the time limits."""
     seconds: float = 480.0
     """Time for all parts together; those that do not fit are left out by name."""
 
@@ -44,11 +46,13 @@ class Part(NamedTuple):
     words : the command without its interpreter; ``OUT`` stands for a folder of its own.
     seconds : its time limit.
     tiny : words that make it small, after those.
+    environment : variables of its process.
     """
 
     words: tuple[str, ...]
     seconds: float
     tiny: tuple[str, ...] = ()
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 def _run(script: str, *words: str) -> tuple[str, ...]:
@@ -68,25 +72,40 @@ CHECKS: dict[str, Part] = {
     "transformer": Part(("examples/my_transformer.py",), 200),
 }
 """Whether every room works; side by side, to save time."""
+BFLOAT16 = {"JAX_DEFAULT_MATMUL_PRECISION": "BF16_BF16_F32"}
+FEW_NETWORKS = ("--num-seeds", "1", "2", "--num-steps", "2", "--num-rounds", "1", "--archs", "standard")
+FEW_CHAINS = ("--num-chains", "2", "--targets", "diabetes", "--num-rounds", "1", "--num-steps", "2")
 MEASUREMENTS: dict[str, Part] = {
     "train": Part(
         ("benchmarks/bench_train_sweep.py", "--num-seeds", "1", "8", "64"),
         150,
-        ("--num-seeds", "1", "2", "--num-steps", "2", "--num-rounds", "1", "--archs", "standard"),
+        FEW_NETWORKS,
+    ),
+    "train_bfloat16": Part(
+        ("benchmarks/bench_train_sweep.py", "--num-seeds", "64", "--archs", "standard"), 60, FEW_NETWORKS, BFLOAT16
     ),
     "convolution": Part(
         (
             "benchmarks/bench_convolution.py",
-            *("--depths", "8", "20", "--num-networks", "1", "4", "32", "--inside", "vectorized"),
-            *("--convolutions", "library", "--num-steps", "10"),
+            *("--depths", "8", "20", "--num-networks", "1", "8", "32", "--inside", "vectorized"),
+            *("--convolutions", "library", "patches", "--num-steps", "10"),
         ),
         200,
         ("--depths", "8", "--num-networks", "1", "--num-steps", "1", "--num-rounds", "1"),
     ),
-    "chains": Part(
-        ("benchmarks/bench_hmc.py", "--num-chains", "4", "32", "256"),
+    "hmc_chains": Part(("benchmarks/bench_hmc.py", "--num-chains", "4", "32", "256"), 100, FEW_CHAINS),
+    "nuts_chains": Part(
+        ("benchmarks/bench_hmc.py", "--sampler", "nuts", "--num-chains", "4", "32", "256"), 100, FEW_CHAINS
+    ),
+    "matching": Part(
+        ("benchmarks/bench_alignment.py",),
+        60,
+        ("--backbones", "mlp", "--widths", "8", "8", "--num-pairs", "1", "--num-rounds", "1"),
+    ),
+    "connectivity_resnet20": Part(
+        _run("lmc", "--dataset", "digits", "--backbone", "resnet", "--archs", "standard", "--num-seeds", "4"),
         150,
-        ("--num-chains", "2", "--targets", "diabetes", "--num-rounds", "1", "--num-steps", "2"),
+        ("--depth", "8", "--width-multiplier", "0.25", "--num-seeds", "2", "--num-epochs", "1", "--num-points", "3"),
     ),
 }
 """How fast it is; one after the other, alone on the machine."""
@@ -98,11 +117,15 @@ def run_part(name: str, part: Part, config: Config) -> dict[str, Any]:
     folder = (config.out / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     words = [word.replace("OUT", str(folder)) for word in (*part.words, *(part.tiny if config.tiny else ()))]
-    environment = os.environ | {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        "ASYMJAX_BENCHMARK_RESULTS": str(folder),
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # Several parts share the device.
-    }
+    environment = (
+        os.environ
+        | part.environment
+        | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            "ASYMJAX_BENCHMARK_RESULTS": str(folder),
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # Several parts share the device.
+        }
+    )
     start = time.perf_counter()
     try:
         done = subprocess.run(
@@ -127,7 +150,8 @@ def report_part(name: str, config: Config, deadline: float) -> bool:
     if left < 0.3 * part.seconds:
         print(f"{name}: left out, {max(left, 0):.0f} s are left of the time for all", flush=True)
         return True
-    row = run_part(name, part._replace(seconds=min(part.seconds, left)), config)
+    limit = part.seconds * (4 if config.tiny else 1)
+    row = run_part(name, part._replace(seconds=min(limit, left)), config)
     is_well = row["status"] == "exit 0"
     (result if is_well else config.out / f"{name}.failed.json").write_text(json.dumps(row, indent=1))
     print(f"{name}: {row['status']}, {row['seconds']:.1f} s", flush=True)

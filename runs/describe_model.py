@@ -13,11 +13,11 @@ from asymjax.lab import command_line
 from asymjax.models.backbones import GCN, MLP, ResNet
 from asymjax.models.config import ModelConfig
 from asymjax.models.presets import MODEL_PRESETS
-from asymjax.settings import Count
+from asymjax.settings import Count, Settings
 
 
 @dataclass(frozen=True)
-class ShowConfig:
+class ShowConfig(Settings):
     """Where the model stands, and how to print it."""
 
     preset: str = "default"
@@ -31,7 +31,7 @@ class ShowConfig:
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Settings):
     """All settings of a description."""
 
     model: ModelConfig = field(default_factory=ModelConfig)

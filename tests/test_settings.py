@@ -1,6 +1,9 @@
 """Settings: every number has a range, every name its choices, and what lies outside is refused by name."""
 
+import dataclasses
 import math
+import runpy
+from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 import pytest
@@ -80,3 +83,21 @@ def test_what_is_traced_is_not_checked():
         return with_values(OptimizerConfig(), {"learning_rate": value}).learning_rate
 
     assert jax.jit(rate)(-1.0) == -1.0
+
+
+def parts_of(settings):
+    yield settings
+    for one in dataclasses.fields(settings):
+        value = getattr(settings, one.name)
+        if dataclasses.is_dataclass(value):
+            yield from parts_of(value)
+
+
+@pytest.mark.parametrize(
+    "script", sorted((Path(__file__).parents[1] / "runs").glob("*.py")), ids=lambda path: path.stem
+)
+def test_every_number_of_every_script_is_one_of_these(script):
+    presets = runpy.run_path(str(script)).get("PRESETS", {})
+    assert presets or script.stem == "report"
+    for part in (part for preset in presets.values() for part in parts_of(preset)):
+        assert isinstance(part, Settings), f"{script.stem}: {type(part).__name__} checks nothing"

@@ -162,6 +162,8 @@ def _assemble(name: str, train: Rows, validation: Rows, test: Rows, class_names:
         class_names=tuple(class_names),
         target_mean=target_mean,
         target_scale=target_scale,
+        input_mean=input_mean,
+        input_scale=input_scale,
         checksum=trees.checksum({part: split._asdict() for part, split in splits.items()}),
     )
 

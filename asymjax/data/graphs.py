@@ -95,7 +95,9 @@ def graph_dataset(
     return Dataset(
         name=name,
         task="classification",
-        **splits,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
         num_outputs=len(class_names),
         class_names=tuple(class_names),
         target_mean=np.zeros(len(class_names)),

@@ -123,6 +123,12 @@ def describe_network(
 
 
 def describe_data(dataset: Dataset, name: str) -> dict[str, Any]:
-    """Return what a summary says of data."""
+    """Return what a summary says of data, with all that new inputs need: shape, and the units of inputs and targets."""
     num_rows = {split: len(getattr(dataset, split).targets) for split in ("train", "validation", "test")}
-    return {"dataset": name, "task": dataset.task, "num_rows": num_rows}
+    known = ("input_shape", "input_mean", "input_scale", "num_outputs", "target_mean", "target_scale", "class_names")
+    return {
+        "dataset": name,
+        "task": dataset.task,
+        "num_rows": num_rows,
+        "data": {field: getattr(dataset, field) for field in known},
+    }

@@ -256,11 +256,10 @@ def read_chunks(run_dir: Path, *prefixes: str) -> Iterator[dict[str, np.ndarray]
 def _find(run_dir: Path, prefixes: Sequence[str]) -> dict[str, xarray.DataArray]:
     tree = open_results(run_dir)
     nodes = list(tree.subtree)
-    known = [
-        (f"{node.path}/{name}", name, node.data_vars) for node in nodes for name in node.attrs.get("variables", ())
-    ]
-    known += [(f"/{name}", name, tree.children) for name in tree.attrs.get("groups", ())]
-    if lost := [path for path, name, found in known if name not in found]:
+    lost = [f"/{name}" for name in tree.attrs.get("groups", ()) if name not in tree.children]
+    for node in nodes:
+        lost += [f"{node.path}/{name}" for name in node.attrs.get("variables", ()) if name not in node.data_vars]
+    if lost:
         raise InputError(f"{run_dir / RESULTS}{lost[0]} is lost; {REMEDY}")
     paths = {f"{node.path}/{name}"[1:]: array for node in nodes for name, array in node.data_vars.items()}
     return {path: array for path, array in sorted(paths.items()) if path.startswith(tuple(prefixes))}

@@ -79,8 +79,13 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTra
     Raises
     ------
     InputError
-        If weight decay is asked of an optimizer that has none.
+        If weight decay is asked of an optimizer that has none, or warmup takes all the steps.
     """
+    if config.warmup_steps and config.warmup_steps >= num_steps:
+        raise InputError(
+            f"warmup_steps is {config.warmup_steps}, but there are {num_steps} steps in all, so that learning_rate is "
+            "never reached; give fewer, or more num_epochs"
+        )
     if config.optimizer not in DECAYING and config.weight_decay:
         raise InputError(f"{config.optimizer} has no weight decay (weight_decay = {config.weight_decay}); use adamw")
     optimizer = OPTIMIZERS[config.optimizer](make_schedule(config, num_steps), config.weight_decay)

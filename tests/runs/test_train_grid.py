@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import asymjax
+from asymjax import data
 from asymjax.errors import InputError
 from asymjax.experiments.populations import read_sweeps
 from asymjax.lab import run_files
@@ -38,5 +40,12 @@ def test_a_grid_holds_the_networks_of_plain_sweeps(python, script, tmp_path):
     assert np.array(point["coordinates"]["seed"])[is_same].tolist() == [0, 1]
     np.testing.assert_allclose(np.array(point["test"]["loss"])[is_same], plain["test"]["loss"], rtol=1e-5)
     assert len(set(point["test"]["loss"])) == 16
+    dataset = data.load("digits")
+    raw = dataset.test.inputs * dataset.input_scale + dataset.input_mean
+    classes = asymjax.predict(path / "arch=w_asym", raw).argmax(axis=-1)
+    np.testing.assert_allclose((classes == dataset.test.targets).mean(axis=1), point["test"]["accuracy"], atol=1e-6)
+    for run_dir, message in ((path, "of a grid one in it"), (done.stdout.splitlines()[-1], "kept no weights")):
+        with pytest.raises(InputError, match=message):
+            asymjax.predict(run_dir, raw)
     with pytest.raises(InputError, match="arch=w_asym holds networks of several settings"):
         read_sweeps([path / "arch=w_asym"])

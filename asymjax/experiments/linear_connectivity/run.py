@@ -195,7 +195,7 @@ def compare_populations(
         arrays |= {f"kinds/{name}/{array}": values for array, values in curves.items()}
     if not entries:
         raise DivergedError("; ".join(diverged.values()))
-    shared = ("backbone", "dataset", "task", "num_rows")
+    shared = ("backbone", "dataset", "task", "num_rows", "data")
     summary = {name: next(iter(entries.values()))[name] for name in shared}
     summary["diverged"] = diverged
     summary["num_measured_rows"] = {name: len(rows.targets) for name, rows in splits.items()}

@@ -1,0 +1,88 @@
+"""What the networks of a finished run predict for new inputs."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from asymjax import trees
+from asymjax.data.arrays import Units
+from asymjax.errors import InputError
+from asymjax.inference.posterior import PosteriorConfig
+from asymjax.lab import results, run_files
+from asymjax.models import ModelConfig, draw_frozen, vary_frozen
+from asymjax.report.read import read_record, read_required
+from asymjax.types import Array, Hyper, Position
+
+PER_NETWORK = ("mask_seed", "fixed_scale")
+
+
+def predict(run_dir: str | Path, inputs: Any) -> np.ndarray:
+    """Predict with all networks of a finished run, from its directory alone: no data set is loaded.
+
+    Parameters
+    ----------
+    run_dir : of ``runs/bnn_*.py`` or ``runs/train_sweep.py``; of a grid, one of the directories in it.
+    inputs : [rows, *input_shape], raw as in the data that the run was given: they are standardised as its training rows
+        were.
+
+    Returns
+    -------
+    Class probabilities [..., rows, classes], or means in the units of the targets [..., rows, targets]; [chain, draw]
+    of a posterior, [network] of a sweep, NaN for a network that diverged.
+
+    Raises
+    ------
+    InputError
+        If it is no such directory, its run is not finished or kept no weights, files are lost or damaged, or inputs
+        are damaged or of another shape.
+    """
+    path = Path(run_dir)
+    record = read_record(path)
+    config, experiment = record["config"], record["experiment"]
+    if not {"model", "data"} <= config.keys() or config.get("grid"):
+        raise InputError(f"{path} is a run of {experiment}; give one of a posterior or of a sweep, of a grid one in it")
+    summary = read_required(run_files.read_json, path / "summary.json", "data", "task")
+    data, task = summary["data"], summary["task"]
+    if len(data["input_shape"]) == 0 or np.ndim(data["input_mean"]) == 0:
+        raise InputError(f"{path}: {summary['dataset']} is a graph, whose nodes have no inputs apart from it")
+    posterior = PosteriorConfig(**config["posterior"]) if "posterior" in config else None
+    kind = (posterior or PosteriorConfig(noise="fixed")).likelihood(task)
+    num_outputs = kind.num_network_outputs(data["num_outputs"])
+    model_config = ModelConfig.of(**config["model"])
+    prior = {"prior": posterior.normal_prior} if posterior else {}
+    model = model_config.build(tuple(data["input_shape"]), num_outputs, **prior)
+    frozen = draw_frozen(model, model_config.mask_seed)
+    if trees.checksum(frozen) != record["checksums"]["frozen"]:
+        raise InputError(f"{path}: what is fixed in its networks is drawn otherwise by this version; run it again")
+    units = Units([(np.array(data["input_mean"]), np.array(data["input_scale"]))])
+    seen = units.see(inputs, model.example)
+    positions, own = _networks(path, is_posterior=posterior is not None, mask_seed=model_config.mask_seed)
+
+    def one(network: tuple[Position, Hyper]) -> Array:
+        position, hyper = network
+        return kind.mean(kind.predictive(position, model.apply(position, vary_frozen(model, frozen, hyper), seen)))
+
+    shape = np.shape(jax.tree.leaves(positions)[0])[: 2 if posterior else 1]
+    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(-1, *leaf.shape[len(shape) :]), positions)
+    means = np.asarray(jax.jit(lambda networks: lax.map(one, networks))((flat, own)))
+    return means.reshape(*shape, *means.shape[1:]) * np.array(data["target_scale"]) + np.array(data["target_mean"])
+
+
+def _networks(path: Path, is_posterior: bool, mask_seed: int) -> tuple[Position, Hyper]:
+    """Return positions [chain, draw, ...] or [network, ...], and the settings that each network has of its own."""
+    if is_posterior:
+        draws = results.read_arrays(path, "posterior/")
+        if not draws:
+            raise InputError(f"{path} kept no weights (--keep outputs); sample it again with --keep weights")
+        return results.tree_of(draws, "posterior/"), {}
+    networks = results.open_networks(path)
+    if not any(str(name).startswith("position.") for name in networks):
+        raise InputError(f"{path} kept no weights (--no-keep-weights); train it again with weights")
+    own = {name: jnp.asarray(networks[name].values) for name in PER_NETWORK if name in networks.coords}
+    if own:
+        own.setdefault("mask_seed", jnp.full(networks.sizes["network"], mask_seed))
+    return results.tree_of(networks, "position."), own
