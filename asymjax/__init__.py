@@ -2,7 +2,8 @@
 
 The rooms, left to right; each imports only rooms to its left and the root modules:
 data -> models -> train -> symmetry -> inference -> diagnostics -> lab -> report -> experiments.
-The names below work in memory, on models and arrays of yours; they are imported when they are first used.
+The names below work in memory, on models and arrays of yours; they are imported when they are first used, which gives
+JAX one CPU device a core unless it has started or was told otherwise.
 """
 
 from importlib import import_module
@@ -34,6 +35,7 @@ __all__ = sorted(_MODULE_OF)
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'asymjax' has no attribute {name!r}; it has {', '.join(__all__)}")
+    import_module("asymjax.lab.devices").use_all_cores()
     return getattr(import_module(_MODULE_OF[name]), name)
 
 

@@ -23,22 +23,29 @@ HOST_DEVICES_FLAG = "--xla_force_host_platform_device_count"
 
 
 def configure_host_devices() -> None:
-    """Give JAX one CPU device a core. Call before anything touches a device.
+    """Give JAX one CPU device a core, so that networks and chains run on all of them. Call before JAX does anything.
 
-    A count that the user set (``XLA_FLAGS`` or ``jax_num_cpu_devices``) is respected. When a backend exists already
-    nothing is changed, and one printed line says so.
+    The first use of a name of :mod:`asymjax` does so too, where it comes before JAX has started. A count that the user
+    set (``XLA_FLAGS`` or ``jax_num_cpu_devices``) is respected. When a backend exists already nothing is changed, and
+    one printed line says so.
 
     Examples
     --------
     >>> import asymjax
     >>> asymjax.configure_host_devices()
     """
-    if HOST_DEVICES_FLAG in os.environ.get("XLA_FLAGS", "") or jax.config.values["jax_num_cpu_devices"] > 0:
-        return
-    try:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    except RuntimeError:
+    if not use_all_cores():
         print("asymjax: JAX has started already, so the number of host devices stays as it is", file=sys.stderr)
+
+
+def use_all_cores() -> bool:
+    """Do what :func:`configure_host_devices` does without a word; return whether JAX had not started without it."""
+    if HOST_DEVICES_FLAG not in os.environ.get("XLA_FLAGS", "") and jax.config.values["jax_num_cpu_devices"] <= 0:
+        try:
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        except RuntimeError:
+            return False
+    return True
 
 
 class Placement(NamedTuple):

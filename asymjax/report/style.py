@@ -66,8 +66,8 @@ DASHES = (0, (4, 2))
 
 RHAT_RANGE = (1.001, 3.0)
 RHAT_TICKS = {1.001: "≤1.001", 1.01: "1.01", 1.05: "1.05", 1.2: "1.2", 3.0: "≥3"}
-RHAT_THRESHOLDS = (1.01, 1.05)
-ESS_THRESHOLD = 400
+RHAT_SCALE = "(log scale of R-hat - 1)"
+RHAT_THRESHOLD, ESS_THRESHOLD = 1.01, 400
 
 
 def place_rhat(rhat: ArrayLike) -> np.ndarray:
@@ -76,13 +76,18 @@ def place_rhat(rhat: ArrayLike) -> np.ndarray:
 
 
 def rhat_axis(axes: Axes, which: Literal["x", "y"] = "x") -> None:
-    """Make an axis logarithmic in R-hat - 1, labelled with R-hat, and mark the thresholds."""
+    """Make an axis logarithmic in R-hat - 1, as ``RHAT_SCALE`` says, with ticks at R-hats, and mark the threshold."""
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     limits = (0.9 * (RHAT_RANGE[0] - 1), 1.1 * (RHAT_RANGE[1] - 1))
     axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
     axis.set_ticks([tick - 1 for tick in RHAT_TICKS], list(RHAT_TICKS.values()))
     axis.set_ticks([], minor=True)
-    mark(axes, *(threshold - 1 for threshold in RHAT_THRESHOLDS), which=which)
+    place, name = RHAT_THRESHOLD - 1, "good "
+    mark(axes, place, which=which)
+    if which == "x":
+        _name_mark(axes, place, 1, name, "right", axes.get_xaxis_transform())
+    else:
+        _name_mark(axes, 1, place, name, "right", axes.get_yaxis_transform())
 
 
 def ess_axis(axes: Axes) -> None:
@@ -91,7 +96,11 @@ def ess_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.xaxis.set_minor_formatter("")
     mark(axes, ESS_THRESHOLD)
-    axes.text(ESS_THRESHOLD, 1, f" {ESS_THRESHOLD}", color=GREY, size=6, va="top", transform=axes.get_xaxis_transform())
+    _name_mark(axes, ESS_THRESHOLD, 1, f" good ≥ {ESS_THRESHOLD}", "left", axes.get_xaxis_transform())
+
+
+def _name_mark(axes: Axes, x: float, y: float, name: str, side: str, transform: Any) -> None:
+    axes.text(x, y, name, color=GREY, size=6, ha=side, va="top", transform=transform)
 
 
 def mark(axes: Axes, *places: float, which: Literal["x", "y"] = "x") -> None:

@@ -109,7 +109,7 @@ def plot_rhat(run: StudyRun) -> Figure:
             places = style.place_rhat(as_numbers(arm["metrics"][metric]["repeats"]))
             _draw_dots(axes, places, row + offset, float(np.median(places)), color)
     style.rhat_axis(axes)
-    axes.set_xlabel("R-hat")
+    axes.set_xlabel(f"R-hat {style.RHAT_SCALE}")
     _name_rows(axes, run)
     handles = [Line2D([], [], marker="o", linestyle="", color=color, label=label) for label, color in RHATS.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -166,7 +166,7 @@ def plot_budget(run: StudyRun) -> Figure:
         _draw_range(rhat, gradients, style.place_rhat(curves["rhat_max"]), color, name)
         _draw_range(lppd, gradients, curves["lppd"], color, name)
     style.rhat_axis(rhat, "y")
-    rhat.set_title("R-hat max, function space")
+    rhat.set_title(f"R-hat max, function space {style.RHAT_SCALE}")
     lppd.set_title("test LPPD (nats)")
     for axes in (rhat, lppd):
         axes.set_xlabel("gradients in thousands, all chains, warmup included")

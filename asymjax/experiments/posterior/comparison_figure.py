@@ -37,7 +37,7 @@ def plot_comparison(runs: Sequence[Run]) -> Figure:
     style.rhat_axis(rhat)
     style.ess_axis(ess)
     nll.locator_params(axis="x", nbins=4)
-    rhat.set_xlabel("R-hat: median ●, max ○")
+    rhat.set_xlabel(f"R-hat: median ●, max ○\n{style.RHAT_SCALE}")
     ess.set_xlabel("bulk ESS: median ●, min ○")
     nll.set_xlabel("test NLL (nats per input)")
     rhat.set_yticks(range(len(runs)), [textwrap.fill(label, 24) for label in labels(runs)])

@@ -22,10 +22,12 @@ def plot_traces(run: Run) -> Figure:
     for trace, (left, right) in zip(run.traces, axes, strict=True):
         numbers = "   R-hat {rhat:.3f}, bulk ESS {ess_bulk:,.0f}".format(**trace.statistics) if trace.statistics else ""
         left.set_title(trace.label + numbers)
+        left.set_ylabel(trace.quantity)
         for chain, values in enumerate(trace.values):
             color = style.CHAINS[chain % len(style.CHAINS)]
             left.plot(values, color=color, linewidth=0.6, alpha=0.8, rasterized=True)
         _draw_ranks(right, trace.values)
+    figure.align_ylabels(axes[:, 0])
     axes[0, 1].set_title("ranks")
     axes[-1, 0].set_xlabel("draw")
     axes[-1, 0].set_xlim(0, run.traces[0].values.shape[1] - 1)
@@ -65,7 +67,7 @@ def plot_convergence(run: Run) -> Figure:
     style.rhat_axis(rhat)
     style.ess_axis(bulk)
     style.ess_axis(tail)
-    rhat.set(xlabel="R-hat", ylabel="share of coordinates")
+    rhat.set(xlabel=f"R-hat {style.RHAT_SCALE}", ylabel="share of coordinates")
     bulk.set_xlabel("bulk ESS (draws)")
     tail.set_xlabel("tail ESS (draws)")
     figure.legend(*rhat.get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -26,17 +26,20 @@ class Trace(NamedTuple):
     Attributes
     ----------
     label : what it is.
+    quantity : the same in a word or two, for an axis.
     values : [chain, draw].
     statistics : its ``rhat`` and ``ess_bulk``; empty where the run did not measure them.
     """
 
     label: str
+    quantity: str
     values: np.ndarray
     statistics: dict[str, float]
 
 
 class _Scalar(NamedTuple):
     label: str
+    quantity: str
     array: str
     take: Callable[[np.ndarray], np.ndarray]  # From that array of a chunk, [chain, draw, ...], to [chain, draw].
 
@@ -61,7 +64,9 @@ def read_traces(
         "function_space": partial(_function_scalar, quantities, num_outputs, len(diagnostics["function_space/rhat"])),
         "weight_space": partial(_weight_scalar, shapes),
     }
-    found: list[tuple[_Scalar, dict[str, float]]] = [(_Scalar("log density (nats)", "sample_stats/lp", np.asarray), {})]
+    found: list[tuple[_Scalar, dict[str, float]]] = [
+        (_Scalar("log density", "nats", "sample_stats/lp", np.asarray), {})
+    ]
     for space, make in makers.items():
         for rank, index in worst_and_median(diagnostics.get(f"{space}/rhat", np.array([]))).items():
             scalar = make(index)
@@ -69,7 +74,7 @@ def read_traces(
             statistics = {name: float(diagnostics[f"{space}/{name}"][index]) for name in ("rhat", "ess_bulk")}
             found.append((scalar._replace(label=label), statistics))
     values = _read_values(path, [scalar for scalar, _ in found])
-    return [Trace(scalar.label, value, numbers) for (scalar, numbers), value in zip(found, values, strict=True)]
+    return [Trace(one.label, one.quantity, value, numbers) for (one, numbers), value in zip(found, values, strict=True)]
 
 
 def worst_and_median(rhat: np.ndarray) -> dict[str, int]:
@@ -83,9 +88,9 @@ def _function_scalar(quantities: Sequence[str], num_outputs: int, num_coordinate
     place, output = divmod(index, num_outputs)
     quantity, point = divmod(place, num_coordinates // num_outputs // len(quantities))
     template = quantities[quantity]
-    label = f"{template.format(output)}, test input {point}"
+    label, word = f"{template.format(output)}, test input {point}", template.partition(" of ")[0]
     return _Scalar(
-        label, "posterior_predictive/outputs", lambda outputs: QUANTITIES[template](outputs[:, :, point], output)
+        label, word, "posterior_predictive/outputs", lambda outputs: QUANTITIES[template](outputs[:, :, point], output)
     )
 
 
@@ -97,7 +102,7 @@ def _weight_scalar(shapes: Mapping[str, tuple[int, ...]], index: int) -> _Scalar
     entry = index - int(ends[leaf]) + prod(shape)
     place = ",".join(map(str, np.unravel_index(entry, shape)))
     label = f"{name.removeprefix('posterior/').replace('.', '/')}[{place}]"
-    return _Scalar(label, name, lambda values: values.reshape(*values.shape[:2], -1)[:, :, entry])
+    return _Scalar(label, "weight", name, lambda values: values.reshape(*values.shape[:2], -1)[:, :, entry])
 
 
 def _read_values(path: Path, scalars: Sequence[_Scalar]) -> list[np.ndarray]:
