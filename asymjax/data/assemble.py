@@ -1,5 +1,6 @@
 """From raw rows to a ``Dataset``: check, split, standardise, assemble."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.types import Dataset, Split
+from asymjax.types import Dataset, Graph, Split
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -166,6 +167,19 @@ def _assemble(name: str, train: Rows, validation: Rows, test: Rows, class_names:
         input_scale=input_scale,
         checksum=trees.checksum({part: split._asdict() for part, split in splits.items()}),
     )
+
+
+def count_repeated(dataset: Dataset) -> int:
+    """Return how many test rows have the inputs and the target of a training row; 0 for a graph."""
+    if isinstance(dataset.train.inputs, Graph):
+        return 0
+
+    def digests(split: Split) -> list[bytes]:
+        rows = zip(np.asarray(split.inputs), np.asarray(split.targets), strict=True)
+        return [hashlib.blake2b(x.tobytes() + y.tobytes(), digest_size=16).digest() for x, y in rows]
+
+    known = set(digests(dataset.train))
+    return sum(row in known for row in digests(dataset.test))
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from asymjax import data, trees
+from asymjax.data.assemble import count_repeated
 from asymjax.data.config import DataConfig
 from asymjax.errors import InputError
 from asymjax.inference.posterior import PosteriorConfig
@@ -84,7 +85,11 @@ def load_data(config: DataConfig) -> Dataset:
     InputError
         On every process, if on one the name is unknown or files are missing or damaged.
     """
-    return processes.together(lambda: data.load(config.dataset, config.data_dir, config.data_seed, config.table))
+    dataset = processes.together(lambda: data.load(config.dataset, config.data_dir, config.data_seed, config.table))
+    if num_repeated := count_repeated(dataset):
+        num_test = len(dataset.test.targets)
+        print(f"{config.dataset}: {num_repeated:,} of {num_test:,} test rows are training rows as well", flush=True)
+    return dataset
 
 
 def refuse_graph(dataset: Dataset, name: str) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from asymjax.data import load
+from asymjax.data.assemble import count_repeated
 from asymjax.data.table import TableConfig, read_table
 
 RNG = np.random.default_rng(0)
@@ -145,3 +146,10 @@ def test_missing(tmp_path):
         (tmp_path / f"a{i:02}").touch()
     with pytest.raises(FileNotFoundError, match=r"there is no file b\.csv in .* holds: a00, .*, a11 and 2 more"):
         load("table/b.csv", tmp_path)
+
+
+def test_rows_that_are_in_two_splits_are_counted(tmp_path):
+    (tmp_path / "t").write_text("".join(f"{i % 5},{i % 5}\n" for i in range(40)))
+    assert count_repeated(load("table/t", tmp_path)) == 8
+    (tmp_path / "u").write_text("".join(f"{i},{i}\n" for i in range(40)))
+    assert count_repeated(load("table/u", tmp_path)) == 0
