@@ -17,9 +17,9 @@ PHASES = ["warmup"] * 4 + ["sample"] * 8
 
 
 @pytest.fixture(scope="module")
-def whole(python, tmp_path_factory):
+def whole(script, tmp_path_factory):
     path = tmp_path_factory.mktemp("out") / "whole"
-    assert python(SCRIPT, *WORDS, "--run-dir", path).stderr == ""
+    assert script(SCRIPT, *WORDS, "--run-dir", path).stderr == ""
     return path
 
 
