@@ -40,15 +40,8 @@ def end_half_way(end, write_rows, run_dir, name, starts, arrays):
     end()
 
 
-def fill_up(patches, max_bytes):
-    """Let no file grow beyond a size until the end of the patches."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    patches.callback(resource.setrlimit, resource.RLIMIT_FSIZE, before)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, before[1]))
-
-
-def fill_up_and_save(save, patches, *args, **kwargs):
-    fill_up(patches, MAX_METADATA_BYTES)
+def fill_up_and_save(save, *args, **kwargs):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_METADATA_BYTES, MAX_METADATA_BYTES))
     return save(*args, **kwargs)
 
 
@@ -70,9 +63,9 @@ def ending(phase, chunk, place, end):
             if place == "sigterm":
                 os.kill(os.getpid(), signal.SIGTERM)
             if place == "full":
-                fill_up(patches, MAX_BYTES)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
             if place == "full_checkpoint":
-                manager.save = partial(fill_up_and_save, manager.save, patches)
+                manager.save = partial(fill_up_and_save, manager.save)
         commit(run, at, num_done, *args, **kwargs)
 
     with patches, mock.patch.object(RunDir, "commit", commit_or_end):

@@ -34,10 +34,12 @@ def test_summary_and_report(whole, script):
     assert "step size" in (whole / "figures" / "table.md").read_text()
 
 
-def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interrupt, tmp_path):
+@pytest.mark.parametrize(
+    "where", [("warmup", 3, "between"), pytest.param(("sample", 2, "half"), marks=pytest.mark.long)], ids=str
+)
+def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interrupt, tmp_path, where):
     words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
-    for phase, chunk, place in (("warmup", 3, "between"), ("sample", 2, "half")):
-        interrupt(phase, chunk, place, *words)
+    interrupt(*where, *words)
     script(*words)
     assert_same_outcome(tmp_path / "run", whole)
 
