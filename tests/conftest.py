@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 from unittest import mock
 
 # Compiling is most of what the tests do; JAX_DISABLE_MOST_OPTIMIZATIONS=0 tests the programs as users run them.
-FAST = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") != "0"
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # What is compiled once, by any worker or in a process that a test starts, is there for all of them.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="asymjax-tests-")
@@ -25,8 +25,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
 # XLA's older code generator takes a third of the time where nothing is optimised; a jaxlib without it names the flag.
-if FAST:
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0":
+    os.environ["XLA_FLAGS"] = f"{os.environ['XLA_FLAGS']} --xla_cpu_use_fusion_emitters=false"
 
 import jax
 import pytest
@@ -50,10 +50,17 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def python_env():
-    """Return a function that makes the environment of a Python process with so many devices."""
+    """Return a function that makes the environment of a Python process with so many devices.
 
-    def make(num_devices=2, env=None):
-        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"  # The last one wins.
+    With ``as_for_users`` the process has XLA's own choice of a code generator: the older one splits loops by the number
+    of devices, which changes last bits.
+    """
+
+    def make(num_devices=2, env=None, as_for_users=False):
+        # The last one wins.
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"
+        if as_for_users:
+            flags = flags.replace("--xla_cpu_use_fusion_emitters=false", "")
         return os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"} | (env or {})
 
     return make
@@ -63,9 +70,9 @@ def python_env():
 def python(python_env):
     """Return a function that runs Python on words and returns the finished process."""
 
-    def run(*words, num_devices=2, check=True, env=None, timeout=300, **options):
+    def run(*words, num_devices=2, check=True, env=None, as_for_users=False, timeout=300, **options):
         command = [sys.executable, *map(str, words)]
-        env = python_env(num_devices, env)
+        env = python_env(num_devices, env, as_for_users)
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False, **options)
         assert done.returncode == 0 or not check, done.stderr
         return done
