@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -24,6 +25,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 # Where a script runs decides the last bits of its results: here as in the processes that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+# XLA's older code generator takes a third of the time where nothing is optimised; these versions have it.
+if os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0" and version("jaxlib") < "0.13":
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import jax
 import pytest
@@ -47,10 +51,17 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session")
 def python_env():
-    """Return a function that makes the environment of a Python process with so many devices."""
+    """Return a function that makes the environment of a Python process with so many devices.
 
-    def make(num_devices=2, env=None):
-        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"  # The last one wins.
+    With ``as_for_users`` the process has XLA's own choice of a code generator: the older one splits loops by the number
+    of devices, which changes last bits.
+    """
+
+    def make(num_devices=2, env=None, as_for_users=False):
+        # The last one wins.
+        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={num_devices}"
+        if as_for_users:
+            flags = flags.replace("--xla_cpu_use_fusion_emitters=false", "")
         return os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"} | (env or {})
 
     return make
@@ -60,9 +71,9 @@ def python_env():
 def python(python_env):
     """Return a function that runs Python on words and returns the finished process."""
 
-    def run(*words, num_devices=2, check=True, env=None, timeout=300, **options):
+    def run(*words, num_devices=2, check=True, env=None, as_for_users=False, timeout=300, **options):
         command = [sys.executable, *map(str, words)]
-        env = python_env(num_devices, env)
+        env = python_env(num_devices, env, as_for_users)
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=timeout, check=False, **options)
         assert done.returncode == 0 or not check, done.stderr
         return done

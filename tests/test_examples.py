@@ -44,7 +44,7 @@ def test_linear_mode_connectivity(tmp_path):
 
 
 def test_my_transformer(capsys):
-    trained, sampled = load("my_transformer").main(num_epochs=6, num_warmup=10, num_draws=10, num_rows=100)
+    trained, sampled = load("my_transformer").main(num_epochs=6, num_warmup=6, num_draws=8, num_rows=50)
     assert trained > 0.5 and sampled > 0.2
     found = capsys.readouterr().out
     assert "permutations of 8 units: attention/query.1, another in each of 2" in found

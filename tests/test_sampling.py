@@ -38,15 +38,16 @@ def rows(num_rows=30, num_inputs=3):
     return X, 5000 + 20 * X[:, 0] + numbers.normal(size=num_rows)
 
 
-def test_draws_are_those_of_the_script_to_the_bit(python, tmp_path):
-    settings = ["--widths", 6, "--map-steps", 20, "--num-warmup", 20, "--num-draws", 20, "--max-integration-steps", 8]
-    words = ["runs/bnn_hmc.py", "--preset", "smoke", "--arch", "w_asym", "--run-dir", tmp_path / "run", "--no-progress"]
-    python(*words, *settings, cwd=ROOT)
+def test_draws_are_those_of_the_script_to_the_bit(script, tmp_path):
+    # The sizes of tests/runs/test_bnn_hmc.py, whose programs these are.
+    settings = "--widths 6 --map-steps 10 --num-warmup 10 --num-draws 8 --num-chains 2 --max-integration-steps 8"
+    words = ["--arch", "w_asym", *settings.split(), "--run-dir", tmp_path / "run", "--no-progress"]
+    script(ROOT / "runs" / "bnn_hmc.py", *words)
     written = open_results(tmp_path / "run")
     dataset = data.load("digits")
     model = model_of("w_asym", widths=(6,)).build(dataset.input_shape, 10)
-    posterior, sampler = asymjax.make_posterior(model, dataset), asymjax.HMC(num_warmup=20, max_integration_steps=8)
-    options = {"sampler": sampler, "num_draws": 20, "start": asymjax.Start(map_steps=20)}
+    posterior, sampler = asymjax.make_posterior(model, dataset), asymjax.HMC(num_warmup=10, max_integration_steps=8)
+    options = {"sampler": sampler, "num_chains": 2, "num_draws": 8, "start": asymjax.Start(map_steps=10)}
     result = asymjax.sample(jax.random.key(0), posterior, **options, **QUIET)
     tree = result.to_datatree()
     for group, count in (("posterior", 6), ("sample_stats", 5)):

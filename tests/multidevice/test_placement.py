@@ -25,7 +25,7 @@ def driven(python, tmp_path_factory):
 
     def one(num_devices):
         path = folder / f"{num_devices}.npz"
-        done = python("-W", "error", DRIVE, path, num_devices=num_devices, env=ENV)
+        done = python("-W", "error", DRIVE, path, num_devices=num_devices, env=ENV, as_for_users=True)
         with np.load(path) as arrays:
             return dict(arrays), json.loads(done.stdout.splitlines()[-1])
 

@@ -11,7 +11,7 @@ def launch(python_env, tmp_path_factory):
 
     def start(*words, num_devices=(2, 2), env=None, own=None):
         """Start as many processes as there are numbers of devices; those in ``own`` run other words."""
-        envs = [python_env(number, env) for number in num_devices]
+        envs = [python_env(number, env, as_for_users=True) for number in num_devices]
         jobs.append(Job(words, envs, tmp_path_factory.mktemp("job"), own or {}))
         return jobs[-1]
 

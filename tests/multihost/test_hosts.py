@@ -86,22 +86,32 @@ def test_an_error_of_all_ends_each_with_its_code(done):
     assert done[0].stderr.endswith("error: it is 0\n") and done[1].stderr.endswith("error: process 0: it is 0\n")
 
 
-@pytest.mark.parametrize(
-    ("num_devices", "pretended", "message"),
-    [
-        ((2, 1), None, "by process there are {0: 2, 1: 1}"),
-        ((1, 1), (3, 1), "process 1: num_processes: 2 -> 3"),
-        ((1, 1), (2, 0), "RegisterTask"),
-        ((1,), (2, 0), "RegisterTask"),
-        ((1,), (2, 1), "RegisterTask"),
-    ],
-    ids=["devices", "count", "doubled", "missing", "no-coordinator"],
-)
-def test_processes_that_are_no_job_end(launch, num_devices, pretended, message):
+WRONG = {
+    "devices": ((2, 1), None, "by process there are {0: 2, 1: 1}"),
+    "count": ((1, 1), (3, 1), "process 1: num_processes: 2 -> 3"),
+    "doubled": ((1, 1), (2, 0), "RegisterTask"),
+    "missing": ((1,), (2, 0), "RegisterTask"),
+    "no-coordinator": ((1,), (2, 1), "RegisterTask"),
+}
+"""Devices by process, the number of processes and the id that the last one gives on, what is said."""
+
+
+@pytest.fixture(scope="module")
+def wrong_jobs(launch):
+    """All of them at once: most wait for others that never come."""
+
+    def start(num_devices, pretended):
+        pretend = [JOB, "compute", *(["--pretend", *pretended] if pretended else [])]
+        return launch(JOB, "compute", num_devices=num_devices, own={len(num_devices) - 1: pretend})
+
+    return {case: start(*given) for case, (*given, _) in WRONG.items()}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_processes_that_are_no_job_end(wrong_jobs, case):
     """Where JAX's runtime does not let them meet, it aborts with its own words."""
-    pretend = [JOB, "compute", *(["--pretend", *pretended] if pretended else [])]
-    done = launch(JOB, "compute", num_devices=num_devices, own={len(num_devices) - 1: pretend}).join(45)
-    assert all(one.returncode in (2, *LOST) and message in one.stderr for one in done)
+    done = wrong_jobs[case].join(90)
+    assert all(one.returncode in (2, *LOST) and WRONG[case][2] in one.stderr for one in done)
 
 
 LOST = (75, -6)

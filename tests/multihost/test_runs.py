@@ -32,7 +32,7 @@ POOL = {"NPROC": "8"}  # XLA's thread pool has one size.
 def reference(python, tmp_path_factory):
     """A sweep of one process with eight devices."""
     path = tmp_path_factory.mktemp("out") / "reference"
-    python(TRAIN_SWEEP, *SWEEP, "--run-dir", path, num_devices=8, env=POOL)
+    python(TRAIN_SWEEP, *SWEEP, "--run-dir", path, num_devices=8, env=POOL, as_for_users=True)
     return path
 
 
@@ -127,7 +127,7 @@ def test_two_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, lau
     assert_lost(survivor)
     # Though the checkpoint of chunk 6 is not there.
     assert NOT_TRAINED not in open_networks(path)["failed_step"].values
-    last = python(*words, "--round-size", "4", "--num-devices", "8", num_devices=8, env=POOL)
+    last = python(*words, "--round-size", "4", "--num-devices", "8", num_devices=8, env=POOL, as_for_users=True)
     assert "20 in 3 rounds of 8 on 8 of 8 devices" in last.stdout  # As it began.
     assert_same_outcome(path, reference)
 
@@ -147,7 +147,7 @@ def whole(python, tmp_path_factory):
     def run(script):
         words = [RUNS / f"{script}.py", *SCRIPTS[script].split(), *TINY]
         if script not in done:
-            python(*words, "--run-dir", out / script, env=POOL)
+            python(*words, "--run-dir", out / script, env=POOL, as_for_users=True)
             done[script] = out / script
         return words, done[script]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kill import ending, give_up
 from outcome import assert_same_outcome
 
 from asymjax import data
@@ -143,20 +144,19 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]
 
+    def num_draws():
+        return len(list((path / "results.zarr/posterior_predictive/outputs/c/0").glob("*/0/0")))
+
     def interrupted(*where):
         """In a process of its own: what it was about to write is lost, and its files are left as they are."""
         return python(KILL, *where, *words, check=False)
 
-    def num_draws():
-        return len(list((path / "results.zarr/posterior_predictive/outputs/c/0").glob("*/0/0")))
-
     interrupt("train", 5, "before", *words)
     interrupt("warmup", 3, "between", *words)
-    assert interrupted("sample", 2, "between").returncode == SIGKILL
-    assert num_draws() == 2
     assert interrupted("sample", 4, "half").returncode == SIGKILL
     assert num_draws() == 3
-    done = interrupted("sample", 5, "sigterm")
+    with ending("sample", 5, "sigterm", give_up):
+        done = script(*words, check=False)
     assert done.returncode == SIGTERM_EXIT
     assert "sample chunk 5 of 8 is kept; run the same command to go on" in done.stderr
     assert num_draws() == 5
@@ -164,10 +164,10 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     for place, kept in (("full", 5), ("full_checkpoint", 6)):
         done = interrupted("sample", 6, place)
         assert done.returncode == INPUT_EXIT
-        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1, done.stderr
-        assert "chunk 6 of sample cannot be written (File too large)" in errors[0]
-        assert "run the same command to go on" in errors[0]
+        # Beside it a thread of the checkpoint may tell of its own end.
+        assert done.stderr.count("error: ") == 1, done.stderr
+        assert "chunk 6 of sample cannot be written (File too large)" in done.stderr
+        assert "run the same command to go on" in done.stderr
         assert num_draws() == kept and not list((path / "results.zarr").rglob("*.partial"))
     assert not (path / "DONE").exists()
     script(*words)

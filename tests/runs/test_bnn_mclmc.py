@@ -20,9 +20,9 @@ PHASES = ["warmup"] * 4 + ["sample"] * 8
 
 
 @pytest.fixture(scope="module")
-def whole(python, tmp_path_factory):
+def whole(script, tmp_path_factory):
     path = tmp_path_factory.mktemp("out") / "whole"
-    assert python(SCRIPT, *WORDS, "--run-dir", path).stderr == ""
+    assert script(SCRIPT, *WORDS, "--run-dir", path).stderr == ""
     return path
 
 
@@ -49,10 +49,12 @@ def test_a_finished_run_predicts_raw_inputs_in_the_units_of_the_targets(whole):
         asymjax.predict(whole, np.zeros((3, 4)))
 
 
-def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interrupt, tmp_path):
+@pytest.mark.parametrize(
+    "where", [("warmup", 3, "between"), pytest.param(("sample", 2, "half"), marks=pytest.mark.long)], ids=str
+)
+def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interrupt, tmp_path, where):
     words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
-    for phase, chunk, place in (("warmup", 3, "between"), ("sample", 2, "half")):
-        interrupt(phase, chunk, place, *words)
+    interrupt(*where, *words)
     script(*words)
     assert_same_outcome(tmp_path / "run", whole)
 

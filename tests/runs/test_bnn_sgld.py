@@ -17,8 +17,8 @@ INPUT_EXIT = 2
 
 
 @pytest.fixture(scope="module")
-def finished(python, tmp_path_factory):
-    done = python(SCRIPT, *WORDS, "--out", tmp_path_factory.mktemp("out"))
+def finished(script, tmp_path_factory):
+    done = script(SCRIPT, *WORDS, "--out", tmp_path_factory.mktemp("out"), draw=True)
     assert done.stderr == ""
     return Path(done.stdout.splitlines()[-1])
 

@@ -135,14 +135,13 @@ def test_strengths_are_zero_without_fixed_weights_and_larger_with_them(kinds, cu
 def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, script, interrupt, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]
-    interrupt("train-standard", 1, "before", *words)
     interrupt("paths-standard", 2, "between", *words)
     with ending("paths-w_asym", 1, "sigterm", give_up):
         done = script(*words, check=False)
     assert done.returncode == SIGTERM_EXIT
     assert "paths-w_asym chunk 1 of 2 is kept; run the same command to go on" in done.stderr
     assert not (path / "DONE").exists()
-    interrupt("plane-w_asym", 1, "between", *words)
+    interrupt("plane-w_asym", 1, "before", *words)
     script(*words)
     assert_same_outcome(path, finished[0])
 

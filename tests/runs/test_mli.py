@@ -92,7 +92,6 @@ def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, 
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]
     interrupt("train-standard", 1, "between", *words)
-    interrupt("paths-standard", 2, "before", *words)
     interrupt("paths-w_asym", 1, "between", *words)
     assert not (path / "DONE").exists()
     script(*words)

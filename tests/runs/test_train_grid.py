@@ -20,9 +20,9 @@ def summary_of(done):
     return run_files.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
 
 
-def test_a_grid_holds_the_networks_of_plain_sweeps(python, script, tmp_path):
+def test_a_grid_holds_the_networks_of_plain_sweeps(script, tmp_path):
     path = tmp_path / "grid"
-    done = python(SCRIPT, *TRAINING, *GRID, "--run-dir", path)
+    done = script(SCRIPT, *TRAINING, *GRID, "--run-dir", path)
     assert done.stderr == ""
     grid = summary_of(done)["points"]
     assert {name: len(point["status"]) for name, point in grid.items()} == {"arch=standard": 4, "arch=w_asym": 16}
