@@ -39,6 +39,13 @@ def predict(run_dir: str | Path, inputs: Any) -> np.ndarray:
     InputError
         If it is no such directory, its run is not finished or kept no weights, files are lost or damaged, or inputs
         are damaged or of another shape.
+
+    Examples
+    --------
+    >>> import numpy as np, asymjax
+    >>> images = np.zeros((2, 8, 8, 1))
+    >>> asymjax.predict("runs/bnn_hmc/mlp-sigma_asym-digits-hmc-614f2e16", images).shape  # doctest: +SKIP
+    (4, 400, 2, 10)
     """
     path = Path(run_dir)
     record = read_record(path)
