@@ -121,7 +121,7 @@ def test_rounds_have_every_member_and_the_last_is_filled_up():
 
 
 def test_a_round_of_no_members_is_refused():
-    with pytest.raises(ValueError, match=r"round_size is 0; give a number in \[1, 1e\+09\]"):
+    with pytest.raises(ValueError, match="round_size is 0; give at least 1"):
         devices.place(10, 1, max_size=0)
 
 
