@@ -53,8 +53,8 @@ TOLERANCE = 1e-6
 def count_symmetries(structure: Structure) -> dict[str, Counts]:
     """Count every family of ``FAMILIES``, broken down by place.
 
-    Permutations are counted with whatever scalings and shifts they need, by any of which their number does not depend.
-    Units that are idle are no part of it, since all that they have is flat.
+    A permutation counts if there are scalings and shifts that make up for what it moves, and counts once. Idle units
+    are no part of it, since all that they have is flat.
     """
     maps = maps_of(structure)
     units = units_of(structure, maps)
@@ -238,9 +238,8 @@ def _scalings(structure: Structure, factors: _Factors, ties: list[_Ties], is_fre
 
 def _components(ends: np.ndarray, count: int) -> np.ndarray:
     """Return the connected component of each of ``count`` nodes, given the ends of edges int [2, edge]."""
-    return connected_components(coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(count, count)), directed=False)[
-        1
-    ]
+    graph = coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(count, count))
+    return connected_components(graph, directed=False)[1]
 
 
 # Permutations ----------------------------------------------------------------------------------------------------
