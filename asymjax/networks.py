@@ -105,18 +105,27 @@ def train_sweep(
 
 
 def align(model: Model, reference: Params, params: Params, frozen: Frozen | None = None) -> alignment.Aligned:
-    """Permute the units of a network so that its weights match those of another (weight matching).
+    """Permute the units of a network, or of each of several, so that its weights match those of a reference.
+
+    By weight matching (Ainsworth et al. 2023, arXiv 2209.04836, algorithm 1), from two starts: see
+    :func:`asymjax.symmetry.weight_matching`.
 
     Parameters
     ----------
-    model : the model of both.
-    reference, params : effective weights; the reference stays as it is.
-    frozen : constants of the network, where the model has some.
+    model : the model of all.
+    reference : effective weights, which stay as they are.
+    params : effective weights of a network, or leaves [network, ...] of several, as of ``Trained.params``.
+    frozen : constants of the networks, where the model has some.
 
     Returns
     -------
     ``params``, permuted; ``frozen``, with which they are the function that they were; and the ``departure`` from the
-    model's own set, 0 for a standard network.
+    model's own set, 0 for a standard network. Of several networks, all with leaves [network, ...].
+
+    Raises
+    ------
+    InputError
+        If the networks have other parameters than the reference.
 
     Examples
     --------
@@ -126,9 +135,18 @@ def align(model: Model, reference: Params, params: Params, frozen: Frozen | None
     >>> a, b = (model.init(jax.random.key(seed), {}) for seed in (0, 1))
     >>> float(asymjax.align(model, a, b).departure)
     0.0
+    >>> asymjax.align(model, a, jax.tree.map(lambda *leaves: np.stack(leaves), a, b)).departure.shape
+    (2,)
     """
-    matching = alignment.weight_matching(model.permutation_spec, reference, params)
-    return alignment.align(model, params, {} if frozen is None else frozen, matching.permutations)
+    frozen = {} if frozen is None else frozen
+    one, several = (list(map(np.shape, jax.tree.leaves(tree))) for tree in (reference, params))
+    if not one or len(one) != len(several) or any(shape[1:] != like for shape, like in zip(several, one, strict=True)):
+        matching = alignment.weight_matching(model.permutation_spec, reference, params)
+        return alignment.align(model, params, frozen, matching.permutations)
+    networks = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(several[0][0])]
+    found = alignment.match_pairs(model.permutation_spec, [(reference, network) for network in networks])
+    permutations = {name: np.stack([match.permutations[name] for match in found]) for name in found[0].permutations}
+    return jax.vmap(lambda params, element: alignment.align(model, params, frozen, element))(params, permutations)
 
 
 def barriers(

@@ -16,6 +16,11 @@ LABELS = (X[:, 0] > 0).astype(int)
 QUIET = {"show_progress": False}
 
 
+def make_other(params):
+    """Parameters of one input less."""
+    return params | {"dense_0": {**params["dense_0"], "kernel": params["dense_0"]["kernel"][:-1]}}
+
+
 def make_model(arch="standard"):
     return model_of(arch, widths=(8,), norm="none", num_fixed=(2,)).build((6,), 2)
 
@@ -41,6 +46,11 @@ def test_alignment_undoes_a_permutation_and_the_barrier_with_it():
     aligned = asymjax.align(model, a, b)
     jax.tree.map(np.testing.assert_array_equal, aligned.params, a)
     assert aligned.departure == 0
+    both = asymjax.align(model, a, jax.tree.map(lambda *leaves: np.stack(leaves), b, a))
+    jax.tree.map(lambda many, one: np.testing.assert_array_equal(many, np.stack([one, one])), both.params, a)
+    assert both.departure.tolist() == [0, 0]
+    with pytest.raises(InputError, match="two networks match only with the same parameters"):
+        asymjax.align(model, a, make_other(a))
 
     def barrier(other):
         pair = jax.tree.map(lambda *leaves: np.stack(leaves), a, other)

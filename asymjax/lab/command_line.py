@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, make_dataclass, replace
@@ -283,6 +284,7 @@ def run(
     What was committed stays, and the same command goes on from there.
     """
     signal.signal(signal.SIGTERM, _stop)
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         config = parse(presets, description, models=models)
         start_jax(config.run if isinstance(config.run, RunConfig) else RunConfig())

@@ -3,12 +3,14 @@
 from typing import Any
 
 import jax
+import numpy as np
 
 from asymjax import trees
 from asymjax.models.build import draw_frozen
 from asymjax.models.config import ModelConfig
 from asymjax.models.settled import SettledNetwork, settled_network
-from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, structure_of, unbroken
+from asymjax.models.structure import Structure, structure_of, unbroken
+from asymjax.models.symmetries import FAMILIES, Counts, count_symmetries, not_counted
 from asymjax.types import Position
 
 
@@ -26,7 +28,11 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
     JSON-ready dictionary. ``num_trainable``: size of the position. ``num_fixed``: entries of the effective parameters
     that are not trained. ``checksum``: of the constants. ``layers``: one dictionary a parameter, in the order of the
     forward pass. ``symmetries``: for each family of ``symmetries.FAMILIES`` the amounts in the ``standard`` network,
-    ``remaining`` and ``removed``, and ``remaining_by_place``. ``note``: one sentence on the method.
+    ``remaining`` and ``removed`` (below zero where the method adds), and ``remaining_by_place``. ``not_counted``:
+    sentences on symmetries that are left out, which few networks have. ``cut_off``: by the name of units, ``num_units``
+    and how many of these have ``no_incoming`` and ``no_outgoing`` weight, since all are zero and frozen; only where
+    there are such units. Inputs and outputs of the network are ``inputs`` and ``outputs``. ``note``: one sentence on
+    the method.
 
     Raises
     ------
@@ -48,6 +54,8 @@ def describe(config: ModelConfig, input_shape: tuple[int, ...], num_outputs: int
         "checksum": trees.checksum(trees.to_host(frozen)),
         "layers": layers,
         "symmetries": {family: _compare(standard[family], remaining[family]) for family in FAMILIES},
+        "not_counted": not_counted(structure),
+        "cut_off": cut_off(structure),
         "note": config.method.note,
     }
 
@@ -74,3 +82,20 @@ def _compare(standard: Counts, remaining: Counts) -> dict[str, Any]:
         "removed": before - after,
         "remaining_by_place": {place: amount for place, amount in remaining.items() if amount},
     }
+
+
+def cut_off(structure: Structure) -> dict[str, dict[str, int]]:
+    """Return the units without any incoming or outgoing weight, see :func:`describe`; none where all have both."""
+    has: dict[str, dict[str, np.ndarray]] = {}
+    for path, values in structure.fixed.items():
+        reads, writes = structure.spec[path][-2:]
+        is_weight = np.any(values != 0, axis=tuple(range(values.ndim - 2)))
+        for name, side, axis in ((reads or "inputs", "no_outgoing", 1), (writes or "outputs", "no_incoming", 0)):
+            found = has.setdefault(name, {})
+            found[side] = found.get(side, False) | is_weight.any(axis=axis)
+    counts = {}
+    for name, sides in has.items():
+        if not all(found.all() for found in sides.values()):
+            num_units = len(next(iter(sides.values())))
+            counts[name] = {"num_units": num_units} | {side: int((~found).sum()) for side, found in sides.items()}
+    return counts

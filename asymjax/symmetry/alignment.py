@@ -36,6 +36,7 @@ from asymjax.types import Array, Fixed, Frozen, Graph, Model, Params, Perm, Perm
 # A gain below this share of the objective is rounding in float32.
 MIN_GAIN = 1e-7
 MAX_SWEEPS = 100
+NUM_STARTS = 2
 
 
 class Matching(NamedTuple):
@@ -44,11 +45,14 @@ class Matching(NamedTuple):
     Attributes
     ----------
     permutations : permutation name -> int [units]; unit i of the reference matches unit ``permutation[i]``.
-    objectives : float64 [sweeps + 1]; the inner product of reference and permuted network, the identity's first.
+    objectives : float64 [sweeps + 1]; the inner product of reference and permuted network, the identity's first, then
+        after each sweep from the best start.
+    starts : float64 [starts]; the objective that each start led to.
     """
 
     permutations: dict[str, np.ndarray]
     objectives: np.ndarray
+    starts: np.ndarray
 
 
 class Aligned(NamedTuple):
@@ -227,8 +231,8 @@ class _OuterSearch:
         for i, one in enumerate(ours):
             for j, other in enumerate(theirs):
                 if i == j or not is_fixed:
-                    matching = _descend(atoms, one, other, np.random.default_rng(0))
-                    found[i, j], scores[i, j] = matching.permutations, matching.objectives[-1]
+                    found[i, j] = _identity(atoms)
+                    scores[i, j] = _descend(atoms, one, other, found[i, j], np.random.default_rng(0))[-1]
         chosen = np.arange(self.outer.size) if is_fixed else assign(scores)
         best = {} if is_fixed or self.outer.name is None else {self.outer.name: chosen}
         for name, perm in self.inner.items():
@@ -255,42 +259,98 @@ def _inner_product(
     params: _Blocks,
     permutations: Mapping[str, np.ndarray],
 ) -> float:
-    """Return the inner product of some parameters of the reference with those of the permuted network."""
-    return sum(float(np.vdot(reference[key], permute_leaf(params[key], atoms[key], permutations, np))) for key in keys)
+    """Return the inner product of some parameters of the reference with those of the permuted network, in float64."""
+    permuted = (permute_leaf(params[key], atoms[key], permutations, np) for key in keys)
+    return sum(float(np.vdot(reference[key].astype(float), param)) for key, param in zip(keys, permuted, strict=True))
 
 
-def _descend(atoms: _Atoms, reference: _Blocks, params: _Blocks, generator: np.random.Generator) -> Matching:
-    """Match by coordinate descent, see :func:`weight_matching`."""
-    named = {atom.name: atom for key in params for atom in atoms[key] if atom.name is not None}
-    perms = {name: atom for name, atom in named.items() if isinstance(atom, Perm)}
-    outers = {name for perm in perms.values() for name in perm.within}
-    permutations = {
+def _named(atoms: _Atoms) -> dict[str, Atom]:
+    return {atom.name: atom for of_block in atoms.values() for atom in of_block if atom.name is not None}
+
+
+def _permuted(atoms: _Atoms) -> list[tuple[str, int]]:
+    """Return the blocks that permutations act on."""
+    return [key for key, of_block in atoms.items() if any(isinstance(atom, Perm) for atom in of_block)]
+
+
+def _identity(atoms: _Atoms) -> dict[str, np.ndarray]:
+    named = _named(atoms)
+    return {
         name: np.tile(np.arange(perm.size), (*(named[outer].size for outer in perm.within), 1))
-        for name, perm in perms.items()
+        for name, perm in named.items()
+        if isinstance(perm, Perm)
     }
-    searches: dict[str, _Search | _OuterSearch] = {}
-    for name, atom in named.items():
-        if name in outers and not (isinstance(atom, Perm) and atom.within):
-            searches[name] = _OuterSearch(atom, atoms, reference, params)
-        elif isinstance(atom, Perm) and not atom.within:
-            searches[name] = _Search(name, atoms, reference, params)
-    permuted = [key for key in params if any(isinstance(atom, Perm) for atom in atoms[key])]
-    objectives = [_inner_product(permuted, atoms, reference, params, permutations)]
+
+
+def _matched_at_once(atoms: _Atoms) -> dict[str, set[str]]:
+    """Return the permutations that are matched at a time by the name of the first: one, or heads and those within."""
+    named = _named(atoms)
+    perms = {name: atom for name, atom in named.items() if isinstance(atom, Perm)}
+    inner = {name: {other for other, perm in perms.items() if name in perm.within} for name in named}
+    return {name: {name, *inner[name]} for name in named if (not perms[name].within if name in perms else inner[name])}
+
+
+def _search_of(
+    name: str, at_once: set[str], atoms: _Atoms, reference: _Blocks, params: _Blocks
+) -> _Search | _OuterSearch:
+    if len(at_once) == 1:
+        return _Search(name, atoms, reference, params)
+    return _OuterSearch(_named(atoms)[name], atoms, reference, params)
+
+
+def _descend(
+    atoms: _Atoms,
+    reference: _Blocks,
+    params: _Blocks,
+    permutations: dict[str, np.ndarray],
+    generator: np.random.Generator,
+) -> list[float]:
+    """Improve ``permutations`` by coordinate descent, see :func:`weight_matching`, and return the objectives."""
+    names = _matched_at_once(atoms)
+    searches = {name: _search_of(name, at_once, atoms, reference, params) for name, at_once in names.items()}
+    objectives = [_inner_product(_permuted(atoms), atoms, reference, params, permutations)]
     for _ in range(MAX_SWEEPS):
         order = generator.permutation(list(searches))
         objectives.append(objectives[-1] + sum(searches[name].improve(permutations) for name in order))
         if objectives[-1] == objectives[-2]:
             break
-    return Matching(permutations, np.array(objectives))
+    return objectives
 
 
-def weight_matching(spec: PermutationSpec | TreeSpec, reference: PyTree, params: PyTree, seed: int = 0) -> Matching:
+def _inward(atoms: _Atoms, reference: _Blocks, params: _Blocks) -> dict[str, np.ndarray]:
+    """Match from inputs and outputs inward: next the units of which most entries lie among what is matched already.
+
+    Descent from elsewhere ends at a bottleneck. Many units on both sides of it are told apart by a few, which are not
+    matched yet and are told apart by them; but inputs and outputs stay where they are.
+    """
+    permutations, left, known = _identity(atoms), _matched_at_once(atoms), set[str]()
+    perms = {key: {atom.name for atom in atoms[key] if isinstance(atom, Perm)} for key in params}
+
+    def told(name: str) -> list[tuple[str, int]]:
+        return [key for key, names in perms.items() if names & left[name] and names <= left[name] | known]
+
+    while left:
+        name = max(left, key=lambda name: sum(params[key].size for key in told(name)))
+        if keys := told(name):
+            blocks = ({key: of_all[key] for key in keys} for of_all in (reference, params))
+            _search_of(name, left[name], atoms, *blocks).improve(permutations)
+        known |= left.pop(name)
+    return permutations
+
+
+def weight_matching(
+    spec: PermutationSpec | TreeSpec, reference: PyTree, params: PyTree, seed: int = 0, num_starts: int = NUM_STARTS
+) -> Matching:
     """Match the weights of two networks by coordinate descent over permutations.
 
     Every sweep visits the permutations in random order, and solves for each the assignment problem that the others
     leave, which maximises the inner product of all permuted parameters, biases and norms included (Ainsworth et al.
     2023, algorithm 1). It ends after a sweep without gain, or after ``MAX_SWEEPS``. A permutation whose neighbours are
     as they were at its last visit is not solved for again, and scores are updated by what moved since then.
+
+    The descent starts from the identity, as published; then from a matching that goes from inputs and outputs inward,
+    since from the identity it is stuck at a narrow layer; and from random permutations, if more starts are asked for.
+    The best of what they lead to is returned, the first of equals.
 
     Where a permutation acts on two axes of one parameter (a recurrent kernel) the problem is quadratic: the assignment
     is that of its linearisation, and is taken if the objective itself gains.
@@ -303,7 +363,8 @@ def weight_matching(spec: PermutationSpec | TreeSpec, reference: PyTree, params:
     spec : see ``Model.permutation_spec``; or a tree for every axis.
     reference : effective parameters that stay as they are.
     params : effective parameters of the network to permute.
-    seed : of the order of visits.
+    seed : of the order of visits, and of random starts.
+    num_starts : one costs as much as another; the first ones are the same however many there are.
 
     Returns
     -------
@@ -312,15 +373,31 @@ def weight_matching(spec: PermutationSpec | TreeSpec, reference: PyTree, params:
     Raises
     ------
     InputError
-        If the networks have other parameters than each other.
+        If the networks have other parameters than each other, or there is no start.
     """
+    if num_starts < 1:
+        raise InputError(f"num_starts is {num_starts}; give 1 at least")
     fixed, moving = _on_host(reference), _on_host(params)
     shapes, others = ({path: leaf.shape for path, leaf in tree.items()} for tree in (moving, fixed))
     if shapes != others:
         raise InputError(f"two networks match only with the same parameters, not {others} and {shapes}")
     axes = tree_spec(params, spec)
     opened, atoms = _opened(moving, axes)
-    return _descend(atoms, _opened(fixed, axes)[0], opened, np.random.default_rng(seed))
+    return _best_descent(atoms, _opened(fixed, axes)[0], opened, seed, num_starts)
+
+
+def _best_descent(atoms: _Atoms, reference: _Blocks, params: _Blocks, seed: int, num_starts: int) -> Matching:
+    elements, objectives, starts = [], [], []
+    for number in range(num_starts):
+        generator = np.random.default_rng([seed, number] if number else seed)
+        element = _inward(atoms, reference, params) if number == 1 else _identity(atoms)
+        if number > 1:
+            element = {name: generator.permuted(units, axis=-1) for name, units in element.items()}
+        objectives.append(_descend(atoms, reference, params, element, generator))
+        elements.append(element)
+        starts.append(_inner_product(_permuted(atoms), atoms, reference, params, element))
+    best = int(np.argmax(starts))
+    return Matching(elements[best], np.array([objectives[0][0], *objectives[best][1:]]), np.array(starts))
 
 
 def _opened(leaves: Mapping[str, np.ndarray], axes: TreeSpec) -> tuple[dict, dict]:
@@ -334,13 +411,16 @@ def _on_host(params: PyTree) -> dict[str, np.ndarray]:
 
 
 def match_pairs(
-    spec: PermutationSpec | TreeSpec, pairs: Sequence[tuple[PyTree, PyTree]], seed: int = 0
+    spec: PermutationSpec | TreeSpec,
+    pairs: Sequence[tuple[PyTree, PyTree]],
+    seed: int = 0,
+    num_starts: int = NUM_STARTS,
 ) -> list[Matching]:
     """Match the weights of several pairs (reference, network) at the same time; each as it would be alone."""
     # Products and assignments run outside the interpreter's lock. Products on several threads each would be in each
     # other's way.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor() as threads:
-        return list(threads.map(lambda pair: weight_matching(spec, pair[0], pair[1], seed), pairs))
+        return list(threads.map(lambda pair: weight_matching(spec, pair[0], pair[1], seed, num_starts), pairs))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -390,7 +470,7 @@ def activation_matching(
     permutations = {name: assign(score) for name, score in scores.items()}
     before = sum(float(np.trace(score)) for score in scores.values())
     after = sum(float(score[np.arange(len(score)), permutations[name]].sum()) for name, score in scores.items())
-    return Matching(permutations, np.array([before, after]))
+    return Matching(permutations, np.array([before, after]), np.array([after]))
 
 
 def merge_many(spec: PermutationSpec | TreeSpec, networks: Sequence[PyTree], seed: int = 0) -> Merged:
@@ -421,7 +501,7 @@ def merge_many(spec: PermutationSpec | TreeSpec, networks: Sequence[PyTree], see
         for i in generator.permutation(len(aligned)):
             others = _mean([*aligned[:i], *aligned[i + 1 :]])
             found = weight_matching(spec, others, aligned[i], int(generator.integers(2**31)))
-            if found.objectives[-1] > found.objectives[0]:
+            if found.starts.max() > found.objectives[0]:
                 has_changed = True
                 aligned[i] = trees.to_host(permute(aligned[i], spec, found.permutations))
                 permutations[i] = compose(permutations[i], found.permutations, spec)

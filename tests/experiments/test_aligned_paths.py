@@ -6,7 +6,7 @@ import pytest
 from model_of import model_of
 
 from asymjax import rng, trees
-from asymjax.experiments.linear_connectivity.run import matched_ends
+from asymjax.experiments.linear_connectivity.run import Ends, matched_ends
 from asymjax.models import draw_frozen
 from asymjax.symmetry.connectivity import all_pairs, grid, in_batches, make_measure, make_path
 from asymjax.types import Split
@@ -21,8 +21,7 @@ def test_aligned_ends_keep_their_loss(arch):
     pairs = all_pairs(3)
 
     def ends(pairs):
-        start, end = (jax.tree.map(lambda leaf, i=index: leaf[i], networks) for index in pairs.T)
-        return start, end, None
+        return Ends(*(jax.tree.map(lambda leaf, i=index: leaf[i], networks) for index in pairs.T))
 
     generator = np.random.default_rng(0)
     split = Split(generator.normal(size=(40, 12)).astype("float32"), generator.integers(0, 3, 40).astype("int32"))
@@ -30,13 +29,14 @@ def test_aligned_ends_keep_their_loss(arch):
     measure = jax.jit(jax.vmap(path, (0, 0, None, None, 0)))
     rows, aligned_ends = {"test": in_batches(split)}, matched_ends(ends, model.permutation_spec, frozen)(pairs)
     plain, aligned = (
-        trees.to_host(measure(start, end, frozen, rows, gates)) for start, end, gates in (ends(pairs), aligned_ends)
+        trees.to_host(measure(start, end, frozen, rows, gates)) for start, end, gates, _ in (ends(pairs), aligned_ends)
     )
     assert np.all(aligned["distance"] < plain["distance"])
     # In float32 units in another order round otherwise: sums of at most 12 terms in each of three layers.
     curves = (measured["curves"]["test"]["loss"][:, [0, -1]] for measured in (aligned, plain))
     np.testing.assert_allclose(*curves, rtol=100 * np.finfo(np.float32).eps)
-    gates = aligned_ends[2]
+    assert aligned_ends.objectives.shape == (3, 2)
+    gates = aligned_ends.gates
     assert (gates is not None) == (arch == "sigma_asym")
     if gates is not None:
         moved = zip(*map(jax.tree.leaves, gates), strict=True)

@@ -18,14 +18,14 @@ from rich.console import Console
 from asymjax import rng, trees
 from asymjax.experiments.describe_model.table import as_tables
 from asymjax.models import draw_frozen
-from asymjax.models.describe import describe
+from asymjax.models.describe import cut_off, describe
 from asymjax.models.methods import METHODS
 from asymjax.models.presets import MODEL_PRESETS
-from asymjax.models.symmetries import FAMILIES, Structure, count_symmetries, structure_of, unbroken
+from asymjax.models.structure import Structure, structure_of, unbroken
+from asymjax.models.symmetries import CONTINUOUS, FAMILIES, count_symmetries
 from asymjax.symmetry import automorphisms
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "describe_model.py"
-CONTINUOUS = ("unit_rescalings", "layer_rescalings", "row_shifts", "bias_shifts")
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,21 @@ def test_description_counts_parameters_and_names_what_is_fixed(bayesian_network)
     console = Console(file=StringIO(), width=150)
     console.print(as_tables(bayesian_network))
     for words in ("651,706", "16,464", "256 x 256", *FAMILIES, bayesian_network["note"], bayesian_network["checksum"]):
+        assert words in console.file.getvalue()
+    assert bayesian_network["cut_off"] == {} and bayesian_network["not_counted"] == []
+
+
+def test_description_names_units_without_weights(bayesian_network):
+    spec = {"dense_0/kernel": (None, "units_0"), "output/kernel": ("units_0", None)}
+    incoming, outgoing = np.array([[0, np.nan, 0.5], [0, 0, 0]]), np.array([[np.nan], [0], [0]])
+    counts = cut_off(Structure("relu", spec, {}, {"dense_0/kernel": incoming, "output/kernel": outgoing}, {}, {}))
+    assert counts == {
+        "inputs": {"num_units": 2, "no_outgoing": 1},
+        "units_0": {"num_units": 3, "no_incoming": 1, "no_outgoing": 2},
+    }
+    console = Console(file=StringIO(), width=150)
+    console.print(as_tables(bayesian_network | {"cut_off": counts, "not_counted": ["what is left out"]}))
+    for words in ("units_0: 2 of 3 have no outgoing weight", "inputs: 1 of 2 have no", "not counted: what is left out"):
         assert words in console.file.getvalue()
 
 
@@ -215,7 +230,7 @@ def test_continuous_symmetries_are_the_flat_directions(
     model, frozen = network(arch, backbone, num_fixed, input_shape, activation, norm)
     structure = structure_of(model, frozen, activation, norm)
     counts = count_symmetries(structure)
-    assert tuple(sum(counts[family].values()) for family in CONTINUOUS) == expected
+    assert tuple(sum(counts[family].values()) for family in CONTINUOUS) == (*expected, 0, 0)
     shapes = {path: leaf.shape for path, leaf in trees.flatten(model.params_shape).items()}
     assert num_flat_directions(structure, shapes, backbone, input_shape, sum(expected)) == sum(expected)
 
@@ -224,17 +239,17 @@ def test_permutations_are_the_automorphisms_of_what_is_fixed():
     generator = np.random.default_rng(0)
     spec = {"a/kernel": (None, "a"), "b/kernel": ("a", "b"), "output/kernel": ("b", None)}
     orders = []
-    for _ in range(40):
-        shares = generator.choice([0, 0, 0.1, 0.5], 3)
+    for _ in range(80):
+        shares, spread = generator.choice([0, 0, 0.1, 0.5], 3), generator.integers(2)
         fixed = {
-            path: np.where(generator.random(shape) < share, generator.standard_normal(shape), np.nan)
+            path: np.where(generator.random(shape) < share, spread * generator.standard_normal(shape) + 1, np.nan)
             for path, shape, share in zip(spec, [(3, 4), (4, 4), (4, 2)], shares, strict=True)
         }
         labels = [np.nan_to_num(values, nan=np.inf) for values in fixed.values()]
-        log_order = sum(count_symmetries(Structure("relu", spec, {}, fixed, {}, {}))["permutations"].values())
+        log_order = sum(count_symmetries(Structure("gelu", spec, {}, fixed, {}, {}))["permutations"].values())
         orders.append(len(automorphisms(labels)))
         assert math.exp(log_order) == pytest.approx(orders[-1])
-    assert {1, 2, 24, 576} <= set(orders)
+    assert {1, 2, 4, 24, 576} <= set(orders)
 
 
 @pytest.mark.parametrize(
@@ -243,8 +258,8 @@ def test_permutations_are_the_automorphisms_of_what_is_fixed():
         (np.zeros((4, 4)), 24),
         (0.5 * np.eye(4), 24),
         (np.outer(np.eye(4)[0], np.ones(4)), 6),
-        # Swapping the two pairs is a symmetry too, but no swap of two units.
-        (np.kron(np.eye(2), 1 - np.eye(2)), 4),
+        # Swapping the two pairs is no swap of two units.
+        (np.kron(np.eye(2), 1 - np.eye(2)), 8),
         (np.random.default_rng(0).standard_normal((4, 4)), 1),
     ],
     ids=["nothing", "diagonal", "one row", "pairs", "everything"],
@@ -262,10 +277,15 @@ def describe_by_script(*words):
     return subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
 
 
-def test_script_prints_pure_json():
-    process = describe_by_script("--preset", "paper_mlp_mnist", "--arch", "sigma_asym", "--json")
+def test_script_prints_pure_json_and_warns_of_units_that_are_cut_off():
+    process = describe_by_script("--preset", "paper_mlp_mnist", "--arch", "pruned", "--num-outputs", "1", "--json")
     description = json.loads(process.stdout)
-    assert (description["num_trainable"], description["num_fixed"]) == (935_434, 0)
+    num_fixed, num_weights = 3 * 64 * 512 + 256, (784 + 512 + 512) * 512 + 512
+    assert description["num_fixed"] == num_fixed
+    assert description["num_trainable"] == num_weights - num_fixed + 3 * 3 * 512 + 1  # Biases and norms.
+    assert description["cut_off"] == {"units_2": {"num_units": 512, "no_incoming": 0, "no_outgoing": 256}}
+    assert process.stderr.startswith("warning: output/kernel (512, 1): 256 of 512 inputs have no outgoing weight, ")
+    assert process.stderr.count("\n") == 1
     assert {"checksum", "layers", "symmetries"} < set(description)
 
 

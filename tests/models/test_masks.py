@@ -1,6 +1,7 @@
 """Masks of W-asymmetric networks: distinct, of the right size, or refused with numbers."""
 
 import math
+from functools import partial
 
 import jax
 import numpy as np
@@ -10,16 +11,22 @@ from model_of import model_of
 from asymjax import rng
 from asymjax.models import settled_network
 from asymjax.models.backbones import MLP
-from asymjax.models.methods import WAsym, w_asym
+from asymjax.models.methods import Pruned, WAsym, w_asym
 from asymjax.models.methods.method import Kernel
 from asymjax.types import Layer
+
+KEYS = jax.vmap(lambda seed: rng.role_key(seed, "mask"))(np.arange(40))
+
+
+def kernel_of(shape, num_fixed, mask_kind="random_subsets", fixed_scale=0.5):
+    *window, inputs, units = range(len(shape))
+    layer = Layer("kernel", shape, (inputs,), (units,), (), tuple(window), "kernel")
+    return Kernel(layer, 1.0, num_fixed, fixed_scale, mask_kind)
 
 
 def draw_fixed(shape, num_fixed, mask_kind="random_subsets", seed=0):
     """Masks with one row a unit, True where fixed."""
-    *window, inputs, units = range(len(shape))
-    layer = Layer("kernel", shape, (inputs,), (units,), (), tuple(window), "kernel")
-    kernel = Kernel(layer, 1.0, num_fixed, 0.5, mask_kind)
+    kernel = kernel_of(shape, num_fixed, mask_kind)
     fixed = jax.jit(w_asym.is_fixed, static_argnums=1)(rng.role_key(seed, "mask"), kernel)
     assert fixed.sum() == w_asym.num_frozen(kernel)
     return np.asarray(fixed).reshape(-1, shape[-1]).T
@@ -34,6 +41,45 @@ def test_masks_have_equal_counts_and_distinct_rows_even_when_every_subset_is_nee
     fixed = draw_fixed(shape, num_fixed)
     assert np.all(fixed.sum(axis=1) == num_fixed)
     assert len(np.unique(fixed, axis=0)) == shape[-1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_fixed", "mask_kind"),
+    [
+        ((16, 2), 8, "random_subsets"),
+        ((16, 3), 8, "random_subsets"),
+        ((3, 3, 5, 3), 43, "random_subsets"),
+        ((3, 3, 5, 4), 3, "filter_subsets"),
+    ],
+    ids=str,
+)
+def test_where_fixed_weights_are_zero_every_input_is_read_and_masks_that_read_all_stay(shape, num_fixed, mask_kind):
+    drawn, pruned = (
+        jax.jit(jax.vmap(partial(w_asym.is_fixed, kernel=kernel_of(shape, num_fixed, mask_kind, scale))))(KEYS)
+        for scale in (0.5, 0.0)
+    )
+
+    def reads(fixed):
+        return ~np.all(np.asarray(fixed), axis=(*range(1, fixed.ndim - 2), -1))  # [key, input]
+
+    is_whole = reads(drawn).all(axis=1)
+    assert not is_whole.all()
+    assert is_whole.any() or shape == (16, 2)  # Of two halves only such that add up read all.
+    np.testing.assert_array_equal(pruned[is_whole], drawn[is_whole])
+    assert reads(pruned).all()
+    for fixed in np.asarray(pruned).reshape(len(KEYS), -1, shape[-1]):
+        np.testing.assert_array_equal(fixed.sum(axis=0), num_fixed * (9 if mask_kind == "filter_subsets" else 1))
+        assert len(np.unique(fixed, axis=1).T) == shape[-1]
+
+
+def test_where_too_few_weights_are_left_to_read_all_units_a_pruned_model_says_so():
+    message = r"output/kernel \(16, 1\): 8 of 16 inputs have no outgoing weight, since num_fixed = 8 makes 8 of the 16"
+    with pytest.warns(UserWarning, match=message):
+        settled_network(Pruned(), MLP((16, 16)), (10,), 1)
+    with pytest.warns(UserWarning, match=message):
+        settled_network(WAsym(fixed_scale=(0.0,)), MLP((16, 16)), (10,), 1)
+    for method, num_outputs in ((Pruned(), 2), (Pruned(num_fixed=(2, 2, 0)), 1), (WAsym(), 1)):
+        settled_network(method, MLP((16, 16)), (10,), num_outputs)
 
 
 def test_masks_are_uniform():

@@ -150,12 +150,19 @@ def test_strengths_are_means_over_networks(make_connectivity):
         assert row["distance"] == f"{np.mean(values['distance']):.3f}"
 
 
-def test_aligned_barriers_have_a_column_once_there_are_any(make_connectivity):
+@pytest.mark.parametrize("has_starts", [False, True])
+def test_aligned_barriers_have_a_column_once_there_are_any(make_connectivity, has_starts):
     def align(summary, config):
         kind = summary["kinds"]["standard"]
         kind["aligned"] = {"barrier": kind["barrier"]}
+        if has_starts:
+            kind["aligned"]["matching"] = {"best": {"mean": 12.3456}, "spread": {"mean": 0.0123}}
 
     path = make_connectivity(edit=align)
+    standard, w_asym = tables_of(path)["Networks"]
+    matching = {name: value for name, value in standard.items() if name.startswith("matching")}
+    assert matching == ({"matching: objective": "12.35", "matching: spread": "1.23%"} if has_starts else {})
+    assert [w_asym[name] for name in matching] == ["-"] * len(matching)
     standard, w_asym = tables_of(path)["Barriers of the loss"]
     assert standard["test: aligned midpoint"] == standard["test: midpoint"]
     assert w_asym["test: aligned midpoint"] == "-"

@@ -78,7 +78,7 @@ def test_a_run_prints_its_tables_and_leaves_its_directory(finished):
     assert phases == [f"{step}-{arch}" for arch in ARCHS for step in steps]
 
 
-def test_summary_says_what_was_compared(finished, kinds):
+def test_summary_says_what_was_compared(finished, kinds, curves):
     summary = run_files.read_json(finished[0] / "summary.json")
     assert (summary["dataset"], summary["task"], summary["backbone"]) == ("digits", "classification", "mlp")
     assert summary["num_measured_rows"] == {"train": 100, "test": summary["num_rows"]["test"]}
@@ -87,6 +87,10 @@ def test_summary_says_what_was_compared(finished, kinds):
     for arch, kind in kinds.items():
         assert (kind["arch"], kind["networks"], kind["excluded"]) == (arch, ["0", "1", "2", "3"], {})
         assert (kind["num_pairs"], kind["aligned"]["num_pairs"]) == (6, 6)
+        starts, matching = curves[f"{arch}/aligned/objectives"], kind["aligned"]["matching"]
+        assert starts.shape == (6, 2) and np.all(starts > 0)
+        assert matching["best"]["mean"] == pytest.approx(starts.max(axis=1).mean())
+        assert 0 <= matching["spread"]["mean"] < 1
     # dense_0 64 x 6 with 8 of 64 fixed, output 6 x 10 with 3 of 6 fixed.
     assert kinds["w_asym"]["num_fixed"] == 8 * 6 + 3 * 10
 

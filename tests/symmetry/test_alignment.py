@@ -1,6 +1,7 @@
 """Alignment finds planted permutations, never loses, and says when it leaves a model's set."""
 
 from functools import cache
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from model_of import drawn_constants, drawn_position, model_of
 from random_graphs import random_graph
 
 from asymjax import trees
+from asymjax.axes import as_trees, permute_leaf
 from asymjax.errors import InputError
 from asymjax.symmetry import (
     activation_matching,
@@ -120,7 +122,7 @@ def test_no_single_permutation_improves_on_what_was_found(case):
     model, _, (reference, params, _), _ = networks(*case)
     spec = model.permutation_spec
     aligned = action(case)(params, weight_matching(spec, reference, params).permutations)
-    again = weight_matching(spec, reference, aligned, seed=1)
+    again = weight_matching(spec, reference, aligned, seed=1, num_starts=1)
     assert_equal(again.permutations, identity(params, spec))
     assert len(again.objectives) == 2
 
@@ -132,6 +134,47 @@ def test_all_permutations_of_one_hidden_layer_agree():
     products = [inner_product(reference, act(params, {"units_0": candidate})) for candidate in candidates]
     found = weight_matching(model.permutation_spec, reference, params).permutations["units_0"]
     np.testing.assert_array_equal(found, candidates[np.argmax(products)])
+
+
+def dense(sizes, generator):
+    """A specification of a perceptron, and parameters of one that is drawn."""
+    names = [None, *(f"units_{i}" for i in range(len(sizes) - 2)), None]
+    spec, params = {}, {}
+    for i, (shape, axes) in enumerate(zip(pairwise(sizes), pairwise(names), strict=True)):
+        spec |= {f"{i}/kernel": axes, f"{i}/bias": axes[1:]}
+        params[f"{i}/kernel"] = shape[0] ** -0.5 * generator.standard_normal(shape, "float32")
+        params[f"{i}/bias"] = shape[0] ** -0.5 * generator.standard_normal(shape[1], "float32")
+    return spec, params
+
+
+@pytest.mark.parametrize("widths", [(32, 4, 32), (64, 64), (4, 32)], ids=str)
+def test_a_bottleneck_does_not_hide_a_planted_permutation(widths):
+    found_from = np.zeros(2, int)
+    for seed in range(50):
+        generator = np.random.default_rng(seed)
+        spec, params = dense((64, *widths, 10), generator)
+        element = {f"units_{i}": generator.permutation(width) for i, width in enumerate(widths)}
+        axes = {path: as_trees(spec[path], leaf.shape) for path, leaf in params.items()}
+        reference = {path: permute_leaf(leaf, axes[path], element, np) for path, leaf in params.items()}
+        for start in range(2):
+            found = weight_matching(spec, reference, params, seed, num_starts=start + 1)
+            found_from[start] += all(np.array_equal(found.permutations[name], units) for name, units in element.items())
+    assert found_from[1] >= 49
+    assert found_from[0] < 49 or widths == (64, 64)
+
+
+def test_more_starts_never_lose_and_repeat_the_ones_before():
+    for widths in ((12, 3, 12), (16, 16)):
+        spec, reference = dense((8, *widths, 4), np.random.default_rng(1))
+        _, params = dense((8, *widths, 4), np.random.default_rng(2))
+        one, two, many = (weight_matching(spec, reference, params, 5, count) for count in (1, 2, 6))
+        np.testing.assert_array_equal(many.starts[:2], two.starts)
+        assert two.starts[0] == one.starts[0] == pytest.approx(one.objectives[-1], rel=1e-6)
+        assert many.objectives[-1] == pytest.approx(many.starts.max(), rel=1e-6)
+        assert many.objectives[0] == one.objectives[0]
+        assert many.starts.max() >= two.starts.max() >= one.starts.max()
+        assert len(set(many.starts)) > 1
+        assert_equal(many.permutations, weight_matching(spec, reference, params, 5, 6).permutations)
 
 
 def recurrent(generator, num_units=16):
@@ -247,6 +290,8 @@ def test_what_cannot_be_matched_is_refused():
     smaller = networks("mlp", "none", (16, 16), (12,))[2][0]
     with pytest.raises(ValueError, match="two networks match only with the same parameters"):
         weight_matching(model.permutation_spec, smaller, params)
+    with pytest.raises(ValueError, match="num_starts is 0; give 1 at least"):
+        weight_matching(model.permutation_spec, params, params, num_starts=0)
     with pytest.raises(ValueError, match="1 networks cannot be merged; give 2 at least"):
         merge_many(model.permutation_spec, [params])
     without = {path: axes for path, axes in model.permutation_spec.items() if path != "act_1"} | {"act_1": (None,)}

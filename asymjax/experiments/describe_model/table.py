@@ -26,4 +26,11 @@ def as_tables(description: dict[str, Any]) -> Group:
     for family, amounts in description["symmetries"].items():
         numbers = (f"{amounts[column]:,.6g}" for column in ("standard", "removed", "remaining"))
         symmetries.add_row(family, *numbers, FAMILIES[family])
-    return Group(layers, symmetries, f"checksum {description['checksum']}")
+    lines = [f"not counted: {sentence}" for sentence in description["not_counted"]]
+    for name, count in description["cut_off"].items():
+        lines += [
+            f"{name}: {count[side]} of {count['num_units']} have no {side.removeprefix('no_')} weight that is not zero"
+            for side in ("no_incoming", "no_outgoing")
+            if count.get(side)
+        ]
+    return Group(layers, symmetries, *lines, f"checksum {description['checksum']}")

@@ -51,9 +51,25 @@ from asymjax.types import Dataset, Frozen, Params, PermutationSpec, PyTree
 EXPERIMENT = "lmc"
 MIN_PAIRS_PER_CHUNK = 4
 
-# int [pair, 2] -> effective parameters at both ends of those paths, leaves [pair, ...], and the gates of both where
-# they are not the model's.
-Ends = Callable[[np.ndarray], tuple[Params, Params, Sequence[Gates] | None]]
+
+class Ends(NamedTuple):
+    """The ends of paths.
+
+    Attributes
+    ----------
+    start, end : effective parameters, leaves [pair, ...].
+    gates : of both, where they are not the model's.
+    objectives : [pair, start] the objective that each start of a matching led to, where the ends were matched.
+    """
+
+    start: Params
+    end: Params
+    gates: Sequence[Gates] | None = None
+    objectives: np.ndarray | None = None
+
+
+# int [pair, 2] -> the ends of those paths.
+EndsOf = Callable[[np.ndarray], Ends]
 
 
 def train_and_connect(config: Config) -> Path:
@@ -238,9 +254,8 @@ def connect_population(
         "average": jax.tree.map(lambda values: values[count:], measured),
     }
 
-    def ends(pairs: np.ndarray) -> tuple[Params, Params, None]:
-        start, end = (jax.tree.map(lambda leaf, i=index: leaf[i], params) for index in pairs.T)
-        return start, end, None
+    def ends(pairs: np.ndarray) -> Ends:
+        return Ends(*(jax.tree.map(lambda leaf, i=index: leaf[i], params) for index in pairs.T))
 
     pairs = all_pairs(count)
     entry |= measure_paths(run, f"paths-{name}", ends, pairs, population.frozen, task, run_config)
@@ -263,26 +278,28 @@ def connect_population(
     return entry, arrays
 
 
-def matched_ends(ends: Ends, spec: PermutationSpec, frozen: Frozen) -> Ends:
+def matched_ends(ends: EndsOf, spec: PermutationSpec, frozen: Frozen) -> EndsOf:
     """Permute the second network of each pair to match the weights of the first, and its gates along.
 
     A permuted network with fixed weights is outside its asymmetric set: paths to it are paths of effective weights. One
     with gates is the same function only with its gates conjugated, so that on paths to it the gates move as well.
     """
 
-    def matched(pairs: np.ndarray) -> tuple[Params, Params, Sequence[Gates] | None]:
-        starts, stops, _ = ends(pairs)
-        starts, stops = map(trees.to_host, (starts, stops))
+    def matched(pairs: np.ndarray) -> Ends:
+        starts, stops = map(trees.to_host, ends(pairs)[:2])
         couples = [
             tuple(jax.tree.map(lambda leaf, i=i: leaf[i], networks) for networks in (starts, stops))
             for i in range(len(pairs))
         ]
-        found = [match.permutations for match in match_pairs(spec, couples)]
+        matchings = match_pairs(spec, couples)
+        found = [match.permutations for match in matchings]
         permuted = _stack(permute(stop, spec, element) for (_, stop), element in zip(couples, found, strict=True))
+        objectives = np.stack([match.starts for match in matchings]).astype(np.float32)
         if not gates_of(frozen):
-            return starts, permuted, None
+            return Ends(starts, permuted, None, objectives)
         gates = _stack(gates_of(frozen) for _ in found)
-        return starts, permuted, (gates, _stack(gates_of(permute_frozen(frozen, spec, element)) for element in found))
+        moved = _stack(gates_of(permute_frozen(frozen, spec, element)) for element in found)
+        return Ends(starts, permuted, (gates, moved), objectives)
 
     return matched
 
@@ -299,7 +316,7 @@ def measure_each(task: Task, params: Params, frozen: Frozen, run_config: RunConf
 
 
 def measure_paths(
-    run: RunDir, phase: str, ends: Ends, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
+    run: RunDir, phase: str, ends: EndsOf, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
 ) -> dict[str, Any]:
     """Measure the paths of all pairs in resumable chunks, and summarise them.
 
@@ -311,21 +328,28 @@ def measure_paths(
     Returns
     -------
     ``num_pairs``, ``barrier`` (split -> metric -> midpoint or maximum -> mean, std, low, high; of accuracy, how far it
-    falls), ``distance``, and ``arrays``: ``pairs``, each pair's barriers, curves and distance, and the mean curves.
+    falls), ``distance``, and ``arrays``: ``pairs``, each pair's barriers, curves and distance, and the mean curves. Of
+    ends that were matched, ``matching`` too: of the objectives of all starts ``best``, and ``spread``, the least of
+    them below the best as a share of it; with the array ``objectives``.
     """
     measured = run_paths(run, phase, ends, pairs, frozen, task, run_config)
-    return summarise_paths(task.points, pairs, measured["curves"], measured["distance"])
+    entry = summarise_paths(task.points, pairs, measured["curves"], measured["distance"])
+    if (objectives := measured.get("objectives")) is not None:
+        best, least = objectives.max(axis=1), objectives.min(axis=1)
+        entry["matching"] = {"best": over_pairs(best, pairs), "spread": over_pairs((best - least) / abs(best), pairs)}
+        entry["arrays"]["objectives"] = (("pair", "start"), objectives)
+    return entry
 
 
 def run_paths(
-    run: RunDir, phase: str, ends: Ends, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
+    run: RunDir, phase: str, ends: EndsOf, pairs: np.ndarray, frozen: Frozen, task: Task, run_config: RunConfig
 ) -> PyTree:
     """Measure paths in resumable chunks.
 
     Parameters
     ----------
     run, phase : where chunks are committed.
-    ends : networks at both ends of given pairs, and their gates where these move.
+    ends : of given pairs.
     pairs : int [pair, 2], a path each.
     frozen : constants of all networks on the paths.
     task : what is measured.
@@ -333,12 +357,13 @@ def run_paths(
 
     Returns
     -------
-    ``curves``, split -> metric -> [pair, point], and ``distance`` [pair].
+    ``curves``, split -> metric -> [pair, point], ``distance`` [pair], and ``objectives`` [pair, start] of matchings.
     """
     path = make_path(task.measure, task.points)
 
-    def measure(start: Params, end: Params, gates: Any, frozen: Frozen, splits: dict[str, Rows]) -> PyTree:
-        return path(start, end, frozen, splits, gates)
+    def measure(start: Params, end: Params, gates: Any, objectives: Any, frozen: Frozen, splits: Any) -> PyTree:
+        measured = path(start, end, frozen, splits, gates)
+        return measured if objectives is None else measured | {"objectives": objectives}
 
     return measure_members(
         run,

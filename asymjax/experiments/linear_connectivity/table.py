@@ -31,6 +31,10 @@ NETWORK_NOTE = (
     "Means over networks. Distance: Euclidean, of the weights of a pair, plus or minus as above. Average: one network "
     "whose weights are the means over all networks."
 )
+MATCHING_NOTE = (
+    " Matching: inner product of the permuted weights of a pair, and how far below the best start the worst one ended, "
+    "means over pairs."
+)
 STRENGTH_NOTE = (
     "Means over the first three networks. Swap cost of two units: how much larger the squared norm of their free "
     "weights has to be for each to be the other's function, on the directions that hold {share:.0%} of the variance of "
@@ -66,6 +70,14 @@ def _barrier(split: str, metric: str, which: str) -> Cell:
 
 def _aligned(kind: Kind) -> str:
     return interval(kind["aligned"] and kind["aligned"]["barrier"]["test"]["loss"]["midpoint"])
+
+
+def _matching(name: str, form: str) -> Cell:
+    def cell(kind: Kind) -> str:
+        found = (kind["aligned"] or {}).get("matching")
+        return "-" if found is None else f"{found[name]['mean']:{form}}"
+
+    return cell
 
 
 def _mean(split: str, metric: str) -> Cell:
@@ -104,6 +116,8 @@ NETWORKS: dict[str, Cell] = {
     "distance": lambda kind: interval(kind["distance"], ".2f"),
     "average: test loss": _average("loss"),
     "average: test accuracy": _average("accuracy"),
+    "matching: objective": _matching("best", ".4g"),
+    "matching: spread": _matching("spread", ".2%"),
 }
 
 
@@ -119,7 +133,9 @@ def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     tables += _robustness_tables(run)
     if variance := variance_table(run):
         tables.append(variance)
-    tables.append(Table("Networks", NETWORK_NOTE + left_out(run.summary), *_by_kind(run, NETWORKS)))
+    is_matched = any((kind["aligned"] or {}).get("matching") for kind in run.kinds.values())
+    note = NETWORK_NOTE + (MATCHING_NOTE if is_matched else "") + left_out(run.summary)
+    tables.append(Table("Networks", note, *_by_kind(run, NETWORKS)))
     if any(kind.get("strength") for kind in run.kinds.values()):
         tables.append(_strength_table(run))
     if is_published_model(run.record["config"]):

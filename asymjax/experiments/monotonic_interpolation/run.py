@@ -10,7 +10,7 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.errors import DivergedError
-from asymjax.experiments.linear_connectivity.run import Task, compare_populations, run_paths
+from asymjax.experiments.linear_connectivity.run import Ends, Task, compare_populations, run_paths
 from asymjax.experiments.monotonic_interpolation.config import Config
 from asymjax.experiments.populations import Population, prepare_populations
 from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions
@@ -86,9 +86,9 @@ def interpolate_population(
     trained, names, excluded = population.networks(run)
     initial = initial_networks(population, seeds, num_seeds, names)
 
-    def ends(pairs: np.ndarray) -> tuple[Params, Params, None]:
+    def ends(pairs: np.ndarray) -> Ends:
         start, end = pairs.T
-        return jax.tree.map(lambda leaf: leaf[start], initial), jax.tree.map(lambda leaf: leaf[end], trained), None
+        return Ends(jax.tree.map(lambda leaf: leaf[start], initial), jax.tree.map(lambda leaf: leaf[end], trained))
 
     pairs = np.stack([np.arange(len(names))] * 2, axis=1)
     measured = run_paths(run, f"paths-{arch}", ends, pairs, population.frozen, task, run_config)

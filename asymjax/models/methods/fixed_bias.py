@@ -22,7 +22,8 @@ class FixedBias(Method):
     """Biases that are not trained."""
 
     note: ClassVar[str] = (
-        "Distinct biases tell units apart, along one direction of their input; what a norm undoes remains."
+        "Distinct biases tell units apart, along one direction of their input; what a norm undoes remains, and without "
+        "a norm relu units whose biases have one sign change places by a scaling."
     )
 
     fixed_scale: tuple[NonNegative, ...] = (1.0,)

@@ -2,12 +2,14 @@
 
 W_eff = M * W + (1 - M) * F with F = kappa * N(0, 1) (Lim et al. 2024, section 4.1). The trained entries are packed into
 one flat leaf a kernel, so that nothing frozen is ever a coordinate.
+
+Where F is zero (``pruned``, and ``w_asym`` of ``fixed_scale`` zero) an input whose weights are all fixed is read by no
+unit. Masks are then mended as far as their counts allow, which changes no mask that cuts off nothing.
 """
 
 import math
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, combinations, islice
 from typing import Any, ClassVar, Literal
 
@@ -42,8 +44,19 @@ def _default_num_fixed(kernel: Kernel) -> int:
     return count
 
 
+def _num_unread(kernel: Kernel) -> int:
+    """Return how many inputs no unit can read, however masks are drawn: where fixed weights are zero, free ones lack.
+
+    The first of the densest masks fixes nothing, so there every input is read.
+    """
+    if kernel.fixed_scale or kernel.mask_kind == "densest":
+        return 0
+    num_free = kernel.layer.num_units * (num_choices(kernel) - kernel.num_fixed)
+    return max(0, kernel.num_channels - num_free)
+
+
 def _check(kernel: Kernel) -> Kernel:
-    """Refuse what cannot be met, warn of a kernel without a free entry."""
+    """Refuse what cannot be met, warn of a kernel without a free entry and of inputs that no unit can read."""
     choices, units, count = num_choices(kernel), kernel.layer.num_units, kernel.num_fixed
     where = f"{kernel.path} {kernel.shape}"
     if kernel.mask_kind == "densest":
@@ -59,6 +72,12 @@ def _check(kernel: Kernel) -> Kernel:
         )
     if count == choices:
         warnings.warn(f"{where}: num_fixed = {count} is the whole fan-in, so this kernel is not trained", stacklevel=2)
+    if num_unread := _num_unread(kernel):
+        warnings.warn(
+            f"{where}: {num_unread} of {kernel.num_channels} inputs have no outgoing weight, since num_fixed = {count} "
+            f"makes {count} of the {choices} weights of each of {units} units zero; give a smaller num_fixed",
+            stacklevel=2,
+        )
     return kernel
 
 
@@ -102,6 +121,36 @@ def _random_subsets(key: Key, num_units: int, num_choices: int, num_fixed: int) 
     return lax.while_loop(lambda carry: jnp.any(carry[2]), redraw, start)[1]
 
 
+def _read_by_some(mask: Array, num_channels: int) -> Array:
+    """Let inputs that no unit reads take over weights of inputs that several read, the most read first.
+
+    As many weights of each unit stay fixed, and masks stay distinct: a unit whose mask changes is then the only one
+    that reads some input.
+
+    Parameters
+    ----------
+    mask : bool [units, choices], True where fixed; ``choices`` is [window, channels], flat.
+    num_channels : inputs at one place of the window.
+    """
+    num_choices = mask.shape[1]
+
+    def num_reading(mask: Array) -> Array:
+        return jnp.sum((~mask).reshape(-1, num_channels), axis=0)
+
+    def is_open(mask: Array) -> Array:
+        counts = num_reading(mask)
+        return jnp.any(counts == 0) & jnp.any(counts > 1)
+
+    def exchange(mask: Array) -> Array:
+        counts = num_reading(mask)
+        unread, most_read = jnp.argmin(counts), jnp.argmax(counts)
+        free = ~mask & (jnp.arange(num_choices) % num_channels == most_read)[None]
+        unit, choice = jnp.divmod(jnp.argmax(free), num_choices)
+        return mask.at[unit, choice].set(True).at[unit, choice - most_read + unread].set(False)
+
+    return lax.while_loop(is_open, exchange, mask)
+
+
 def _densest(num_units: int, num_choices: int) -> np.ndarray:
     """Fix nothing in the first unit, then all 1-subsets, then 2-subsets, in lexicographic order."""
     subsets = chain.from_iterable(combinations(range(num_choices), size) for size in range(num_choices + 1))
@@ -114,14 +163,18 @@ def _densest(num_units: int, num_choices: int) -> np.ndarray:
 def is_fixed(key: Key, kernel: Kernel) -> Array:
     """Return which entries of a kernel are fixed, bool of the kernel's shape."""
     choices, num_units, num_layers = num_choices(kernel), kernel.layer.num_units, kernel.layer.num_layers
+
+    def draw(key: Key) -> Array:
+        mask = _random_subsets(key, num_units, choices, kernel.num_fixed)
+        return mask if kernel.fixed_scale else _read_by_some(mask, kernel.num_channels)
+
     if kernel.mask_kind == "densest":
         masks = jnp.asarray(_densest(num_units, choices))[None]
     elif kernel.num_fixed in (0, choices):
         masks = jnp.full((1, num_units, choices), kernel.num_fixed > 0)
     elif num_layers == 1:
-        masks = _random_subsets(key, num_units, choices, kernel.num_fixed)[None]
+        masks = draw(key)[None]
     else:
-        draw = partial(_random_subsets, num_units=num_units, num_choices=choices, num_fixed=kernel.num_fixed)
         masks = jax.vmap(draw)(jax.random.split(key, num_layers))
     view = jnp.moveaxis(masks, 1, 2)[:, None]
     return kernel.from_view(jnp.broadcast_to(view, (num_layers, kernel.layer.fan_in // choices, choices, num_units)))
