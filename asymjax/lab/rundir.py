@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -495,9 +495,8 @@ def _create(path: Path, experiment: str, scientific: Mapping[str, Any], force: b
             "choose another --out or --run-dir"
         )
     record_path = path / "config.json"
-    if force:
-        _check_is_run(path)
-    elif record_path.exists():
+    _check_is_run(path)
+    if record_path.exists() and not force:
         _check_same(path, scientific)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -529,14 +528,30 @@ def _content(path: Path) -> list[Path]:
 
 
 def _check_is_run(path: Path) -> None:
-    if _content(path) and not (path / "config.json").exists():
-        raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
+    """Refuse a directory with something in it that is no run, or one whose record is lost.
+
+    A run begun there would go on from checkpoints of another configuration, and --force would delete what is not its.
+    """
+    found = [entry.name for entry in _content(path) if not entry.name.startswith(".")]
+    if found and not _is_run(path):
+        raise InputError(
+            f"{path} is not a run directory: it holds {', '.join(found[:5])}, and no config.json of a run, so none is "
+            "begun and nothing is deleted there; restore config.json, empty it, or choose another --run-dir"
+        )
+
+
+def _is_run(path: Path) -> bool:
+    """Return whether config.json is a run's: it says so, or is damaged beside a run's lock."""
+    record_path = path / "config.json"
+    with suppress(InputError):
+        return ((path / ".lock").exists() and record_path.exists()) or "experiment" in run_files.read_json(record_path)
+    return False
 
 
 def _clear(path: Path) -> None:
     """Delete the content of a run directory, but for the lock that this process holds."""
     for entry in _content(path):
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
