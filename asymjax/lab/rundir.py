@@ -489,9 +489,11 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
 
 def _create(path: Path, experiment: str, scientific: Mapping[str, Any], force: bool) -> TextIO:
     """Make a run directory, or find it as this configuration left it, and return its lock."""
-    if strange := sorted(set(str(path.absolute())) & set(UNREADABLE)):
+    named = str(path.absolute())
+    # What is no text, of another encoding than the locale's, Python keeps as surrogates.
+    if strange := sorted(one for one in set(named) if one in UNREADABLE or "\ud800" <= one <= "\udfff"):
         raise InputError(
-            f"{path.absolute()} has {' '.join(strange)} in it, by which checkpoints cannot be read again; "
+            f"{named!r} has {' '.join(map(repr, strange))} in it, by which checkpoints cannot be read again; "
             "choose another --out or --run-dir"
         )
     record_path = path / "config.json"

@@ -96,6 +96,13 @@ def test_a_finished_run_is_refused_and_forced_from_the_start(run, run_config):
     again._lock.close()
 
 
+@pytest.mark.parametrize("odd", ["a*b", "[x]", "a?b", "a\\b", "caf\udce9"])
+def test_paths_by_which_nothing_is_found_again_are_refused(run_config, tmp_path, odd):
+    with pytest.raises(InputError, match="in it, by which checkpoints cannot be read again"):
+        open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=tmp_path / odd))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["thesis.txt", "config.json"])
 @pytest.mark.parametrize("force", [False, True])
 def test_nothing_is_begun_or_deleted_where_something_else_lies(run_config, tmp_path, name, force):
