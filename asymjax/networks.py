@@ -9,16 +9,17 @@ import numpy as np
 import optax
 from jax import lax
 
-from asymjax import rng
+from asymjax import rng, trees
 from asymjax.errors import InputError
 from asymjax.inference.posterior import read_rows
 from asymjax.lab import devices
 from asymjax.lab.recorder import InMemory
 from asymjax.lab.sweep import run_sweep
-from asymjax.models import draw_frozen
+from asymjax.models import checked_frozen
 from asymjax.symmetry import alignment, connectivity
 from asymjax.train import make_train
 from asymjax.train.losses import TASK_LOSSES
+from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Frozen, Key, Model, Params, Position
 
 NUM_LOSSES = 100
@@ -74,7 +75,7 @@ def train_sweep(
     Raises
     ------
     InputError
-        If data are damaged, or rows do not fill a batch.
+        If data are damaged, rows do not fill a batch, or a number or the key is none.
     DivergedError
         If every network's loss leaves the finite numbers.
 
@@ -89,12 +90,14 @@ def train_sweep(
     (2, 3)
     """
     split, kind, _ = read_rows(model, data)
+    OptimizerConfig.require("num_epochs", num_epochs)
+    OptimizerConfig.require("batch_size", batch_size)
     if batch_size is not None and not 1 <= batch_size <= len(split.targets):
         raise InputError(f"batch_size is {batch_size}, but there are {len(split.targets)} rows; give at most as many")
-    frozen = draw_frozen(model, 0) if frozen is None else frozen
+    frozen = checked_frozen(model, frozen)
     trainer = make_train(model, TASK_LOSSES[kind.task], optimizer or optax.adamw(1e-3), num_epochs, batch_size)
+    run, placement, key = InMemory(show_progress), devices.place(num_seeds), rng.checked_key(key)
     init_keys, keys = (rng.member_keys(rng.named_key(key, role), num_seeds) for role in ("init", "train"))
-    run, placement = InMemory(show_progress), devices.place(num_seeds)
     per_chunk = max(1, num_epochs // NUM_LOSSES)
     state = run_sweep(run, trainer, init_keys, keys, frozen, split, placement, num_epochs, per_chunk, may_fail=True)
     position = jax.tree.map(np.asarray, state.position)
@@ -115,7 +118,7 @@ def align(model: Model, reference: Params, params: Params, frozen: Frozen | None
     model : the model of all.
     reference : effective weights, which stay as they are.
     params : effective weights of a network, or leaves [network, ...] of several, as of ``Trained.params``.
-    frozen : constants of the networks, where the model has some.
+    frozen : constants of the networks. Default: those of mask seed 0.
 
     Returns
     -------
@@ -138,7 +141,7 @@ def align(model: Model, reference: Params, params: Params, frozen: Frozen | None
     >>> asymjax.align(model, a, jax.tree.map(lambda *leaves: np.stack(leaves), a, b)).departure.shape
     (2,)
     """
-    frozen = {} if frozen is None else frozen
+    frozen = checked_frozen(model, frozen)
     one, several = (list(map(np.shape, jax.tree.leaves(tree))) for tree in (reference, params))
     if not one or len(one) != len(several) or any(shape[1:] != like for shape, like in zip(several, one, strict=True)):
         matching = alignment.weight_matching(model.permutation_spec, reference, params)
@@ -178,11 +181,11 @@ def barriers(
     (3,)
     """
     split, kind, _ = read_rows(model, data)
-    count = jax.tree.leaves(params)[0].shape[0]
+    count = _count(model, params)
     pairs, points = connectivity.all_pairs(count), connectivity.grid(num_points)
     if not len(pairs):
         raise InputError(f"params hold {count} network; barriers lie between two or more")
-    frozen = draw_frozen(model, 0) if frozen is None else frozen
+    frozen = checked_frozen(model, frozen)
     measure = connectivity.make_measure(model, kind.task)
     path = connectivity.make_path(measure, points)
     rows = {"data": connectivity.in_batches(split)}
@@ -197,3 +200,18 @@ def barriers(
 
     loss = np.asarray(measure_all(jnp.asarray(pairs), params, frozen, rows))
     return {"pairs": pairs, "loss": loss, **connectivity.barriers(points, loss)}
+
+
+def _count(model: Model, params: Params) -> int:
+    """Return how many networks parameters hold, leaves [network, ...].
+
+    Raises
+    ------
+    InputError
+        If they are not those of the model, or not as many in every leaf.
+    """
+    wanted = {path: leaf.shape for path, leaf in trees.flatten(model.params_shape).items()}
+    given = {path: np.shape(leaf) for path, leaf in trees.flatten(params).items()} if isinstance(params, dict) else {}
+    if {path: shape[1:] for path, shape in given.items()} != wanted or len({shape[:1] for shape in given.values()}) > 1:
+        raise InputError(f"params have leaves {given}; give those of the model, {wanted}, with [network] before each")
+    return next(iter(given.values()))[0]

@@ -4,11 +4,13 @@ import math
 import zlib
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from asymjax.errors import InputError
 from asymjax.settings import Seed, Settings
 from asymjax.types import Array, Key
 
@@ -31,6 +33,20 @@ def checksum(name: str) -> int:
 def named_key(key: Key, name: str) -> Key:
     """Return the sub-key of ``key`` that belongs to ``name``."""
     return jax.random.fold_in(key, checksum(name))
+
+
+def checked_key(key: Any) -> Key:
+    """Return one key.
+
+    Raises
+    ------
+    InputError
+        If it is none, is of the old kind, or are several.
+    """
+    is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not is_key or key.shape != ():
+        raise InputError(f"key is {key!r}; give one, jax.random.key(0)")
+    return key
 
 
 def role_key(seed: int, role: str) -> Key:

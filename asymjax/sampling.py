@@ -11,6 +11,7 @@ from jax import lax
 from numpy.typing import ArrayLike
 
 from asymjax import rng, trees
+from asymjax.data.arrays import plain_array
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm
@@ -18,7 +19,7 @@ from asymjax.inference.posterior import Posterior, from_logdensity
 from asymjax.inference.samplers import NUTS
 from asymjax.inference.starts import Start
 from asymjax.lab import devices
-from asymjax.lab.chains import sample_chains, warm_up
+from asymjax.lab.chains import ChainsConfig, sample_chains, warm_up
 from asymjax.lab.recorder import InMemory
 from asymjax.lab.starts import find_start
 from asymjax.types import Array, Graph, Info, Key, Position, PyTree
@@ -144,12 +145,13 @@ def sample(
     """
     if not isinstance(sampler, Algorithm):
         raise InputError(f"sampler is {sampler!r}; give a sampler with its settings, as asymjax.NUTS()")
+    ChainsConfig.require("num_draws", num_draws)
     sampler.check(num_draws)
     posterior = _posterior_of(target, position)
     keep = keep or (lambda position: {"position": position})
     struct = _structure_of_kept(keep, posterior)
     run, placement = InMemory(show_progress), devices.place(num_chains)
-    keys = {role: rng.member_keys(rng.named_key(_checked(key), role), num_chains) for role in ROLES}
+    keys = {role: rng.member_keys(rng.named_key(rng.checked_key(key), role), num_chains) for role in ROLES}
     optima = None
     if not isinstance(start, Start):
         first = _checked_starts(start, posterior, num_chains)
@@ -170,12 +172,6 @@ def sample(
     return Draws(draws, jax.tree.unflatten(jax.tree.structure(struct), leaves), tuned, optima, posterior)
 
 
-def _checked(key: Any) -> Key:
-    if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
-        raise InputError(f"key is {key!r}; give jax.random.key(0)")
-    return key
-
-
 def _posterior_of(target: Any, position: Any) -> Posterior:
     if isinstance(target, Posterior):
         if position is not None:
@@ -188,8 +184,8 @@ def _posterior_of(target: Any, position: Any) -> Posterior:
             raise InputError(f"position {path} holds {jnp.asarray(leaf).dtype}; give floating numbers")
     posterior = from_logdensity(target, position)
     value = jax.eval_shape(target, posterior.shape)
-    if getattr(value, "shape", None) != ():
-        raise InputError(f"the log density returns {value}; give a function that returns one number []")
+    if getattr(value, "shape", None) != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise InputError(f"the log density returns {value}; give a function that returns one floating number []")
     return posterior
 
 
@@ -225,7 +221,7 @@ def rhat(draws: ArrayLike) -> np.ndarray:
     >>> bool(asymjax.rhat(np.random.default_rng(0).normal(size=(4, 200, 3))).max() < 1.05)
     True
     """
-    return per_coordinate(draws)["rhat"]
+    return per_coordinate(plain_array(draws, "draws"))["rhat"]
 
 
 def ess(draws: ArrayLike) -> np.ndarray:
@@ -237,4 +233,4 @@ def ess(draws: ArrayLike) -> np.ndarray:
     >>> asymjax.ess(np.random.default_rng(0).normal(size=(4, 200, 3))).shape
     (3,)
     """
-    return per_coordinate(draws)["ess_bulk"]
+    return per_coordinate(plain_array(draws, "draws"))["ess_bulk"]

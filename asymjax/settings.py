@@ -33,7 +33,8 @@ MOST = 10**9
 """Of what is counted; more would never end."""
 Count = Annotated[int, Range(1, MOST)]
 Natural = Annotated[int, Range(0, MOST)]
-Seed = Annotated[int, Range(0, 2**63, "[)")]
+Seed = Annotated[int, Range(0, 2**32, "[)")]
+"""JAX takes seeds modulo 2**32, from which on they repeat."""
 Positive = Annotated[float, Range(1e-15, 1e15)]
 """Its square is a number in float32."""
 NonNegative = Annotated[float, Range(0, 1e15)]
@@ -69,13 +70,22 @@ class Settings:
         Raises
         ------
         InputError
-            If a number lies outside its range, or a name is not one of its choices.
+            If a number lies outside its range or should be a whole one, something else stands where a number should,
+            or a name is not one of its choices.
         """
-        allowed, choices = _allowed(cls)[name]  # type: ignore[arg-type]
+        allowed, choices, kinds = _allowed(cls)[name]  # type: ignore[arg-type]
+        is_number = bool(kinds & {int, float})
         for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, numbers.Real) and not isinstance(one, bool) and not allowed.holds(one):
+            is_real = isinstance(one, numbers.Real) and not isinstance(one, bool)
+            if is_real and not allowed.holds(one):
                 raise InputError(f"{name} is {one}; give a number in {allowed}")
-            if choices and isinstance(one, str):
+            if is_real and is_number and float not in kinds and not isinstance(one, numbers.Integral):
+                raise InputError(f"{name} is {one}; give a whole number in {allowed}")
+            is_name = isinstance(one, str) and bool(choices)
+            # What has a dtype may be traced.
+            if is_number and not (is_real or is_name or type(one) in kinds or hasattr(one, "dtype")):
+                raise InputError(f"{name} is {one!r}; give a number in {allowed}")
+            if is_name:
                 choose(dict.fromkeys(choices), one, name)
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,19 +109,22 @@ def kinds_of(settings: type[Settings]) -> dict[str, Any]:
 
 
 @cache
-def _allowed(settings: type[Settings]) -> dict[str, tuple[Range, tuple[str, ...]]]:
-    """Return the range and the choices of every setting, by its name; all finite numbers where its type has none."""
+def _allowed(settings: type[Settings]) -> dict[str, tuple[Range, tuple[str, ...], frozenset[Any]]]:
+    """Return range, choices and types of every setting, by its name; all finite numbers where its type has no range."""
     hints = get_type_hints(settings, include_extras=True)
     allowed = {}
     for name in kinds_of(settings):
         inside = list(_inside(hints[name]))
         numbers = next((one for one in inside if isinstance(one, Range)), Range(-math.inf, math.inf, "()"))
-        allowed[name] = numbers, tuple(one for one in inside if isinstance(one, str))
+        kinds = frozenset(one for one in inside if isinstance(one, type))
+        allowed[name] = numbers, tuple(one for one in inside if isinstance(one, str)), kinds
     return allowed
 
 
 def _inside(kind: Any) -> Iterator[Any]:
-    """Return the ranges and choices in a type."""
+    """Return the ranges, choices and types in a type."""
+    if isinstance(kind, type):
+        yield kind
     if get_origin(kind) in (Annotated, Literal):
         yield from kind.__metadata__ if get_origin(kind) is Annotated else get_args(kind)
     for inner in get_args(kind):

@@ -8,6 +8,7 @@ from model_of import model_of
 
 import asymjax
 from asymjax.errors import InputError
+from asymjax.models import draw_frozen
 from asymjax.symmetry import permute, random_permutations
 
 NUMBERS = np.random.default_rng(0)
@@ -33,8 +34,33 @@ def test_a_sweep_learns_and_a_network_is_the_one_that_it_is_alone():
     alone = asymjax.train_sweep(jax.random.key(0), make_model("w_asym"), (X, LABELS), num_seeds=1, **options)
     np.testing.assert_array_equal(swept.position["dense_0"]["kernel"][:1], alone.position["dense_0"]["kernel"])
     assert swept.params["dense_0"]["kernel"].shape == (3, 6, 8)
-    with pytest.raises(InputError, match="batch_size is 65, but there are 64 rows"):
-        asymjax.train_sweep(jax.random.key(0), make_model(), (X, LABELS), batch_size=65)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 65}, "batch_size is 65, but there are 64 rows"),
+        ({"batch_size": 7.5}, "batch_size is 7.5; give a whole number"),
+        ({"num_epochs": 0}, "num_epochs is 0; give a number in"),
+        ({"num_seeds": True}, "True networks or chains asked for; give a whole number"),
+        ({"key": 0}, "key is 0; give one"),
+        ({"frozen": {}}, "frozen has {}; the model fixes {'dense_0/kernel/fixed_value': "),
+    ],
+)
+def test_what_makes_no_sweep_is_refused(settings, message):
+    given = {"key": jax.random.key(0), "model": make_model("w_asym"), "data": (X, LABELS), **QUIET} | settings
+    with pytest.raises(InputError, match=message):
+        asymjax.train_sweep(**given)
+
+
+def test_alignment_measures_the_departure_without_being_given_constants():
+    model = make_model("w_asym")
+    frozen = draw_frozen(model, 0)
+    network = model.merge(model.init(jax.random.key(0), frozen), frozen)
+    apart = random_permutations(jax.random.key(1), network, model.permutation_spec)
+    other = permute(network, model.permutation_spec, apart)
+    departures = [asymjax.align(model, other, network, *given).departure for given in ((), (frozen,))]
+    assert departures[0] == departures[1] > 0
 
 
 def test_alignment_undoes_a_permutation_and_the_barrier_with_it():
@@ -61,3 +87,7 @@ def test_alignment_undoes_a_permutation_and_the_barrier_with_it():
     assert apart["maximum"][0] > 1e-3 > together["maximum"][0]
     with pytest.raises(InputError, match="params hold 1 network"):
         asymjax.barriers(model, jax.tree.map(lambda leaf: leaf[None], a), (X, LABELS))
+    ragged = jax.tree.map(lambda leaf: np.stack([leaf] * (2 + (leaf.ndim == 1))), a)
+    for params in (a, ragged, [a, b]):
+        with pytest.raises(InputError, match=r"params have leaves .*, with \[network\] before each"):
+            asymjax.barriers(model, params, (X, LABELS))

@@ -16,6 +16,7 @@ from asymjax import data, trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.inference.approximations import SWAG
 from asymjax.lab.results import open_results
+from asymjax.types import Split
 
 ROOT = Path(__file__).parents[1]
 MEAN, COVARIANCE = np.array([1.0, -2.0]), np.array([[1.0, 0.8], [0.8, 2.0]])
@@ -152,6 +153,11 @@ def damaged(row, column, value):
         (rows()[0], np.where(np.arange(30) == 3, np.nan, 1.0), "targets: row 3 is nan"),
         (np.zeros((0, 3)), np.zeros(0), "give at least one row"),
         (rows()[0], np.zeros((30, 2)), "the network has 1 outputs; 2 targets with learned noise take 2"),
+        (np.ma.masked_equal(rows()[0], rows()[0][0, 0]), rows()[1], "inputs: 1 entries are masked"),
+        (rows()[0] + 1j, rows()[1], "inputs: not numbers"),
+        (rows()[0].astype("datetime64[D]"), rows()[1], "inputs: not numbers"),
+        (damaged(2, 0, 1e300), rows()[1], r"inputs: row 2, column 0 is 1e\+300; give finite numbers, which float32"),
+        (rows()[0], rows()[1].astype(str), "targets: not numbers"),
     ],
 )
 def test_damaged_arrays_are_refused_with_row_and_column(inputs, targets, message):
@@ -172,9 +178,55 @@ def test_labels_that_are_no_class_are_refused(targets, message):
         asymjax.make_posterior(small_model(num_outputs=3), (rows()[0], targets), likelihood="categorical")
 
 
+@pytest.mark.parametrize("cast", [bool, "uint8", object, list])
+def test_whole_numbers_and_booleans_of_any_kind_are_classes(cast):
+    labels = np.arange(30) % 2
+    targets = labels.tolist() if cast is list else labels.astype(cast)
+    posterior = asymjax.make_posterior(small_model(num_outputs=2), (rows()[0], targets))
+    assert isinstance(posterior.likelihood, asymjax.Categorical)
+    np.testing.assert_array_equal(posterior.data.targets, labels)
+
+
+@pytest.mark.parametrize(
+    ("num_outputs", "targets", "message"),
+    [
+        (2, np.full(30, 2), "targets: row 0 is 2; the network has 2 outputs"),
+        (2, np.zeros(29, int), "inputs have 30 rows, targets 29"),
+        (1, np.zeros(30), r"targets have shape \(30,\); give numbers \[rows, targets\]"),
+        (1, np.zeros((29, 1)), "inputs have 30 rows, targets 29"),
+        (1, np.zeros((30, 2)), "the network has 1 outputs; 2 targets"),
+    ],
+)
+def test_a_split_fits_its_network(num_outputs, targets, message):
+    with pytest.raises(InputError, match=message):
+        asymjax.make_posterior(small_model(num_outputs=num_outputs), Split(np.float32(rows()[0]), targets))
+
+
+def test_a_column_that_is_constant_but_for_rounding_keeps_its_scale():
+    X, y = rows()
+    X[:, 1], X[:, 2] = 0.1, X[:, 2] * 1e-310
+    units = asymjax.make_posterior(small_model(), (X, y), standardise=True).units
+    assert X[:, 1].std() > 0
+    np.testing.assert_array_equal(units.inputs[0][1][1:], 1)
+
+
+@pytest.mark.parametrize("data", [None, (rows()[0],), (*rows(), rows()[1])])
+def test_data_are_inputs_and_targets(data):
+    with pytest.raises(InputError, match=r"give \(inputs, targets\)"):
+        asymjax.make_posterior(small_model(), data)
+
+
+def test_draws_with_a_mask_have_no_statistics():
+    draws = np.random.default_rng(0).normal(size=(2, 20))
+    with pytest.raises(InputError, match="draws: 1 entries are masked"):
+        asymjax.rhat(np.ma.masked_equal(draws, draws.max()))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"frozen": {"dense_0": {"kernel": np.zeros(3)}}}, "frozen has .*; the model fixes {}"),
+        ({"temperature": "1"}, "temperature is '1'; give a number"),
         ({"temperature": 0.0}, r"temperature is 0.0; give a number in \[1e-15, 1e\+15\]"),
         ({"likelihood": "poisson"}, "unknown likelihood 'poisson', choose from categorical, gaussian"),
         ({"likelihood": asymjax.Gaussian(noise="heteroscedastic")}, "1 targets with heteroscedastic noise take 2"),
@@ -189,11 +241,15 @@ def test_settings_of_a_posterior_that_cannot_be_are_refused(settings, message):
     ("change", "message"),
     [
         ({"sampler": asymjax.NUTS}, r"give a sampler with its settings, as asymjax.NUTS\(\)"),
-        ({"num_draws": 0}, "num_draws is 0; give 1 or more"),
-        ({"key": 0}, r"key is 0; give jax.random.key\(0\)"),
+        ({"num_draws": 0}, r"num_draws is 0; give a number in \[1, 1e\+09\]"),
+        ({"num_draws": 8.0}, "num_draws is 8.0; give a whole number"),
+        ({"num_chains": 2.5}, "2.5 networks or chains asked for; give a whole number"),
+        ({"key": 0}, r"key is 0; give one, jax.random.key\(0\)"),
+        ({"key": jax.random.split(jax.random.key(0))}, r"; give one, jax.random.key\(0\)"),
         ({"position": None}, "and a position to start from"),
         ({"position": {"x": jnp.zeros(2, int)}}, "position x holds int32; give floating numbers"),
-        ({"target": lambda position: position["x"]}, "returns one number"),
+        ({"target": lambda position: position["x"]}, "returns one floating number"),
+        ({"target": lambda position: 0}, "returns one floating number"),
         ({"start": {"x": np.zeros((3, 2))}}, "give positions of 4 chains"),
         ({"keep": lambda position: {"logdensity": position}}, "keep returns logdensity"),
         ({"sampler": asymjax.SGLD(num_warmup=4, thinning=1)}, "samplers on minibatches need rows"),

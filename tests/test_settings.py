@@ -32,14 +32,14 @@ def inside(kind):
 
 
 def numbers():
-    """Return class, setting, range and whether it is a tuple, of every number of the package's settings."""
+    """Return class, setting, range and whether it is whole, of every number of the package's settings."""
     for cls in sorted(subclasses(Settings), key=lambda cls: cls.__qualname__):
         hints = get_type_hints(cls, include_extras=True) if cls.__module__.startswith("asymjax") else {}
         for name in kinds_of(cls) if hints else ():
             kinds = list(inside(hints[name]))
             if {int, float} & set(kinds):
                 ranges = [one for kind in kinds if get_origin(kind) is Annotated for one in kind.__metadata__]
-                yield cls, name, [one for one in ranges if isinstance(one, Range)]
+                yield cls, name, [one for one in ranges if isinstance(one, Range)], float not in kinds
 
 
 NUMBERS = list(numbers())
@@ -47,19 +47,28 @@ NUMBERS = list(numbers())
 
 def test_every_number_has_a_range():
     assert len(NUMBERS) > 100
-    assert {(cls.__name__, name) for cls, name, ranges in NUMBERS if not ranges} == FREE
+    assert {(cls.__name__, name) for cls, name, ranges, _ in NUMBERS if not ranges} == FREE
 
 
 @pytest.mark.parametrize("value", VALUES)
 def test_a_number_is_refused_by_name_where_it_lies_outside(value):
-    for cls, name, ranges in NUMBERS:
+    for cls, name, ranges, is_whole in NUMBERS:
         least, most, brackets = ranges[0] if ranges else (-math.inf, math.inf, "()")
         is_edge = (value == least and brackets[0] == "(") or (value == most and brackets[1] == ")")
-        if math.isfinite(value) and least <= value <= most and not is_edge:
+        is_inside = math.isfinite(value) and least <= value <= most and not is_edge
+        if is_inside and (isinstance(value, int) or not is_whole):
             cls(**{name: value})
         else:
-            with pytest.raises(InputError, match=rf"^{name} is .*; give a number in [\[(].*, .*[\])]$"):
+            kind = "a whole number" if is_inside else "a number"
+            with pytest.raises(InputError, match=rf"^{name} is .*; give {kind} in [\[(].*, .*[\])]$"):
                 cls(**{name: value})
+
+
+def test_what_is_no_number_is_refused_by_name():
+    for cls, name, ranges, _ in NUMBERS:
+        for value in ("20", True, [20], 20j) if ranges else ():
+            with pytest.raises(InputError, match=rf"^(unknown )?{name} "):
+                cls(**{name: (value,) if isinstance(value, list) else value})
 
 
 def test_a_name_is_one_of_its_choices():

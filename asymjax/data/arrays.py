@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from asymjax import trees
+from asymjax.data.assemble import FLOAT32_MAX, moments
 from asymjax.errors import InputError
 from asymjax.types import Split
 
@@ -31,35 +32,57 @@ class Units(NamedTuple):
         InputError
             As :func:`read_inputs`.
         """
-        arrays, moments = read_inputs(raw, example), self.inputs or [(0.0, 1.0)] * len(jax.tree.leaves(example))
+        arrays, units = read_inputs(raw, example), self.inputs or [(0.0, 1.0)] * len(jax.tree.leaves(example))
         dtypes = [leaf.dtype for leaf in jax.tree.leaves(example)]
         seen = [
             ((array - mean) / scale).astype(dtype)
-            for array, (mean, scale), dtype in zip(arrays, moments, dtypes, strict=True)
+            for array, (mean, scale), dtype in zip(arrays, units, dtypes, strict=True)
         ]
         return jax.tree.unflatten(jax.tree.structure(example), seen)
 
 
-def read_numbers(values: Any, name: str) -> np.ndarray:
-    """Return finite numbers [rows, ...] as float64.
+def plain_array(values: Any, name: str) -> np.ndarray:
+    """Return what was given as an array of numbers of its own type; objects of Python as what they are.
 
     Raises
     ------
     InputError
-        For rows of several lengths, what is no number, nothing at all, NaN and infinity; names row and column, from 0.
+        For rows of several lengths, masked entries, and what is no real number: words, dates, complex numbers.
     """
+    if num_masked := np.ma.count_masked(values) if np.ma.isMaskedArray(values) else 0:
+        raise InputError(f"{name}: {num_masked} entries are masked; leave these rows out, or fill them")
     try:
         array = np.asarray(values)
-        array = array.astype(np.float64)
+        array = np.asarray(array.tolist()) if array.dtype == object else array
+        array = array.astype(np.float64) if array.dtype == object else array  # As fractions are.
     except (ValueError, TypeError) as error:
         raise InputError(f"{name}: {_first_ragged(values) or f'not numbers ({error})'}") from None
+    if array.dtype.kind in "cmMSU":
+        raise InputError(f"{name}: not numbers ({array.dtype}); give real numbers, and classes as whole ones from 0")
+    return array
+
+
+def are_classes(targets: Any) -> bool:
+    """Return whether targets are class indices by their type: whole numbers, or false and true."""
+    return plain_array(targets, "targets").dtype.kind in "biu"
+
+
+def read_numbers(values: Any, name: str) -> np.ndarray:
+    """Return finite float32 numbers [rows, ...] as float64.
+
+    Raises
+    ------
+    InputError
+        As :func:`plain_array`; for nothing at all, NaN, infinity and what is too large; names row and column, from 0.
+    """
+    array = plain_array(values, name).astype(np.float64)
     if array.ndim == 0 or array.size == 0:
         raise InputError(f"{name} have shape {array.shape}; give at least one row")
-    bad = np.argwhere(~np.isfinite(array))
+    bad = np.argwhere(~(np.abs(array) <= FLOAT32_MAX))
     if len(bad):
         row, *column = (int(index) for index in bad[0])
         where = f"row {row}" + (f", column {', '.join(map(str, column))}" if column else "")
-        raise InputError(f"{name}: {where} is {array[tuple(bad[0])]}; give finite numbers")
+        raise InputError(f"{name}: {where} is {array[tuple(bad[0])]}; give finite numbers, which float32 can hold")
     return array
 
 
@@ -116,10 +139,11 @@ def read_inputs(raw: Any, example: Any) -> list[np.ndarray]:
         if array.shape[1:] != tuple(like.shape[1:]):
             wanted = ", ".join(["rows", *map(str, like.shape[1:])])
             raise InputError(f"{name} have shape {array.shape}; the network takes [{wanted}]")
-        if np.issubdtype(like.dtype, np.integer) and np.any(array != np.round(array)):
-            raise InputError(
-                f"{name}: row {np.argwhere(array != np.round(array))[0][0]} is not whole; give whole numbers"
-            )
+        if np.issubdtype(like.dtype, np.integer):
+            most = np.iinfo(jax.dtypes.canonicalize_dtype(like.dtype)).max
+            bad = np.argwhere((array != np.round(array)) | (np.abs(array) > most))
+            if len(bad):
+                raise InputError(f"{name}: row {bad[0][0]} is not whole; give whole numbers, of {most} at most")
     if len({len(array) for array in arrays}) > 1:
         raise InputError(f"inputs have {', '.join(str(len(array)) for array in arrays)} rows; give as many of each")
     return arrays
@@ -154,12 +178,30 @@ def read_arrays(
     if standardise:
         leaves = jax.tree.leaves(example)
         is_whole = [np.issubdtype(leaf.dtype, np.integer) for leaf in leaves]
-        moments = [(0.0, 1.0) if whole else _moments(array) for whole, array in zip(is_whole, arrays, strict=True)]
-        units = Units(moments, *(_moments(y) if num_classes is None else ()))
+        own = [(0.0, 1.0) if whole else moments(array, (0,)) for whole, array in zip(is_whole, arrays, strict=True)]
+        units = Units(own, *(moments(y) if num_classes is None else ()))
     seen = y if num_classes is not None else ((y - units.target_mean) / units.target_scale).astype(np.float32)
     return Split(units.see(inputs, example), seen), units
 
 
-def _moments(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    scale = array.std(axis=0)
-    return array.mean(axis=0), np.where(scale > 0, scale, 1.0)
+def check_split(split: Split, num_rows: int, num_classes: int | None) -> None:
+    """Check targets that a network is given as they are.
+
+    Parameters
+    ----------
+    split : its inputs and targets.
+    num_rows : rows of the outputs.
+    num_classes : outputs of the network, for classes; None for numbers.
+
+    Raises
+    ------
+    InputError
+        For as many targets as there are no outputs, a class that is none, and numbers that are not [rows, targets].
+    """
+    shape = np.shape(split.targets)
+    if num_classes is not None:
+        read_labels(split.targets, num_classes)
+    elif len(shape) != 2:
+        raise InputError(f"targets have shape {shape}; give numbers [rows, targets] in a Split")
+    if shape[0] != num_rows:
+        raise InputError(f"inputs have {num_rows} rows, targets {shape[0]}; give one target a row")

@@ -182,12 +182,15 @@ def count_repeated(dataset: Dataset) -> int:
     return sum(row in known for row in digests(dataset.test))
 
 
-def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and scale over all axes but the last (features or channels), in float64."""
-    axes = tuple(range(values.ndim - 1))
+def moments(values: np.ndarray, axes: tuple[int, ...] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and scale over some axes, by default all but the last (features or channels), in float64.
+
+    The scale is the standard deviation, and 1 of what is constant or so small that its square is none.
+    """
+    axes = tuple(range(values.ndim - 1)) if axes is None else axes
     mean, scale = values.mean(axes, dtype=np.float64), values.std(axes, dtype=np.float64)
     # A constant is found by its range: rounding leaves its standard deviation a little above zero.
-    return mean, np.where(values.min(axes) == values.max(axes), 1.0, scale)
+    return mean, np.where((values.min(axes) == values.max(axes)) | (scale == 0), 1.0, scale)
 
 
 def standardised(values: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

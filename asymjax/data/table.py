@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -124,7 +125,13 @@ def _classes(table: Table, target: int) -> list[str]:
         if cells[target].lower() in MISSING:
             raise InputError(f"{table.path}, line {line}, column {target + 1}: expected a class, got {cells[target]!r}")
     found = {cells[target] for _, cells in table.records}
-    classes = sorted(found, key=float if all(map(_is_number, found)) else str)
+    is_numbers = all(map(_is_number, found))
+    classes = sorted(found, key=float if is_numbers else str)
+    if is_numbers and len(set(map(float, found))) < len(found):
+        first, second = next(pair for pair in pairwise(classes) if float(pair[0]) == float(pair[1]))
+        raise InputError(
+            f"{table.path}: column {target + 1} has {first!r} and {second!r}, one number; write one of them"
+        )
     if len(classes) < 2:
         raise InputError(f"{table.path}: column {target + 1} has one class, {classes[0]!r}; expected two or more")
     return classes
@@ -187,12 +194,22 @@ def _read_records(path: Path) -> list[tuple[int, list[str]]]:
     lines = read_text(path).split("\n")
     first = next((line for line in lines if line.strip()), "")
     mark = next((mark for mark in ",;\t" if mark in first), None)
-    if mark is None:
-        rows = [(number, line.split()) for number, line in enumerate(lines, start=1)]
-    else:
-        reader = csv.reader(lines, delimiter=mark, skipinitialspace=True)
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    rows = [(number, _cells(path, number, line, mark)) for number, line in enumerate(lines, start=1)]
     return [(number, cells) for number, cells in rows if cells and cells != [""]]
+
+
+def _cells(path: Path, number: int, line: str, mark: str | None) -> list[str]:
+    """Return the cells of one line: a cell ends on its line, or a lost quote would take all that follows with it."""
+    if "\0" in line:
+        raise InputError(f"{path}, line {number}: zero bytes; is it a text file, and whole?")
+    if mark is None:
+        return line.split()
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=mark, skipinitialspace=True, strict=True))]
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, line {number}: {error}; close the quotes of each cell on its line, and double those inside"
+        ) from error
 
 
 def _is_header(cells: Sequence[str]) -> bool:

@@ -23,7 +23,6 @@ from asymjax.settings import Settings
 RECIPE = frozenset({"learning_rate", "weight_decay", "label_smoothing"})
 TRACED = RECIPE | {"fixed_scale", "mask_seed"}
 NAMES: dict[str, Mapping[str, Any]] = {**REGISTRIES, "activation": ACTIVATIONS, "sampler": ALGORITHMS}
-NUM_MASK_SEEDS = 2**32  # JAX takes seeds modulo that.
 
 
 class Program(NamedTuple):
@@ -164,5 +163,3 @@ def _check_value(name: str, value: Any, owner: type[Settings] | None) -> None:
         choose(NAMES[name], value, name)
     if owner is not None:
         owner.require(name, value)
-    if name == "mask_seed" and value >= NUM_MASK_SEEDS:
-        raise InputError(f"grid has mask_seed = {value}; give less than {NUM_MASK_SEEDS}, from which on seeds repeat")

@@ -1,5 +1,6 @@
 """What the networks of a finished run predict for new inputs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from jax import lax
 from asymjax import trees
 from asymjax.data.arrays import Units
 from asymjax.errors import InputError
+from asymjax.inference.likelihoods import Likelihood
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab import results, run_files
 from asymjax.models import ModelConfig, draw_frozen, vary_frozen
-from asymjax.report.read import read_record, read_required
-from asymjax.types import Array, Hyper, Position
+from asymjax.report.read import as_numbers, naming_edits, read_record, read_required
+from asymjax.types import Array, Frozen, Hyper, Model, Position
 
+MOMENTS = ("input_mean", "input_scale", "target_mean", "target_scale")
 PER_NETWORK = ("mask_seed", "fixed_scale")
 
 
@@ -49,6 +52,33 @@ def predict(run_dir: str | Path, inputs: Any) -> np.ndarray:
     """
     path = Path(run_dir)
     record = read_record(path)
+    with naming_edits(path):
+        model, model_config, kind, units, is_posterior = _network_of(path, record)
+        known = record["checksums"]["frozen"]
+    frozen = draw_frozen(model, model_config.mask_seed)
+    if trees.checksum(frozen) != known:
+        raise InputError(f"{path}: what is fixed in its networks is drawn otherwise by this version; run it again")
+    seen = units.see(inputs, model.example)
+    positions, own = _networks(path, is_posterior, model_config.mask_seed)
+    shape = np.shape(jax.tree.leaves(positions)[0])[: 2 if is_posterior else 1]
+    given, wanted = (
+        {name: np.shape(leaf)[first:] for name, leaf in trees.flatten(tree).items()}
+        for tree, first in ((positions, len(shape)), (_shape(model, kind, frozen), 0))
+    )
+    if given != wanted:
+        raise InputError(f"{path}: its weights have shapes {given}, its config.json makes {wanted}; restore it")
+
+    def one(network: tuple[Position, Hyper]) -> Array:
+        position, hyper = network
+        return kind.mean(kind.predictive(position, model.apply(position, vary_frozen(model, frozen, hyper), seen)))
+
+    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(-1, *leaf.shape[len(shape) :]), positions)
+    means = np.asarray(jax.jit(lambda networks: lax.map(one, networks))((flat, own)))
+    return means.reshape(*shape, *means.shape[1:]) * units.target_scale + units.target_mean
+
+
+def _network_of(path: Path, record: Mapping[str, Any]) -> tuple[Model, ModelConfig, Likelihood, Units, bool]:
+    """Return what the networks of a run are, what they say of targets and in which units, and if it is a posterior."""
     config, experiment = record["config"], record["experiment"]
     if not {"model", "data"} <= config.keys() or config.get("grid"):
         raise InputError(f"{path} is a run of {experiment}; give one of a posterior or of a sweep, of a grid one in it")
@@ -58,25 +88,17 @@ def predict(run_dir: str | Path, inputs: Any) -> np.ndarray:
         raise InputError(f"{path}: {summary['dataset']} is a graph, whose nodes have no inputs apart from it")
     posterior = PosteriorConfig(**config["posterior"]) if "posterior" in config else None
     kind = (posterior or PosteriorConfig(noise="fixed")).likelihood(task)
-    num_outputs = kind.num_network_outputs(data["num_outputs"])
     model_config = ModelConfig.of(**config["model"])
     prior = {"prior": posterior.normal_prior} if posterior else {}
-    model = model_config.build(tuple(data["input_shape"]), num_outputs, **prior)
-    frozen = draw_frozen(model, model_config.mask_seed)
-    if trees.checksum(frozen) != record["checksums"]["frozen"]:
-        raise InputError(f"{path}: what is fixed in its networks is drawn otherwise by this version; run it again")
-    units = Units([(np.array(data["input_mean"]), np.array(data["input_scale"]))])
-    seen = units.see(inputs, model.example)
-    positions, own = _networks(path, is_posterior=posterior is not None, mask_seed=model_config.mask_seed)
+    model = model_config.build(tuple(data["input_shape"]), kind.num_network_outputs(data["num_outputs"]), **prior)
+    input_mean, input_scale, target_mean, target_scale = (as_numbers(data[name]) for name in MOMENTS)
+    units = Units([(input_mean, input_scale)], target_mean, target_scale)
+    return model, model_config, kind, units, posterior is not None
 
-    def one(network: tuple[Position, Hyper]) -> Array:
-        position, hyper = network
-        return kind.mean(kind.predictive(position, model.apply(position, vary_frozen(model, frozen, hyper), seen)))
 
-    shape = np.shape(jax.tree.leaves(positions)[0])[: 2 if posterior else 1]
-    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(-1, *leaf.shape[len(shape) :]), positions)
-    means = np.asarray(jax.jit(lambda networks: lax.map(one, networks))((flat, own)))
-    return means.reshape(*shape, *means.shape[1:]) * np.array(data["target_scale"]) + np.array(data["target_mean"])
+def _shape(model: Model, kind: Likelihood, frozen: Frozen) -> Position:
+    """Return shape structs of a position, the noise's among them."""
+    return jax.eval_shape(lambda frozen: model.init(jax.random.key(0), frozen) | kind.init(), frozen)
 
 
 def _networks(path: Path, is_posterior: bool, mask_seed: int) -> tuple[Position, Hyper]:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from asymjax.errors import InputError
 from asymjax.settings import Count, Settings
 from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
@@ -67,8 +66,6 @@ class Algorithm(Settings):
         InputError
             If a setting cannot be.
         """
-        if num_draws < 1:
-            raise InputError(f"num_draws is {num_draws}; give 1 or more")
 
     def make(self, target: Target, tuned: Any, num_steps: int = 0) -> Sampler:
         """Build the kernel; ``num_steps`` are its steps in all, which schedules divide."""

@@ -11,10 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from asymjax import rng, trees
-from asymjax.data.arrays import Units, read_arrays
+from asymjax.data.arrays import Units, are_classes, check_split, read_arrays
 from asymjax.errors import InputError, choose
 from asymjax.inference.algorithm import Target
 from asymjax.inference.likelihoods import (
@@ -26,7 +25,7 @@ from asymjax.inference.likelihoods import (
     Gaussian,
     Likelihood,
 )
-from asymjax.models import ModelConfig, draw_frozen, vary_frozen
+from asymjax.models import ModelConfig, checked_frozen, draw_frozen, vary_frozen
 from asymjax.priors import OUTPUT_SCALES, NormalPrior
 from asymjax.settings import Positive, Settings
 from asymjax.train.trainer import Member
@@ -207,11 +206,11 @@ def make_posterior(
     ----------
     model : the network.
     data : ``(X, y)``, arrays of yours: inputs [rows, ...] or a tree of them as the network takes it, and class indices
-        [rows], or numbers [rows] or [rows, targets]; or a :class:`~asymjax.types.Split`, which is taken as it is; or
-        the training rows of a ``Dataset``.
+        [rows], or numbers [rows] or [rows, targets]; or a :class:`~asymjax.types.Split`, whose inputs are taken as they
+        are; or the training rows of a ``Dataset``.
     prior : that of the network's parameters.
     likelihood : what outputs say of targets, ``"categorical"`` or ``"gaussian"`` for the defaults of each. By default
-        categorical where targets are whole numbers by their type, Gaussian where they are not.
+        categorical where targets are whole numbers or booleans by their type, Gaussian where they are not.
     temperature : T in exp(log density / T), over prior and likelihood; below 1 is a cold posterior.
     frozen : constants of the network. Default: those of mask seed 0.
     standardise : let the network see inputs, and numbers as targets, with mean 0 and standard deviation 1; predictions
@@ -236,7 +235,7 @@ def make_posterior(
     """
     split, kind, units = read_rows(model, data, likelihood, standardise)
     PosteriorConfig.require("temperature", temperature)
-    frozen = draw_frozen(model, 0) if frozen is None else frozen
+    frozen = checked_frozen(model, frozen)
 
     def init(key: Key, frozen: Frozen) -> Position:
         return model.init(key, frozen) | kind.init()
@@ -293,18 +292,23 @@ def read_rows(
     """
     if isinstance(data, Dataset):
         data = data.train
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        raise InputError(f"data are a {type(data).__name__}; give (inputs, targets), or a Dataset")
     inputs, targets = data
     if likelihood is None:
-        likelihood = "categorical" if np.issubdtype(np.asarray(targets).dtype, np.integer) else "gaussian"
+        likelihood = "categorical" if are_classes(targets) else "gaussian"
     kind = choose(LIKELIHOODS, likelihood, "likelihood")() if isinstance(likelihood, str) else likelihood
-    if isinstance(data, Split):
-        return data, kind, Units()
     frozen = jax.eval_shape(model.freeze, jax.random.key(0))
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    num_outputs = jax.eval_shape(model.apply, position, frozen, model.example).shape[-1]
-    is_class = isinstance(kind, Categorical)
-    split, units = read_arrays(inputs, targets, model.example, num_outputs if is_class else None, standardise)
-    needed = num_outputs if is_class else kind.num_network_outputs(split.targets.shape[-1])
+    example = inputs if isinstance(data, Split) else model.example
+    num_rows, *_, num_outputs = jax.eval_shape(model.apply, position, frozen, example).shape
+    num_classes = num_outputs if isinstance(kind, Categorical) else None
+    if isinstance(data, Split):
+        check_split(data, num_rows, num_classes)
+        split, units = data, Units()
+    else:
+        split, units = read_arrays(inputs, targets, model.example, num_classes, standardise)
+    needed = num_outputs if num_classes else kind.num_network_outputs(split.targets.shape[-1])
     if needed != num_outputs:
         raise InputError(
             f"the network has {num_outputs} outputs; {split.targets.shape[-1]} targets with {_noise_of(kind)} noise "

@@ -9,6 +9,7 @@ among runs with as many at once.
 import os
 import sys
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -123,11 +124,12 @@ def place(
     Raises
     ------
     InputError
-        If ``count`` or ``max_size`` is below 1, ``num_devices`` exceeds what there is, is not as many on every process,
-        or does not divide the members of a program, or if the number of processes does not.
+        If ``count`` is no whole number, it or ``max_size`` is below 1, ``num_devices`` exceeds what there is, is not as
+        many on every process, or does not divide the members of a program, or if the number of processes does not.
     """
-    if count < 1:
-        raise InputError(f"{count} networks or chains asked for; give at least 1")
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise InputError(f"{count!r} networks or chains asked for; give a whole number, at least 1")
+    count = int(count)
     if max_size is not None and max_size < 1:
         raise InputError(f"round_size is {max_size}; give at least 1")
     size = count if max_size is None else min(count, max_size)

@@ -20,7 +20,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -489,15 +489,16 @@ def open_run(experiment: str, name: str, scientific: Mapping[str, Any], run: Run
 
 def _create(path: Path, experiment: str, scientific: Mapping[str, Any], force: bool) -> TextIO:
     """Make a run directory, or find it as this configuration left it, and return its lock."""
-    if strange := sorted(set(str(path.absolute())) & set(UNREADABLE)):
+    named = str(path.absolute())
+    # What is no text, of another encoding than the locale's, Python keeps as surrogates.
+    if strange := sorted(one for one in set(named) if one in UNREADABLE or "\ud800" <= one <= "\udfff"):
         raise InputError(
-            f"{path.absolute()} has {' '.join(strange)} in it, by which checkpoints cannot be read again; "
+            f"{named!r} has {' '.join(map(repr, strange))} in it, by which checkpoints cannot be read again; "
             "choose another --out or --run-dir"
         )
     record_path = path / "config.json"
-    if force:
-        _check_is_run(path)
-    elif record_path.exists():
+    _check_is_run(path)
+    if record_path.exists() and not force:
         _check_same(path, scientific)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -529,14 +530,30 @@ def _content(path: Path) -> list[Path]:
 
 
 def _check_is_run(path: Path) -> None:
-    if _content(path) and not (path / "config.json").exists():
-        raise InputError(f"{path} is not a run directory (no config.json), so --force does not delete it")
+    """Refuse a directory with something in it that is no run, or one whose record is lost.
+
+    A run begun there would go on from checkpoints of another configuration, and --force would delete what is not its.
+    """
+    found = [entry.name for entry in _content(path) if not entry.name.startswith(".")]
+    if found and not _is_run(path):
+        raise InputError(
+            f"{path} is not a run directory: it holds {', '.join(found[:5])}, and no config.json of a run, so none is "
+            "begun and nothing is deleted there; restore config.json, empty it, or choose another --run-dir"
+        )
+
+
+def _is_run(path: Path) -> bool:
+    """Return whether config.json is a run's: it says so, or is damaged beside a run's lock."""
+    record_path = path / "config.json"
+    with suppress(InputError):
+        return ((path / ".lock").exists() and record_path.exists()) or "experiment" in run_files.read_json(record_path)
+    return False
 
 
 def _clear(path: Path) -> None:
     """Delete the content of a run directory, but for the lock that this process holds."""
     for entry in _content(path):
-        if entry.is_dir():
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()

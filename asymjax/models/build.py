@@ -118,6 +118,25 @@ def draw_frozen(model: Model, mask_seed: int) -> Frozen:
     return jax.jit(model.freeze)(rng.role_key(mask_seed, "mask"))
 
 
+def checked_frozen(model: Model, frozen: Frozen | None) -> Frozen:
+    """Return constants that were given, or those of mask seed 0 where none were.
+
+    Raises
+    ------
+    InputError
+        If they are of another model, with which a network would silently be another one.
+    """
+    if frozen is None:
+        return draw_frozen(model, 0)
+    given, wanted = (
+        {path: np.shape(leaf) for path, leaf in trees.flatten(tree).items()}
+        for tree in (frozen, jax.eval_shape(model.freeze, jax.random.key(0)))
+    )
+    if given != wanted:
+        raise InputError(f"frozen has {given}; the model fixes {wanted}, as model.freeze(mask_key) draws it")
+    return frozen
+
+
 def vary_frozen(model: Model, frozen: Frozen, hyper: Hyper) -> Frozen:
     """Return the constants of a network that has a mask or a scale of its own, both of which may be traced.
 

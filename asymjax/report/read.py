@@ -1,7 +1,8 @@
 """From a run directory to what figures and tables need of it."""
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from asymjax.errors import InputError
 from asymjax.lab import results, run_files
+
+RECORD = {"experiment": str, "config": dict, "provenance": dict}
 
 
 def read_each(paths: Iterable[Path], read: Callable[[Path], Any]) -> list[Any]:
@@ -22,12 +25,27 @@ def read_each(paths: Iterable[Path], read: Callable[[Path], Any]) -> list[Any]:
     runs, errors = [], []
     for path in paths:
         try:
-            runs.append(read(path))
+            with naming_edits(path):
+                runs.append(read(path))
         except InputError as error:
             errors.append(str(error))
     if errors:
         raise InputError("\n  ".join(errors))
     return runs
+
+
+@contextmanager
+def naming_edits(path: Path) -> Iterator[None]:
+    """Turn what an entry raises that is not there, or not what was written, into an InputError that names the run."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path}: its config.json or summary.json is edited, or of another version ({type(error).__name__}: "
+            f"{error}); restore them, or run its command again with --force"
+        ) from error
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -36,13 +54,16 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is not a run directory, or its run is not finished.
+        If it is not a run directory, its run is not finished, or an entry is not what it was.
     """
     if not (path / "config.json").is_file():
         raise InputError(f"{path} is not a run directory: there is no config.json in it")
-    record = read_required(run_files.read_json, path / "config.json", "experiment", "config", "provenance")
+    record = read_required(run_files.read_json, path / "config.json", *RECORD)
+    if wrong := [name for name, kind in RECORD.items() if not isinstance(record[name], kind)]:
+        raise InputError(f"{path / 'config.json'} is damaged: {wrong[0]} is {record[wrong[0]]!r}; restore it")
     if not (path / "DONE").exists():
-        command = shlex.join(record["provenance"]["command"])
+        with naming_edits(path):
+            command = shlex.join(record["provenance"]["command"])
         raise InputError(f"{path} is not finished (there is no DONE); run its command again to go on: {command}")
     return record
 

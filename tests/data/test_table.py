@@ -97,6 +97,11 @@ def test_columns_header_and_task(tmp_path, content, settings, found):
         ("1,2\n3,4\n", {"target": "3"}, "no column '3'; there is no header, and numbers go from 1 to 2"),
         ("x,y,z\n1,2,3\n", {"target": "z", "drop": ("z",)}, "expected at least one feature and the target"),
         (ROWS, {"task": "regression"}, "line 1, column 3: expected a finite float32 number, got 'b'"),
+        (ROWS.replace("3,2,a", '3,2,"a'), {}, "line 4: unexpected end of data; close the quotes of each cell"),
+        (ROWS.replace("3,2,a", '3,2,"a"b'), {}, "line 4: ',' expected after '\"'; close the quotes"),
+        (ROWS + "1,2," + "a" * 200_000, {}, "line 11: field larger than field limit"),
+        ("1,a\n2,b\0\n3,c\n", {}, "line 2: zero bytes"),
+        ("1,1\n2,1.0\n3,2\n", {"task": "classification"}, "column 2 has '1.*' and '1.*', one number; write one of"),
         ("a,b\n1,2\n", {"header": "no"}, "line 1, column 1: expected a finite float32 number, got 'a'"),
     ],
 )

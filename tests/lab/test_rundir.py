@@ -96,13 +96,40 @@ def test_a_finished_run_is_refused_and_forced_from_the_start(run, run_config):
     again._lock.close()
 
 
-def test_force_deletes_nothing_but_runs(run_config, tmp_path):
-    keepsake = tmp_path / "precious" / "thesis.txt"
+@pytest.mark.parametrize("odd", ["a*b", "[x]", "a?b", "a\\b", "caf\udce9"])
+def test_paths_by_which_nothing_is_found_again_are_refused(run_config, tmp_path, odd):
+    with pytest.raises(InputError, match="in it, by which checkpoints cannot be read again"):
+        open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=tmp_path / odd))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "config.json"])
+@pytest.mark.parametrize("force", [False, True])
+def test_nothing_is_begun_or_deleted_where_something_else_lies(run_config, tmp_path, name, force):
+    keepsake = tmp_path / "precious" / name
     keepsake.parent.mkdir()
-    keepsake.write_text("")
-    with pytest.raises(InputError, match="is not a run directory"):
-        open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=keepsake.parent, force=True))
+    keepsake.write_text('{"model": "of another program"}')
+    with pytest.raises(InputError, match=f"is not a run directory: it holds {name}"):
+        open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=keepsake.parent, force=force))
     assert list(keepsake.parent.iterdir()) == [keepsake]
+
+
+def test_checkpoints_without_their_record_are_not_gone_on_from(run, run_config):
+    run.commit("train", 1, 2, STATE)
+    run._lock.close()
+    (run.path / "config.json").unlink()
+    with pytest.raises(InputError, match="it holds checkpoints, and no"):
+        open_run("trial", "mlp", SCIENTIFIC, replace(run_config, run_dir=run.path))
+
+
+def test_force_unlinks_what_lies_elsewhere(run, run_config, tmp_path):
+    run._lock.close()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run.path / "figures").symlink_to(elsewhere)
+    open_run("trial", "mlp", SCIENTIFIC, replace(run_config, force=True))._lock.close()
+    assert elsewhere.is_dir()
+    assert not (run.path / "figures").exists()
 
 
 def test_what_was_committed_comes_back_and_what_lies_beyond_is_written_anew(run, run_config):

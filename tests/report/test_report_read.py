@@ -32,7 +32,7 @@ def test_traces_are_the_coordinates_they_name(make_run):
     path = make_run(edit=edit)
     traces = {trace.label: trace for trace in read_run(path).traces}
     assert len(traces) == 5
-    np.testing.assert_array_equal(traces["log density (nats)"].values, draws(path, "sample_stats/lp"))
+    np.testing.assert_array_equal(traces["log density"].values, draws(path, "sample_stats/lp"))
     function = traces["worst R-hat in function space: log probability of class 2, test input 17"]
     logits = draws(path, "posterior_predictive/outputs")[:, :, 17]
     np.testing.assert_allclose(np.exp(function.values), np.exp(logits[..., 2]) / np.exp(logits).sum(axis=-1))
@@ -121,6 +121,29 @@ def test_files_of_something_else(make_run):
     path = make_run(edit=lambda summary, diagnostics: diagnostics.pop("weight_space/ess_tail"))
     with pytest.raises(InputError, match=r"results.zarr/diagnostics lacks weight_space/ess_tail"):
         read_run(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "value", "message"),
+    [
+        ("summary.json", ("test",), None, "is edited, or of another version"),
+        ("config.json", ("config",), [], "config.json is damaged: config is \\[\\]; restore it"),
+        ("config.json", ("experiment",), ["a"], "config.json is damaged: experiment is "),
+        ("config.json", ("provenance",), None, "config.json is damaged: provenance is None"),
+        ("config.json", ("config", "posterior"), 3, "is edited, or of another version"),
+    ],
+)
+def test_entries_that_are_edited_are_named(make_run, file, names, value, message):
+    path = make_run("regression")
+    content = json.loads((path / file).read_text())
+    *above, last = names
+    entry = content
+    for name in above:
+        entry = entry[name]
+    entry[last] = value
+    (path / file).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        read_runs([path])
 
 
 def test_all_broken_runs_are_named(make_run, tmp_path):

@@ -1,5 +1,8 @@
 """The script of microcanonical Langevin Monte Carlo: to its end, its report, and through interruptions."""
 
+import shutil
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +50,25 @@ def test_a_finished_run_predicts_raw_inputs_in_the_units_of_the_targets(whole):
     np.testing.assert_allclose(found, means, rtol=1e-4, atol=1e-4 * dataset.target_scale[0])
     with pytest.raises(InputError, match=r"inputs have shape \(3, 4\); the network takes \[rows, 10\]"):
         asymjax.predict(whole, np.zeros((3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "value", "message"),
+    [
+        ("config.json", ("config", "model", "widths"), [5], "its weights have shapes .* its config.json makes"),
+        ("config.json", ("config", "posterior", "former"), 1, r"is edited, or of another version \(TypeError"),
+        ("config.json", ("checksums",), {}, r"is edited, or of another version \(KeyError: 'frozen'\)"),
+        ("summary.json", ("data", "input_scale"), "one", r"is edited, or of another version \(ValueError"),
+    ],
+)
+def test_predictions_of_a_run_that_was_edited_are_refused(whole, tmp_path, file, names, value, message):
+    shutil.copytree(whole, tmp_path / "edited")
+    content = run_files.read_json(whole / file)
+    *above, last = names
+    reduce(getitem, above, content)[last] = value
+    (tmp_path / "edited" / file).write_text(run_files.dumps(content))
+    with pytest.raises(InputError, match=message):
+        asymjax.predict(tmp_path / "edited", np.zeros((3, 10)))
 
 
 @pytest.mark.parametrize(
