@@ -31,7 +31,8 @@ from asymjax.inference import ALGORITHMS
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.lab.chains import ChainsConfig
 from asymjax.lab.run_config import RunConfig
-from asymjax.models.config import ModelConfig
+from asymjax.models.backbones import MLP
+from asymjax.models.config import ModelConfig, Models, each_method
 from asymjax.rng import SeedConfig
 
 MIN_ESS = 400
@@ -100,7 +101,8 @@ def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig
     if name in ("toy", "two_units"):
         num_units, noise_scale = (8, 0.1) if name == "toy" else (2, 1.0)
         # The one input of each unit stays free.
-        model = ModelConfig.of(arch, widths=(num_units,), norm="none", activation="tanh", num_fixed=(0, 0.5))
+        backbone = MLP((num_units,), norm="none", activation="tanh")
+        model = Models(each_method(num_fixed=(0, 0.5)), backbone).of(arch)
         return DataConfig("toy1d"), model, PosteriorConfig("isotropic", noise="fixed", noise_scale=noise_scale)
     dataset, _, network = name.partition(":")
     layers, cross, units = (network or "2x16").partition("x")

@@ -1,7 +1,7 @@
 """The arrays of a run: one tree with named dimensions, ``RUN_DIR/results.zarr``, which xarray opens. Imports no JAX.
 
     posterior, sample_stats, posterior_predictive   draws [chain, draw, ...] under ArviZ's names
-    networks                                        a sweep: scores, ``failed_step``, weights [network, ...]
+    networks                                        a sweep: scores, failed_step, weights [network, ...]
     diagnostics, predictions, kinds, study          what an experiment found, written at its end
 
 Draws and networks are written by rows, in rounds and by several processes, and again after a kill: a row written twice

@@ -2,6 +2,7 @@
 
 import re
 from copy import copy
+from textwrap import dedent
 from typing import Any
 
 from griffe import Alias, Class, Extension, Module, NameResolutionError, Object, get_logger
@@ -57,7 +58,10 @@ def _as_numpydoc(path: str, text: str) -> str:
     def one(match: re.Match) -> str:
         name, body = match.groups()
         if name == "Returns":
-            lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
+            first, *rest = body.strip().splitlines()
+            if rest and all(line.startswith("    ") for line in rest if line):  # A type, and below it what it holds.
+                first, *rest = dedent("\n".join(rest)).splitlines()
+            lines = "".join(f"    {line}\n" for line in (first, *rest))
             return f"Returns\n-------\n:\n{lines}\n"
         if rest := ITEM.sub("", f"{body}\n").strip():
             log.warning(f"{path}: {name} hold {rest!r}, which is not 'name : meaning'")

@@ -1,5 +1,6 @@
-"""Scales of the offset of syre."""
+"""Scales of the offset of syre, and where its networks start."""
 
+import jax
 import numpy as np
 import pytest
 from model_of import model_of
@@ -27,3 +28,15 @@ def test_offsets_have_the_scale_of_the_prior_unless_told_otherwise(fixed_scale, 
     assert list(frozen) == ["dense_0/kernel/offset", "dense_1/kernel/offset", "output/kernel/offset"]
     # The least kernel has 2000 entries, so a standard deviation is good to 1.6 %.
     np.testing.assert_allclose([offset.std() for offset in frozen.values()], expected, rtol=0.08)
+
+
+def test_a_fresh_network_is_a_plain_one_moved_by_the_offset():
+    """Without a prior or a decay, one that started at the plain network would train as that."""
+    model, plain = (model_of(arch, widths=(4,), norm="none").build((5,), 3) for arch in ("syre", "standard"))
+    frozen = draw_frozen(model, 0)
+    position, start = model.init(jax.random.key(1), frozen), plain.init(jax.random.key(1), {})
+    jax.tree.map(np.testing.assert_array_equal, position, start)
+    moved = trees.flatten(model.merge(position, frozen))
+    for path, offset in trees.flatten(frozen).items():
+        kernel = path.removesuffix("/offset")
+        np.testing.assert_array_equal(moved[kernel], np.asarray(trees.flatten(start)[kernel]) + np.asarray(offset))

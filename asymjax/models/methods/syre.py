@@ -58,3 +58,7 @@ class Syre(Method):
     def split_kernel(self, kernel: Array, constants: Constants) -> Array:
         """Return W; of a merged leaf it is exact to one unit in the last place of the larger of W and theta0."""
         return kernel - constants["offset"]
+
+    def init_kernel(self, kernel: Array, constants: Constants) -> Array:
+        """Return the plain initialisation as W: a fresh network is a plain one moved by theta0."""
+        return kernel
