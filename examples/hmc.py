@@ -54,5 +54,4 @@ def main(num_warmup=200, num_draws=500, map_steps=2000, show_progress=True):
 
 
 if __name__ == "__main__":
-    asymjax.configure_host_devices()
     main()

@@ -59,5 +59,4 @@ def main(num_seeds=4, num_epochs=60, num_points=25, figure="linear_mode_connecti
 
 
 if __name__ == "__main__":
-    asymjax.configure_host_devices()
     main()

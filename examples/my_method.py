@@ -70,5 +70,4 @@ def main(num_seeds=3, num_epochs=40):
 
 
 if __name__ == "__main__":
-    asymjax.configure_host_devices()
     main()

@@ -77,5 +77,4 @@ def main(num_epochs=40, num_warmup=50, num_draws=50, num_rows=400):
 
 
 if __name__ == "__main__":
-    asymjax.configure_host_devices()
     main()

@@ -16,8 +16,6 @@ from sklearn.datasets import load_digits
 
 import asymjax
 
-asymjax.configure_host_devices()  # One CPU device a core. Call it before JAX does anything.
-
 # %% [markdown]
 # ## Data and network
 #

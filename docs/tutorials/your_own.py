@@ -14,8 +14,6 @@ from sklearn.datasets import load_diabetes
 
 import asymjax
 
-asymjax.configure_host_devices()  # One CPU device a core. Call it before JAX does anything.
-
 # %% [markdown]
 # ## Your data
 #
