@@ -49,6 +49,7 @@ def test_parameter_counts_of_the_papers_networks(config, standard, w_asym):
 
 
 @pytest.mark.filterwarnings("ignore:conv_stem.*is the whole fan-in")
+@pytest.mark.filterwarnings("ignore:conv_stem.*have no outgoing weight")
 def test_gates_are_not_counted_and_zeros_are_not_trained():
     counts = {arch: num_trainable(RESNET8, arch) for arch in ("standard", "sigma_asym", "w_asym", "pruned")}
     assert counts["sigma_asym"] == counts["standard"] and counts["pruned"] == counts["w_asym"]

@@ -91,7 +91,7 @@ REFUSED = {
     "count": "2 processes do not divide 7 networks or chains",
     "round": "2 processes do not divide 3 networks or chains",
     "devices": "4 devices do not divide 6 networks or chains",
-    "store": "has networks of another run: failed_step, ",
+    "store": "is not a run directory: it holds results.zarr",
     "data": "there is no file rows.csv in ",
     "full store": "network 4 and the next ones cannot be written (File too large)",
     "full disk": "chunk 2 of train cannot be written (File too large)",
