@@ -1,6 +1,7 @@
 """Strict JAX that compiles fast; scripts in this process, and Python processes for what needs one of its own."""
 
 import atexit
+import json
 import os
 import runpy
 import shutil
@@ -81,6 +82,17 @@ def python(python_env):
     return run
 
 
+def check_json(run_dir):
+    """Require that the JSON of a run directory, and of those in it, is strict; of what is none there is none."""
+
+    def refuse(name):
+        raise AssertionError(f"{file} holds {name}")
+
+    for file in [*run_dir.glob("**/[!.]*.json"), *run_dir.glob("**/metrics*.jsonl")] if run_dir.name else ():
+        for text in file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]:
+            json.loads(text, parse_constant=refuse)
+
+
 @contextmanager
 def as_if_alone(draw):
     """Undo what a script leaves in its process, and let it draw no figures unless asked to."""
@@ -122,6 +134,7 @@ def script():
             stream.flush()
         done = CompletedProcess(command, code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
         assert done.returncode == 0 or not check, done.stderr
+        check_json(Path(done.stdout.strip().rpartition("\n")[-1]))
         return done
 
     return run
