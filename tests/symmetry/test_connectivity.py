@@ -235,7 +235,7 @@ def test_a_permuted_copy_is_behind_a_barrier_and_once_aligned_there_is_none_at_a
     model, _, params, _, copy, _ = permuted_copy(arch)
     curve = measured_path(arch, copy)[0]["loss"]
     np.testing.assert_allclose(curve[-1], curve[0], atol=1e-3)  # Logits of 20 and more are rounded by 1e-5.
-    assert barriers(grid(5), curve[None])["midpoint"] > 0.2
+    assert barriers(grid(5), curve[None])["midpoint"] > 0.05  # Far from the rounding that is left when aligned.
     found = weight_matching(model.permutation_spec, params, copy.params)
     assert_flat(measured_path(arch, aligned(arch, copy.params, copy.frozen, found.permutations))[0])
 
