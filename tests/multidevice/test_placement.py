@@ -15,8 +15,9 @@ from asymjax.lab import devices
 DRIVE = Path(__file__).parent / "drive.py"
 MAX_CONSTANT_BYTES = 1e6
 # XLA splits large contractions over as many threads as there are cores, or devices where those are more; so devices
-# beyond the cores change last bits. NPROC makes it four cores for both.
-ENV = {"NPROC": "4"}
+# beyond the cores change last bits. NPROC makes it four cores for both. Programs are those of users: without XLA's
+# optimisations bits depend on how many chains are beside one.
+ENV = {"NPROC": "4", "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
 
 
 @pytest.fixture(scope="module")

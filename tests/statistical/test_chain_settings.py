@@ -47,6 +47,15 @@ def draw(chains):
     return run.draws
 
 
+@pytest.fixture(scope="module", autouse=True)
+def optimised():
+    """Compile as for users: that a chain is the same to the bit beside others is said of such programs."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="module")
 def together():
     return draw(slice(None))
