@@ -17,6 +17,7 @@ from asymjax.lab.recorder import InMemory
 from asymjax.lab.sweep import run_sweep
 from asymjax.models import checked_frozen
 from asymjax.symmetry import alignment, connectivity
+from asymjax.symmetry.permutations import gates_of
 from asymjax.train import make_train
 from asymjax.train.losses import TASK_LOSSES
 from asymjax.train.optimizers import OptimizerConfig
@@ -162,7 +163,9 @@ def barriers(
     model : the model of all.
     params : effective weights, leaves [network, ...], of two networks or more.
     data : ``(X, y)``, or what else :func:`~asymjax.make_posterior` takes.
-    frozen : constants of the networks. Default: those of mask seed 0.
+    frozen : constants of the networks. Default: those of mask seed 0. After :func:`align` of a stack give its
+        ``frozen``, leaves [network, ...]: each network has the gates with which it is its function, and gates move
+        along the paths as weights do.
     num_points : points on each path, odd, both ends included.
 
     Returns
@@ -185,21 +188,33 @@ def barriers(
     pairs, points = connectivity.all_pairs(count), connectivity.grid(num_points)
     if not len(pairs):
         raise InputError(f"params hold {count} network; barriers lie between two or more")
-    frozen = checked_frozen(model, frozen)
+    frozen, gates = _constants(model, frozen, count)
     measure = connectivity.make_measure(model, kind.task)
     path = connectivity.make_path(measure, points)
     rows = {"data": connectivity.in_batches(split)}
 
     @partial(jax.jit)
-    def measure_all(pairs: Any, params: Params, frozen: Frozen, rows: Any) -> Any:
+    def measure_all(pairs: Any, networks: tuple[Params, Any], frozen: Frozen, rows: Any) -> Any:
         def one(pair: Any) -> Any:
-            start, end = (jax.tree.map(lambda leaf, i=i: leaf[pair[i]], params) for i in (0, 1))
-            return path(start, end, frozen, rows)["curves"]["data"]["loss"]
+            ends = [jax.tree.map(lambda leaf, i=i: leaf[pair[i]], networks) for i in (0, 1)]
+            (start, end), moving = zip(*ends, strict=True)
+            return path(start, end, frozen, rows, None if gates is None else moving)["curves"]["data"]["loss"]
 
         return lax.map(one, pairs)
 
-    loss = np.asarray(measure_all(jnp.asarray(pairs), params, frozen, rows))
+    loss = np.asarray(measure_all(jnp.asarray(pairs), (params, gates), frozen, rows))
     return {"pairs": pairs, "loss": loss, **connectivity.barriers(points, loss)}
+
+
+def _constants(model: Model, frozen: Frozen | None, count: int) -> tuple[Frozen, Any]:
+    """Return the constants of networks, and of those that each has of its own the gates, leaves [network, ...]."""
+    wanted = trees.flatten(jax.eval_shape(model.freeze, jax.random.key(0)))
+    given = trees.flatten(frozen) if isinstance(frozen, dict) else {}
+    if given and {path: np.shape(leaf) for path, leaf in given.items()} == {
+        path: (count, *like.shape) for path, like in wanted.items()
+    }:
+        return jax.tree.map(lambda leaf: leaf[0], frozen), gates_of(frozen or {})
+    return checked_frozen(model, frozen), None
 
 
 def _count(model: Model, params: Params) -> int:

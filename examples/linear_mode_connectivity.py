@@ -26,13 +26,6 @@ class Network(nn.Module):
         return nn.Dense(10)(x)
 
 
-def aligned(model, params, frozen):
-    """Match the units of every network to those of the first."""
-    networks = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(len(jax.tree.leaves(params)[0]))]
-    matched = [networks[0], *(asymjax.align(model, networks[0], other, frozen).params for other in networks[1:])]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *matched)
-
-
 def main(num_seeds=4, num_epochs=60, num_points=25, figure="linear_mode_connectivity.png"):
     """Train, measure, print, draw, and return the mean barrier of each kind of networks."""
     X, y = load_digits(return_X_y=True)
@@ -45,8 +38,9 @@ def main(num_seeds=4, num_epochs=60, num_points=25, figure="linear_mode_connecti
         swept = asymjax.train_sweep(jax.random.key(0), model, train, num_seeds=num_seeds, num_epochs=num_epochs)
         curves[name] = asymjax.barriers(model, swept.params, test, swept.frozen, num_points)
         if name == "standard":
-            params = aligned(model, swept.params, swept.frozen)
-            curves["standard, aligned"] = asymjax.barriers(model, params, test, swept.frozen, num_points)
+            first = jax.tree.map(lambda leaf: leaf[0], swept.params)
+            aligned = asymjax.align(model, first, swept.params, swept.frozen)
+            curves["standard, aligned"] = asymjax.barriers(model, aligned.params, test, aligned.frozen, num_points)
 
     axes = plt.figure(figsize=(6, 3.5), layout="constrained").subplots()
     for name, found in curves.items():

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from model_of import model_of
 
 import asymjax
@@ -91,3 +92,21 @@ def test_alignment_undoes_a_permutation_and_the_barrier_with_it():
     for params in (a, ragged, [a, b]):
         with pytest.raises(InputError, match=r"params have leaves .*, with \[network\] before each"):
             asymjax.barriers(model, params, (X, LABELS))
+
+
+def test_paths_between_aligned_networks_with_gates_end_in_their_functions():
+    model = asymjax.from_flax(nn.Sequential([nn.Dense(6), nn.relu, nn.Dense(1)]), np.zeros((2, 3)), asymjax.SigmaAsym())
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    frozen = draw_frozen(model, 0)
+    keys = jax.random.split(jax.random.key(0), 3)
+    networks = jax.vmap(lambda key: model.merge(model.init(key, frozen), frozen))(keys)
+    first = jax.tree.map(lambda leaf: leaf[0], networks)
+    aligned = asymjax.align(model, first, networks, frozen)
+    plain, found = (
+        asymjax.barriers(model, params, (X, X[:, :1]), constants, num_points=3)["loss"]
+        for params, constants in ((networks, frozen), (aligned.params, aligned.frozen))
+    )
+    np.testing.assert_allclose(found[:, [0, -1]], plain[:, [0, -1]], rtol=1e-5)
+    assert not np.allclose(found[:, 1], plain[:, 1], rtol=1e-3)
+    with pytest.raises(InputError):  # Gates of other networks, or of one.
+        asymjax.barriers(model, networks, (X, X[:, :1]), jax.tree.map(lambda leaf: leaf[:2], aligned.frozen))

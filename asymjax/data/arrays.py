@@ -108,7 +108,7 @@ def read_labels(values: Any, num_classes: int) -> np.ndarray:
     if len(bad):
         raise InputError(
             f"targets: row {bad[0]} is {array[bad[0]]:g}; the network has {num_classes} outputs, so give whole numbers "
-            f"from 0 to {num_classes - 1}"
+            f"from 0 to {num_classes - 1}; or floats, for a regression"
         )
     return array.astype(np.int32)
 

@@ -30,7 +30,7 @@ def predict(run_dir: str | Path, inputs: Any) -> np.ndarray:
     ----------
     run_dir : of ``runs/bnn_*.py`` or ``runs/train_sweep.py``; of a grid, one of the directories in it.
     inputs : [rows, *input_shape], raw as in the data that the run was given: they are standardised as its training rows
-        were.
+        were. Of a table the columns in the order of the file, without the target and what was dropped.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def predict(run_dir: str | Path, inputs: Any) -> np.ndarray:
     --------
     >>> import numpy as np, asymjax
     >>> images = np.zeros((2, 8, 8, 1))
-    >>> asymjax.predict("runs/bnn_hmc/mlp-sigma_asym-digits-hmc-614f2e16", images).shape  # doctest: +SKIP
+    >>> asymjax.predict("results/bnn_hmc/mlp-sigma_asym-digits-hmc-05567242", images).shape  # doctest: +SKIP
     (4, 400, 2, 10)
     """
     path = Path(run_dir)

@@ -106,24 +106,18 @@ plt.show()
 # the loss above the straight line between the losses at both ends.
 #
 # Independent networks have their units in different orders, so the average of two networks mixes units that have
-# nothing to do with each other. `align` permutes the units of one network to match those of another. It changes no
-# function.
+# nothing to do with each other. `align` permutes the units of each network to match those of the first. It changes no
+# function, as long as its `frozen` goes along: where a method has gates, they are permuted too.
 
 # %%
 NUM_POINTS = 15
 
-
-def aligned(model, swept):
-    """Match the units of every network to those of the first."""
-    networks = [jax.tree.map(lambda leaf, i=i: leaf[i], swept.params) for i in range(NUM_SEEDS)]
-    matched = [networks[0]] + [asymjax.align(model, networks[0], other, swept.frozen).params for other in networks[1:]]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *matched)
-
-
 test = (X_test, y_test)
+first = jax.tree.map(lambda leaf: leaf[0], swept.params)
+aligned = asymjax.align(standard, first, swept.params, swept.frozen)
 paths = {
     "standard": asymjax.barriers(standard, swept.params, test, swept.frozen, NUM_POINTS),
-    "standard, aligned": asymjax.barriers(standard, aligned(standard, swept), test, swept.frozen, NUM_POINTS),
+    "standard, aligned": asymjax.barriers(standard, aligned.params, test, aligned.frozen, NUM_POINTS),
 }
 for name, found in paths.items():
     print(f"{name:18} barrier of the test loss {found['maximum'].mean():.3f} nats, mean of {len(found['pairs'])} pairs")

@@ -71,7 +71,11 @@ def _check(kernel: Kernel) -> Kernel:
             f"{math.comb(choices, count)} subsets of num_fixed = {count}"
         )
     if count == choices:
-        warnings.warn(f"{where}: num_fixed = {count} is the whole fan-in, so this kernel is not trained", stacklevel=2)
+        warnings.warn(
+            f"{where}: num_fixed = {count} is the whole fan-in, so this kernel is not trained; masks of {units} units "
+            "differ in as many fixed inputs as that takes: give fewer units, or num_fixed",
+            stacklevel=2,
+        )
     if num_unread := _num_unread(kernel):
         warnings.warn(
             f"{where}: {num_unread} of {kernel.num_channels} inputs have no outgoing weight, since num_fixed = {count} "
@@ -246,7 +250,7 @@ class Masked(Method):
 
     num_fixed: tuple[Natural | Share, ...] = ()
     """Fixed inputs of each unit: a count (8) or a fraction of the fan-in (0.125), once for all layers or one a layer.
-    Default: 1/8 of the fan-in, 1/2 in the last layer."""
+    Default: 1/8 of the fan-in, 1/2 in the last layer, and more where units would not have distinct masks."""
     mask_kind: Literal["random_subsets", "densest", "filter_subsets"] = "random_subsets"
     """Which inputs are fixed: a random subset for each unit, the densest distinct masks, or whole input channels of
     a convolution."""
