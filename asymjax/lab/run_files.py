@@ -63,12 +63,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises
     ------
     InputError
-        If a line is no entry; its file and number are named.
+        If a line is no entry, or one that is there already; its file and number are named.
     """
     processes = [0, *sorted(int(file.name.split(".")[1][1:]) for file in path.glob("metrics.p*.jsonl"))]
     chunks: dict[tuple[str, int], dict[str, Any]] = {}
     for process in processes:
-        for line in _read_lines(path / metrics_file(process)):
+        seen = set[tuple[str, int]]()
+        for number, line in enumerate(_read_lines(path / metrics_file(process)), 1):
+            place = line["phase"], line["chunk"]
+            if place in seen:
+                file = path / metrics_file(process)
+                raise InputError(f"{file}, line {number} repeats chunk {place[1] + 1} of {place[0]}; restore the file")
+            seen.add(place)
             whole = chunks.setdefault((line["phase"], line["chunk"]), line)
             if whole is not line:
                 whole |= {name: whole[name] + part for name, part in line.items() if isinstance(part, list)}

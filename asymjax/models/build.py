@@ -1,5 +1,6 @@
 """From a network and a method to a :class:`~asymjax.types.Model`."""
 
+import math
 from typing import Any
 
 import jax
@@ -16,6 +17,9 @@ from asymjax.models.parametrisation import constants_of, parametrise
 from asymjax.models.settled import DEFAULT_PRIOR, network_of, reading_of, settle
 from asymjax.priors import NormalPrior
 from asymjax.types import Array, Frozen, Graph, Hyper, Key, Model, Params, Position
+
+MOST_ENTRIES = 2**31 - 1
+"""Of an array, which XLA counts by int32."""
 
 
 def build_model(
@@ -51,8 +55,14 @@ def assemble(network: Network, reading: Reading, method: Method, prior: NormalPr
     Raises
     ------
     InputError
-        If the method's settings cannot be met, or (from ``forward``) inputs are not like the network's example.
+        If the method's settings cannot be met, a layer is larger than XLA counts, or (from ``forward``) inputs are not
+        like the network's example.
     """
+    for path, leaf in reading.params.items():
+        if math.prod(leaf.shape) > MOST_ENTRIES:
+            raise InputError(
+                f"{path} would have the shape {leaf.shape}; give layers of {MOST_ENTRIES:,} entries at most"
+            )
     body = settle(reading, method, prior)
     parametrisation = parametrise(body, method)
 

@@ -42,6 +42,16 @@ def test_all_json_that_is_kept_is_written_in_one_way():
     assert calls == {"run_files.py", "processes.py"}  # What processes tell each other is not kept.
 
 
+def test_a_line_of_metrics_that_is_there_twice_is_named(tmp_path):
+    line = '{"phase": "warmup", "chunk": 0, "num_grad_evals": [3, 4]}\n'
+    (tmp_path / "metrics.jsonl").write_text(line)
+    (tmp_path / "metrics.p1.jsonl").write_text(line)
+    assert run_files.read_metrics(tmp_path)[0]["num_grad_evals"] == [3, 4, 3, 4]  # Of two processes.
+    (tmp_path / "metrics.jsonl").write_text(2 * line)
+    with pytest.raises(InputError, match=r"metrics.jsonl, line 2 repeats chunk 1 of warmup"):
+        run_files.read_metrics(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", "NaN", '{"phase": "train"}', "\x00\xff"])
 def test_a_line_of_metrics_that_is_none_is_named(tmp_path, text):
     (tmp_path / "metrics.jsonl").write_text('{"phase": "train", "chunk": 0}\n' + text + "\n", encoding="latin-1")

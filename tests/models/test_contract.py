@@ -270,6 +270,7 @@ def test_unknown_names_are_refused_with_the_known_ones(name):
     ("settings", "shape", "message"),
     [
         ({"widths": (8, 0)}, (4,), r"widths is 0; give a number in \[1, 1e\+09\]"),
+        ({"widths": (10**9,)}, (4,), r"dense_0/kernel would have the shape \(4, 1000000000\); give layers of"),
         ({}, (0,), r"input_shape is \(0,\)"),
         ({"arch": "w_asym", "fixed_scale": (-1.0,)}, (4,), r"fixed_scale is -1.0; give a number in \[0, 1e\+15\]"),
         ({"backbone": "cnn"}, (4,), "the cnn backbone takes images"),
