@@ -146,8 +146,8 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Standard networks have the highest barrier, and aligning them lowers it. That of W-asymmetric networks is low as they
-# are, without alignment.
+# Standard networks have the highest barrier, and aligning them lowers it. W-asymmetric networks have a lower
+# one than standard networks as trained, without alignment.
 #
 # This does not show that the missing symmetry is the cause: all W-asymmetric networks of a sweep also share a part of
 # their weights. [Linear mode connectivity](../connectivity.md) has controls for that, and a larger data set.
