@@ -26,7 +26,7 @@ HOST_DEVICES_FLAG = "--xla_force_host_platform_device_count"
 def configure_host_devices() -> None:
     """Give JAX one CPU device a core, so that networks and chains run on all of them. Call before JAX does anything.
 
-    The first use of a name of :mod:`asymjax` does so too, where it comes before JAX has started. A count that the user
+    The first use of a name of the package does so too, where it comes before JAX has started. A count that the user
     set (``XLA_FLAGS`` or ``jax_num_cpu_devices``) is respected. When a backend exists already nothing is changed, and
     one printed line says so.
 
