@@ -93,7 +93,7 @@ def train_sweep(
     split, kind, _ = read_rows(model, data)
     OptimizerConfig.require("num_epochs", num_epochs)
     OptimizerConfig.require("batch_size", batch_size)
-    if batch_size is not None and not 1 <= batch_size <= len(split.targets):
+    if batch_size is not None and batch_size > len(split.targets):
         raise InputError(f"batch_size is {batch_size}, but there are {len(split.targets)} rows; give at most as many")
     frozen = checked_frozen(model, frozen)
     trainer = make_train(model, TASK_LOSSES[kind.task], optimizer or optax.adamw(1e-3), num_epochs, batch_size)

@@ -270,7 +270,7 @@ def sweep_data(sweep: Sweep, data_dir: Path | None) -> Dataset:
     """
     known = sweep.config["data"]
     dataset = data.load(known["dataset"], data_dir, known["data_seed"], TableConfig().having(known))
-    _check_checksum(sweep, "dataset", sweep.config["data"]["checksum"], dataset.checksum)
+    _check_checksum(sweep, "dataset", known["checksum"], dataset.checksum)
     return dataset
 
 

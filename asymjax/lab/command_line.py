@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, TypeVar
 import tyro
 
 from asymjax.errors import DivergedError, InputError, StopRequestedError, choose
-from asymjax.lab.run_config import RunConfig
+from asymjax.lab.run_config import RunConfig, how_to_go_on
 
 if TYPE_CHECKING:
     from asymjax.models.config import Models
@@ -295,20 +295,14 @@ def run(
     except DivergedError as error:
         _leave(f"error: {error}", EXIT_DIVERGED)
     except StopRequestedError as error:
-        _leave(f"stopped: {error}; {_how_to_go_on()}", EXIT_STOPPED)
+        _leave(f"stopped: {error}; {how_to_go_on()}", EXIT_STOPPED)
     except KeyboardInterrupt:
-        _leave(f"interrupted; what was committed is kept, {_how_to_go_on()}", EXIT_INTERRUPTED)
+        _leave(f"interrupted; what was committed is kept, {how_to_go_on()}", EXIT_INTERRUPTED)
     except Exception as error:
         _leave(*_unexpected(error))
     else:
         if path is not None:
             print(path)
-
-
-def _how_to_go_on() -> str:
-    from asymjax.lab.rundir import how_to_go_on
-
-    return how_to_go_on()
 
 
 def _unexpected(error: Exception) -> tuple[str, int]:

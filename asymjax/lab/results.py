@@ -274,12 +274,18 @@ def _values(run_dir: Path, name: str, array: xarray.DataArray) -> np.ndarray:
 
 
 def count_whole_chunks(run_dir: Path, num_chunks: int) -> tuple[int, str]:
-    """Return how many of the first chunks of draws can be read, up to the first that cannot, and why that cannot."""
+    """Return how many of the first chunks of draws can be read, up to the first that cannot, and why that cannot.
+
+    Raises
+    ------
+    OSError
+        If the file system fails, which says nothing of the draws.
+    """
     chunks = read_chunks(run_dir, "sample_stats/", *DRAWS)
     for done in range(num_chunks):
         try:
             next(chunks)
-        except (InputError, OSError) as error:
+        except InputError as error:
             return done, str(error)
     return num_chunks, ""
 

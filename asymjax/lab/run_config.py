@@ -1,5 +1,6 @@
 """Where results go and where work runs."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,3 +40,8 @@ class RunConfig(Settings):
     """How many processes there are (with --coordinator)."""
     process_id: Natural | None = None
     """Which of them this is, from 0 (with --coordinator)."""
+
+
+def how_to_go_on() -> str:
+    """Return what continues a run that was stopped: its command, but for what would delete the run."""
+    return f"run the same command {'without --force ' if '--force' in sys.argv else ''}to go on"

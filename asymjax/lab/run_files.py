@@ -75,7 +75,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 file = path / metrics_file(process)
                 raise InputError(f"{file}, line {number} repeats chunk {place[1] + 1} of {place[0]}; restore the file")
             seen.add(place)
-            whole = chunks.setdefault((line["phase"], line["chunk"]), line)
+            whole = chunks.setdefault(place, line)
             if whole is not line:
                 whole |= {name: whole[name] + part for name, part in line.items() if isinstance(part, list)}
     return list(chunks.values())

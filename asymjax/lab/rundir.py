@@ -36,7 +36,7 @@ import xarray
 from asymjax.diagnostics.datatree import LEADING, to_datatree
 from asymjax.errors import InputError
 from asymjax.lab import processes, results, run_files
-from asymjax.lab.run_config import RunConfig
+from asymjax.lab.run_config import RunConfig, how_to_go_on
 from asymjax.lab.run_files import dumps
 from asymjax.tree_paths import differences
 from asymjax.types import PyTree
@@ -74,11 +74,6 @@ def provenance() -> dict[str, Any]:
             for name in ("jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl")
         },
     }
-
-
-def how_to_go_on() -> str:
-    """Return what continues a run that was stopped: its command, but for what would delete the run."""
-    return f"run the same command {'without --force ' if '--force' in sys.argv else ''}to go on"
 
 
 @contextmanager

@@ -68,6 +68,7 @@ RHAT_RANGE = (1.001, 3.0)
 RHAT_TICKS = {1.001: "≤1.001", 1.01: "1.01", 1.05: "1.05", 1.2: "1.2", 3.0: "≥3"}
 RHAT_SCALE = "(log scale of R-hat - 1)"
 RHAT_THRESHOLD, ESS_THRESHOLD = 1.01, 400
+"""Those of the verdict, said again because what imports them imports JAX."""
 
 
 def place_rhat(rhat: ArrayLike) -> np.ndarray:

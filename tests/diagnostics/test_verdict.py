@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from asymjax.diagnostics.verdict import verdict
+from asymjax.diagnostics.verdict import MAX_RHAT, MIN_ESS, verdict
+from asymjax.report import style
 
 GOOD, BAD = {"rhat_max": 1.0094, "ess_bulk_min": 400.0}, {"rhat_max": 1.01, "ess_bulk_min": 399.0}
 CASES = {
@@ -43,3 +44,7 @@ def test_agreement_is_trusted_and_weights_are_judged_apart():
         "; do not read single weights, where R-hat reaches 1.010 and ESS falls to 399."
     )
     assert "no accept step" in judge(acceptance_rate=np.nan).sentence
+
+
+def test_figures_mark_what_the_verdict_judges_by():
+    assert (style.RHAT_THRESHOLD, style.ESS_THRESHOLD) == (MAX_RHAT, MIN_ESS)

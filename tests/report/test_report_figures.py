@@ -8,9 +8,10 @@ from sklearn.metrics import roc_auc_score
 from asymjax.diagnostics import expected_calibration_error
 from asymjax.experiments.posterior.comparison_figure import plot_comparison
 from asymjax.experiments.posterior.convergence_figures import plot_traces
-from asymjax.experiments.posterior.finished import read_run, read_runs
+from asymjax.experiments.posterior.finished import read_run
 from asymjax.experiments.posterior.predictive_figures import area_under_roc, bin_by_confidence, wilson_interval
 from asymjax.experiments.posterior.report import FIGURES
+from asymjax.report.read import read_each
 from asymjax.report.sections import save_figure
 
 RNG = np.random.default_rng(0)
@@ -70,7 +71,9 @@ def test_titles_tell_the_numbers(make_run, task):
 
 
 def test_comparison_shows_what_there_is(make_run):
-    runs = read_runs([make_run(), make_run(arch="w_asym", has_map=False, has_weights=False), make_run(arch="syre")])
+    runs = read_each(
+        [make_run(), make_run(arch="w_asym", has_map=False, has_weights=False), make_run(arch="syre")], read_run
+    )
     figure = plot_comparison(runs)
     figure.draw_without_rendering()
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["standard", "w_asym", "syre"]

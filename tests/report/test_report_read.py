@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from asymjax.errors import InputError
-from asymjax.experiments.posterior.finished import read_run, read_runs
+from asymjax.experiments.posterior.finished import read_run
 from asymjax.experiments.posterior.traces import worst_and_median
 from asymjax.lab.results import open_results
-from asymjax.report.read import labels
+from asymjax.report.read import labels, read_each
 
 
 def draws(path, name):
@@ -66,8 +66,8 @@ def test_regression_with_known_noise_has_no_noise_coordinates(make_run):
 def test_labels_tell_runs_apart_and_nothing_else(make_run):
     alone, wide = make_run(), make_run(arch="w_asym", num_fixed=[8], mask_seed=1)
     plain = make_run(num_fixed=[], mask_seed=0)
-    assert labels(read_runs([alone])) == ["standard"]
-    assert labels(read_runs([plain, wide])) == ["standard, mask_seed 0", "w_asym, num_fixed 8, mask_seed 1"]
+    assert labels(read_each([alone], read_run)) == ["standard"]
+    assert labels(read_each([plain, wide], read_run)) == ["standard, mask_seed 0", "w_asym, num_fixed 8, mask_seed 1"]
 
 
 CHUNKS = [
@@ -143,7 +143,7 @@ def test_entries_that_are_edited_are_named(make_run, file, names, value, message
     entry[last] = value
     (path / file).write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
-        read_runs([path])
+        read_each([path], read_run)
 
 
 def test_all_broken_runs_are_named(make_run, tmp_path):
@@ -151,7 +151,7 @@ def test_all_broken_runs_are_named(make_run, tmp_path):
     (unfinished / "DONE").unlink()
     (damaged / "summary.json").write_text("{")
     with pytest.raises(InputError) as caught:
-        read_runs([good, unfinished, tmp_path / "nowhere", damaged])
+        read_each([good, unfinished, tmp_path / "nowhere", damaged], read_run)
     message = str(caught.value)
     assert str(good) not in message
     assert f"{unfinished} is not finished (there is no DONE); run its command again" in message

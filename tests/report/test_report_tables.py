@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from asymjax.experiments.posterior.finished import read_runs
+from asymjax.experiments.posterior.finished import read_run
 from asymjax.experiments.posterior.table import comparison_tables
+from asymjax.report.read import read_each
 from asymjax.report.table import to_markdown, to_rich
 
 PREDICTORS = {"MAP, mean": "map", "MAP, best": "map_best", "MAP ensemble": "ensemble", "posterior": "posterior"}
@@ -20,7 +21,7 @@ METRICS = {
 def markdown_rows(paths):
     """Rows of all Markdown tables as dictionaries from header to cell, by title of the table."""
     found = {}
-    for table in comparison_tables(read_runs(paths)):
+    for table in comparison_tables(read_each(paths, read_run)):
         lines = [line for line in to_markdown(table).splitlines() if line.startswith("|")]
         header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
         found[table.title] = [dict(zip(header, row, strict=True)) for row in rows]
@@ -138,7 +139,9 @@ def test_fixed_to_free_ratio(make_run, ratios, cell):
 
 
 def test_the_terminal_shows_every_cell(make_run):
-    runs = read_runs([make_run(), make_run(arch="sigma_asym", num_fixed=[8, 8, 8], mask_kind="random_subsets")])
+    runs = read_each(
+        [make_run(), make_run(arch="sigma_asym", num_fixed=[8, 8, 8], mask_kind="random_subsets")], read_run
+    )
     for table in comparison_tables(runs):
         console = Console(width=120)
         with console.capture() as capture:

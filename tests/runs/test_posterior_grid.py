@@ -5,9 +5,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from asymjax.experiments.posterior.finished import read_runs
+from asymjax.experiments.posterior.finished import read_run
 from asymjax.lab import run_files
-from asymjax.report.read import labels
+from asymjax.report.read import labels, read_each
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "runs" / "bnn_hmc.py"
@@ -42,7 +42,7 @@ def test_a_posterior_for_each_value_and_one_compilation_for_all(telling, tmp_pat
     points = run_files.read_json(path / "summary.json")["points"]
     assert list(points) == NAMES
     assert points[NAMES[0]]["coordinates"] == {"temperature": 0.5, "prior_scale": 2.0}
-    runs = read_runs(path / name for name in NAMES)
+    runs = read_each([path / name for name in NAMES], read_run)
     assert labels(runs) == ["standard, temperature 0.5", "standard, temperature 1.0"]
     assert runs[1].record["config"]["posterior"]["temperature"] == 1
     assert runs[0].summary["test"]["posterior"] != runs[1].summary["test"]["posterior"]

@@ -1,6 +1,6 @@
 """A finished posterior, read from its run directory."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from asymjax.experiments.posterior.traces import Trace, read_traces
 from asymjax.lab import run_files
-from asymjax.report.read import read_each, read_record, read_required, read_results
+from asymjax.report.read import read_record, read_required, read_results
 
 SPACES = {"function_space": "function space", "weight_space": "weight space"}
 
@@ -76,11 +76,6 @@ class Run(NamedTuple):
     def predictors(self) -> dict[str, str]:
         """Keys and names of the predictors; no MAP where chains started from the prior."""
         return {key: name for key, name in PREDICTORS.items() if self.summary["test"][key] is not None}
-
-
-def read_runs(paths: Iterable[Path]) -> list[Run]:
-    """Read finished runs of ``bnn_hmc``; see :func:`read_each`."""
-    return read_each(paths, read_run)
 
 
 def read_run(path: Path) -> Run:

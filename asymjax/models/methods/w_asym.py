@@ -72,8 +72,8 @@ def _check(kernel: Kernel) -> Kernel:
         )
     if count == choices:
         warnings.warn(
-            f"{where}: num_fixed = {count} is the whole fan-in, so this kernel is not trained; masks of {units} units "
-            "differ in as many fixed inputs as that takes: give fewer units, or num_fixed",
+            f"{where}: num_fixed = {count} is the whole fan-in, so this kernel is not trained; give a smaller "
+            f"num_fixed or, where that is the default, fewer than {units} units, whose masks have to be distinct",
             stacklevel=2,
         )
     if num_unread := _num_unread(kernel):
