@@ -4,17 +4,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 SOURCE = "Lim et al. (2024), arXiv 2405.20231, table 1, row MLP (MNIST)"
-MODEL = {
-    "backbone": "mlp",
-    "widths": [512, 512, 512],
-    "norm": "layer",
-    "activation": "gelu",
+BACKBONE = {"backbone": "mlp", "widths": [512, 512, 512], "norm": "layer", "activation": "gelu"}
+METHODS = {
     "num_fixed": [64, 64, 64, 256],
     "mask_kind": "random_subsets",
     "fixed_scale": [1.0, 1.0, 0.5, 0.25],
     "gate_scale": 1.0,
 }
-"""Settings of the model in the form of config.json; a method has some of them."""
+"""Settings of the methods in the form of config.json; a method has some of them."""
 OPTIMIZER = {
     "optimizer": "adamw",
     "learning_rate": 1e-3,
@@ -57,10 +54,22 @@ BARRIERS = (
 )
 
 
-def is_published_model(config: Mapping[str, Any]) -> bool:
-    """Return whether a run's configuration (of config.json) has the paper's data set, and its model in plain kinds."""
-    models = [kind["model"] for kind in _plain_kinds(config)]
-    return bool(models) and config["data"]["dataset"] == "mnist" and all(_agrees(model, MODEL) for model in models)
+def beside_published(config: Mapping[str, Any]) -> dict[str, Published]:
+    """Return the kinds of a run (of config.json) that stand beside a published number that is not aligned.
+
+    Kinds of the paper's data set and backbone, and of its methods, however these are set; none that begin at the
+    weights of another method, have masks of their own or train a part.
+    """
+    rows = {published.arch: published for published in BARRIERS if not published.is_aligned}
+    if config["data"]["dataset"] != "mnist":
+        return {}
+    return {
+        name: rows[kind["model"]["arch"]]
+        for name, kind in config["kinds"].items()
+        if kind["model"]["arch"] in rows
+        and _agrees(kind["model"], BACKBONE)
+        and (kind["donor"], kind["masks"], kind["optimizer"]["trained"]) == (None, "shared", "all")
+    }
 
 
 def _agrees(model: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
@@ -69,33 +78,32 @@ def _agrees(model: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
 
 
 def what_differs(config: Mapping[str, Any], num_rows: Mapping[str, int]) -> list[str]:
-    """Return what was done otherwise than in the paper.
+    """Return what was done otherwise than in the paper, where for some kinds alone with their names.
 
     Parameters
     ----------
     config : of config.json.
     num_rows : split -> rows.
     """
-    expected = OPTIMIZER
+    kinds: dict[str, list[str]] = {}
+    beside = beside_published(config)
+    for name in beside:
+        own = {**config["kinds"][name]["model"], **config["kinds"][name]["optimizer"]}
+        for setting, expected in (METHODS | OPTIMIZER).items():
+            if own.get(setting, expected) != expected:
+                kinds.setdefault(f"{setting} {own[setting]} instead of {expected}", []).append(name)
     found = [
-        f"{name} {recipe[name]} instead of {expected[name]}"
-        for recipe in (kind["optimizer"] for kind in _plain_kinds(config))
-        for name in expected
-        if recipe.get(name, expected[name]) != expected[name]  # Older runs lack newer options, then at their default.
+        difference if len(names) == len(beside) else f"{', '.join(names)}: {difference}"
+        for difference, names in kinds.items()
     ]
     if num_rows["train"] != NUM_TRAIN_ROWS:
         found.append(f"{num_rows['train']:,} training rows instead of {NUM_TRAIN_ROWS:,}")
     return [
-        *dict.fromkeys(found),
+        *found,
         "another random choice of the held-out 6,000 rows",
         "inputs standardised with mean and standard deviation of the training rows, not with 0.1307 and 0.3081",
         "one mask for all networks of a kind, where the paper's masks are drawn anew in every run",
     ]
-
-
-def _plain_kinds(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return how networks were made of the kinds that are a published method, with nothing varied."""
-    return [config["kinds"][name] for name in dict.fromkeys(row.arch for row in BARRIERS) if name in config["kinds"]]
 
 
 # Monotonic linear interpolation ----------------------------------------------------------------------------------
@@ -176,6 +184,7 @@ def what_differs_on_paths(config: Mapping[str, Any], num_rows: Mapping[str, int]
         found.append(f"{num_rows['train']:,} training rows instead of {PATHS_ROWS:,}")
     return [
         *found,
+        "all networks begin uniform in +-1/sqrt(fan-in), where the paper's standard and sigma-Asym ones are wider",
         "images as they are, where the paper flips, shifts and cuts them, in training and on the path",
         "float32, where the paper measures in half precision",
     ]

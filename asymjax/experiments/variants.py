@@ -126,7 +126,8 @@ class VariantsConfig(VariedConfig):
     controls: tuple[str, ...] = ()
     """Further variants: different_masks (w_asym, each network with a mask of its own), w_asym_start (standard networks
     that start at the effective weights of w_asym ones), small_standard (standard, as narrow as w_asym has trainable
-    entries), random_features (w_asym, only the output layer trained)."""
+    entries), random_features (w_asym, only the output layer trained), soft_gates (sigma_asym with gates of standard
+    deviation 1 / sqrt(width))."""
 
 
 def different_masks(models: Models, plain: Variant, dataset: Dataset) -> Variant:
@@ -142,6 +143,11 @@ def w_asym_start(models: Models, plain: Variant, dataset: Dataset) -> Variant:
 def random_features(models: Models, plain: Variant, dataset: Dataset) -> Variant:
     """Train only the output layer of W-asymmetric networks."""
     return replace(plain, model=models.of("w_asym")).having("trained", "output")
+
+
+def soft_gates(models: Models, plain: Variant, dataset: Dataset) -> Variant:
+    """Draw the gates of sigma-asymmetric networks so that they are as soft at every width."""
+    return replace(plain, model=models.of("sigma_asym").having({"gate_scale": "inv_sqrt"}))
 
 
 def small_standard(models: Models, plain: Variant, dataset: Dataset) -> Variant:
@@ -166,6 +172,7 @@ CONTROLS: dict[str, Callable[[Models, Variant, Dataset], Variant]] = {
     "w_asym_start": w_asym_start,
     "small_standard": small_standard,
     "random_features": random_features,
+    "soft_gates": soft_gates,
 }
 
 

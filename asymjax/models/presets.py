@@ -3,12 +3,13 @@
 from asymjax.models.backbones import GCN, MLP, ResNet
 from asymjax.models.config import Models, each_method
 
-BNN = each_method(num_fixed=8, fixed_scale=0.5)
-RESNET = {"fixed_scale": 2.0, "gate_scale": "inv_sqrt"}
+BNN = each_method(num_fixed=8, fixed_scale=0.5, gate_scale=1.0)
+RESNET = {"fixed_scale": 2.0}
 
 MODEL_PRESETS: dict[str, Models] = {
     "paper_mlp_mnist": Models(
-        each_method(num_fixed=(64, 64, 64, 256), fixed_scale=(1.0, 1.0, 0.5, 0.25)), MLP((512, 512, 512))
+        each_method(num_fixed=(64, 64, 64, 256), fixed_scale=(1.0, 1.0, 0.5, 0.25), gate_scale=1.0),
+        MLP((512, 512, 512)),
     ),
     "paper_bnn_mlp8": Models(BNN, MLP((256,) * 8, activation="relu")),
     "paper_bnn_mlp16": Models(BNN, MLP((256,) * 16, activation="relu")),
@@ -37,4 +38,8 @@ the stem's 12 exceed its fan-in of 27 at width 8, so all of it is fixed there; s
 where ``num_fixed`` counts channels. ResNet20 at width 1 has 230,026 trainable entries, where the paper prints 230,024.
 The paper's table also has a projection of stage 1, where none is needed. ``fixed_scale`` of the ResNets is 2 as in the
 paper; its released script takes 3 unless told otherwise.
+
+Gates of MLPs have entries of standard deviation 1, and those of ResNets 1 / sqrt(channels), as in the released code.
+What is published as sigma-asymmetric ResNet20 is there a W-asymmetric one with a gate after its stem. Its standard and
+sigma-asymmetric ResNets begin Kaiming-normal, sqrt(6) times as wide as here.
 """

@@ -65,7 +65,7 @@ def test_a_method_of_the_users_own_has_its_own_name():
 
 @pytest.mark.parametrize(
     ("preset", "expected"),
-    [("paper_mlp_mnist", published.MODEL), ("paper_resnet8_metanet", published.PATHS_MODEL)],
+    [("paper_mlp_mnist", published.BACKBONE | published.METHODS), ("paper_resnet8_metanet", published.PATHS_MODEL)],
 )
 def test_published_settings_are_those_of_the_preset(preset, expected):
     record = json.loads(json.dumps(MODEL_PRESETS[preset].of("w_sigma_asym").record()))
@@ -75,4 +75,4 @@ def test_published_settings_are_those_of_the_preset(preset, expected):
 
 def test_what_is_compared_has_a_record():
     record = Models(backbone=MLP(4), archs=("standard", "sigma_asym")).record()
-    assert record["methods"] == {"standard": {}, "sigma_asym": {"gate_scale": 1.0}} and record["widths"] == (4,)
+    assert record["methods"] == {"standard": {}, "sigma_asym": {"gate_scale": "inv_sqrt"}} and record["widths"] == (4,)

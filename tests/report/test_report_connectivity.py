@@ -198,13 +198,23 @@ def test_published_numbers_stand_beside_the_same_model_alone(make_connectivity):
     path = make_connectivity(dataset="mnist", model=PAPER_MODEL, edit=settle)
     rows = [list(row.values()) for row in tables_of(path)["Beside the paper"]]
     assert rows == [
-        ["standard", "0.188", "0.12", "0.2000", "0.0300", "0.1500 to 0.2500", "within"],
-        ["standard + Git Re-Basin", "-0.006", "0.00", "-", "-", "-", "-"],
-        ["sigma-Asym", "0.117", "0.01", "-", "-", "-", "-"],
-        ["W-Asym", "-0.012", "0.00", "-0.0100", "0.0300", "-0.0110 to -0.0090", "outside"],
+        ["standard", "0.188", "0.12", "standard", "0.2000", "0.0300", "0.1500 to 0.2500", "within"],
+        ["standard + Git Re-Basin", "-0.006", "0.00", "standard", "-", "-", "-", "-"],
+        ["sigma-Asym", "0.117", "0.01", "sigma_asym", "-", "-", "-", "-"],
+        ["W-Asym", "-0.012", "0.00", "w_asym", "-0.0100", "0.0300", "-0.0110 to -0.0090", "outside"],
     ]
     note = connectivity_tables(read_connectivity(path))[-1].note
-    assert "What was different here: num_epochs 5 instead of 25; " in note and "weight_decay" not in note
+    assert "What was different here: standard: num_epochs 5 instead of 25; " in note and "weight_decay" not in note
+
+
+def test_another_gate_scale_stands_beside_the_paper_and_is_named(make_connectivity):
+    def soften(summary, config):
+        config["kinds"]["standard"]["model"] = config["kinds"]["sigma_asym"]["model"] | {"gate_scale": "inv_sqrt"}
+
+    path = make_connectivity(archs=("standard", "sigma_asym"), dataset="mnist", model=PAPER_MODEL, edit=soften)
+    rows = [(row["published"], row["kind"]) for row in tables_of(path)["Beside the paper"]]
+    assert rows[-3:-1] == [("sigma-Asym", "standard"), ("sigma-Asym", "sigma_asym")]
+    assert "standard: gate_scale inv_sqrt instead of 1.0; " in connectivity_tables(read_connectivity(path))[-1].note
 
 
 def test_the_terminal_shows_every_cell(make_connectivity):

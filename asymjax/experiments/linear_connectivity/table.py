@@ -7,7 +7,7 @@ import numpy as np
 
 from asymjax.experiments.linear_connectivity.dose_response import variance_table
 from asymjax.experiments.linear_connectivity.figures import ConnectivityRun
-from asymjax.experiments.published import BARRIERS, SOURCE, Published, is_published_model, what_differs
+from asymjax.experiments.published import BARRIERS, SOURCE, Published, beside_published, what_differs
 from asymjax.report.read import as_numbers
 from asymjax.report.table import Table, number
 
@@ -138,7 +138,7 @@ def connectivity_tables(run: ConnectivityRun) -> list[Table]:
     tables.append(Table("Networks", note, *_by_kind(run, NETWORKS)))
     if any(kind.get("strength") for kind in run.kinds.values()):
         tables.append(_strength_table(run))
-    if is_published_model(run.record["config"]):
+    if beside_published(run.record["config"]):
         tables.append(_published_table(run))
     return tables
 
@@ -202,13 +202,20 @@ def _published_table(run: ConnectivityRun) -> Table:
         "Within: the paper's mean lies in the 95 % interval of our mean; its own error is not known and not counted. "
         f"What was different here: {differences}."
     )
-    columns = ["kind", "paper: mean", "paper: std", "ours: mean", "ours: std", "ours: 95 % interval", "paper's mean"]
-    return Table("Beside the paper", note, columns, [_beside(run, published) for published in BARRIERS])
+    columns = ["published", "paper: mean", "paper: std", "kind", "ours: mean", "ours: std", "ours: 95 % interval"]
+    columns.append("paper's mean")
+    archs = {name: published.arch for name, published in beside_published(run.record["config"]).items()}
+    rows = [
+        _beside(run, published, name)
+        for published in BARRIERS
+        for name in [name for name, arch in archs.items() if arch == published.arch] or [published.arch]
+    ]
+    return Table("Beside the paper", note, columns, rows)
 
 
-def _beside(run: ConnectivityRun, published: Published) -> list[str]:
-    theirs = [published.name, f"{published.mean:.3f}", f"{published.std:.2f}"]
-    kind = run.kinds.get(published.arch)
+def _beside(run: ConnectivityRun, published: Published, name: str) -> list[str]:
+    theirs = [published.name, f"{published.mean:.3f}", f"{published.std:.2f}", name]
+    kind = run.kinds.get(name)
     measured = kind and (kind["aligned"] if published.is_aligned else kind)
     if not measured:
         return [*theirs, "-", "-", "-", "-"]

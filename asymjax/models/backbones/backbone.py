@@ -126,7 +126,7 @@ def check_sizes(name: str, sizes: tuple[int, ...]) -> None:
 
 
 def kernel_init(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """Draw a kernel, uniform in +-1/sqrt(fan_in), as in the networks of Lim et al. (2024)."""
+    """Draw a kernel, uniform in +-1/sqrt(fan_in), as in the multilayer perceptrons of Lim et al. (2024)."""
     return rng.uniform(key, shape, math.prod(shape[:-1]) ** -0.5).astype(dtype)
 
 

@@ -31,7 +31,7 @@ class SigmaAsym(Method):
     Examples
     --------
     >>> import jax, asymjax
-    >>> method = asymjax.SigmaAsym(gate_scale="inv_sqrt")
+    >>> method = asymjax.SigmaAsym(gate_scale=0.5)
     >>> method.freeze_gate(jax.random.key(0), 4, 1.0)["gate"].shape
     (4, 4)
     """
@@ -40,8 +40,9 @@ class SigmaAsym(Method):
         "Gates tell units apart and pin their scales (proposition 2); what a norm undoes before the gate remains."
     )
 
-    gate_scale: NonNegative | Literal["inv_sqrt"] = 1.0
-    """Standard deviation of the entries of the gate matrices; inv_sqrt is 1 / sqrt(width)."""
+    gate_scale: NonNegative | Literal["inv_sqrt"] = "inv_sqrt"
+    """Standard deviation of the entries of the gate matrices; inv_sqrt is 1 / sqrt(width), with which gates are as soft
+    at every width. With 1 they are on or off, the more so the wider the layer."""
 
     def freeze_gate(self, key: Key, width: int, fixed_scale: Any) -> Constants:
         """Draw the gate matrix of one site.
