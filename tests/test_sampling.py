@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray
 from flax import linen as nn
 from model_of import model_of
 
 import asymjax
-from asymjax import data, trees
+from asymjax import trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.inference.approximations import SWAG
 from asymjax.lab.results import open_results
@@ -39,18 +40,29 @@ def rows(num_rows=30, num_inputs=3):
     return X, 5000 + 20 * X[:, 0] + numbers.normal(size=num_rows)
 
 
-def test_draws_are_those_of_the_script_to_the_bit(script, tmp_path):
-    # The sizes of tests/runs/test_bnn_hmc.py, whose programs these are.
+IN_MEMORY = """
+import sys
+import jax, asymjax
+from asymjax import data
+from model_of import model_of
+
+asymjax.configure_host_devices()
+dataset = data.load("digits")
+posterior = asymjax.make_posterior(model_of("w_asym", widths=(6,)).build(dataset.input_shape, 10), dataset)
+sampler, start = asymjax.HMC(num_warmup=10, max_integration_steps=8), asymjax.Start(map_steps=10)
+options = {"num_chains": 2, "num_draws": 8, "show_progress": False}
+tree = asymjax.sample(jax.random.key(0), posterior, sampler=sampler, start=start, **options).to_datatree()
+tree.to_zarr(sys.argv[1], consolidated=False)
+"""
+
+
+def test_draws_are_those_of_the_script_to_the_bit(python, tmp_path):
     settings = "--widths 6 --map-steps 10 --num-warmup 10 --num-draws 8 --num-chains 2 --max-integration-steps 8"
     words = ["--arch", "w_asym", *settings.split(), "--run-dir", tmp_path / "run", "--no-progress"]
-    script(ROOT / "runs" / "bnn_hmc.py", *words)
+    python(ROOT / "runs" / "bnn_hmc.py", *words, as_for_users=True)
+    python("-c", IN_MEMORY, tmp_path / "memory.zarr", as_for_users=True)
     written = open_results(tmp_path / "run")
-    dataset = data.load("digits")
-    model = model_of("w_asym", widths=(6,)).build(dataset.input_shape, 10)
-    posterior, sampler = asymjax.make_posterior(model, dataset), asymjax.HMC(num_warmup=10, max_integration_steps=8)
-    options = {"sampler": sampler, "num_chains": 2, "num_draws": 8, "start": asymjax.Start(map_steps=10)}
-    result = asymjax.sample(jax.random.key(0), posterior, **options, **QUIET)
-    tree = result.to_datatree()
+    tree = xarray.open_datatree(tmp_path / "memory.zarr", engine="zarr", consolidated=False)
     for group, count in (("posterior", 6), ("sample_stats", 5)):
         assert tree[group].data_vars.keys() == written[group].data_vars.keys() and len(tree[group].data_vars) == count
         for name, values in tree[group].data_vars.items():

@@ -14,18 +14,23 @@ from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 class Target(NamedTuple):
     """The density that one chain samples, inside a compiled chunk.
 
+    To a sampler a position is where it walks. Those of users are on the other side of ``enter`` and ``leave``.
+
     Attributes
     ----------
     logdensity : (position) -> [] log density over all rows; temperature is part of it.
     estimate : (key, position, batch_size) -> [] its unbiased estimate from rows drawn with replacement.
     num_rows : rows of data.
     prior_scale : tree of floats, the standard deviation of the prior of each leaf.
+    enter, leave : from a user's position to the sampler's, and back; both keep volumes.
     """
 
     logdensity: Callable[[Position], Array]
     estimate: Callable[[Key, Position, int], Array]
     num_rows: int
     prior_scale: PyTree
+    enter: Callable[[Position], Position] = lambda position: position
+    leave: Callable[[Position], Position] = lambda position: position
 
 
 class Stage(NamedTuple):
@@ -66,6 +71,10 @@ class Algorithm(Settings):
         InputError
             If a setting cannot be.
         """
+
+    def target(self, posterior: Any) -> Target:
+        """Return what one chain of a ``Posterior`` walks on: its positions, unless a sampler says otherwise."""
+        return posterior.target()
 
     def make(self, target: Target, tuned: Any, num_steps: int = 0) -> Sampler:
         """Build the kernel; ``num_steps`` are its steps in all, which schedules divide."""

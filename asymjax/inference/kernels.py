@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from asymjax import rng
-from asymjax.inference.algorithm import Algorithm, Stage
+from asymjax.inference.algorithm import Algorithm, Stage, Target
 from asymjax.inference.posterior import Posterior
 from asymjax.types import Array, Frozen, Info, Key, Position, PyTree
 
@@ -20,33 +20,54 @@ def persistent_shape(posterior: Posterior, algorithm: Algorithm) -> tuple[Any, A
     """Return the shape structs of what one chain has from draw to draw: its state, and what was tuned."""
 
     def persistent(key: Key, position: Position) -> tuple[Any, Any]:
-        target = posterior.target()
+        target = algorithm.target(posterior)
         position, tuned = algorithm.finish(algorithm.begin(key, position, target))
         return algorithm.make(target, tuned).init(key, position), tuned
 
     return jax.eval_shape(persistent, jax.random.key(0), posterior.shape)
 
 
-def make_warmup_chunk(posterior: Posterior, algorithm: Algorithm, stage: Stage) -> tuple[Callable, Callable]:
-    """Return the functions of one chain's warmup that are compiled.
+class Warmup(NamedTuple):
+    """The functions of one chain's warmup that are compiled; for ``member`` see ``Posterior.of``.
 
-    Returns
-    -------
-    ``begin(member, position, frozen, data) -> state`` and
-    ``advance(member, state, first, setting, frozen, data) -> (state, metrics)``; for ``member`` see ``Posterior.of``.
+    Attributes
+    ----------
+    begin : (member, position, frozen, data) -> state.
+    advance : (member, state, first, setting, frozen, data) -> (state, metrics), for each stage.
+    finish : (member, state, frozen, data) -> (position, tuned).
     """
 
+    begin: Callable
+    advance: Callable[[Stage], Callable]
+    finish: Callable
+
+
+def make_warmup(posterior: Posterior, algorithm: Algorithm) -> Warmup:
+    """Return the functions of one chain's warmup."""
+
     def begin(member: Any, position: Position, frozen: Frozen, data: Any) -> Any:
-        key, own = posterior.of(member, frozen, data)
-        return algorithm.begin(key, position, own.target())
+        key, target = of(member, frozen, data)
+        return algorithm.begin(key, target.enter(position), target)
 
-    def advance(
-        member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Any
-    ) -> tuple[Any, dict[str, Array]]:
-        key, own = posterior.of(member, frozen, data)
-        return stage.advance(key, state, first, setting, own.target())
+    def advance(stage: Stage) -> Callable:
+        def one(
+            member: Any, state: Any, first: Array, setting: Array, frozen: Frozen, data: Any
+        ) -> tuple[Any, dict[str, Array]]:
+            key, target = of(member, frozen, data)
+            return stage.advance(key, state, first, setting, target)
 
-    return begin, advance
+        return one
+
+    def finish(member: Any, state: Any, frozen: Frozen, data: Any) -> tuple[Position, Any]:
+        _, target = of(member, frozen, data)
+        position, tuned = algorithm.finish(state)
+        return target.leave(position), tuned
+
+    def of(member: Any, frozen: Frozen, data: Any) -> tuple[Key, Target]:
+        key, own = posterior.of(member, frozen, data)
+        return key, algorithm.target(own)
+
+    return Warmup(begin, advance, finish)
 
 
 def _of_steps(infos: Info) -> dict[str, Array]:
@@ -83,13 +104,14 @@ def make_sampling_chunk(
 
     def begin(member: Any, position: Position, tuned: Any, frozen: Frozen, data: Any) -> Any:
         key, own = posterior.of(member, frozen, data)
-        return make(own.target(), tuned).init(rng.named_key(key, "init"), position)
+        target = algorithm.target(own)
+        return make(target, tuned).init(rng.named_key(key, "init"), target.enter(position))
 
     def advance(
         member: Any, state: Any, tuned: Any, first: Array, frozen: Frozen, data: Any, inputs: PyTree
     ) -> tuple[Any, dict[str, Any]]:
         key, own = posterior.of(member, frozen, data)
-        target = own.target()
+        target = algorithm.target(own)
         sampler = make(target, tuned)
 
         def step(state: Any, t: Array) -> tuple[Any, Info]:
@@ -99,7 +121,8 @@ def make_sampling_chunk(
             state, infos = lax.scan(step, state, draw * thinning + jnp.arange(thinning))
             known = hasattr(state, "logdensity")
             logdensity = state.logdensity if known else target.logdensity(state.position)
-            return state, {**keep(state.position, own, inputs), "logdensity": logdensity, **_of_steps(infos)}
+            position = lax.optimization_barrier(target.leave(state.position))  # Its bits do not depend on what is kept.
+            return state, {**keep(position, own, inputs), "logdensity": logdensity, **_of_steps(infos)}
 
         return lax.scan(keep_one, state, first + jnp.arange(num_draws))
 

@@ -7,6 +7,7 @@ prior. Temperature is applied here and nowhere else; samplers always run at temp
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from asymjax import rng, trees
 from asymjax.data.arrays import Units, are_classes, check_split, read_arrays
 from asymjax.errors import InputError, choose
 from asymjax.inference.algorithm import Target
+from asymjax.inference.coordinates import Coordinates, make_centred
 from asymjax.inference.likelihoods import (
     LIKELIHOODS,
     NOISE_PATH,
@@ -57,6 +59,7 @@ class Posterior(NamedTuple):
     given : what ``logdensity`` takes after the rows: nothing, or a temperature and a multiple of the configured prior
         scales, which may be traced.
     units : what raw inputs and targets are to the network.
+    centred : coordinates in which biases are counted from the mean of what they are added to; None where none can.
     """
 
     logdensity: Callable[..., Array]
@@ -73,6 +76,7 @@ class Posterior(NamedTuple):
     predict: Any = None
     given: tuple[Any, ...] = ()
     units: Units = Units()
+    centred: Coordinates | None = None
 
     @property
     def shape(self) -> Position:
@@ -113,10 +117,10 @@ class Posterior(NamedTuple):
         own = vary_frozen(self.model, frozen, member.hyper)
         return member.key, self.having(member.hyper)._replace(frozen=own, data=data)
 
-    def target(self) -> Target:
-        """Return the density of one chain.
+    def target(self, *, is_centred: bool = False) -> Target:
+        """Return the density of one chain, among positions or in ``centred`` coordinates, where there are any.
 
-        Its ``estimate`` raises InputError where there are no rows that can be taken apart.
+        Its ``estimate`` is among positions, and raises InputError where there are no rows that can be taken apart.
         """
         num_rows = 1 if self.data is None else self.data.targets.shape[0]
 
@@ -132,7 +136,14 @@ class Posterior(NamedTuple):
             batch = jax.tree.map(lambda leaf: leaf[rows], self.data)
             return logdensity(position, batch=batch, weight=num_rows / batch_size)
 
-        return Target(logdensity, estimate, num_rows, self.prior_scale)
+        target = Target(logdensity, estimate, num_rows, self.prior_scale)
+        if self.centred is None or not is_centred:
+            return target
+        enter, leave, density = (partial(self._of_rows, function) for function in self.centred)
+        return target._replace(enter=enter, leave=leave, logdensity=partial(density, given=self.given))
+
+    def _of_rows(self, function: Callable, position: Position, given: tuple[Any, ...] = ()) -> Any:
+        return function(position, self.frozen, self.data, *given)
 
 
 def from_logdensity(logdensity: Callable[[Any], Array], position: Any) -> Posterior:
@@ -277,6 +288,7 @@ def make_posterior(
         loglikelihood=loglikelihood,
         predict=predict,
         units=units,
+        centred=make_centred(model, kind, logprior, temperature, frozen, split),
     )
 
 

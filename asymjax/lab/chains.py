@@ -17,7 +17,7 @@ from asymjax import trees
 from asymjax.divisors import largest_divisor
 from asymjax.errors import DivergedError
 from asymjax.inference.algorithm import Algorithm
-from asymjax.inference.kernels import Keep, make_sampling_chunk, make_warmup_chunk, persistent_shape
+from asymjax.inference.kernels import Keep, make_sampling_chunk, make_warmup, persistent_shape
 from asymjax.inference.posterior import Posterior
 from asymjax.lab import devices, memory, processes
 from asymjax.lab.devices import Placement, map_leading
@@ -131,14 +131,14 @@ def warm_up(
     put = partial(devices.put, placement=placement, axis=AXIS)
     keys, start = put((keys, start), is_mapped=True)
     shared = put((posterior.frozen, posterior.data), is_mapped=False)
-    begin, _ = make_warmup_chunk(posterior, algorithm, stages[0])
-    init = partial(jax.jit(map_leading(begin, placement, [True, True, False, False], AXIS)), keys, start, *shared)
+    warmup = make_warmup(posterior, algorithm)
+    is_mapped = [True, True, False, False]
+    init = partial(jax.jit(map_leading(warmup.begin, placement, is_mapped, AXIS)), keys, start, *shared)
     shapes = devices.abstract(jax.eval_shape(init), placement, is_mapped=True, axis=AXIS)
     compiled: dict[Callable, Callable] = {}
     for stage in stages:
         if stage.advance not in compiled:
-            _, advance = make_warmup_chunk(posterior, algorithm, stage)
-            mapped = map_leading(advance, placement, [True, True, False, False, False, False], AXIS)
+            mapped = map_leading(warmup.advance(stage), placement, [True, True, False, False, False, False], AXIS)
             arguments = (keys, shapes, jnp.asarray(0), jnp.asarray(0.0), *shared)
             compiled[stage.advance] = compile_ahead(run, mapped, *arguments, phase="warmup")
 
@@ -153,7 +153,7 @@ def warm_up(
         return Chunk(state, metrics=metrics, note=", ".join(f"{name} {value:.3g}" for name, value in noted.items()))
 
     state = run_phase(run, "warmup", len(stages), init, chunk, shapes, (placement.size * int(firsts[-1]), "steps"))
-    return jax.jit(map_leading(algorithm.finish, placement, [True], AXIS))(state)
+    return jax.jit(map_leading(warmup.finish, placement, is_mapped, AXIS))(keys, state, *shared)
 
 
 # Sampling --------------------------------------------------------------------------------------------------------

@@ -46,7 +46,11 @@ def build_model(
     """
     network = network_of(backbone, input_shape, num_outputs)
     model = assemble(network, reading_of(backbone, tuple(input_shape), num_outputs), method, prior)
-    return model._replace(permutation_spec=backbone.permutation_spec(), feeds=backbone.feeds())
+    feeds = backbone.feeds()
+    norms = {norm for layer, norm in feeds.items() if norm in feeds} if backbone.norm == "batch" else set()
+    dead = tuple(f"{layer}/bias" for layer, norm in feeds.items() if norm in norms)
+    symmetries = model.symmetries._replace(dead=dead)
+    return model._replace(permutation_spec=backbone.permutation_spec(), feeds=feeds, symmetries=symmetries)
 
 
 def assemble(network: Network, reading: Reading, method: Method, prior: NormalPrior) -> Model:

@@ -113,7 +113,9 @@ def make_steps(sampler, thinning):
 
 def with_kernel(algorithm, make):
     """Return an algorithm with another kernel, and the warmup of its own."""
-    return SimpleNamespace(make=make, begin=algorithm.begin, stages=algorithm.stages, finish=algorithm.finish)
+    return SimpleNamespace(
+        make=make, begin=algorithm.begin, stages=algorithm.stages, finish=algorithm.finish, target=algorithm.target
+    )
 
 
 def without_acceptance(algorithm):
@@ -165,14 +167,15 @@ def calibrate(algorithm, thinning, size, widening=1.0, seed=0):
     def one(key):
         truth = simulate_prior(rng.named_key(key, "truth"), widening)
         data = simulate_data(rng.named_key(key, "data"), truth)
-        target = problem._replace(data=data).target()
-        position, tuned = warm_up(algorithm, key, simulate_prior(rng.named_key(key, "start")), target)
+        target = algorithm.target(problem._replace(data=data))
+        start = target.enter(simulate_prior(rng.named_key(key, "start")))
+        position, tuned = warm_up(algorithm, key, start, target)
         sampler = algorithm.make(target, tuned)
         steps = make_steps(sampler, thinning)
 
         def keep_one(state, t):
             state = steps(jax.random.fold_in(rng.named_key(key, "sample"), t), state)
-            return state, measure(state.position, data)
+            return state, measure(target.leave(state.position), data)
 
         state = sampler.init(rng.named_key(key, "init"), position)
         return measure(truth, data), lax.scan(keep_one, state, jnp.arange(size.num_draws))[1], tuned
@@ -217,9 +220,11 @@ def geweke_z(algorithm, tuned, thinning, size, widening=1.0, seed=0):
         def one(position, t):
             here = jax.random.fold_in(key, t)
             data = simulate_data(rng.named_key(here, "data"), position)
-            sampler = algorithm.make(problem._replace(data=data).target(), tuned)
-            state = make_steps(sampler, thinning)(here, sampler.init(rng.named_key(here, "init"), position))
-            return state.position, moments(state.position, data)
+            target = algorithm.target(problem._replace(data=data))
+            sampler = algorithm.make(target, tuned)
+            state = sampler.init(rng.named_key(here, "init"), target.enter(position))
+            position = target.leave(make_steps(sampler, thinning)(here, state).position)
+            return position, moments(position, data)
 
         return jnp.mean(lax.scan(one, joint(key)[0], jnp.arange(size.num_transitions))[1], axis=0)
 

@@ -95,7 +95,7 @@ def read_sampled(path: Path, dataset: Dataset, variant: Variant, budget: float) 
         (entropy,) = results.read_arrays(path, "predictions/posterior/entropy_total").values()
         test, noise = np.split(entropy, [len(dataset.test.targets)])
         metrics |= {"test_entropy": float(test.mean()), "noise_entropy": float(noise.mean())}
-    seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "warmup", "sample"))
+    seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "start", "warmup", "sample"))
     return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), flat, seconds)
 
 

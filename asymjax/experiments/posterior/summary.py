@@ -195,5 +195,5 @@ def _shift(
 
 def _seconds(run: RunDir, efficiencies: dict[str, float]) -> dict[str, float]:
     """Return the seconds of each kind of work, and effective draws a second of sampling."""
-    seconds = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train", "warmup", "sample")}
+    seconds = {kind: run.seconds.get(kind, 0.0) for kind in ("compile", "train", "start", "warmup", "sample")}
     return seconds | {name: value for name, value in efficiencies.items() if name.endswith("_per_second")}

@@ -28,8 +28,9 @@ from asymjax import rng
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info
 from asymjax.inference.lazy import blackjax
+from asymjax.inference.metrics import PRIOR_DRAWS, prior_metric
 from asymjax.inference.samplers.hmc import num_integration_steps
-from asymjax.inference.warmup import PRIOR_DRAWS, Adapted, prior_metric
+from asymjax.inference.warmup import Adapted
 from asymjax.settings import Count, Positive, Share
 from asymjax.types import Array, Info, Key, Position, Sampler
 
