@@ -9,7 +9,12 @@ running sum over members to ``predictive.py`` if the present ones do not hold it
 """
 
 from asymjax.diagnostics.aligned import AlignedDraws, align_draws, thin
-from asymjax.diagnostics.barriers import aligned_logdensity_barriers, logdensity_barriers
+from asymjax.diagnostics.barriers import (
+    aligned_logdensity_barriers,
+    logdensity_barriers,
+    permuted_copy_barriers,
+    within_chain_barriers,
+)
 from asymjax.diagnostics.convergence import (
     classification_coordinates,
     efficiency,
@@ -70,6 +75,7 @@ __all__ = [
     "logdensity_barriers",
     "nested_rhat",
     "per_coordinate",
+    "permuted_copy_barriers",
     "posterior_means",
     "ravel_positions",
     "regression_by_member",
@@ -83,4 +89,5 @@ __all__ = [
     "thin",
     "to_datatree",
     "total_variation",
+    "within_chain_barriers",
 ]

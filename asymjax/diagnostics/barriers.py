@@ -1,4 +1,4 @@
-"""Barriers of the log density between chains, on the straight paths between their draws.
+"""Barriers of the log density between chains, and within them, on the straight paths between draws.
 
 Paths run in ``position``; since ``merge`` is affine they are the straight paths of effective weights as well.
 """
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from asymjax import trees
+from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.symmetry import match_pairs, permute
+from asymjax.symmetry import match_pairs, permute, random_permutations
 from asymjax.symmetry.connectivity import all_pairs, barriers, grid, interpolate
 from asymjax.types import Array, Frozen, Model, Params, Position, PyTree
 
@@ -44,6 +44,82 @@ def logdensity_barriers(
     pairs = _pairs_of(positions)
     starts, ends = (jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf)[pairs[:, i]], positions) for i in (0, 1))
     return _along_paths(logdensity, starts, ends, data, num_points)
+
+
+def within_chain_barriers(
+    logdensity: Callable[..., Array],
+    positions: Position,
+    lags: Sequence[int],
+    data: Sequence[PyTree] = (),
+    num_points: int = 11,
+) -> dict[str, np.ndarray]:
+    """Return how far the log density falls between the last draw of each chain and earlier ones of the same chain.
+
+    The control of :func:`logdensity_barriers`: barriers between chains are a sign of modes of their own only where
+    they are higher than those that one chain crosses, however long it runs.
+
+    Parameters
+    ----------
+    logdensity, data, num_points : see :func:`logdensity_barriers`.
+    positions : leaves [chain, draw, ...].
+    lags : how many draws earlier, each from 1 to the number of draws less one.
+
+    Returns
+    -------
+    ``maximum`` and ``midpoint`` as of :func:`logdensity_barriers`, each float64 [lag, chain].
+
+    Raises
+    ------
+    InputError
+        If there are not so many draws.
+    """
+    num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
+    if not all(1 <= lag < num_draws for lag in lags):
+        raise InputError(f"lags are {tuple(lags)}; {num_draws} draws have lags from 1 to {num_draws - 1}")
+
+    def stacked(leaf: Array, lags: Sequence[int]) -> Array:
+        return jnp.concatenate([jnp.asarray(leaf[:, -1 - lag]) for lag in lags])
+
+    starts = jax.tree.map(lambda leaf: stacked(leaf, lags), positions)
+    ends = jax.tree.map(lambda leaf: stacked(leaf, [0] * len(lags)), positions)
+    found = _along_paths(logdensity, starts, ends, data, num_points)
+    return {name: values.reshape(len(lags), num_chains) for name, values in found.items()}
+
+
+def permuted_copy_barriers(
+    model: Model,
+    frozen: Frozen,
+    logdensity: Callable[..., Array],
+    positions: Position,
+    data: Sequence[PyTree] = (),
+    num_points: int = 11,
+    seed: int = 0,
+) -> dict[str, np.ndarray] | None:
+    """Return how far the log density falls between draws and copies of them whose units are permuted at random.
+
+    What a second mode of the same function looks like, where there is one for certain.
+
+    Parameters
+    ----------
+    model, frozen, logdensity, positions, data, num_points : see :func:`aligned_logdensity_barriers`.
+    seed : of the permutations.
+
+    Returns
+    -------
+    As :func:`logdensity_barriers`, each [chain]; None where the method fixes anything.
+    """
+    if not is_permutable(frozen):
+        return None
+    positions = jax.tree.map(jnp.asarray, positions)
+
+    def copy(key: Array, position: Position) -> Position:
+        params = model.merge(position, frozen)
+        element = random_permutations(key, params, model.permutation_spec)
+        return to_position(model, permute(params, model.permutation_spec, element), frozen, position)
+
+    keys = rng.member_keys(jax.random.key(seed), len(jax.tree.leaves(positions)[0]))
+    copies = jax.jit(jax.vmap(copy))(keys, positions)
+    return _along_paths(logdensity, positions, copies, data, num_points)
 
 
 def aligned_logdensity_barriers(

@@ -12,7 +12,9 @@ from asymjax.diagnostics.barriers import (
     aligned_logdensity_barriers,
     is_permutable,
     logdensity_barriers,
+    permuted_copy_barriers,
     to_position,
+    within_chain_barriers,
 )
 from asymjax.diagnostics.convergence import nested_rhat, ravel_positions, summarise
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
@@ -28,11 +30,13 @@ class PosteriorMeans(NamedTuple):
     aligned_params : mean of the aligned effective parameters, for ``model.forward``; None where draws were permuted
         that have gates, since no gates belong to their mean.
     aligned_position : the position of ``aligned_params``; None where the method fixes anything.
+    of_chains : mean position of each chain as drawn, leaves [chain, ...].
     """
 
     position: Position
     aligned_params: Params | None
     aligned_position: Position | None
+    of_chains: Position
 
 
 def chambers(permutations: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -98,11 +102,14 @@ def posterior_means(model: Model, frozen: Frozen, positions: Position, draws: Al
         return leaf.mean(axis=(0, 1), dtype=np.float64).astype(leaf.dtype)
 
     position = jax.tree.map(lambda leaf: mean(np.asarray(leaf)[:, draws.kept]), positions)
+    of_chains = jax.tree.map(
+        lambda leaf: np.asarray(leaf)[:, draws.kept].mean(1, dtype=np.float64).astype(leaf.dtype), positions
+    )
     if np.any(draws.gate_distances > 0):
-        return PosteriorMeans(position, None, None)
+        return PosteriorMeans(position, None, None, of_chains)
     params = jax.tree.map(mean, draws.aligned)
     aligned = to_position(model, params, frozen, position) if is_permutable(frozen) else None
-    return PosteriorMeans(position, params, aligned)
+    return PosteriorMeans(position, params, aligned, of_chains)
 
 
 def summarise_modes(
@@ -132,7 +139,9 @@ def summarise_modes(
         ``nested_rhat_max`` and ``nested_rhat_median``; ``chambers`` as of :func:`chambers`, with ``switches_mean`` over
         chains; ``covariance`` as of :func:`covariance_split`; ``distance_to_model`` and ``gate_distance``, means over
         permuted draws; ``barrier`` and ``aligned_barrier``, of the log density between chains: mean, interval and
-        maximum over pairs, None for a single chain; ``logdensity_at_mean`` and ``logdensity_at_aligned_mean`` in
+        maximum over pairs, None for a single chain; ``within_barrier``, maxima on the path within a chain, mean over
+        chains, for each of ``lags``; ``permuted_barrier``, the same to permuted copies, mean over chains, None where
+        the method fixes anything; ``logdensity_at_mean`` and ``logdensity_at_aligned_mean`` in
         nats. ``aligned_barrier`` and the last are None where the method fixes anything. And what
         :func:`posterior_means` returns.
 
@@ -156,6 +165,7 @@ def summarise_modes(
         "distance_to_model": float(draws.distances.mean()),
         "gate_distance": float(draws.gate_distances.mean()),
         **_barriers(model, frozen, positions, logdensity, data, num_points, seed),
+        **_control_barriers(model, frozen, positions, logdensity, data, num_points, seed),
         "logdensity_at_mean": float(at(means.position, *data)),
         "logdensity_at_aligned_mean": None if aligned_mean is None else float(at(aligned_mean, *data)),
     }
@@ -200,4 +210,25 @@ def _barriers(
     return {
         "barrier": over(logdensity_barriers(logdensity, ends, data, num_points)),
         "aligned_barrier": None if matched is None else over(matched),
+    }
+
+
+def _control_barriers(
+    model: Model,
+    frozen: Frozen,
+    positions: Position,
+    logdensity: Callable[..., Array],
+    data: Sequence[PyTree],
+    num_points: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Return entries ``within_barrier`` and ``permuted_barrier`` of a summary, at lags up to the whole chain."""
+    most = jax.tree.leaves(positions)[0].shape[1] - 1
+    lags = sorted({1, *(4**power for power in range(1, 10) if 4**power < most), most})
+    within = within_chain_barriers(logdensity, positions, lags, data, num_points)["maximum"]
+    last = jax.tree.map(lambda leaf: np.asarray(leaf)[:, -1], positions)
+    copies = permuted_copy_barriers(model, frozen, logdensity, last, data, num_points, seed)
+    return {
+        "within_barrier": {"lags": lags, "maximum": within.mean(1).tolist()},
+        "permuted_barrier": None if copies is None else copies["maximum"].mean().item(),
     }

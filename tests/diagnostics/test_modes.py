@@ -292,3 +292,36 @@ def test_the_summary_of_one_chain_has_no_barrier():
     summary, _ = diagnostics.summarise_modes(model, frozen, positions, logdensity, data)
     assert summary["barrier"] is None
     assert summary["aligned_barrier"] is None
+
+
+def two_wells(position):
+    return -jnp.square(jnp.square(position["x"]) - 1)
+
+
+def test_barriers_within_a_chain_are_between_its_own_draws():
+    draws = {"x": jnp.array([[-1.0, 1.0, 1.0], [1.0, 0.5, 1.0]])}
+    found = diagnostics.within_chain_barriers(two_wells, draws, (1, 2))
+    # From -1 to 1 over the top, at 0, of height 1; from 1 to 1 nowhere; from 1/2 to 1 the log density rises.
+    np.testing.assert_allclose(found["maximum"], [[0, 0], [1, 0]], atol=1e-6)
+    middle = -((1 - 0.75**2) ** 2)
+    np.testing.assert_allclose(found["midpoint"], [[0, 0.5 * -((1 - 0.25) ** 2) - middle], [1, 0]], atol=1e-6)
+    with pytest.raises(InputError, match="3 draws have lags from 1 to 2"):
+        diagnostics.within_chain_barriers(two_wells, draws, (1, 3))
+
+
+def test_permuted_copies_are_modes_of_their_own_where_nothing_is_fixed():
+    model, frozen, position = network(widths=(6, 5))
+    last = jax.tree.map(lambda leaf: leaf[:, -1], draws_around(position, 0.02))
+    reference = model.apply(position, frozen, jnp.ones((1, 6)))
+
+    def logdensity(position):
+        return -jnp.sum(jnp.square(model.apply(position, frozen, jnp.ones((1, 6))) - reference))
+
+    found = diagnostics.permuted_copy_barriers(model, frozen, logdensity, last)
+    between = diagnostics.logdensity_barriers(logdensity, last)
+    assert found["maximum"].shape == (NUM_CHAINS,) and found["maximum"].min() > 10 * between["maximum"].max()
+    gated, gates, start = network("sigma_asym")
+    assert (
+        diagnostics.permuted_copy_barriers(gated, gates, logdensity, jax.tree.map(lambda leaf: leaf[None], start))
+        is None
+    )

@@ -73,7 +73,10 @@ def make_test_scores(rng, task, has_map):
     if not has_map:
         return {"map": None, "ensemble": None, "posterior": scores(), "mean_network": None}
     members = {metric: rng.uniform(0.1, 0.9, 4).tolist() for metric in METRICS[task]}
-    means = {"map_by_seed": members, "mean_network": {"raw": scores() | {"lppd": -0.25}, "aligned": None}}
+    means = {
+        "map_by_seed": members,
+        "mean_network": {"raw": scores() | {"lppd": -0.25}, "aligned": None, "own": scores()},
+    }
     return {name: scores() for name in ("map", "map_best", "ensemble", "posterior")} | means
 
 
@@ -92,6 +95,8 @@ def make_modes(rng):
         "covariance": {"permutation_share": rng.uniform()},
         "barrier": {"maximum": {"mean": rng.uniform(0, 99)}},
         "aligned_barrier": None,
+        "within_barrier": {"lags": [1, 9], "maximum": [rng.uniform(0, 9), rng.uniform(0, 99)]},
+        "permuted_barrier": rng.uniform(0, 99),
     }
 
 

@@ -5,7 +5,8 @@ the sampler. Calibration (Talts et al. 2018, "Validating Bayesian inference algo
 calibration") samples each posterior through warmup: the rank of the true value among independent draws is uniform.
 Geweke (2004, "Getting it right") alternates one step of the sampler with fresh data; both marginals stay what they
 were. Every one of the many chains begins at the joint distribution, so chains are independent and z-scores need no
-autocorrelation. The model is a linear w_asym network with a learned noise scale.
+autocorrelation. The model is a w_asym network of two hidden units with a learned noise scale, in the coordinates of
+each sampler.
 """
 
 from functools import cache
@@ -30,7 +31,7 @@ from asymjax.lab import devices
 from asymjax.models import draw_frozen
 from asymjax.types import Sampler, Split
 
-NUM_ROWS, NUM_INPUTS, NUM_FIXED = 12, 3, 1
+NUM_ROWS, NUM_INPUTS = 12, 3
 NUM_BINS, MIN_RANKS = 8, 15
 # Over all samplers, tests and quantities of one command; every p-value is compared with its share.
 FALSE_ALARM_RATE = 1e-3
@@ -42,7 +43,7 @@ class Size(NamedTuple):
 
     num_simulations: int = 400
     num_warmup: int = 300
-    num_draws: int = 1000
+    num_draws: int = 3000
     num_lanes: int = 2000
     num_transitions: int = 60
 
@@ -54,7 +55,7 @@ class Size(NamedTuple):
 def make_case():
     """Return the problem, whose targets are to be simulated."""
     inputs = np.random.default_rng(0).normal(size=(NUM_ROWS, NUM_INPUTS)).astype(np.float32)
-    model = model_of("w_asym", widths=(), activation="identity", num_fixed=(NUM_FIXED,)).build((NUM_INPUTS,), 1)
+    model = model_of("w_asym", widths=(2,), norm="none", activation="tanh", num_fixed=(1,)).build((NUM_INPUTS,), 1)
     config = PosteriorConfig(prior="isotropic", prior_scale=0.8, output_prior_scale=1.0, noise="learned")
     rows = Split(inputs, np.zeros((NUM_ROWS, 1), np.float32))
     return config.of(model, "regression", draw_frozen(model, 0), rows)

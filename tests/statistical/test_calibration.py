@@ -22,7 +22,7 @@ from scipy.stats import norm
 from asymjax import trees
 from asymjax.inference.samplers.hmc import Tuned
 
-SMALL = Size(num_simulations=100, num_warmup=200, num_draws=200, num_lanes=200, num_transitions=15)
+SMALL = Size(num_simulations=100, num_warmup=200, num_draws=1500, num_lanes=200, num_transitions=15)
 
 
 BROKEN = too_flat(make_algorithm("hmc", num_warmup=SMALL.num_warmup))

@@ -155,7 +155,7 @@ def _predictions(
 def _modes(
     path: Path, dataset: Dataset, problem: Posterior, num_superchains: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Summarise the modes of the kept weights, and score the networks at their mean, as drawn and aligned."""
+    """Summarise the modes of kept weights, and score networks at their mean: as drawn, aligned, of each chain."""
     positions = results.tree_of(results.read_arrays(path, WEIGHTS), WEIGHTS)
     frozen, logdensity = problem.frozen, problem.logdensity
     summary, means = summarise_modes(
@@ -170,14 +170,16 @@ def _modes(
     )
     predict = jax.jit(problem.predict)
 
-    def scores(position: Position | None) -> dict[str, float] | None:
-        return (
-            None
-            if position is None
-            else score(dataset, [np.asarray(predict(position, frozen, dataset.test.inputs))[None]])
-        )
+    def scored(position: Position) -> dict[str, float]:
+        return score(dataset, [np.asarray(predict(position, frozen, dataset.test.inputs))[None]])
 
-    return summary, {"raw": scores(means.position), "aligned": scores(means.aligned_position)}
+    num_chains = len(jax.tree.leaves(means.of_chains)[0])
+    chains = [scored(jax.tree.map(lambda leaf, i=i: leaf[i], means.of_chains)) for i in range(num_chains)]
+    return summary, {
+        "raw": scored(means.position),
+        "aligned": None if means.aligned_position is None else scored(means.aligned_position),
+        "own": {name: float(np.mean([chain[name] for chain in chains])) for name in chains[0]},
+    }
 
 
 def _shift(

@@ -31,8 +31,8 @@ MODEL_NOTE = (
 
 
 TEST_NOTES = {
-    "classification": "MAP: mean over the networks that chains start from; best: the one with the lowest test NLL.",
-    "regression": "Standardised units. MAP: mean over the networks that chains start from; best: the one with the "
+    "classification": "MAP: mean over the optima that were trained; best: the one with the lowest test NLL.",
+    "regression": "Standardised units. MAP: mean over the optima that were trained; best: the one with the "
     "highest test LPPD. Coverage error: root mean square of level minus coverage, central intervals of 10 % to 90 %.",
 }
 
@@ -46,8 +46,14 @@ CONVERGENCE_NOTE = (
 MODES_NOTE = (
     "Aligned: the units of every draw permuted to match one draw. Switches: draws of a chain whose permutation is not "
     "that of the draw before, mean over chains, an upper bound for changes of mode. Identity: share of draws that "
-    "match as they are. Permutation share: of the trace of the covariance of weights. Barrier: of the log density, "
-    "maximum on the straight path between last draws, mean over pairs of chains, in nats. Mean network: -LPPD on test."
+    "match as they are. Permutation share: of the trace of the covariance of weights."
+)
+
+
+BARRIERS_NOTE = (
+    "Barrier: of the log density, maximum on the straight path between last draws, mean over pairs of chains, in nats. "
+    "Within chains: between first and last draw of each; permuted copies: between a draw and its copy with permuted "
+    "units, another mode for certain. Mean network: -LPPD on test, at the mean of all draws and at that of one chain."
 )
 
 
@@ -88,7 +94,7 @@ def _mode(path: str, form: str) -> Cell:
     def cell(run: Run) -> str:
         value: Any = run.summary.get("modes")
         for name in path.split("/"):
-            value = None if value is None else value[name]
+            value = None if value is None else value.get(name)  # Older runs lack newer controls.
         return number(value, form)
 
     return cell
@@ -100,6 +106,11 @@ def _mean_network(kind: str) -> Cell:
         return number(None if scores is None else -scores["lppd"], ".4f")
 
     return cell
+
+
+def _within(run: Run) -> str:
+    within = (run.summary.get("modes") or {}).get("within_barrier")
+    return number(within and within["maximum"][-1], ",.0f")
 
 
 def _seconds(name: str) -> Cell:
@@ -145,9 +156,16 @@ MODES: dict[str, Cell] = {
     "switches": _mode("chambers/switches_mean", ",.1f"),
     "identity": _mode("chambers/identity_share", ".2f"),
     "permutation share": _mode("covariance/permutation_share", ".3f"),
+}
+
+
+BARRIERS: dict[str, Cell] = {
     "barrier": _mode("barrier/maximum/mean", ",.0f"),
     "barrier, aligned": _mode("aligned_barrier/maximum/mean", ",.0f"),
+    "within chains": _within,
+    "permuted copies": _mode("permuted_barrier", ",.0f"),
     "mean network": _mean_network("raw"),
+    "of a chain": _mean_network("own"),
     "mean network, aligned": _mean_network("aligned"),
 }
 
@@ -182,10 +200,17 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         Table("Model", MODEL_NOTE, *_by_run(names, runs, MODEL)),
         Table("Test metrics", TEST_NOTES[runs[0].summary["task"]], *_by_metric(names, runs)),
         Table("Convergence", CONVERGENCE_NOTE, *_by_run(names, runs, CONVERGENCE)),
-        *([Table("Modes", MODES_NOTE, *_by_run(names, runs, MODES))] if any(map(_has_modes, runs)) else []),
+        *(_modes_tables(names, runs) if any(map(_has_modes, runs)) else []),
         *_shift_tables(names, runs),
         Table("Sampling", SAMPLING_NOTE, *_by_run(names, runs, SAMPLING)),
         Table("Cost", COST_NOTE, *_by_run(names, runs, COST)),
+    ]
+
+
+def _modes_tables(names: Sequence[str], runs: Sequence[Run]) -> list[Table]:
+    return [
+        Table("Modes", MODES_NOTE, *_by_run(names, runs, MODES)),
+        Table("Barriers and mean networks", BARRIERS_NOTE, *_by_run(names, runs, BARRIERS)),
     ]
 
 
