@@ -119,7 +119,7 @@ def sample(
     position : with a function, a tree of floating arrays: one position, where every chain starts.
     sampler : one of those of ``asymjax.inference``, with its settings.
     num_chains, num_draws : chains, and kept draws of each.
-    start : where the chains of a posterior start, by default each at an optimum of its own; or positions, leaves
+    start : where the chains of a posterior start, by default each near a draw of the prior; or positions, leaves
         [num_chains, ...].
     keep : (position) -> what to keep of a draw, a tree; ``{"position": position}`` by default. It is compiled with the
         steps, so what is large and not kept is never stored.

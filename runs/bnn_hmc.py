@@ -2,9 +2,9 @@
 
     python runs/bnn_hmc.py --arch sigma_asym
 
-trains a MAP ensemble, starts a chain at each member, samples and diagnoses. It ends with test scores, R-hat, ESS, one
-sentence on whether to trust the predictions, and figures. The same command resumes a run that was stopped. The run
-directory (last line printed) holds draws, summary.json and figures/; runs/report.py compares several.
+trains a MAP ensemble, starts chains near draws of the prior, samples and diagnoses. It ends with test scores, R-hat,
+ESS, one sentence on whether to trust the predictions, and figures. The same command resumes a run that was stopped. The
+run directory (last line printed) holds draws, summary.json and figures/; runs/report.py compares several.
 """
 
 from dataclasses import replace

@@ -121,8 +121,8 @@ def make_sampling_chunk(
             state, infos = lax.scan(step, state, draw * thinning + jnp.arange(thinning))
             known = hasattr(state, "logdensity")
             logdensity = state.logdensity if known else target.logdensity(state.position)
-            position = lax.optimization_barrier(target.leave(state.position))  # Its bits do not depend on what is kept.
-            return state, {**keep(position, own, inputs), "logdensity": logdensity, **_of_steps(infos)}
+            kept = keep(target.leave(state.position), own, inputs)
+            return state, {**kept, "logdensity": logdensity, **_of_steps(infos)}
 
         return lax.scan(keep_one, state, first + jnp.arange(num_draws))
 

@@ -17,6 +17,7 @@ from jax import lax
 
 from asymjax import rng
 from asymjax.divisors import largest_divisor
+from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm, Stage, Target
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.metrics import METRICS, Metric, prior_metric
@@ -83,11 +84,22 @@ class Adapted(Algorithm):
         return METRICS[self.mass_matrix]()
 
     def begin(self, key: Key, position: Position, target: Target) -> WarmupState:
-        """Return the state of warmup, in the first metric."""
+        """Return the state of warmup, in the first metric.
+
+        Raises
+        ------
+        InputError
+            If the metric takes gradients, and the sampler keeps none.
+        """
         averaging_init, _, _ = self.averaging()
         like = prior_metric(position, target.prior_scale)
         sampler = self.make(target, self.retune(jnp.asarray(INITIAL_STEP_SIZE), like))
         state = sampler.init(rng.named_key(key, "init"), position)
+        if self.mass_matrix == "leaf" and not hasattr(state, "logdensity_grad"):
+            raise InputError(
+                f"the state of {type(self).__name__} has no logdensity_grad, from which mass_matrix leaf is estimated; "
+                "give mass_matrix prior, or keep the gradient"
+            )
         metric = self.metric
         begun = WarmupState(state, averaging_init(INITIAL_STEP_SIZE), metric.init(state), metric.begin(state, target))
         # BlackJAX begins with Python numbers, whose weak types would change in the first step.

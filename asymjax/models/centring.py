@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.extend import core
 
 from asymjax import trees
@@ -106,10 +107,19 @@ def take_means(
 
 
 def _mean(bias: Bias, leaf: Array, values: Array) -> Array:
-    """Return the mean of the values that each entry of a bias is added to."""
+    """Return the mean of the values that each entry of a bias is added to.
+
+    Rounded to one bit less before and behind the division, forth and back: a product that is then added may else be
+    rounded with the sum in one program and by itself in another.
+    """
     transpose = jax.linear_transpose(bias.spread, leaf)
     (total,), (count,) = transpose(values), transpose(jnp.ones_like(values))
-    return total / count
+    return _rounded(_rounded(total) / count)
+
+
+def _rounded(x: Array) -> Array:
+    info = jnp.finfo(x.dtype)
+    return lax.reduce_precision(x, info.nexp, info.nmant - 1)
 
 
 def _evaluate(model: Model, params: Params, frozen: Frozen, inputs: Any, paths: Sequence[str], meet: Meet) -> Array:

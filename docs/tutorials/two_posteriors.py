@@ -50,7 +50,8 @@ models = {
 # kernel is Gaussian, with a standard deviation of one over the square root of its fan-in; that of the last kernel is
 # wider, because labels are nearly certain. [`NormalPrior`](../reference/index.md#asymjax.NormalPrior) has the numbers.
 #
-# `sample` first trains one network for each chain (the *starts*), then tunes the sampler (*warmup*), then draws.
+# `sample` first trains one network for each chain, to be scored beside the posterior, and finds where chains start;
+# then it tunes the sampler (*warmup*), then draws.
 
 # %%
 draws = {}

@@ -466,7 +466,8 @@ def test_constants_are_drawn_from_the_keys_of_their_names():
         drawn = normal_of(key_of(f"{name}/kernel"), offset.shape)
         assert_rounded(offset, drawn * len(offset) ** -0.5)
     for name, layer in constants_of("sigma_asym", "cnn", "layer").items():
-        assert_rounded(layer["gate"], normal_of(key_of(name), layer["gate"].shape))
+        shape = layer["gate"].shape
+        assert_rounded(layer["gate"], normal_of(key_of(name), shape) * shape[0] ** -0.5)
     biases = constants_of("fixed_bias", "rnn", "layer")["gru_0"]["norm"]["bias"]["fixed_value"]
     expected = jax.random.uniform(key_of("gru_0/norm/bias"), biases.shape, minval=-1.0, maxval=1.0)
     assert_rounded(biases, expected)

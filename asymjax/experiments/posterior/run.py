@@ -1,5 +1,6 @@
 """The posterior of one network by any sampler: MAP ensemble, warmup, draws, diagnostics."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,7 @@ from asymjax.train.trainer import Member
 from asymjax.types import Dataset, PyTree
 
 NUM_NOISE_INPUTS = 100
+MAX_FEW_VALUES = 20
 
 
 def run_posterior(config: Config, coordinates: Mapping[str, Any] = MappingProxyType({})) -> Path:
@@ -74,6 +76,8 @@ def run_posterior(config: Config, coordinates: Mapping[str, Any] = MappingProxyT
     problem = varied.having(traced)
     keep_position = keeps_weights(chains, trees.num_entries(problem.shape))
     inputs = jnp.asarray(evaluation_inputs(dataset, config.data.data_seed))
+    if words := warn_of_few_values(dataset, config.posterior):
+        print(words, file=sys.stderr, flush=True)
     print(f"{placement}; {state_plan(run, problem, sampler, chains, inputs, keep_position)}", flush=True)
 
     def members(seed: int, role: str, count: int = chains.num_chains) -> PyTree:
@@ -123,6 +127,21 @@ def check_sampling(config: Config) -> None:
     if num_draws < MIN_DRAWS:
         raise InputError(f"{num_draws} draws; convergence takes {MIN_DRAWS} draws at least")
     config.start.num_starts(config.chains.num_chains)
+
+
+def warn_of_few_values(dataset: Dataset, posterior: PosteriorConfig) -> str:
+    """Return a warning of targets that repeat, where the noise scale is free to shrink to nothing on them; else ""."""
+    targets = np.asarray(dataset.train.targets)
+    if dataset.task != "regression" or posterior.noise == "fixed":
+        return ""
+    num_values = len(np.unique(targets, axis=0))
+    if num_values > min(MAX_FEW_VALUES, len(targets) // 10):
+        return ""
+    return (
+        f"warning: targets take {num_values} values in {len(targets):,} rows, so that a Gaussian whose noise shrinks "
+        "on them has a density without bound: read RMSE and coverage beside LPPD, or give --noise fixed or --task "
+        "classification"
+    )
 
 
 def evaluation_inputs(dataset: Dataset, data_seed: int) -> np.ndarray:
