@@ -14,7 +14,7 @@ NUM_ROWS, NUM_PROBES = 40, 6
 MAX_STANDARD_ERRORS = 5
 # Two-sided normal tail at five standard errors (5.7e-7) times means and variances at 6 inputs of two networks.
 FALSE_ALARM_RATE = 1.4e-5
-MIN_ESS = 200
+MIN_ESS = 100
 PLAIN = {"coordinates": "plain", "mass_matrix": "prior"}
 
 
@@ -24,7 +24,7 @@ def draw(posterior, probes, **settings):
         jax.random.key(0),
         posterior,
         sampler=asymjax.HMC(num_warmup=300, **settings),
-        num_draws=2000,
+        num_draws=3000,
         start=asymjax.Start(start="prior"),
         keep=lambda position: {"mean": posterior.predict(position, posterior.frozen, probes)[:, 0]},
         show_progress=False,
