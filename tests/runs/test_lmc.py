@@ -313,7 +313,18 @@ def test_sweeps_that_cannot_be_used_are_refused(finished, sweeps, script, tmp_pa
 
 @pytest.mark.long
 def test_graph_networks_are_trained_in_full_and_compared(script, tmp_path):
-    words = ["--preset", "digits_graph", "--archs", "w_sigma_asym", "--widths", "8", "--num-epochs", "4"]
+    words = [
+        "--preset",
+        "digits_graph",
+        "--archs",
+        "w_sigma_asym",
+        "--widths",
+        "8",
+        "--num-epochs",
+        "4",
+        "--warmup-steps",
+        "0",
+    ]
     done = script(SCRIPT, *words, "--num-seeds", "2", "--num-points", "3", "--no-progress", "--out", tmp_path)
     assert done.stderr == ""
     summary = run_files.read_json(run_directory(done) / "summary.json")
