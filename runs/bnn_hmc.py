@@ -19,7 +19,7 @@ from asymjax.lab.chains import ChainsConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import ModelConfig
 
-DEFAULT = Config(sampler=HMC(), chains=ChainsConfig(num_draws=600))
+DEFAULT = Config(sampler=HMC(), chains=ChainsConfig(num_draws=800))
 PRESETS = {
     "default": DEFAULT,
     "smoke": replace(
