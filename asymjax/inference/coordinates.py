@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 
 from asymjax.inference.likelihoods import Likelihood
 from asymjax.models.centring import centred_biases, take_means
@@ -57,14 +56,14 @@ def make_centred(
 
     def enter(position: Position, frozen: Frozen, data: Split) -> Position:
         _, moved = take_means(model, network(position), frozen, data.inputs, paths, is_centred=False)
-        return lax.optimization_barrier(position | moved)  # Or bits would depend on the program around it.
+        return position | moved
 
     def outputs_and_position(coordinates: Position, frozen: Frozen, data: Split) -> tuple[Array, Position]:
         outputs, moved = take_means(model, network(coordinates), frozen, data.inputs, paths, is_centred=True)
         return outputs, coordinates | moved
 
     def leave(coordinates: Position, frozen: Frozen, data: Split) -> Position:
-        return lax.optimization_barrier(outputs_and_position(coordinates, frozen, data)[1])
+        return outputs_and_position(coordinates, frozen, data)[1]
 
     def logdensity(
         coordinates: Position, frozen: Frozen, data: Split, temperature: Any = temperature, prior_scale: Any = 1.0
