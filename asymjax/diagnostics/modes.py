@@ -165,7 +165,6 @@ def summarise_modes(
         "distance_to_model": float(draws.distances.mean()),
         "gate_distance": float(draws.gate_distances.mean()),
         **_barriers(model, frozen, positions, logdensity, data, num_points, seed),
-        **_control_barriers(model, frozen, positions, logdensity, data, num_points, seed),
         "logdensity_at_mean": float(at(means.position, *data)),
         "logdensity_at_aligned_mean": None if aligned_mean is None else float(at(aligned_mean, *data)),
     }
@@ -192,11 +191,18 @@ def _barriers(
     num_points: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Return entries ``barrier`` and ``aligned_barrier`` of a summary, between the last draws of chains."""
+    """Return the entries of a summary on barriers: between last draws of chains, within chains, to permuted copies."""
     ends = jax.tree.map(lambda leaf: np.asarray(leaf)[:, -1], positions)
-    num_chains = len(jax.tree.leaves(ends)[0])
+    num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
+    lags = sorted({1, *(4**power for power in range(1, 10) if 4**power < num_draws - 1), num_draws - 1})
+    within = within_chain_barriers(logdensity, positions, lags, data, num_points)["maximum"]
+    copies = permuted_copy_barriers(model, frozen, logdensity, ends, data, num_points, seed)
+    controls = {
+        "within_barrier": {"lags": lags, "maximum": within.mean(1).tolist()},
+        "permuted_barrier": None if copies is None else copies["maximum"].mean().item(),
+    }
     if num_chains < 2:
-        return {"barrier": None, "aligned_barrier": None}
+        return {"barrier": None, "aligned_barrier": None, **controls}
     pairs = all_pairs(num_chains)
 
     def over(values: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -210,25 +216,5 @@ def _barriers(
     return {
         "barrier": over(logdensity_barriers(logdensity, ends, data, num_points)),
         "aligned_barrier": None if matched is None else over(matched),
-    }
-
-
-def _control_barriers(
-    model: Model,
-    frozen: Frozen,
-    positions: Position,
-    logdensity: Callable[..., Array],
-    data: Sequence[PyTree],
-    num_points: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Return entries ``within_barrier`` and ``permuted_barrier`` of a summary, at lags up to the whole chain."""
-    most = jax.tree.leaves(positions)[0].shape[1] - 1
-    lags = sorted({1, *(4**power for power in range(1, 10) if 4**power < most), most})
-    within = within_chain_barriers(logdensity, positions, lags, data, num_points)["maximum"]
-    last = jax.tree.map(lambda leaf: np.asarray(leaf)[:, -1], positions)
-    copies = permuted_copy_barriers(model, frozen, logdensity, last, data, num_points, seed)
-    return {
-        "within_barrier": {"lags": lags, "maximum": within.mean(1).tolist()},
-        "permuted_barrier": None if copies is None else copies["maximum"].mean().item(),
+        **controls,
     }
