@@ -123,7 +123,7 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     assert opening.posterior is not None
     problem = opening.posterior.of(opening.model, dataset.task, opening.frozen, dataset.train)
     keys = rng.member_keys(rng.role_key(seed, "init"), config.num_chains)
-    _, starts = find_start(opening.run, problem, keys, placement, Start(map_steps=config.map_steps))
+    _, starts = find_start(opening.run, problem, keys, placement, Start(start="map", map_steps=config.map_steps))
     has_scale_head = opening.posterior.has_scale_head(dataset.task)
     return Setting(target, seed, dataset, problem, has_scale_head, placement, starts)
 
@@ -378,7 +378,7 @@ def their_steps(setting: Setting, steps: Steps) -> tuple[Callable[[], Any], floa
     import opponents
     from measure import timed
 
-    from asymjax.inference.warmup import prior_metric
+    from asymjax.inference.metrics import prior_metric
 
     problem, num_calls = setting.problem, steps.num_draws * steps.chains.thinning
     if steps.sampler in ("sgld", "sghmc", "sgnht"):

@@ -91,9 +91,9 @@ def make_case(
     import jax.numpy as jnp
 
     from asymjax import rng
+    from asymjax.inference.metrics import prior_metric
     from asymjax.inference.samplers import HMC, NUTS
     from asymjax.inference.starts import prior_start
-    from asymjax.inference.warmup import prior_metric
     from asymjax.lab import devices
 
     doublings = max(1, (num_steps + 1).bit_length() - 1)

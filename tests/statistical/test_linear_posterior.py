@@ -11,9 +11,9 @@ from scipy.stats import norm
 
 from asymjax import rng
 from asymjax.diagnostics.convergence import per_coordinate
+from asymjax.inference.metrics import prior_metric
 from asymjax.inference.samplers.hmc import HMC, Tuned, make_hmc
 from asymjax.inference.starts import prior_start
-from asymjax.inference.warmup import prior_metric
 from asymjax.lab import devices
 from asymjax.lab.chains import keep_weights, sample_chains, warm_up
 from asymjax.lab.recorder import InMemory
