@@ -33,6 +33,7 @@ MILE = replace(
     model=ModelConfig(backbone=MLP((16, 16), norm="none", activation="relu")),
     posterior=PosteriorConfig(prior="isotropic", output_prior_scale=1.0),
     sampler=MCLMC(num_warmup=50_000),
+    start=Start(start="map", map_steps=10_000),
     chains=ChainsConfig(num_chains=12, num_draws=1000),
 )
 UCI = replace(
