@@ -45,7 +45,7 @@ def find_map(
 
 
 def find_anchored(run: Recorder, posterior: Posterior, keys: PyTree, placement: Placement, num_steps: int) -> Position:
-    """Return where the likelihood draws draws of the prior, one a key; NumPy leaves [chain, ...].
+    """Return where the likelihood draws draws of the prior, one a key; leaves [chain, ...].
 
     Adam, in units of the prior, on the loss of :func:`~asymjax.inference.starts.make_anchored`.
     """
