@@ -50,7 +50,7 @@ class Posterior(NamedTuple):
     frozen, data : constants of the network, and training rows, a ``Split``; None where there are none.
     init : (key, frozen) -> position.
     prior_mean, prior_scale : trees of numbers, one a leaf.
-    temperature : the configured one.
+    temperature : of prior and likelihood, which may be traced.
     model, likelihood : the network, and what its outputs say of targets; None for a density that is no network's.
     logprior : (position, prior_scale=1.0) -> [] ; None likewise.
     loglikelihood : (position, frozen, batch) -> [rows], one number an example; None likewise.
@@ -68,7 +68,7 @@ class Posterior(NamedTuple):
     init: Callable[[Key, Frozen], Position]
     prior_mean: PyTree
     prior_scale: PyTree
-    temperature: float = 1.0
+    temperature: float | Array = 1.0
     model: Any = None
     likelihood: Any = None
     logprior: Any = None
@@ -93,8 +93,9 @@ class Posterior(NamedTuple):
         if not hyper.keys() & set(DENSITY_SETTINGS):
             return self
         factor = hyper.get("prior_scale", 1.0)
-        given = (hyper.get("temperature", self.temperature), factor)
-        return self._replace(given=given, prior_scale=widened(self.prior_scale, factor))
+        temperature = hyper.get("temperature", self.temperature)
+        scale = widened(self.prior_scale, factor)
+        return self._replace(given=(temperature, factor), prior_scale=scale, temperature=temperature)
 
     def of(self, member: Any, frozen: Frozen, data: Split | None) -> tuple[Key, "Posterior"]:
         """Return the key of a chain and what it samples, inside a compiled chunk.

@@ -107,8 +107,8 @@ def make_anchored(
     optimise. For a linear network with noise in its targets its minima are draws from the posterior (Papandreou and
     Yuille 2010; Matthews et al. 2017); targets have none here, and the minima are where chains begin.
     """
-    temperature = jnp.asarray(posterior.given[0] if posterior.given else posterior.temperature, jnp.float32)
-    scale = jax.tree.map(lambda scale: scale * jnp.sqrt(temperature), posterior.prior_scale)
+    root = jnp.sqrt(jnp.asarray(posterior.temperature, jnp.float32))
+    scale = jax.tree.map(lambda scale: scale * root, posterior.prior_scale)
 
     def init(key: Key, frozen: Frozen) -> Anchored:
         drawn = draw_prior(rng.named_key(key, "prior"), posterior.prior_mean, scale, posterior.shape)

@@ -13,6 +13,7 @@ from asymjax.diagnostics.convergence import efficiency
 from asymjax.diagnostics.modes import summarise_modes
 from asymjax.diagnostics.scores import figure_arrays, score, score_members
 from asymjax.diagnostics.shift import MAX_SHIFT_DRAWS, make_shift_predict, shift_scores, shifted_inputs
+from asymjax.diagnostics.variances import function_variance, weight_variance
 from asymjax.diagnostics.verdict import verdict
 from asymjax.experiments.posterior.config import Config
 from asymjax.experiments.posterior.draws import WEIGHTS, evaluate_draws, read_outputs, thinned_positions
@@ -65,6 +66,7 @@ def summarise_posterior(
     summary["shift"] = _shift(run.path, dataset, problem, optima, config.chains.num_draws) if has_weights else None
     summary["modes"], summary["test"]["mean_network"] = None, None
     has_units = bool(unit_counts(problem.model.params_shape, problem.model.permutation_spec))
+    summary["variance"] = _variances(run.path, dataset, problem, has_weights)
     if has_weights and has_units:
         summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
     summary["seconds"] = _seconds(run, costs)
@@ -180,6 +182,17 @@ def _modes(
         "aligned": None if means.aligned_position is None else scored(means.aligned_position),
         "own": {name: float(np.mean([chain[name] for chain in chains])) for name in chains[0]},
     }
+
+
+def _variances(path: Path, dataset: Dataset, problem: Posterior, has_weights: bool) -> dict[str, Any]:
+    """Return how far the draws spread, on the test inputs and in the weights, where these were kept."""
+    num_test = len(dataset.test.targets)
+    functions = function_variance(dataset.task, (outputs[:, :, :num_test] for outputs in read_outputs(path)))
+    if not has_weights:
+        return {"functions": functions, "weights": None}
+    positions = results.tree_of(results.read_arrays(path, WEIGHTS), WEIGHTS)
+    found = weight_variance(positions, problem.prior_scale, float(problem.temperature))
+    return {"functions": functions, "weights": found}
 
 
 def _shift(

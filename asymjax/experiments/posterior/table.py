@@ -1,6 +1,7 @@
 """Tables that compare sampled posteriors."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,15 @@ BARRIERS_NOTE = (
 )
 
 
+VARIANCE_NOTE = (
+    "Over all chains and draws. Functions: of predictions ({kind}), summed over outputs, mean over test inputs. "
+    "Weights: trace of the covariance of the trainable entries, and its share of that of the prior."
+)
+
+
+PREDICTIONS = {"classification": "probabilities", "regression": "means, standardised units"}
+
+
 SHIFT_NOTE = (
     "First test rows, as they are (none) and corrupted, each corruption of one strength "
     "(asymjax/data/corruptions.py); posterior: draws thinned evenly."
@@ -90,14 +100,17 @@ def _sampler(name: str, form: str) -> Cell:
     return cell
 
 
-def _mode(path: str, form: str) -> Cell:
+def _found(part: str, path: str, form: str) -> Cell:
     def cell(run: Run) -> str:
-        value: Any = run.summary.get("modes")
+        value: Any = run.summary.get(part)
         for name in path.split("/"):
-            value = None if value is None else value.get(name)  # Older runs lack newer controls.
+            value = None if value is None else value.get(name)  # Older runs lack newer numbers.
         return number(value, form)
 
     return cell
+
+
+_mode, _variance = partial(_found, "modes"), partial(_found, "variance")
 
 
 def _mean_network(kind: str) -> Cell:
@@ -170,6 +183,13 @@ BARRIERS: dict[str, Cell] = {
 }
 
 
+VARIANCES: dict[str, Cell] = {
+    "functions": _variance("functions", ".4g"),
+    "weights": _variance("weights/total", ",.1f"),
+    "weights, of prior": _variance("weights/ratio", ".3f"),
+}
+
+
 SAMPLING: dict[str, Cell] = {
     "draws": lambda run: "{} x {:,}".format(*run.traces[0].values.shape),
     "acceptance rate": _sampler("acceptance_rate", ".3f"),
@@ -195,12 +215,13 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
     Where predictors are compared there is a row a metric and run, so that methods stand under each other and the
     posterior beside the MAP networks that its chains start from.
     """
-    names = labels(runs)
+    names, task = labels(runs), runs[0].summary["task"]
     return [
         Table("Model", MODEL_NOTE, *_by_run(names, runs, MODEL)),
-        Table("Test metrics", TEST_NOTES[runs[0].summary["task"]], *_by_metric(names, runs)),
+        Table("Test metrics", TEST_NOTES[task], *_by_metric(names, runs)),
         Table("Convergence", CONVERGENCE_NOTE, *_by_run(names, runs, CONVERGENCE)),
         *(_modes_tables(names, runs) if any(map(_has_modes, runs)) else []),
+        Table("Variances", VARIANCE_NOTE.format(kind=PREDICTIONS[task]), *_by_run(names, runs, VARIANCES)),
         *_shift_tables(names, runs),
         Table("Sampling", SAMPLING_NOTE, *_by_run(names, runs, SAMPLING)),
         Table("Cost", COST_NOTE, *_by_run(names, runs, COST)),
