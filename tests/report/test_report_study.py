@@ -37,16 +37,22 @@ def test_every_figure_is_drawn_and_every_number_is_whole(make_study, arms):
         assert {part for row in table.rows for part in row[0].split()} <= words
 
 
-def test_a_difference_is_marked_where_its_interval_leaves_out_zero(make_study):
+def test_a_difference_is_marked_where_it_holds_alone_and_where_it_holds_among_all(make_study):
     path = make_study(METHODS)
     summary = json.loads((path / "summary.json").read_text())
-    clear, unclear = {"mean": 0.5, "std": 1, "low": 0.25, "high": 0.75}, {"mean": 0.5, "std": 1, "low": -1, "high": 2}
     metrics = summary["arms"]["w_asym"]["metrics"]
-    metrics["nll"]["difference"], metrics["ece"]["difference"] = clear, unclear
+    cases = {"nll": (0.001, 0.04), "ece": (0.04, 0.2), "accuracy": (0.2, 1.0), "map_nll": (None, None)}
+    for metric, (alone, corrected) in cases.items():
+        interval = {"mean": 0.5, "std": 1, "low": 0.25, "high": 0.75}
+        metrics[metric]["difference"] = interval | {"p_value": alone, "p_holm": corrected}
+    metrics["ensemble_nll"]["difference"] = {"mean": 0, "std": 0, "low": 0, "high": 0}
     (path / "summary.json").write_text(dumps(summary))
     (table,) = [table for table in study_tables(read_study(path)) if table.title == "Differences to standard"]
-    cells = {row[0]: row[table.columns.index("w_asym")] for row in table.rows}
-    assert (cells["Test: NLL"], cells["Test: ECE"]) == ("0.5000 ± 0.2500 *", "0.5000 ± 1.5000")
+    cells = {row[0].removeprefix("Test: "): row[table.columns.index("w_asym")] for row in table.rows}
+    names = ("NLL", "ECE", "accuracy", "NLL, MAP", "NLL, ensemble")
+    interval = "0.5000 ± 0.2500"
+    assert [cells[name] for name in names] == [f"{interval} **", f"{interval} *", interval, interval, "0.0000 (all)"]
+    assert "out of the 3 that are tested" in table.note
 
 
 def test_distances_are_means_over_different_repeats(make_study):

@@ -1,7 +1,7 @@
 """Settings of a study of posteriors."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from asymjax.data.config import DataConfig
 from asymjax.experiments.variants import VariedConfig
@@ -17,13 +17,16 @@ from asymjax.settings import MOST, Count, Range, Settings
 class StudyConfig(Settings):
     """How each posterior is sampled."""
 
-    num_repeats: Annotated[int, Range(2, MOST)] = 3
-    """Independent runs of each variant on the same data, with the same mask; run r has init_seed + r and seed + r."""
+    num_repeats: Annotated[int, Range(2, MOST)] = 6
+    """Independent runs of each variant on the same data; run r has init_seed + r and seed + r."""
+    masks: Literal["own", "shared"] | None = None
+    """Give run r what mask seed + r fixes, so that intervals are over masks too, or all runs the same. Default: own, or
+    shared where mask_seed varies, or where runs are held against references."""
     sampler: str = "hmc"
     """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, at its defaults but for what follows."""
     num_chains: Count = 4
     """Chains of each run, each from its own optimum."""
-    num_draws: Count = 200
+    num_draws: Count = 300
     """Kept draws a chain."""
     num_warmup: Count | None = None
     """Steps a chain that adapt and are dropped. Default: the sampler's."""

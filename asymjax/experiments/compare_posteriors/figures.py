@@ -29,7 +29,7 @@ DOSES = {
     "function_ess_per_1000": "ESS min per 1,000 gradients",
     "weight_rhat_median": "R-hat of weights, median",
     "nll": "test NLL (nats)",
-    "mean_network_excess": "mean network: NLL above posterior's",
+    "mean_network_nll": "NLL of the mean network",
 }
 
 
@@ -178,6 +178,33 @@ def plot_budget(run: StudyRun) -> Figure:
 def _draw_range(axes: Axes, x: np.ndarray, values: np.ndarray, color: str, label: str) -> None:
     axes.fill_between(x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
     axes.plot(x, np.median(values, axis=0), color=color, label=label)
+
+
+def lags_of(run: StudyRun) -> list[str]:
+    """Return the lags at which barriers within chains were measured; empty in older studies, and without weights."""
+    return list(next(iter(run.kinds.values())).get("within_barriers", {}))
+
+
+@style.styled
+def plot_barriers(run: StudyRun) -> Figure:
+    """Draw barriers within chains against the lag, then between chains and to permuted copies, with 95 % intervals."""
+    figure = style.new_figure(style.PAGE_WIDTH, 3.2, run.title, "barriers of the log density (nats)")
+    axes, lags = figure.subplots(), lags_of(run)
+    places = np.arange(len(lags) + 2)
+    colors = style.kind_colors(run.kinds)
+    for shift, (name, arm) in zip(np.linspace(-0.2, 0.2, len(run.kinds)), run.kinds.items(), strict=True):
+        beside = [arm["metrics"][metric] for metric in ("barrier", "permuted_barrier")]
+        found = [arm["within_barriers"][lag] for lag in lags] + beside
+        mean, low, high = (as_numbers([row[part] for row in found]) for part in ("mean", "low", "high"))
+        bars = np.stack([mean - low, high - mean])
+        axes.errorbar(places + shift, mean, bars, color=colors[name], marker="o", linestyle="", capsize=2, label=name)
+        axes.plot(places[: len(lags)] + shift, mean[: len(lags)], color=colors[name], alpha=0.5)
+    axes.axvline(len(lags) - 0.5, color="0.7", linewidth=0.8)
+    axes.set_xticks(places, [*lags, "between\nchains", "permuted\ncopies"])
+    axes.set_xlabel("draws between two of a chain")
+    axes.set_ylim(bottom=0)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(run.kinds), 5))
+    return figure
 
 
 def distance_matrix(run: StudyRun, measure: str) -> np.ndarray:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from asymjax.experiments.compare_posteriors.figures import (
+    lags_of,
+    plot_barriers,
     plot_budget,
     plot_distances,
     plot_doses,
@@ -19,6 +21,7 @@ FIGURES = {
     "rhat": plot_rhat,
     "scores": plot_scores,
     "budget": plot_budget,
+    "barriers": plot_barriers,
     "distances": plot_distances,
     "varied": plot_doses,
 }
@@ -26,6 +29,7 @@ FIGURES = {
 
 NEEDS: dict[str, Callable[[Any], object]] = {
     "varied": varied_setting,
+    "barriers": lags_of,
     "distances": lambda run: "total_variation" in run.arrays,
 }
 """What a run may lack, by the figure that shows it."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from asymjax.errors import InputError, choose
 from asymjax.experiments.child_runs import make_runs
@@ -52,6 +53,9 @@ def run_study(config: Config) -> Path:
     refuse_graph(dataset, config.data.dataset)
     variants, priors = matched_variants(config, dataset)
     backbone = models.of("standard").backbone_name
+    # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
+    is_referred = study.sampler != "hmc" and dataset.task == "classification"
+    study = replace(study, masks=_masks(study.masks, config.variants.vary, is_referred))
     settings = {
         "data": config.data.identity(dataset),
         "model": models.record(),
@@ -61,10 +65,8 @@ def run_study(config: Config) -> Path:
     }
     run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}-{study.sampler}", settings, config.run)
     run.identify(priors=config_hash({name: prior["after"] for name, prior in priors.items()}))
-    sample = partial(_sample, config, run.path, variants)
+    sample = partial(_sample, replace(config, study=study), run.path, variants)
     posteriors = sample("posteriors", study.num_repeats, 0, sampling)
-    # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
-    is_referred = study.sampler != "hmc" and dataset.task == "classification"
     references = sample("references", NUM_REFERENCES if is_referred else 0, study.num_repeats, reference)
 
     def summarise() -> Summary:
@@ -72,7 +74,7 @@ def run_study(config: Config) -> Path:
         for name, prior in priors.items():
             summary["arms"][name]["prior"] = prior
         shared = describe_data(dataset, config.data.dataset) | {"backbone": backbone}
-        shared |= {"sampler": study.sampler, "num_repeats": study.num_repeats}
+        shared |= {"sampler": study.sampler, "num_repeats": study.num_repeats, "masks": study.masks}
         return shared | summary, arrays
 
     run.finish(summarise)
@@ -98,8 +100,10 @@ def _sample(
 
     def make(variant: Variant, number: int, where: RunConfig) -> Path:
         seeds = SeedConfig(config.seeds.init_seed + first + number, config.seeds.seed + first + number)
-        model, posterior = variant.model, variant.posterior
-        return run_posterior(PosteriorRun(config.data, model, posterior, *sampling, seeds, run=where))
+        model = variant.model
+        if config.study.masks == "own":
+            model = replace(model, mask_seed=model.mask_seed + number)
+        return run_posterior(PosteriorRun(config.data, model, variant.posterior, *sampling, seeds, run=where))
 
     names = {name: [f"{folder}/{name}/{number}" for number in range(count)] for name in variants}
     makers = {
@@ -107,6 +111,21 @@ def _sample(
     }
     make_runs(parent, makers, config.run)
     return {name: [parent / own for own in runs] for name, runs in names.items()}
+
+
+def _masks(given: str | None, vary: str, is_referred: bool) -> Literal["own", "shared"]:
+    """Return whose masks runs have.
+
+    Raises
+    ------
+    InputError
+        If masks of their own would be taken for what varies, or for what a sampler does.
+    """
+    reason = "mask_seed varies" if vary == "mask_seed" else "runs are held against references with the same mask"
+    must_share = vary == "mask_seed" or is_referred
+    if given == "own" and must_share:
+        raise InputError(f"masks is own, but {reason}; give --masks shared")
+    return "shared" if must_share or given == "shared" else "own"
 
 
 def _samplings(study: StudyConfig) -> tuple[Sampling, Sampling]:

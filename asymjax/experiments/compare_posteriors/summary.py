@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
 
 from asymjax import trees
 from asymjax.diagnostics.flat import bias_shifts
@@ -34,13 +36,18 @@ METRICS: dict[str, tuple[str, float]] = {
     "permutation_share": ("modes/covariance/permutation_share", 1),
     "switches": ("modes/chambers/switches_mean", 1),
     "identity_share": ("modes/chambers/identity_share", 1),
-    "occupancy_entropy": ("modes/chambers/occupancy_entropy", 1),
+    "num_chambers": ("modes/chambers/num_chambers", 1),
     "barrier": ("modes/barrier/maximum/mean", 1),
+    "permuted_barrier": ("modes/permuted_barrier", 1),
+    "function_variance": ("variance/functions", 1),
+    "weight_variance": ("variance/weights/total", 1),
+    "weight_variance_ratio": ("variance/weights/ratio", 1),
     "num_divergent": ("sampler/num_divergent", 1),
     "nll": ("test/posterior/lppd", -1),
     "ensemble_nll": ("test/ensemble/lppd", -1),
     "map_nll": ("test/map/lppd", -1),
     "mean_network_nll": ("test/mean_network/raw/lppd", -1),
+    "own_mean_network_nll": ("test/mean_network/own/lppd", -1),
     "aligned_mean_network_nll": ("test/mean_network/aligned/lppd", -1),
     "accuracy": ("test/posterior/accuracy", 1),
     "ece": ("test/posterior/ece", 1),
@@ -52,6 +59,13 @@ METRICS: dict[str, tuple[str, float]] = {
     "patches_auroc_epistemic": ("shift/posterior/other/patches/auroc_epistemic", 1),
 }
 """Numbers of one run: their name here -> where they are in its summary, and a factor."""
+
+FAMILY = (
+    *("function_ess_per_1000", "function_ess_median_per_1000", "weight_ess_median_per_1000"),
+    *("barrier", "function_variance", "weight_variance_ratio"),
+    *("nll", "map_nll", "ensemble_nll", "accuracy", "ece", "rmse", "coverage_error", "corrupted_nll", "noise_auroc"),
+)
+"""Metrics whose differences to the baseline are tested, those of all arms together; the others are described."""
 
 BETWEEN = ("arm", "other_arm", "repeat", "other_repeat")
 Measure = Callable[[np.ndarray, np.ndarray], float]
@@ -69,12 +83,14 @@ class Sampled(NamedTuple):
     Attributes
     ----------
     metrics : see ``METRICS``, and what :func:`read_sampled` adds; NaN where a run has none.
+    within : lag in draws -> barrier within chains, mean over these; empty where no weights were kept.
     curve : see :func:`~asymjax.experiments.posterior.draws.convergence_curve`.
     flat : see :func:`~asymjax.diagnostics.flat.bias_shifts`, the ESS per 1,000 gradients.
     seconds : of compiling, training, warmup and sampling.
     """
 
     metrics: dict[str, float]
+    within: dict[int, float]
     curve: dict[str, np.ndarray]
     flat: dict[str, dict[str, float]]
     seconds: float
@@ -96,7 +112,7 @@ def read_sampled(path: Path, dataset: Dataset, variant: Variant, budget: float) 
         test, noise = np.split(entropy, [len(dataset.test.targets)])
         metrics |= {"test_entropy": float(test.mean()), "noise_entropy": float(noise.mean())}
     seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "start", "warmup", "sample"))
-    return Sampled(metrics, convergence_curve(path, dataset, has_scale_head), flat, seconds)
+    return Sampled(metrics, within_barriers(summary), convergence_curve(path, dataset, has_scale_head), flat, seconds)
 
 
 def sampling_gradients(summary: Mapping[str, Any]) -> float:
@@ -128,10 +144,16 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
         | {
             "num_grad_evals_total": total,
             "weight_ess_median_per_1000": PER * ess / sampling_gradients(summary),
-            "mean_network_excess": metrics["mean_network_nll"] - metrics["nll"],
-            "aligned_mean_network_excess": metrics["aligned_mean_network_nll"] - metrics["nll"],
+            "barrier_excess": metrics["barrier"] - next(reversed(within_barriers(summary).values()), np.nan),
+            "own_mean_network_excess": metrics["mean_network_nll"] - metrics["own_mean_network_nll"],
         }
     )
+
+
+def within_barriers(summary: Mapping[str, Any]) -> dict[int, float]:
+    """Return lag in draws -> barrier within chains of a run, smallest lag first; empty where no weights were kept."""
+    modes = summary["modes"]
+    return dict(zip(*(modes["within_barrier"][part] for part in ("lags", "maximum")), strict=True)) if modes else {}
 
 
 def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -192,11 +214,13 @@ def compare(
             "varied": next(iter(variants[name].varied.items()), None),
             "baseline": baseline,
             "flat_directions": _over_flat(runs),
+            "within_barriers": {lag: over_repeats([run.within[lag] for run in runs]) for lag in runs[0].within},
         }
         entries[name]["metrics"] = _over_runs(runs, paired)
         entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
         for number, run in enumerate(runs):
             arrays |= {f"study/{name}/{number}/{field}": (("point",), values) for field, values in run.curve.items()}
+    _correct([entry["metrics"][name]["difference"] for entry in entries.values() for name in FAMILY])
     if dataset.task == "classification":
         found, distances = _compare_predictions(dataset, entries, posteriors, references)
         arrays |= {f"study/{name}": (BETWEEN, values) for name, values in distances.items()}
@@ -211,12 +235,41 @@ def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = Non
     Returns
     -------
     ``repeats``; ``mean``, ``std``, ``low`` and ``high`` as of :func:`~asymjax.symmetry.interpolation.over_networks`
-    (Student's t); and ``difference``, the same of values - baseline, None without one.
+    (Student's t); and ``difference``, the same of values - baseline and the two-sided ``p_value`` of a paired t-test,
+    NaN where all differences are equal; None without a baseline.
     """
     own = np.asarray(values, np.float64)
     with np.errstate(invalid="ignore"):  # R-hats may be infinite.
-        difference = None if baseline is None else over_networks(own - np.asarray(baseline))
+        difference = None if baseline is None else _tested(own - np.asarray(baseline))
         return {"repeats": own, **over_networks(own), "difference": difference}
+
+
+def _tested(differences: np.ndarray) -> dict[str, float]:
+    found = over_networks(differences)
+    error = found["std"] / np.sqrt(len(differences))
+    p_value = 2 * student_t.sf(abs(found["mean"]) / error, len(differences) - 1) if error > 0 else np.nan
+    return found | {"p_value": float(p_value)}
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p-values [test] for their number (Holm 1979, "A simple sequentially rejective multiple test procedure").
+
+    Rejecting where the adjusted one is at most alpha makes one false rejection or more with a chance of at most alpha,
+    however the tests depend on one another. NaN are no tests, and stay.
+    """
+    adjusted = np.array(p_values, np.float64)
+    order = np.argsort(adjusted)[: np.sum(~np.isnan(adjusted))]
+    steps = adjusted[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def _correct(differences: Sequence[dict[str, float] | None]) -> None:
+    """Add ``p_holm`` to the differences of one family."""
+    tested = [difference for difference in differences if difference]
+    adjusted = holm([difference["p_value"] for difference in tested])
+    for difference, p_value in zip(tested, adjusted, strict=True):
+        difference["p_holm"] = float(p_value)
 
 
 def _over_runs(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asymjax.experiments.compare_posteriors.figures import StudyRun
+from asymjax.experiments.compare_posteriors.figures import StudyRun, lags_of
 from asymjax.experiments.linear_connectivity.table import interval
 from asymjax.report.table import Table, number
 
 Columns = Mapping[str, tuple[str, str]]
 """Header -> name of the metric, and the form of its number."""
 
-REPEATS_NOTE = "Means over {num_repeats} repeats, plus or minus half their 95 % interval (Student's t)."
+REPEATS_NOTE = (
+    "Means over {num_repeats} repeats, plus or minus half their 95 % interval (Student's t); (all) where all are equal."
+)
 FUNCTION_NOTE = (
     "Rank-normalised split R-hat, maximum, and bulk ESS, minimum and median, over predictions on the probe inputs; ESS "
     "per 1,000 gradients of the draws, warmup apart."
@@ -25,9 +27,21 @@ WEIGHT_NOTE = (
 )
 MODES_NOTE = (
     "Of at most 100 draws a chain, evenly spaced. Permutation share: of the trace of the covariance of weights. "
-    "Switches: draws of a chain that another permutation aligns than the one before; identity: share of draws that "
-    "match as they are; entropy of the permutations, in nats. Barrier: of the log density between last draws of "
-    "chains, maximum on the straight path, in nats."
+    "Switches: draws of a chain that another permutation aligns than the one before; chambers: different permutations "
+    "of all draws; both are upper bounds. Identity: share of draws that match as they are."
+)
+BARRIERS_NOTE = (
+    "Of the log density, maximum on the straight path, in nats: between last draws of chains, and by how much that is "
+    "above the one within chains at the largest lag; between a draw and its copy with permuted units, another mode for "
+    "certain."
+)
+WITHIN_NOTE = (
+    "As above, between the last draw of a chain and the one so many draws before it, mean over chains. What lies "
+    "between chains is a sign of modes of their own only where it is higher than this ever gets."
+)
+VARIANCE_NOTE = (
+    "Over all chains and draws. Functions: of predictions, summed over outputs, mean over test inputs. Weights: trace "
+    "of the covariance of the trainable entries, and its share of that of the prior."
 )
 TEST_NOTE = "NLL: negative LPPD in nats; MAP: mean over its networks."
 ENTROPY_NOTE = "Entropy of the posterior's predictions on test inputs and on standard normal noise, in nats."
@@ -37,12 +51,13 @@ OTHER_NOTE = (
     "standard normal noise and patches of photographs from test inputs."
 )
 MEAN_NOTE = (
-    "Network at the mean of at most 100 draws a chain, as drawn and aligned; above: its NLL less that of the "
-    "posterior average."
+    "NLL of the network at the mean of at most 100 draws a chain, as drawn and aligned. Own chain: mean over the "
+    "networks at the mean of each chain; above own: NLL less that."
 )
 DIFFERENCE_NOTE = (
-    "Each arm less its standard arm, repeat by repeat, mean plus or minus half the 95 % interval (Student's t); * "
-    "where the interval leaves out zero. Not corrected for the number of comparisons."
+    "Each arm less its standard arm, repeat by repeat, mean plus or minus half the 95 % interval (Student's t). Marked "
+    "out of the {num_tests} that are tested: ** where the p-value of the paired t-test is at most 5 % after the "
+    "correction for their number (Holm 1979), * where it is before it. The others are described."
 )
 PRIOR_NOTE = (
     "Scale of the output kernel's prior (--output-prior-scale), chosen so that outputs have the standard deviation of "
@@ -86,8 +101,12 @@ MODES: Columns = {
     "permutation share": ("permutation_share", ".3f"),
     "switches": ("switches", ",.1f"),
     "identity": ("identity_share", ".3f"),
-    "entropy": ("occupancy_entropy", ".2f"),
-    "barrier": ("barrier", ",.0f"),
+    "chambers": ("num_chambers", ",.0f"),
+}
+VARIANCE: Columns = {
+    "functions": ("function_variance", ".4f"),
+    "weights": ("weight_variance", ",.1f"),
+    "weights, of prior": ("weight_variance_ratio", ".3f"),
 }
 TEST: Columns = {
     "NLL": ("nll", ".4f"),
@@ -111,17 +130,26 @@ OTHER: Columns = {
     "patches": ("patches_auroc", ".3f"),
     "patches, epistemic": ("patches_auroc_epistemic", ".3f"),
 }
+BARRIERS: Columns = {
+    "between chains": ("barrier", ",.0f"),
+    "above within": ("barrier_excess", ",.0f"),
+    "permuted copies": ("permuted_barrier", ",.0f"),
+}
 MEAN: Columns = {
     "NLL": ("mean_network_nll", ".4f"),
-    "above": ("mean_network_excess", ".4f"),
+    "NLL, own chain": ("own_mean_network_nll", ".4f"),
+    "above own": ("own_mean_network_excess", ".4f"),
     "NLL, aligned": ("aligned_mean_network_nll", ".4f"),
-    "above, aligned": ("aligned_mean_network_excess", ".4f"),
 }
+LEVEL = 0.05
+"""Chance of a false mark, one or more of a study, where no arm differs."""
 GROUPS: dict[str, tuple[str, Columns]] = {
     "Function space": (FUNCTION_NOTE, FUNCTION),
     "Equal gradients": (BUDGET_NOTE, BUDGET),
     "Weight space": (WEIGHT_NOTE, WEIGHT),
+    "Variance": (VARIANCE_NOTE, VARIANCE),
     "Modes": (MODES_NOTE, MODES),
+    "Barriers": (BARRIERS_NOTE, BARRIERS),
     "Test": (TEST_NOTE, TEST),
     "Entropy": (ENTROPY_NOTE, ENTROPY),
     "Under shift": (SHIFT_NOTE, SHIFT),
@@ -137,13 +165,15 @@ def study_tables(run: StudyRun) -> list[Table]:
         Table(title, f"{note.format(**run.summary)} {repeats}", *_by_arm(run, columns))
         for title, (note, columns) in GROUPS.items()
     ]
-    tables += [*_differences(run), *_predictions(run), _flat_directions(run), _priors(run)]
+    tables += [_within_chains(run), *_differences(run), *_predictions(run), _flat_directions(run), _priors(run)]
     return [table for table in tables if table.rows]
 
 
 def statistic(found: Mapping[str, float] | None, form: str) -> str:
-    """Write a mean with half its interval; a dash where nothing was measured."""
-    return "-" if found is None or found["mean"] is None else interval(found, form)
+    """Write a mean with half its interval; a dash where nothing was measured, no interval where all were equal."""
+    if found is None or found["mean"] is None:
+        return "-"
+    return f"{found['mean']:{form}} (all)" if found["low"] == found["high"] else interval(found, form)
 
 
 def _shown(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -163,6 +193,14 @@ def _by_arm(run: StudyRun, columns: Columns) -> tuple[list[str], list[list[str]]
     return ["kind", *shown], [list(row) for row in zip(run.kinds, *shown.values(), strict=True)]
 
 
+def _within_chains(run: StudyRun) -> Table:
+    rows = [
+        [lag, *(statistic(arm["within_barriers"].get(lag), ",.0f") for arm in run.kinds.values())]
+        for lag in lags_of(run)
+    ]
+    return Table("Barriers within chains", WITHIN_NOTE, ["lag in draws", *run.kinds], rows)
+
+
 def _differences(run: StudyRun) -> list[Table]:
     compared = {name: arm["metrics"] for name, arm in run.kinds.items() if arm["metrics"]["nll"]["difference"]}
     if not compared:
@@ -173,16 +211,21 @@ def _differences(run: StudyRun) -> list[Table]:
             cells = [_difference(metrics.get(metric), form) for metrics in compared.values()]
             if set(cells) != {"-"}:
                 rows.append([f"{group}: {header}", *cells])
-    return [Table("Differences to standard", DIFFERENCE_NOTE, ["metric", *compared], rows)]
+    differences = [found["difference"] or {} for metrics in compared.values() for found in metrics.values()]
+    num_tests = sum(difference.get("p_holm") is not None for difference in differences)
+    note = DIFFERENCE_NOTE.format(num_tests=num_tests)
+    return [Table("Differences to standard", note, ["metric", *compared], rows)]
 
 
 def _difference(found: Mapping[str, Any] | None, form: str) -> str:
     difference = found and found["difference"]
     if not difference:
         return "-"
-    # Counts and shares of few inputs may be the same in all repeats, which is no certainty.
-    is_clear = difference["low"] < difference["high"] and (difference["low"] > 0 or difference["high"] < 0)
-    return statistic(difference, form) + (" *" if is_clear else "")
+    corrected = difference.get("p_holm")
+    if corrected is None:
+        return statistic(difference, form)
+    is_clear, is_clear_alone = corrected <= LEVEL, difference["p_value"] <= LEVEL
+    return statistic(difference, form) + (" **" if is_clear else " *" if is_clear_alone else "")
 
 
 def _predictions(run: StudyRun) -> list[Table]:
