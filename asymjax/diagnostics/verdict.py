@@ -8,6 +8,7 @@ MAX_RHAT = 1.01
 MIN_ESS = 400
 MIN_ACCEPTANCE = 0.1
 MAX_ENERGY_CHANGE = 1.0
+MAX_CUT_SHARE = 0.1
 
 
 class Verdict(NamedTuple):
@@ -31,6 +32,7 @@ def verdict(
     num_divergent: int,
     acceptance_rate: float = math.nan,
     energy_change: float = math.nan,
+    cut_share: float = 0.0,
 ) -> Verdict:
     """Judge the draws of a posterior.
 
@@ -49,6 +51,8 @@ def verdict(
     acceptance_rate : mean over draws; NaN for a sampler without an accept step, whose bias convergence hides.
     energy_change : mean squared energy change of a step, divided by the number of coordinates; NaN where the sampler
         has none.
+    cut_share : share of the trajectories that ended because they were as long as allowed; named above a tenth, though
+        it costs effective draws and no trust.
 
     Examples
     --------
@@ -61,9 +65,10 @@ function space; more warmup and more draws may help.
     """
     doubts = _doubts_of_chains(function_space, num_chains)
     doubts += _doubts_of_sampler(num_draws, num_divergent, acceptance_rate, energy_change)
+    cut = f"; {cut_share:.0%} of the trajectories were cut at the most steps allowed" * (cut_share > MAX_CUT_SHARE)
     if doubts:
         return Verdict(
-            False, f"Do not trust the predictions: {'; '.join(doubts)}; more warmup and more draws may help."
+            False, f"Do not trust the predictions: {'; '.join(doubts)}{cut}; more warmup and more draws may help."
         )
     agree = "R-hat is at most {rhat_max:.3f} and ESS at least {ess_bulk_min:,.0f} in function space".format_map(
         function_space
@@ -74,7 +79,7 @@ function space; more warmup and more draws may help.
     if weight_space is not None and not _is_good(weight_space):
         weights = "R-hat reaches {rhat_max:.3f} and ESS falls to {ess_bulk_min:,.0f}".format_map(weight_space)
         sentence += f"; do not read single weights, where {weights}"
-    return Verdict(True, f"{sentence}.")
+    return Verdict(True, f"{sentence}{cut}.")
 
 
 def _is_good(space: Mapping[str, float]) -> bool:

@@ -1,5 +1,6 @@
 """What a sampler is to the driver: settings, the kernel that they make of a density, and the warmup that tunes it."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,6 +63,11 @@ class Algorithm(Settings):
     """Steps a chain that adapt and are dropped."""
     thinning: Count = 1
     """Keep one draw in this many."""
+
+    @property
+    def max_gradients(self) -> float:
+        """Gradients over all rows at which a trajectory is cut; infinite where nothing cuts it."""
+        return math.inf
 
     def check(self, num_draws: int) -> None:
         """Check the settings together, and the kept draws a chain.

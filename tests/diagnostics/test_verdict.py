@@ -46,5 +46,12 @@ def test_agreement_is_trusted_and_weights_are_judged_apart():
     assert "no accept step" in judge(acceptance_rate=np.nan).sentence
 
 
+def test_trajectories_that_were_cut_are_named_and_cost_no_trust():
+    assert judge(cut_share=0.1) == judge()
+    cut = judge(cut_share=0.97)
+    assert cut.trusted and cut.sentence.endswith("; 97% of the trajectories were cut at the most steps allowed.")
+    assert "97% of the trajectories" in judge(cut_share=0.97, num_divergent=3).sentence
+
+
 def test_figures_mark_what_the_verdict_judges_by():
     assert (style.RHAT_THRESHOLD, style.ESS_THRESHOLD) == (MAX_RHAT, MIN_ESS)

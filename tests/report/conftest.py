@@ -121,7 +121,13 @@ def make_description(rng, task, arch):
 
 
 def make_summary(rng, task, arch, diagnostics, has_map):
-    sampler = {"grad_evals_per_draw": 45.25, "acceptance_rate": 0.875, "num_divergent": 7, "step_size": [0.01, 0.03]}
+    sampler = {
+        "grad_evals_per_draw": 45.25,
+        "acceptance_rate": 0.875,
+        "num_divergent": 7,
+        "cut_share": 0.25,
+        "step_size": [0.01, 0.03],
+    }
     return {
         **make_description(rng, task, arch),
         "fixed_to_free_ratio": {"dense_0/kernel": 0.5, "output/kernel": 8.0},

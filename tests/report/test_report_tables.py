@@ -71,7 +71,7 @@ def test_model_sampling_and_cost_are_those_of_the_summaries(make_run):
     assert (value(model["trainable"]), value(model["fixed"])) == (summary["num_trainable"], summary["num_fixed"])
     assert model["fixed to free"] == "2.00 (0.50 to 8.00)"
     assert (model["train rows"], model["test rows"]) == ("120", "30")
-    assert list(sampling.values()) == ["standard", "3 x 40", "0.875", "0.02", "45.2", "7"]
+    assert list(sampling.values()) == ["standard", "3 x 40", "0.875", "0.02", "45.2", "7", "25%"]
     assert (cost["gradients, warmup"], cost["gradients, sampling"]) == ("6,789", "12,345")
     seconds = {"compiling (s)": "compile", "MAP (s)": "train", "warmup (s)": "warmup", "sampling (s)": "sample"}
     for column, name in seconds.items():

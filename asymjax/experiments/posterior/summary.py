@@ -17,7 +17,7 @@ from asymjax.diagnostics.variances import function_variance, weight_variance
 from asymjax.diagnostics.verdict import verdict
 from asymjax.experiments.posterior.config import Config
 from asymjax.experiments.posterior.draws import WEIGHTS, evaluate_draws, read_outputs, thinned_positions
-from asymjax.inference import ALGORITHMS
+from asymjax.inference import ALGORITHMS, Algorithm
 from asymjax.inference.posterior import Posterior, PosteriorConfig
 from asymjax.inference.starts import logdensity_and_gradient_norm
 from asymjax.lab import results, run_files
@@ -57,7 +57,7 @@ def summarise_posterior(
     num_superchains = config.start.num_starts(config.chains.num_chains) if config.start.chains_per_start > 1 else None
     has_scale_head = posterior.has_scale_head(dataset.task)
     summary, diagnostics = evaluate_draws(run.path, dataset, has_scale_head, num_superchains)
-    summary["sampler"] = _sampler_summary(run.path, name_of(ALGORITHMS, config.sampler), tuned)
+    summary["sampler"] = _sampler_summary(run.path, config.sampler, tuned)
     summary["fixed_to_free_ratio"] = fixed_to_free_ratio(problem)
     costs = efficiency(summary["function_space"], run.seconds["sample"], summary["sampler"]["num_grad_evals"])
     summary["function_space"] |= {name: value for name, value in costs.items() if name.endswith("_per_grad_eval")}
@@ -91,18 +91,19 @@ def fixed_to_free_ratio(problem: Posterior) -> dict[str, float]:
     return ratios
 
 
-def _sampler_summary(path: Path, name: str, tuned: Any) -> dict[str, Any]:
+def _sampler_summary(path: Path, sampler: Algorithm, tuned: Any) -> dict[str, Any]:
     stats = {name.rpartition("/")[-1]: draws for name, draws in results.read_arrays(path, "sample_stats/").items()}
     num_grad_evals = stats["num_grad_evals"].astype(np.float64)
     warmup = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
     scalars = {field: np.asarray(value) for field, value in tuned._asdict().items() if np.ndim(value) == 1}
     return {
-        "name": name,
+        "name": name_of(ALGORITHMS, sampler),
         **scalars,
         "grad_evals_per_draw": float(num_grad_evals.mean()),
         "acceptance_rate": float(stats["acceptance_rate"].mean()),
         "mean_squared_energy_change": float(np.mean(np.square(stats["energy_error"], dtype=np.float64))),
         "num_divergent": int(stats["diverging"].sum()),
+        "cut_share": float(np.mean(num_grad_evals >= sampler.thinning * sampler.max_gradients)),
         "num_grad_evals": float(num_grad_evals.sum()),
         "num_grad_evals_in_lockstep": float(num_grad_evals.max(0).sum() * len(num_grad_evals)),
         "num_warmup_grad_evals": float(np.sum([line["num_grad_evals"] for line in warmup])),
@@ -119,6 +120,7 @@ def _verdict(summary: Mapping[str, Any], num_chains: int, num_draws: int, num_co
         sampler["num_divergent"],
         sampler["acceptance_rate"],
         sampler["mean_squared_energy_change"] / num_coordinates,
+        sampler["cut_share"],
     )
     return judged._asdict()
 

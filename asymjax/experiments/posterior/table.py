@@ -83,7 +83,10 @@ OTHER_NOTE = (
 UNCERTAINTIES = {"classification": "entropy (nats)", "regression": "variance (standardised units)"}
 
 
-SAMPLING_NOTE = "Draws: chains x kept draws of each. Step size and gradients: means over chains and draws."
+SAMPLING_NOTE = (
+    "Draws: chains x kept draws of each. Step size and gradients: means over chains and draws. Cut: ended because they "
+    "were as long as allowed, which costs effective draws."
+)
 
 
 COST_NOTE = "Gradients of the full data, all chains together; wall-clock seconds, resumed runs added up."
@@ -95,7 +98,8 @@ def _convergence(space: str, statistic: str, form: str) -> Cell:
 
 def _sampler(name: str, form: str) -> Cell:
     def cell(run: Run) -> str:
-        return number(np.mean(as_numbers(run.summary["sampler"][name])), form)  # Without an accept step: no rate.
+        value = run.summary["sampler"].get(name)  # Older runs lack newer numbers.
+        return number(np.mean(as_numbers([value] if value is None else value)), form)  # No accept step, no rate.
 
     return cell
 
@@ -196,6 +200,7 @@ SAMPLING: dict[str, Cell] = {
     "step size": _sampler("step_size", ".3g"),
     "gradients a draw": _sampler("grad_evals_per_draw", ".1f"),
     "divergent draws": _sampler("num_divergent", ",.0f"),
+    "trajectories cut": _sampler("cut_share", ".0%"),
 }
 
 

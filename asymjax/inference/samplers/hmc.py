@@ -88,6 +88,11 @@ class Trajectories(Adapted):
     max_integration_steps: Count = 500
     """Leapfrog steps a draw at most."""
 
+    @property
+    def max_gradients(self) -> float:
+        """One a leapfrog step."""
+        return self.max_integration_steps
+
     def retune(self, step_size: Array, metric: Array) -> Tuned:
         """Return what is tuned; the trajectory is as long as configured."""
         return Tuned(step_size, metric, jnp.asarray(self.trajectory_length, step_size.dtype))

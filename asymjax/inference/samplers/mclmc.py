@@ -302,6 +302,11 @@ class AdjustedMCLMC(Adapted):
     max_integration_steps: Count = 250
     """Integrator steps of a trajectory at most, of two gradients each."""
 
+    @property
+    def max_gradients(self) -> float:
+        """Two a step of the integrator."""
+        return GRADS_PER_STEP * self.max_integration_steps
+
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
         """Build the kernel; a step is a trajectory."""
         kernel = blackjax.adjusted_mclmc.build_kernel()

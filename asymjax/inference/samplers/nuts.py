@@ -44,6 +44,11 @@ class NUTS(Adapted):
     max_doublings: Annotated[int, Range(1, 30)] = 8
     """Doublings of a trajectory at most: 2^max_doublings - 1 leapfrog steps."""
 
+    @property
+    def max_gradients(self) -> float:
+        """One a leapfrog step."""
+        return 2**self.max_doublings - 1
+
     def make(self, target: Target, tuned: Tuned, num_steps: int = 0) -> Sampler:
         """Build the kernel."""
         kernel = blackjax.nuts.build_kernel()
