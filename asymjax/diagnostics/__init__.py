@@ -51,6 +51,7 @@ from asymjax.diagnostics.predictive import (
     regression_uncertainty,
     total_variation,
 )
+from asymjax.diagnostics.unit_order import units_in_place
 
 __all__ = [
     "AlignedDraws",
@@ -89,5 +90,6 @@ __all__ = [
     "thin",
     "to_datatree",
     "total_variation",
+    "units_in_place",
     "within_chain_barriers",
 ]

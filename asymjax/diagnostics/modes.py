@@ -17,6 +17,8 @@ from asymjax.diagnostics.barriers import (
     within_chain_barriers,
 )
 from asymjax.diagnostics.convergence import nested_rhat, ravel_positions, summarise
+from asymjax.diagnostics.unit_order import units_in_place
+from asymjax.errors import InputError
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
 from asymjax.types import Array, Frozen, Model, Params, Position, PyTree
 
@@ -122,6 +124,7 @@ def summarise_modes(
     num_points: int = 11,
     num_superchains: int | None = None,
     seed: int = 0,
+    inputs: Any = None,
 ) -> tuple[dict[str, Any], PosteriorMeans]:
     """Gather everything about the modes of kept draws, for ``summary.json``, and the networks at their mean.
 
@@ -130,6 +133,7 @@ def summarise_modes(
     model, frozen, positions, max_draws, seed : see :func:`align_draws`; 8 draws a chain or more after thinning.
     logdensity, data, num_points : see :func:`~asymjax.diagnostics.logdensity_barriers`; ends are the last draws.
     num_superchains : see :func:`~asymjax.diagnostics.nested_rhat`; without it there is none.
+    inputs : see :func:`~asymjax.diagnostics.units_in_place`; without them it is not measured.
 
     Returns
     -------
@@ -141,7 +145,8 @@ def summarise_modes(
         permuted draws; ``barrier`` and ``aligned_barrier``, of the log density between chains: mean, interval and
         maximum over pairs, None for a single chain; ``within_barrier``, maxima on the path within a chain, mean over
         chains, for each of ``lags``; ``permuted_barrier``, the same to permuted copies, mean over chains, None where
-        the method fixes anything; ``logdensity_at_mean`` and ``logdensity_at_aligned_mean`` in
+        the method fixes anything; ``units_in_place``, means over chains and pairs of :func:`units_in_place` at the
+        same lags, None without inputs; ``logdensity_at_mean`` and ``logdensity_at_aligned_mean`` in
         nats. ``aligned_barrier`` and the last are None where the method fixes anything. And what
         :func:`posterior_means` returns.
 
@@ -165,10 +170,27 @@ def summarise_modes(
         "distance_to_model": float(draws.distances.mean()),
         "gate_distance": float(draws.gate_distances.mean()),
         **_barriers(model, frozen, positions, logdensity, data, num_points, seed),
+        "units_in_place": None if inputs is None else _in_place(model, frozen, positions, inputs),
         "logdensity_at_mean": float(at(means.position, *data)),
         "logdensity_at_aligned_mean": None if aligned_mean is None else float(at(aligned_mean, *data)),
     }
     return summary, means
+
+
+def lags_of(positions: Position) -> list[int]:
+    """Return the lags at which draws of a chain are compared: 1, 4, 16, ... and the largest there is."""
+    num_draws = jax.tree.leaves(positions)[0].shape[1]
+    return sorted({1, *(4**power for power in range(1, 10) if 4**power < num_draws - 1), num_draws - 1})
+
+
+def _in_place(model: Model, frozen: Frozen, positions: Position, inputs: Any) -> dict[str, Any] | None:
+    lags = lags_of(positions)
+    try:
+        found = units_in_place(model, frozen, positions, inputs, lags)
+    except InputError:  # There are units that feed no activation, or sites that cannot be read.
+        return None
+    between = found.between.mean().item() if found.between.size else None
+    return {"lags": lags, "within": found.within.mean(1).tolist(), "between": between, "chance": found.chance}
 
 
 def _convergence(params: Params, num_superchains: int | None) -> dict[str, float]:
@@ -193,8 +215,7 @@ def _barriers(
 ) -> dict[str, Any]:
     """Return the entries of a summary on barriers: between last draws of chains, within chains, to permuted copies."""
     ends = jax.tree.map(lambda leaf: np.asarray(leaf)[:, -1], positions)
-    num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
-    lags = sorted({1, *(4**power for power in range(1, 10) if 4**power < num_draws - 1), num_draws - 1})
+    num_chains, lags = len(jax.tree.leaves(positions)[0]), lags_of(positions)
     within = within_chain_barriers(logdensity, positions, lags, data, num_points)["maximum"]
     copies = permuted_copy_barriers(model, frozen, logdensity, ends, data, num_points, seed)
     controls = {

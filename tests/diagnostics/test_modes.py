@@ -325,3 +325,24 @@ def test_permuted_copies_are_modes_of_their_own_where_nothing_is_fixed():
         diagnostics.permuted_copy_barriers(gated, gates, logdensity, jax.tree.map(lambda leaf: leaf[None], start))
         is None
     )
+
+
+def test_units_keep_their_place_where_nothing_moves_them():
+    model, frozen, position = network(widths=WIDTHS["two hidden layers"])
+    positions = draws_around(position, 0.01, num_draws=6)
+    inputs = np.random.default_rng(0).standard_normal((50, 6), "float32")
+    still = diagnostics.units_in_place(model, frozen, positions, inputs, [1, 5])
+    assert np.all(still.within == 1) and np.all(still.between == 1) and still.within.shape == (2, NUM_CHAINS)
+    assert still.chance == 2 / 11  # One of 6 and one of 5.
+
+    # Three units of the first layer change places after draw 2; in chain 1 they and all of the second are elsewhere.
+    elements = elements_of(model, position, 1) * 3
+    first, second = (model.permutation_spec[f"dense_{layer}/kernel"][1] for layer in (0, 1))
+    elements[1] = elements[0] | {first: np.array([1, 2, 0, 3, 4, 5])}
+    elements[2] = elements[1] | {second: np.roll(np.arange(5), 1)}
+    schedule = np.repeat([[0] * 3 + [1] * 3], NUM_CHAINS, axis=0)
+    schedule[1] = 2
+    moved = permuted_draws(model, positions, elements, schedule)
+    found = diagnostics.units_in_place(model, frozen, moved, inputs, [2, 3])
+    np.testing.assert_allclose(found.within, [[1, 1, 1, 1], [8 / 11, 1, 8 / 11, 8 / 11]])
+    np.testing.assert_allclose(found.between, [6 / 11, 1, 1, 6 / 11, 6 / 11, 1])

@@ -408,6 +408,7 @@ def make_arm(rng, name, arch, varied, num_repeats):
         for metric, _ in columns.values()
         if metric not in ("rmse", "corrupted_rmse", "coverage_error")
     }
+    metrics |= {name: make_repeats(rng, num_repeats, 0, 1, False) for name in ("in_place_between", "in_place_chance")}
     metrics |= {"effective_rhat_max": make_repeats(rng, num_repeats, 1.1, 4, is_compared)}
     within = {lag: make_repeats(rng, num_repeats, 1, 9000, False) for lag in (1, 4, 299)}
     shift = {part: make_repeats(rng, num_repeats, 0.5, 1.5, False) for part in ("variance_ratio", "ess_per_1000")}
@@ -418,6 +419,7 @@ def make_arm(rng, name, arch, varied, num_repeats):
         **{"arch": arch, "varied": varied, "baseline": "standard", "num_trainable": 1234, "num_fixed": 56},
         **{"metrics": metrics, "flat_directions": {"dense_0/bias": shift}, "reference": reference},
         "within_barriers": within,
+        "units_in_place": {lag: make_repeats(rng, num_repeats, 0, 1, False) for lag in within},
         "prior": dict.fromkeys(("before", "after", "std_before", "std_after", "std_wanted"), 1.5),
         "predictions": {
             **{"agreement": distances, "total_variation": distances},

@@ -186,24 +186,34 @@ def lags_of(run: StudyRun) -> list[str]:
 
 
 @style.styled
-def plot_barriers(run: StudyRun) -> Figure:
-    """Draw barriers within chains against the lag, then between chains and to permuted copies, with 95 % intervals."""
-    figure = style.new_figure(style.PAGE_WIDTH, 3.2, run.title, "barriers of the log density (nats)")
-    axes, lags = figure.subplots(), lags_of(run)
-    places = np.arange(len(lags) + 2)
-    colors = style.kind_colors(run.kinds)
+def plot_within(run: StudyRun) -> Figure:
+    """Draw barriers and units in place within chains against the lag, and between chains, with 95 % intervals.
+
+    Dashed: what a random permutation keeps in place.
+    """
+    figure = style.new_figure(style.PAGE_WIDTH, 3.4, run.title, "between two draws of a chain, and of two chains")
+    barriers, in_place = figure.subplots(1, 2)
+    lags, colors = lags_of(run), style.kind_colors(run.kinds)
+    places = np.arange(len(lags) + 1)
     for shift, (name, arm) in zip(np.linspace(-0.2, 0.2, len(run.kinds)), run.kinds.items(), strict=True):
-        beside = [arm["metrics"][metric] for metric in ("barrier", "permuted_barrier")]
-        found = [arm["within_barriers"][lag] for lag in lags] + beside
-        mean, low, high = (as_numbers([row[part] for row in found]) for part in ("mean", "low", "high"))
-        bars = np.stack([mean - low, high - mean])
-        axes.errorbar(places + shift, mean, bars, color=colors[name], marker="o", linestyle="", capsize=2, label=name)
-        axes.plot(places[: len(lags)] + shift, mean[: len(lags)], color=colors[name], alpha=0.5)
-    axes.axvline(len(lags) - 0.5, color="0.7", linewidth=0.8)
-    axes.set_xticks(places, [*lags, "between\nchains", "permuted\ncopies"])
-    axes.set_xlabel("draws between two of a chain")
-    axes.set_ylim(bottom=0)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(run.kinds), 5))
+        for axes, within, between in (
+            (barriers, "within_barriers", "barrier"),
+            (in_place, "units_in_place", "in_place_between"),
+        ):
+            found = [*(arm[within][lag] for lag in lags), arm["metrics"][between]]
+            mean, low, high = (as_numbers([row[part] for row in found]) for part in ("mean", "low", "high"))
+            bars = np.stack([mean - low, high - mean])
+            axes.errorbar(places + shift, mean, bars, color=colors[name], marker="o", ls="", capsize=2, label=name)
+            axes.plot(places[:-1] + shift, mean[:-1], color=colors[name], alpha=0.5)
+    barriers.set_title("barrier of the log density (nats)")
+    in_place.set_title("share of units in place")
+    in_place.axhline(as_numbers([arm["metrics"]["in_place_chance"]["mean"] for arm in run.kinds.values()])[0], ls="--")
+    for axes in (barriers, in_place):
+        axes.axvline(len(lags) - 0.5, color="0.7", linewidth=0.8)
+        axes.set_xticks(places, [*lags, "chains"])
+        axes.set_xlabel("draws between them")
+        axes.set_ylim(bottom=0)
+    figure.legend(*barriers.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(run.kinds), 5))
     return figure
 
 

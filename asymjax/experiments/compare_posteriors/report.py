@@ -5,12 +5,12 @@ from typing import Any
 
 from asymjax.experiments.compare_posteriors.figures import (
     lags_of,
-    plot_barriers,
     plot_budget,
     plot_distances,
     plot_doses,
     plot_rhat,
     plot_scores,
+    plot_within,
     read_study,
 )
 from asymjax.experiments.compare_posteriors.table import study_tables
@@ -21,7 +21,7 @@ FIGURES = {
     "rhat": plot_rhat,
     "scores": plot_scores,
     "budget": plot_budget,
-    "barriers": plot_barriers,
+    "within": plot_within,
     "distances": plot_distances,
     "varied": plot_doses,
 }
@@ -29,7 +29,7 @@ FIGURES = {
 
 NEEDS: dict[str, Callable[[Any], object]] = {
     "varied": varied_setting,
-    "barriers": lags_of,
+    "within": lambda run: lags_of(run) and next(iter(run.kinds.values()))["units_in_place"],
     "distances": lambda run: "total_variation" in run.arrays,
 }
 """What a run may lack, by the figure that shows it."""

@@ -39,6 +39,8 @@ METRICS: dict[str, tuple[str, float]] = {
     "num_chambers": ("modes/chambers/num_chambers", 1),
     "barrier": ("modes/barrier/maximum/mean", 1),
     "permuted_barrier": ("modes/permuted_barrier", 1),
+    "in_place_between": ("modes/units_in_place/between", 1),
+    "in_place_chance": ("modes/units_in_place/chance", 1),
     "function_variance": ("variance/functions", 1),
     "weight_variance": ("variance/weights/total", 1),
     "weight_variance_ratio": ("variance/weights/ratio", 1),
@@ -83,14 +85,15 @@ class Sampled(NamedTuple):
     Attributes
     ----------
     metrics : see ``METRICS``, and what :func:`read_sampled` adds; NaN where a run has none.
-    within : lag in draws -> barrier within chains, mean over these; empty where no weights were kept.
+    within : ``within_barriers`` and ``units_in_place``, lag in draws -> mean over chains; empty where no weights were
+        kept.
     curve : see :func:`~asymjax.experiments.posterior.draws.convergence_curve`.
     flat : see :func:`~asymjax.diagnostics.flat.bias_shifts`, the ESS per 1,000 gradients.
     seconds : of compiling, training, warmup and sampling.
     """
 
     metrics: dict[str, float]
-    within: dict[int, float]
+    within: dict[str, dict[int, float]]
     curve: dict[str, np.ndarray]
     flat: dict[str, dict[str, float]]
     seconds: float
@@ -112,7 +115,7 @@ def read_sampled(path: Path, dataset: Dataset, variant: Variant, budget: float) 
         test, noise = np.split(entropy, [len(dataset.test.targets)])
         metrics |= {"test_entropy": float(test.mean()), "noise_entropy": float(noise.mean())}
     seconds = sum(summary["seconds"][kind] for kind in ("compile", "train", "start", "warmup", "sample"))
-    return Sampled(metrics, within_barriers(summary), convergence_curve(path, dataset, has_scale_head), flat, seconds)
+    return Sampled(metrics, within_chains(summary), convergence_curve(path, dataset, has_scale_head), flat, seconds)
 
 
 def sampling_gradients(summary: Mapping[str, Any]) -> float:
@@ -137,6 +140,7 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
 
     metrics = {name: factor * number(path) for name, (path, factor) in METRICS.items()}
     ess = number("weight_space/ess_bulk_median")
+    within = within_chains(summary)["within_barriers"]
     total = sum(summary["sampler"][name] for name in ("num_grad_evals", "num_warmup_grad_evals"))
     return (
         metrics
@@ -144,16 +148,18 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
         | {
             "num_grad_evals_total": total,
             "weight_ess_median_per_1000": PER * ess / sampling_gradients(summary),
-            "barrier_excess": metrics["barrier"] - next(reversed(within_barriers(summary).values()), np.nan),
+            "barrier_excess": metrics["barrier"] - (within[max(within)] if within else np.nan),
             "own_mean_network_excess": metrics["mean_network_nll"] - metrics["own_mean_network_nll"],
         }
     )
 
 
-def within_barriers(summary: Mapping[str, Any]) -> dict[int, float]:
-    """Return lag in draws -> barrier within chains of a run, smallest lag first; empty where no weights were kept."""
-    modes = summary["modes"]
-    return dict(zip(*(modes["within_barrier"][part] for part in ("lags", "maximum")), strict=True)) if modes else {}
+def within_chains(summary: Mapping[str, Any]) -> dict[str, dict[int, float]]:
+    """Return what a run has of its chains alone, by name: lag in draws -> mean over chains, smallest lag first."""
+    modes = summary["modes"] or {}
+    places = {"within_barriers": ("within_barrier", "maximum"), "units_in_place": ("units_in_place", "within")}
+    found = {name: (modes.get(part) or {"lags": [], values: []}, values) for name, (part, values) in places.items()}
+    return {name: dict(zip(part["lags"], part[values], strict=True)) for name, (part, values) in found.items()}
 
 
 def _corrupted(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -214,7 +220,7 @@ def compare(
             "varied": next(iter(variants[name].varied.items()), None),
             "baseline": baseline,
             "flat_directions": _over_flat(runs),
-            "within_barriers": {lag: over_repeats([run.within[lag] for run in runs]) for lag in runs[0].within},
+            **_over_lags(runs),
         }
         entries[name]["metrics"] = _over_runs(runs, paired)
         entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
@@ -285,6 +291,13 @@ def _over_flat(runs: Sequence[Sampled]) -> dict[str, dict[str, dict[str, Any]]]:
     return {
         layer: {name: over_repeats([run.flat[layer][name] for run in runs]) for name in values}
         for layer, values in runs[0].flat.items()
+    }
+
+
+def _over_lags(runs: Sequence[Sampled]) -> dict[str, dict[int, dict[str, Any]]]:
+    return {
+        name: {lag: over_repeats([run.within[name][lag] for run in runs]) for lag in lags}
+        for name, lags in runs[0].within.items()
     }
 
 

@@ -1,5 +1,6 @@
 """Tables of a study of posteriors: arm by arm, and differences to the standard network."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,6 +39,10 @@ BARRIERS_NOTE = (
 WITHIN_NOTE = (
     "As above, between the last draw of a chain and the one so many draws before it, mean over chains. What lies "
     "between chains is a sign of modes of their own only where it is higher than this ever gets."
+)
+IN_PLACE_NOTE = (
+    "Share of the hidden units that a matching of activations maps to themselves, between the same draws; a random "
+    "permutation keeps {chance}. At that, units have no place of their own."
 )
 VARIANCE_NOTE = (
     "Over all chains and draws. Functions: of predictions, summed over outputs, mean over test inputs. Weights: trace "
@@ -165,7 +170,13 @@ def study_tables(run: StudyRun) -> list[Table]:
         Table(title, f"{note.format(**run.summary)} {repeats}", *_by_arm(run, columns))
         for title, (note, columns) in GROUPS.items()
     ]
-    tables += [_within_chains(run), *_differences(run), *_predictions(run), _flat_directions(run), _priors(run)]
+    tables += [
+        *(_within_chains(run) if lags_of(run) else []),
+        *_differences(run),
+        *_predictions(run),
+        _flat_directions(run),
+        _priors(run),
+    ]
     return [table for table in tables if table.rows]
 
 
@@ -173,7 +184,8 @@ def statistic(found: Mapping[str, float] | None, form: str) -> str:
     """Write a mean with half its interval; a dash where nothing was measured, no interval where all were equal."""
     if found is None or found["mean"] is None:
         return "-"
-    return f"{found['mean']:{form}} (all)" if found["low"] == found["high"] else interval(found, form)
+    is_certain = found["low"] is not None and math.isclose(found["low"], found["high"])
+    return f"{found['mean']:{form}} (all)" if is_certain else interval(found, form)
 
 
 def _shown(columns: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -193,12 +205,19 @@ def _by_arm(run: StudyRun, columns: Columns) -> tuple[list[str], list[list[str]]
     return ["kind", *shown], [list(row) for row in zip(run.kinds, *shown.values(), strict=True)]
 
 
-def _within_chains(run: StudyRun) -> Table:
-    rows = [
-        [lag, *(statistic(arm["within_barriers"].get(lag), ",.0f") for arm in run.kinds.values())]
-        for lag in lags_of(run)
+def _within_chains(run: StudyRun) -> list[Table]:
+    def rows(name: str, metric: str, form: str) -> list[list[str]]:
+        lagged = {lag: [arm[name].get(lag) for arm in run.kinds.values()] for lag in lags_of(run)}
+        between = {"between chains": [arm["metrics"][metric] for arm in run.kinds.values()]}
+        return [[label, *(statistic(cell, form) for cell in cells)] for label, cells in (lagged | between).items()]
+
+    columns = ["lag in draws", *run.kinds]
+    in_place = rows("units_in_place", "in_place_between", ".2f")
+    chance = number(next(iter(run.kinds.values()))["metrics"]["in_place_chance"]["mean"], ".3f")
+    return [
+        Table("Barriers within chains", WITHIN_NOTE, columns, rows("within_barriers", "barrier", ",.0f")),
+        Table("Units in place", IN_PLACE_NOTE.format(chance=chance), columns, in_place),
     ]
-    return Table("Barriers within chains", WITHIN_NOTE, ["lag in draws", *run.kinds], rows)
 
 
 def _differences(run: StudyRun) -> list[Table]:

@@ -171,6 +171,7 @@ def _modes(
         MAX_ALIGNED_DRAWS,
         NUM_BARRIER_POINTS,
         num_superchains,
+        inputs=dataset.train.inputs,
     )
     predict = jax.jit(problem.predict)
 

@@ -47,7 +47,8 @@ CONVERGENCE_NOTE = (
 MODES_NOTE = (
     "Aligned: the units of every draw permuted to match one draw. Switches: draws of a chain whose permutation is not "
     "that of the draw before, mean over chains, an upper bound for changes of mode. Identity: share of draws that "
-    "match as they are. Permutation share: of the trace of the covariance of weights."
+    "match as they are. Permutation share: of the trace of the covariance of weights. In place: share of the hidden "
+    "units of two chains that a matching of activations maps to themselves, and what a random permutation keeps."
 )
 
 
@@ -173,6 +174,8 @@ MODES: dict[str, Cell] = {
     "switches": _mode("chambers/switches_mean", ",.1f"),
     "identity": _mode("chambers/identity_share", ".2f"),
     "permutation share": _mode("covariance/permutation_share", ".3f"),
+    "in place, chains": _mode("units_in_place/between", ".2f"),
+    "by chance": _mode("units_in_place/chance", ".2f"),
 }
 
 
