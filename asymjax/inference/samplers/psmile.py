@@ -14,7 +14,8 @@ Ours, and not the paper's:
   near the posterior's width, and it is at most the prior's; the authors clip. It is fixed when warmup ends, so that it
   biases no draw; theirs follows the chain.
 - Gradients get noise of variance ``(N / n) s^2``, which makes that of all coordinates N / n. Without it coordinates of
-  which rows say little are too cold, and the others too hot.
+  which rows say little are too cold, and the others too hot. Noise that coordinates share is not made alike: it still
+  heats the stiff directions, in proportion to sqrt(step_size) times decoherence.
 - The step size stays. The authors adapt it to quantiles of energy changes, and undo steps of large ones.
 
 Kicks and refreshment are BlackJAX's; its ``mclmc`` itself wants one density for all steps.
@@ -123,7 +124,7 @@ def bend(direction: Array, force: Array, time: Array) -> Array:
 class PSMILE(Minibatch):
     """Microcanonical Langevin dynamics in coordinates in which gradients are alike noisy."""
 
-    step_size: Positive = 1.0
+    step_size: Positive = 0.1
     """Step size in units of one row, the square of the time step: a step goes sqrt(step_size / rows) a coordinate, in
     units of the posterior's width as the noise of gradients has it."""
     decoherence: Positive = 1.0
