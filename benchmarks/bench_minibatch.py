@@ -2,9 +2,9 @@
 
     python benchmarks/bench_minibatch.py
 
-GroupNorm, ReLU, batch 64, random images; one device, which has networks and chains at once, or on CPU in turn. A sampler
-draws its rows, takes one gradient of them and its own noise; SGD has momentum. A chunk ends with one draw, so with the
-log density of 64 rows. Rounds are interleaved over all cases; compile time is apart.
+GroupNorm, ReLU, batch 64, random images; one device, which has networks and chains at once, or on CPU in turn. A
+sampler draws its rows, takes one gradient of them and its own noise; SGD has momentum. A chunk ends with one draw, so
+with the log density of 64 rows. Rounds are interleaved over all cases; compile time is apart.
 """
 
 from dataclasses import dataclass

@@ -14,8 +14,8 @@ Ours, and not the paper's:
   near the posterior's width, and it is at most the prior's; the authors clip. It is fixed when warmup ends, so that it
   biases no draw; theirs follows the chain.
 - Gradients get noise of variance ``(N / n) s^2``, which makes that of all coordinates N / n. Without it coordinates of
-  which rows say little are too cold, and the others too hot. Noise that coordinates share is not made alike: it still
-  heats the stiff directions, in proportion to sqrt(step_size) times decoherence.
+  which rows say little are too cold, and the others too hot. Noise that coordinates share is not made alike: it heats
+  stiff directions that no axis follows, the more the larger sqrt(step_size) x decoherence.
 - The step size stays. The authors adapt it to quantiles of energy changes, and undo steps of large ones.
 
 Kicks and refreshment are BlackJAX's; its ``mclmc`` itself wants one density for all steps.
