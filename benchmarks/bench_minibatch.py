@@ -50,7 +50,7 @@ def make_chains(model: Any, sampler: str, num_chains: int, num_steps: int) -> di
     problem = make_posterior(model, Split(images, jax.random.randint(jax.random.key(1), (BATCH,), 0, 10)))
     placement = devices.place(num_chains, 1)
     start = prior_start(problem, rng.member_keys(jax.random.key(0), num_chains))
-    algorithm = SAMPLERS[sampler](thinning=num_steps, batch_size=BATCH)
+    algorithm = SAMPLERS[sampler](thinning=num_steps)
     # What a warmup would hand on; its values do not matter to the time.
     scale = jnp.ones((num_chains, trees.num_entries(problem.shape))) if sampler == "psmile" else None
     tuned = Tuned(jnp.full(num_chains, 1e-6), scale=scale)
