@@ -12,7 +12,8 @@ Ours, and not the paper's:
 - A parameter's scale is ``s = 1 / sqrt(1 + (n / N) v)`` in units of the prior, for n of N rows and the mean squared
   gradient v. The noise of a minibatch is N / n times the curvature of the likelihood where the model fits, so that s is
   near the posterior's width, and it is at most the prior's; the authors clip. It is fixed when warmup ends, so that it
-  biases no draw; theirs follows the chain.
+  biases no draw; theirs follows the chain. They take the variance about a running mean. The mean square here takes a
+  slope for noise: far from where the posterior is chains hardly move. Start them anchored or at optima.
 - Gradients get noise of variance ``(N / n) s^2``, which makes that of all coordinates N / n. Without it coordinates of
   which rows say little are too cold, and the others too hot. Noise that coordinates share is not made alike: it heats
   stiff directions that no axis follows, the more the larger sqrt(step_size) x decoherence.
