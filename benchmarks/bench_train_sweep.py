@@ -33,13 +33,20 @@ class Config:
 
 
 def make_case(
-    config: Any, input_shape: tuple[int, ...], num_seeds: int, num_devices: int, inside: str, num_steps: int
+    config: Any,
+    input_shape: tuple[int, ...],
+    num_seeds: int,
+    num_devices: int,
+    inside: str,
+    num_steps: int,
+    **optimizer_settings: Any,
 ) -> dict[str, Any]:
     """Compile one case and return its row with a ``call`` that advances it by a chunk.
 
     Parameters
     ----------
     config : ModelConfig of the networks, which have 10 classes.
+    optimizer_settings : those of ``OptimizerConfig``. Default: AdamW with a weight decay.
     """
     import jax
     import jax.numpy as jnp
@@ -53,7 +60,7 @@ def make_case(
 
     model = config.build(input_shape, 10)
     frozen = jax.jit(model.freeze)(rng.role_key(0, "mask"))
-    optimizer = make_optimizer(OptimizerConfig(weight_decay=0.03), num_steps)
+    optimizer = make_optimizer(OptimizerConfig(**optimizer_settings or {"weight_decay": 0.03}), num_steps)
     trainer = make_train(model, cross_entropy, optimizer, 1, 64, in_effective_weights=True)
     rows = 64 * num_steps
     images = jax.random.normal(jax.random.key(0), (rows, *input_shape))

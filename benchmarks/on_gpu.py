@@ -97,6 +97,14 @@ MEASUREMENTS: dict[str, Part] = {
     "nuts_chains": Part(
         ("benchmarks/bench_hmc.py", "--sampler", "nuts", "--num-chains", "4", "32", "256"), 100, FEW_CHAINS
     ),
+    "minibatch_resnet20": Part(
+        (
+            "benchmarks/bench_minibatch.py",
+            *("--depth", "20", "--num-chains", "1", "8", "--num-steps", "20"),
+        ),
+        150,
+        ("--depth", "8", "--samplers", "psmile", "--num-chains", "1", "--num-steps", "1", "--num-rounds", "1"),
+    ),
     "matching": Part(
         ("benchmarks/bench_alignment.py",),
         60,

@@ -11,6 +11,7 @@ SCRIPTS = [
     "bench_train_sweep.py",
     "bench_convolution.py",
     "bench_hmc.py",
+    "bench_minibatch.py",
     "bench_alignment.py",
     "bench_lmc.py",
     "bench_against.py",

@@ -14,16 +14,17 @@ import pytest
 from scipy.linalg import solve_discrete_lyapunov
 from scipy.optimize import brentq
 
+from asymjax import rng
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Target
 from asymjax.inference.approximations.swag import RANK, SWAG
 from asymjax.inference.approximations.swag import Tuned as Gaussian
-from asymjax.inference.samplers import CSGLD, SAMPLERS, SGHMC, SGLD
+from asymjax.inference.samplers import CSGLD, PSMILE, SAMPLERS, SGHMC, SGLD
 from asymjax.inference.samplers.gradients import full_gradient, gradient_cost, make_gradient, unwhiten, whiten
 from asymjax.inference.samplers.minibatch import Tuned
 from asymjax.inference.samplers.sgld import cyclical, polynomial
 
-NAMES = ("sgld", "csgld", "sghmc", "sgnht", "psgld")
+NAMES = ("sgld", "csgld", "sghmc", "sgnht", "psgld", "psmile")
 SIZE = 100
 # Standard deviations of the target, and of the prior; their ratio is that in whitened coordinates.
 SCALE, PRIOR = {"a": 0.1, "b": 1.0}, {"a": 0.1, "b": 2.0}
@@ -114,7 +115,7 @@ def psgld_variance(s2, epsilon):
 NUM_STEPS, DROPPED = 10_000, 2000
 BIASED = ("sgld", "sghmc", "psgld")
 LANES = {name: {"temperature": (1.0, 0.25, 1.0, 1.0), "step_size": (0.02, 0.02, 0.4, 0.1)} for name in BIASED}
-LANES["sgnht"] = {"temperature": (1.0, 0.25), "step_size": (0.01, 0.01)}
+LANES["sgnht"] = LANES["psmile"] = {"temperature": (1.0, 0.25), "step_size": (0.01, 0.01)}
 LANES["psgld"] = {
     "temperature": (*LANES["psgld"]["temperature"], 1.0),
     "step_size": (*LANES["psgld"]["step_size"], 0.005),
@@ -152,6 +153,8 @@ def test_the_variance_is_that_of_the_discretised_dynamics(name):
             "sghmc": sghmc_variance,
             "sgnht": partial(sgnht_variance, all_s2=list(all_s2.values())),
             "psgld": psgld_variance,
+            # Steps of a tenth of a standard deviation have no bias that could be seen here.
+            "psmile": lambda s2, epsilon: s2,
         }[name]
         for leaf, s2 in all_s2.items():
             assert_mean(variances(draws[leaf][lane] / PRIOR[leaf]), expected(s2, step_size))
@@ -173,9 +176,10 @@ def test_psgld_without_gamma_is_biased_however_small_the_step():
 ROWS, BATCH, NOISE, LINEAR_PRIOR = 40, 8, 0.5, {"w": 2.0}
 
 
-def regression():
+def regression(spread=1.0):
     """Linear regression: its target, and in whitened coordinates its mode, and precision and gradient of each row."""
     inputs, targets = np.random.default_rng(0).normal(size=(2, ROWS, 3))
+    inputs *= spread
     targets = inputs @ [1.0, -2.0, 0.5] + NOISE * targets[:, 0]
     x, y = jnp.asarray(inputs, jnp.float32), jnp.asarray(targets, jnp.float32)
 
@@ -270,6 +274,104 @@ def test_gradient_estimates_are_unbiased_and_control_variates_steady_them_near_t
     assert gradient_cost(target, BATCH, False) == 0.2 and gradient_cost(target, BATCH, True) == 0.4
 
 
+# Microcanonical dynamics ------------------------------------------------------------------------------------------
+
+
+def psmile_in_numpy(keys, z, u, gradient, normal, step_size, norm_decay, decoherence):
+    """Return positions and energy changes of warmup's first steps from a place and a direction, in float64."""
+    num, scale, squares, force, told = len(z), np.ones(len(z)), [], np.zeros(len(z)), []
+    length = np.sqrt(num * step_size / ROWS)
+
+    def half_kick(u, force):
+        """Return the direction after it, and what kinetic energy it takes."""
+        size = np.linalg.norm(force)
+        a, e = 0.5 * length * size / (num - 1), force / size if size else force
+        grown = np.cosh(a) + e @ u * np.sinh(a)
+        return (u + e * (np.sinh(a) + e @ u * (np.cosh(a) - 1))) / grown, (num - 1) * np.log(grown)
+
+    for key in keys:
+        moved, before = length * u, force
+        z = z + scale * moved
+        g = gradient(key, z)
+        squares = [*squares, np.square(g)]
+        weights = norm_decay ** np.arange(len(squares))[::-1]
+        scale = 1 / np.sqrt(1 + BATCH / ROWS * np.average(squares, axis=0, weights=weights))
+        force = scale * (g + np.sqrt(ROWS / BATCH) * normal(key, "level"))
+        work = (before + force) @ moved / 2
+        told.append((z, half_kick(u, force)[1] - half_kick(-u, before)[1] - work))
+        nu = np.sqrt((np.exp(2 * length / (decoherence * np.sqrt(num))) - 1) / num)
+        u = half_kick(u, force)[0] + nu * normal(key, "refreshment")
+        u = half_kick(u / np.linalg.norm(u), force)[0]
+    return [np.stack(values) for values in zip(*told, strict=True)]
+
+
+def test_psmile_is_its_formulas():
+    target, mode, precisions, gradients = regression()
+    settings = {"step_size": 2.0, "norm_decay": 0.9, "decoherence": 0.7}
+    algorithm = PSMILE(batch_size=BATCH, **settings)
+    sampler = algorithm.make(target, Tuned(jnp.asarray(algorithm.step_size)))
+    keys = jax.random.split(jax.random.key(8), 20)
+    begin = sampler.init(jax.random.key(9), {"w": jnp.full(3, 0.3)})
+
+    def one(state, key):
+        state, info = sampler.step(key, state)
+        return state, (state.position["w"], info.energy_change)
+
+    found = jax.jit(lambda: jax.lax.scan(one, begin, keys))()[1]
+
+    def normal(key, name):
+        return np.asarray(jax.random.normal(rng.named_key(key, name), (3,)), np.float64)
+
+    def gradient(key, z):
+        rows = np.asarray(jax.random.randint(rng.named_key(key, "rows"), (BATCH,), 0, ROWS))
+        each = gradients[rows] - precisions[rows] @ (z - mode)
+        return ROWS * each.mean(0) - z
+
+    z, u = np.full(3, 0.3) / LINEAR_PRIOR["w"], np.asarray(begin.memory.direction, np.float64)
+    positions, energies = psmile_in_numpy(keys, z, u, gradient, normal, **settings)
+    # Rounding of twenty steps of order one in float32; energies are differences of numbers below ten.
+    np.testing.assert_allclose(found[0], positions * LINEAR_PRIOR["w"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[1], energies, rtol=1e-3, atol=1e-4)
+    assert np.abs(energies).max() > 0.01
+
+
+def test_psmile_has_the_posterior_of_linear_regression_where_rows_say_little_of_some_coordinates():
+    target, mode, rows, _ = regression(spread=np.array([0.005, 0.5, 2.0]))
+    algorithm, num_steps = PSMILE(batch_size=BATCH, step_size=0.4, num_warmup=4000), 8000
+    start = {"w": jnp.asarray(mode * LINEAR_PRIOR["w"], jnp.float32)}
+    stage = algorithm.stages[0]
+
+    @jax.jit
+    @jax.vmap
+    def chain(key):
+        firsts = stage.num_steps * jnp.arange(len(algorithm.stages))
+        state = jax.lax.scan(
+            lambda state, first: stage.advance(key, state, first, jnp.asarray(0.0), target),
+            algorithm.begin(key, start, target),
+            firsts,
+        )[0]
+        position, tuned = algorithm.finish(state)
+        sampler = algorithm.make(target, tuned)
+
+        def one(state, key):
+            state, _ = sampler.step(key, state)
+            return state, state.position["w"]
+
+        return jax.lax.scan(one, sampler.init(key, position), jax.random.split(key, num_steps))[1]
+
+    draws = np.asarray(chain(jax.random.split(jax.random.key(10), 64)), np.float64) / LINEAR_PRIOR["w"] - mode
+    expected = np.linalg.inv(np.eye(3) + rows.sum(0))
+    for i in range(3):
+        assert_mean(draws[:, :, i].mean(1), 0.0)
+        assert_mean(variances(draws[:, :, i].T), expected[i, i])
+
+
+def test_psmile_needs_a_direction_to_turn():
+    target = Target(lambda position: -jnp.sum(position**2), None, 1, 1.0)
+    with pytest.raises(InputError, match="2 coordinates or more"):
+        PSMILE().begin(jax.random.key(0), jnp.zeros(1), target)
+
+
 # Schedules, state, precision --------------------------------------------------------------------------------------
 
 
@@ -340,8 +442,9 @@ def test_warmup_hands_on_what_sampling_needs_and_steps_tell_where_numbers_are_no
     np.testing.assert_array_equal(metrics["num_grad_evals"].sum(1), 5 if is_controlled else 2)
     assert (tuned.friction is None) == (name != "sgnht")
     np.testing.assert_array_equal(info.is_divergent, [False, True])
+    assert (tuned.scale is None) == np.isnan(info.energy_change[0]) == (name != "psmile")
     num_entries = sum(leaf[0].size for leaf in jax.tree.leaves((state, tuned)))
-    assert num_entries < 4 * 2 * SIZE + 10
+    assert num_entries < (6 if name == "psmile" else 4) * 2 * SIZE + 10
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,8 +11,8 @@ from asymjax.lab import run_files
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "runs" / "bnn_sgld.py"
 TINY = "--widths 4 --num-draws 8 --thinning 5 --num-warmup 20 --map-steps 10 --num-chains 2 --batch-size 16"
-# The family's largest state: a thermostat that warmup hands on, and control variates.
-WORDS = [*TINY.split(), "--no-progress", "--sampler", "sgnht", "--control-variates"]
+# The family's largest state: a scale of every coordinate that warmup hands on, and control variates.
+WORDS = [*TINY.split(), "--no-progress", "--sampler", "psmile", "--control-variates"]
 INPUT_EXIT = 2
 
 
@@ -26,8 +26,8 @@ def finished(script, tmp_path_factory):
 def test_summary_and_report(finished, script, tmp_path):
     summary = run_files.read_json(finished / "summary.json")
     sampler = summary["sampler"]
-    assert finished.name.startswith("mlp-standard-digits-sgnht-") and sampler["name"] == "sgnht"
-    assert len(sampler["step_size"]) == len(sampler["friction"]) == 2
+    assert finished.name.startswith("mlp-standard-digits-psmile-") and sampler["name"] == "psmile"
+    assert len(sampler["step_size"]) == 2 and sampler["mean_squared_energy_change"] > 0
     share = 2 * 16 / summary["num_rows"]["train"]
     np.testing.assert_allclose(sampler["grad_evals_per_draw"], 5 * share, rtol=1e-5)
     np.testing.assert_allclose(sampler["num_warmup_grad_evals"], 2 * (20 * share + 1), rtol=1e-5)

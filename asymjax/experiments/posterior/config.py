@@ -17,7 +17,7 @@ FAMILIES = {
     "hmc": ("hmc", "mhmc", "dynamic_hmc", "mala"),
     "nuts": ("nuts",),
     "mclmc": ("mclmc", "adjusted_mclmc"),
-    "sgld": ("sgld", "csgld", "sghmc", "sgnht", "psgld", "swag"),
+    "sgld": ("sgld", "csgld", "sghmc", "sgnht", "psgld", "psmile", "swag"),
 }
 """Samplers by the last word of the script that runs them: ``"hmc"`` for ``runs/bnn_hmc.py``."""
 

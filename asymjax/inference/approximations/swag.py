@@ -74,7 +74,7 @@ class Drawn(NamedTuple):
 def descent(num_dropped: int, interval: int) -> Dynamics:
     """Return ``z <- z + epsilon g``, which after ``num_dropped`` steps looks at every ``interval``-th z."""
 
-    def init(key: Key, z: PyTree, friction: Array | None) -> Moments:
+    def init(key: Key, z: PyTree, tuned: MinibatchTuned) -> Moments:
         zero, latest = jnp.zeros((), jnp.int32), jax.tree.map(lambda leaf: jnp.stack([leaf] * RANK), z)
         return Moments(zero, zero, z, jax.tree.map(jnp.zeros_like, z), latest)
 

@@ -9,6 +9,7 @@ from asymjax.inference.samplers.hmc import HMC, MALA, DynamicHMC, MultinomialHMC
 from asymjax.inference.samplers.mclmc import MCLMC, AdjustedMCLMC
 from asymjax.inference.samplers.nuts import NUTS
 from asymjax.inference.samplers.psgld import PSGLD
+from asymjax.inference.samplers.psmile import PSMILE
 from asymjax.inference.samplers.sghmc import SGHMC
 from asymjax.inference.samplers.sgld import CSGLD, SGLD
 from asymjax.inference.samplers.sgnht import SGNHT
@@ -26,6 +27,7 @@ SAMPLERS: dict[str, type[Algorithm]] = {
     "sghmc": SGHMC,
     "sgnht": SGNHT,
     "psgld": PSGLD,
+    "psmile": PSMILE,
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "MCLMC",
     "NUTS",
     "PSGLD",
+    "PSMILE",
     "SAMPLERS",
     "SGHMC",
     "SGLD",

@@ -40,14 +40,16 @@ class Dynamics(NamedTuple):
 
     Attributes
     ----------
-    init : (key, z, friction) -> memory, what there is beside z; ``friction`` is None or what a warmup handed on.
+    init : (key, z, tuned) -> memory, what there is beside z; ``tuned`` has what a warmup handed on.
     step : (key, z, memory, gradient, epsilon, num_rows) -> (z, memory); ``gradient`` is (z, key) -> estimate.
-    friction : (memory) -> number [] that warmup hands on to sampling, or None.
+    hand_on : (memory) -> fields of ``Tuned`` by name, what warmup hands on to sampling.
+    energy_change : (memory) -> [] energy error of the last step, in nats; NaN where there is none.
     """
 
-    init: Callable[[Key, PyTree, Array | None], Any]
+    init: Callable[[Key, PyTree, "Tuned"], Any]
     step: Callable[[Key, PyTree, Any, Gradient, Array, int], tuple[PyTree, Any]]
-    friction: Callable[[Any], Array | None] = lambda memory: None
+    hand_on: Callable[[Any], dict[str, Any]] = lambda memory: {}
+    energy_change: Callable[[Any], Any] = lambda memory: jnp.nan
 
 
 class Schedule(NamedTuple):
@@ -72,23 +74,27 @@ class Tuned(NamedTuple):
     ----------
     step_size : [] in units of one row.
     friction : [] share of the momentum that a step loses, as the thermostat of sgnht left it; else None.
+    scale : [coordinates] units in which psmile walks, from the gradients of warmup; else None.
     centre : position where control variates are exact, the start of the chain; None without them.
     centre_gradient : gradient over all rows there, with respect to z; None without them.
     """
 
     step_size: Array
     friction: Array | None = None
+    scale: Array | None = None
     centre: Position | None = None
     centre_gradient: PyTree | None = None
 
 
 class State(NamedTuple):
-    """One chain: at most two positions, four with the control variates in ``Tuned``; more while swag fits a Gaussian.
+    """One chain: at most two positions, four of psmile, two more with the control variates in ``Tuned``.
+
+    While swag fits a Gaussian there are more.
 
     Attributes
     ----------
     position : trainable leaves.
-    memory : what the dynamics have beside z: nothing, a momentum, squared gradients, or moments.
+    memory : what the dynamics have beside z: nothing, a momentum, a direction, squared gradients, or moments.
     num_steps : int32 [] steps taken.
     """
 
@@ -139,7 +145,7 @@ def make_minibatch(
         return (tuned.step_size * factor / target.num_rows).astype(tuned.step_size.dtype)
 
     def init(key: Key, position: Position) -> State:
-        memory = dynamics.init(key, whiten(position, target.prior_scale), tuned.friction)
+        memory = dynamics.init(key, whiten(position, target.prior_scale), tuned)
         return State(position, memory, jnp.zeros((), jnp.int32))
 
     def step(key: Key, state: State) -> tuple[State, Info]:
@@ -152,7 +158,8 @@ def make_minibatch(
         size = epsilon(schedule.factor(state.num_steps))
         z, memory = dynamics.step(key, z, state.memory, gradient, size, target.num_rows)
         state = State(unwhiten(z, target.prior_scale), memory, state.num_steps + 1)
-        return state, make_info(cost * num_steps, is_divergent=~trees.all_finite(z))
+        energy_change = dynamics.energy_change(memory)
+        return state, make_info(cost * num_steps, is_divergent=~trees.all_finite(z), energy_change=energy_change)
 
     return Sampler(init, step)
 
@@ -228,4 +235,4 @@ class Minibatch(Algorithm):
 
     def finish(self, state: WarmupState) -> tuple[Position, Tuned]:
         """Return where warmup ended, and what sampling is given."""
-        return state.sampler.position, state.tuned._replace(friction=self.dynamics.friction(state.sampler.memory))
+        return state.sampler.position, state.tuned._replace(**self.dynamics.hand_on(state.sampler.memory))

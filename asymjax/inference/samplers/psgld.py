@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from asymjax import rng
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
-from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
+from asymjax.inference.samplers.minibatch import Dynamics, Minibatch, Tuned
 from asymjax.settings import Fraction, Positive
 from asymjax.types import Array, Key, PyTree
 
@@ -31,6 +31,17 @@ class Norms(NamedTuple):
     weight: Array
 
 
+def no_norms(z: PyTree) -> Norms:
+    """Return the running mean before any gradient."""
+    return Norms(jax.tree.map(jnp.zeros_like, z), jnp.zeros((), jnp.result_type(*jax.tree.leaves(z))))
+
+
+def update_norms(norms: Norms, gradient: PyTree, decay: float) -> Norms:
+    """Add the square of a gradient, in units of one row, of which a step keeps the share ``decay``."""
+    squares = jax.tree.map(lambda v, g: decay * v + (1 - decay) * jnp.square(g), norms.squares, gradient)
+    return Norms(squares, decay * norms.weight + (1 - decay))
+
+
 def preconditioned(decay: float, floor: float) -> Dynamics:
     """Return ``z <- z + epsilon G g + sqrt(2 epsilon G) xi`` with ``G = 1 / (floor + sqrt(v))``, entry by entry.
 
@@ -44,22 +55,21 @@ def preconditioned(decay: float, floor: float) -> Dynamics:
     floor : above 0; bounds G by its inverse.
     """
 
-    def init(key: Key, z: PyTree, friction: Array | None) -> Norms:
-        return Norms(jax.tree.map(jnp.zeros_like, z), jnp.zeros((), jnp.result_type(*jax.tree.leaves(z))))
+    def init(key: Key, z: PyTree, tuned: Tuned) -> Norms:
+        return no_norms(z)
 
     def step(
         key: Key, z: PyTree, memory: Norms, gradient: Gradient, epsilon: Array, num_rows: int
     ) -> tuple[PyTree, Norms]:
         g = gradient(z, rng.named_key(key, "rows"))
         noise = blackjax.util.generate_gaussian_noise(rng.named_key(key, "noise"), z)
-        squares = jax.tree.map(lambda v, g: decay * v + (1 - decay) * jnp.square(g / num_rows), memory.squares, g)
-        weight = decay * memory.weight + (1 - decay)
+        norms = update_norms(memory, jax.tree.map(lambda g: g / num_rows, g), decay)
 
         def move(z: Array, v: Array, g: Array, xi: Array) -> Array:
-            size = epsilon / (floor + jnp.sqrt(v / weight))
+            size = epsilon / (floor + jnp.sqrt(v / norms.weight))
             return z + size * g + jnp.sqrt(2 * size) * xi
 
-        return jax.tree.map(move, z, squares, g, noise), Norms(squares, weight)
+        return jax.tree.map(move, z, norms.squares, g, noise), norms
 
     return Dynamics(init, step)
 

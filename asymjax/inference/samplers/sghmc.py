@@ -37,7 +37,7 @@ def underdamped(momentum: float) -> Dynamics:
         m = jax.tree.map(lambda m, g, xi: momentum * m + kick * g + spread * xi, m, g, noise)
         return add_scaled(z, m, kick), m
 
-    return Dynamics(lambda key, z, friction: blackjax.util.generate_gaussian_noise(key, z), step)
+    return Dynamics(lambda key, z, tuned: blackjax.util.generate_gaussian_noise(key, z), step)
 
 
 @dataclass(frozen=True)

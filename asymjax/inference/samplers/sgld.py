@@ -29,7 +29,7 @@ def langevin() -> Dynamics:
     ) -> tuple[PyTree, tuple]:
         return kernel(rng.named_key(key, "noise"), z, gradient, rng.named_key(key, "rows"), epsilon), memory
 
-    return Dynamics(lambda key, z, friction: (), step)
+    return Dynamics(lambda key, z, tuned: (), step)
 
 
 def polynomial(steps: float, exponent: float) -> Schedule:

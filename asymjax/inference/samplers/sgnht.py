@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from asymjax import rng
 from asymjax.inference.lazy import blackjax
 from asymjax.inference.samplers.gradients import Gradient
-from asymjax.inference.samplers.minibatch import Dynamics, Minibatch
+from asymjax.inference.samplers.minibatch import Dynamics, Minibatch, Tuned
 from asymjax.settings import Fraction, Positive
 from asymjax.types import Array, Key, PyTree
 
@@ -42,9 +42,9 @@ def thermostatted(momentum: float) -> Dynamics:
     momentum : beta, in [0, 1); 1 - beta is the injected noise and where f begins, unless warmup hands one on.
     """
 
-    def init(key: Key, z: PyTree, friction: Array | None) -> Thermostat:
+    def init(key: Key, z: PyTree, tuned: Tuned) -> Thermostat:
         m = blackjax.util.generate_gaussian_noise(key, z)
-        start = 1 - momentum if friction is None else friction
+        start = 1 - momentum if tuned.friction is None else tuned.friction
         return Thermostat(m, jnp.asarray(start, jnp.result_type(*jax.tree.leaves(m))))
 
     def step(
@@ -56,7 +56,7 @@ def thermostatted(momentum: float) -> Dynamics:
         state = kernel(rng.named_key(key, "noise"), state, gradient, rng.named_key(key, "rows"), h)
         return state.position, Thermostat(state.momentum, state.xi * h)
 
-    return Dynamics(init, step, lambda memory: memory.friction)
+    return Dynamics(init, step, lambda memory: {"friction": memory.friction})
 
 
 @dataclass(frozen=True)
