@@ -39,6 +39,30 @@ from asymjax.settings import Fraction, Positive
 from asymjax.types import Array, Key, PyTree
 
 
+class Noise(NamedTuple):
+    """Running moments of minibatch gradients, in units of one row.
+
+    Attributes
+    ----------
+    norms : of their squares.
+    mean : [coordinates] of themselves, with the weights of the squares.
+    """
+
+    norms: Norms
+    mean: Array
+
+
+def update_noise(noise: Noise, gradient: Array, decay: float) -> Noise:
+    """Add a gradient, of which a step keeps the share ``decay``."""
+    return Noise(update_norms(noise.norms, gradient, decay), decay * noise.mean + (1 - decay) * gradient)
+
+
+def variance_of(noise: Noise) -> Array:
+    """Return the variance of the gradients [coordinates] about their mean: a slope that lasts is no noise."""
+    norms = noise.norms
+    return jnp.maximum(norms.squares / norms.weight - jnp.square(noise.mean / norms.weight), 0.0)
+
+
 class Flight(NamedTuple):
     """What a chain has beside z; arrays of coordinates are in the order of ``ravel_pytree``.
 
@@ -46,14 +70,14 @@ class Flight(NamedTuple):
     ----------
     direction : [coordinates] of length 1.
     scale : [coordinates] units in which it walks, in units of z.
-    norms : running squared gradients, while warmup finds the scale; then None.
+    noise : running moments of gradients, while warmup finds the scale; then None.
     bend : [] kinetic energy that the second half of the last kick took beyond its work, in nats.
     energy_change : [] of the last step, in nats.
     """
 
     direction: Array
     scale: Array
-    norms: Norms | None
+    noise: Noise | None
     bend: Array
     energy_change: Array
 
@@ -84,20 +108,20 @@ def isokinetic(decoherence: float, decay: float, batch_size: int) -> Dynamics:
         flat = ravel_pytree(z)[0]
         if flat.size == 1:
             raise InputError("psmile needs 2 coordinates or more, for it turns a direction; there is 1, choose sgld")
-        scale, norms = (jnp.ones_like(flat), no_norms(flat)) if tuned.scale is None else (tuned.scale, None)
+        scale, noise = (jnp.ones_like(flat), Noise(no_norms(flat), flat * 0)) if tuned.scale is None else (tuned.scale, None)
         nothing = jnp.zeros((), flat.dtype)
-        return Flight(blackjax.util.generate_unit_vector(key, flat), scale, norms, nothing, nothing)
+        return Flight(blackjax.util.generate_unit_vector(key, flat), scale, noise, nothing, nothing)
 
     def step(
         key: Key, z: PyTree, memory: Flight, gradient: Gradient, epsilon: Array, num_rows: int
     ) -> tuple[PyTree, Flight]:
         flat, unravel = ravel_pytree(z)
-        length, u, scale, norms = jnp.sqrt(flat.size * epsilon), memory.direction, memory.scale, memory.norms
+        length, u, scale, noise = jnp.sqrt(flat.size * epsilon), memory.direction, memory.scale, memory.noise
         z = unravel(flat + length * scale * u)
         g = ravel_pytree(gradient(z, rng.named_key(key, "rows")))[0]
-        if norms is not None:
-            norms = update_norms(norms, g / num_rows, decay)
-            scale = jax.lax.rsqrt(1 + batch_size * num_rows * norms.squares / norms.weight)
+        if noise is not None:
+            noise = update_noise(noise, g / num_rows, decay)
+            scale = jax.lax.rsqrt(1 + batch_size * num_rows * variance_of(noise))
         level = (num_rows / batch_size) ** 0.5 * jax.random.normal(rng.named_key(key, "level"), g.shape, g.dtype)
         force = scale * (g + level)
         before = bend(u, force, length / 2)
@@ -106,7 +130,7 @@ def isokinetic(decoherence: float, decay: float, batch_size: int) -> Dynamics:
         u = kick(u, force, length, 0.5)[0]
         # Seen from its end, a kick is one of the reversed direction.
         after = bend(-u, force, length / 2)
-        return z, Flight(u, scale, norms, after, before - memory.bend)
+        return z, Flight(u, scale, noise, after, before - memory.bend)
 
     return Dynamics(init, step, lambda memory: {"scale": memory.scale}, lambda memory: memory.energy_change)
 
@@ -131,7 +155,7 @@ class PSMILE(Minibatch):
     decoherence: Positive = 1.0
     """Length of the path on which refreshment forgets the direction, divided by sqrt(coordinates), in the same units.
     Gradient noise shortens it."""
-    norm_decay: Fraction = 0.999
+    norm_decay: Fraction = 0.99
     """Share of the running squared gradients that a step of warmup keeps, in [0, 1)."""
 
     @property
