@@ -51,12 +51,14 @@ from asymjax.diagnostics.predictive import (
     regression_uncertainty,
     total_variation,
 )
+from asymjax.diagnostics.slow import SlowDirections, slowest_directions
 
 __all__ = [
     "AlignedDraws",
     "ClassificationSums",
     "PosteriorMeans",
     "RegressionSums",
+    "SlowDirections",
     "agreement",
     "align_draws",
     "aligned_logdensity_barriers",
@@ -83,6 +85,7 @@ __all__ = [
     "regression_metrics",
     "regression_sums",
     "regression_uncertainty",
+    "slowest_directions",
     "summarise",
     "summarise_coordinates",
     "summarise_modes",
