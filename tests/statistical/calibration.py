@@ -52,7 +52,9 @@ def main():
             numbers = [f"{np.min(p):.2g}" for p in (ranks, geweke)]
             table.add_row(name, str(num_ranked), *numbers, f"{threshold:.1g}", "as it should be" if good else "WRONG")
             seconds = time.perf_counter() - begun
-            bar.console.print(f"{name}: calibration p {numbers[0]}, Geweke p {numbers[1]}; {seconds:.0f} s so far")
+            bar.console.print(
+                f"{name}: {num_ranked} ranked, p {numbers[0]}; Geweke p {numbers[1]}; {seconds:.0f} s so far"
+            )
             bar.advance(task)
     console = Console(width=120)
     console.print(table)
