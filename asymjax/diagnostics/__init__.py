@@ -51,6 +51,7 @@ from asymjax.diagnostics.predictive import (
     regression_uncertainty,
     total_variation,
 )
+from asymjax.diagnostics.slow import SlowDirections, slowest_directions
 from asymjax.diagnostics.unit_order import units_in_place
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "ClassificationSums",
     "PosteriorMeans",
     "RegressionSums",
+    "SlowDirections",
     "agreement",
     "align_draws",
     "aligned_logdensity_barriers",
@@ -84,6 +86,7 @@ __all__ = [
     "regression_metrics",
     "regression_sums",
     "regression_uncertainty",
+    "slowest_directions",
     "summarise",
     "summarise_coordinates",
     "summarise_modes",

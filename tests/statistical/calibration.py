@@ -10,6 +10,7 @@ that is too wide), and each test has to notice; that is the control.
 import argparse
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +24,8 @@ def main():
     """Run both tests for every exact sampler; exit with 1 where one fails, or where what is broken passes."""
     # Before BlackJAX, which starts JAX when it is imported.
     command_line.start_jax()
+    # Pytest has the folders of all tests on the path, Python that of this script alone.
+    sys.path.append(str(Path(__file__).parents[1]))
     from calibration_checks import BROKEN, FALSE_ALARM_RATE, MIN_RANKS, Size, check
     from sampler_table import EXACT
 
@@ -49,7 +52,9 @@ def main():
             numbers = [f"{np.min(p):.2g}" for p in (ranks, geweke)]
             table.add_row(name, str(num_ranked), *numbers, f"{threshold:.1g}", "as it should be" if good else "WRONG")
             seconds = time.perf_counter() - begun
-            bar.console.print(f"{name}: calibration p {numbers[0]}, Geweke p {numbers[1]}; {seconds:.0f} s so far")
+            bar.console.print(
+                f"{name}: {num_ranked} ranked, p {numbers[0]}; Geweke p {numbers[1]}; {seconds:.0f} s so far"
+            )
             bar.advance(task)
     console = Console(width=120)
     console.print(table)

@@ -18,6 +18,7 @@ from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.inference import ALGORITHMS
 from asymjax.inference.algorithm import Target
 from asymjax.inference.posterior import Posterior
+from asymjax.inference.samplers.hmc import Tuned, make_hmc
 from asymjax.inference.starts import prior_start
 from asymjax.lab import devices
 from asymjax.lab.chains import keep_weights, sample_chains, warm_up
@@ -181,6 +182,23 @@ def test_the_step_size_that_is_kept_reaches_the_acceptance_rate_that_was_asked_f
     told = jax.jit(jax.vmap(over_chains, in_axes=(0, 0, None)))(*ACCEPTED, keys)
     rates = np.asarray(told.acceptance_rate).mean((1, 2))
     assert np.all(np.abs(rates - algorithm.target_acceptance_rate) < 0.02)
+
+
+NUM_LANES, NUM_STEPS = 100_000, 10
+
+
+def test_multinomial_trajectories_of_large_steps_leave_the_target_as_it_is():
+    tuned = Tuned(jnp.asarray(1.2), jnp.ones(1), jnp.asarray(4.0))
+    sampler = make_hmc(lambda x: -0.5 * jnp.sum(jnp.square(x)), tuned, is_multinomial=True)
+
+    def last(key):
+        state = sampler.init(key, jax.random.normal(key, (1,)))
+        keys = jax.random.split(rng.named_key(key, "steps"), NUM_STEPS)
+        return lax.scan(lambda state, key: (sampler.step(key, state)[0], None), state, keys)[0].position[0]
+
+    squares = np.square(np.asarray(jax.jit(jax.vmap(last))(jax.random.split(jax.random.key(0), NUM_LANES))))
+    # Lanes are independent draws: the mean of x^2 has a standard error of sqrt(2 / lanes).
+    assert abs(squares.mean() - 1) < MAX_STANDARD_ERRORS * np.sqrt(2 / NUM_LANES)
 
 
 @pytest.mark.parametrize("name", MOVED)

@@ -3,6 +3,9 @@
 The automatic trajectory of pi/2 is that of Izmailov et al. (2021, "What are Bayesian neural network posteriors really
 like?", section 4): with the prior's variance as inverse mass matrix it is (pi/2) times the prior scale under a unit
 mass matrix.
+
+Multinomial trajectories are put together here from BlackJAX's pieces: those of its ``mhmc`` (BlackJAX 1.7.1) begin at
+the present state and go forward alone, which leaves the target only where energy is conserved.
 """
 
 from __future__ import annotations
@@ -10,10 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from asymjax import rng
 from asymjax.inference.algorithm import Target, make_info
@@ -23,7 +27,7 @@ from asymjax.settings import Count, Inside, Positive, Share
 from asymjax.types import Array, Info, Key, Position, Sampler
 
 if TYPE_CHECKING:
-    from blackjax.mcmc.hmc import HMCState
+    from blackjax.mcmc.hmc import HMCInfo, HMCState
 
 
 class Tuned(NamedTuple):
@@ -64,7 +68,8 @@ def make_hmc(
     max_steps : leapfrog steps of a trajectory at most.
     is_multinomial : whether the proposal is drawn from all points of the trajectory.
     """
-    kernel = (blackjax.mhmc if is_multinomial else blackjax.hmc).build_kernel()
+    hmc = blackjax.hmc
+    kernel = hmc.build_kernel(build_proposal=multinomial_proposal) if is_multinomial else hmc.build_kernel()
 
     def init(key: Key, position: Position) -> HMCState:
         return blackjax.hmc.init(position, logdensity)
@@ -77,6 +82,46 @@ def make_hmc(
         return state, make_info(steps, info.acceptance_rate, info.is_divergent)
 
     return Sampler(init, step)
+
+
+def multinomial_proposal(
+    integrator: Callable, kinetic_energy: Callable, step_size: Any, num_steps: Any, divergence_threshold: float = 1000
+) -> Callable[[Key, Any], tuple[Any, HMCInfo, None]]:
+    """Draw a state from a trajectory, each in proportion to exp(-energy) (Betancourt 2017, appendix A.3.1).
+
+    The present state is at a uniform place among the states of the trajectory (appendix A.2.1): from every other state
+    the same trajectory is then as likely, which is what keeps the target invariant.
+
+    Parameters
+    ----------
+    integrator, kinetic_energy, step_size, divergence_threshold : as BlackJAX's kernel gives them.
+    num_steps : int [] leapfrog steps, some forward and the others backward.
+    """
+    trajectory, proposals = blackjax.mcmc.trajectory, blackjax.mcmc.proposal
+    energy = trajectory.hmc_energy(kinetic_energy)
+    _, propose = proposals.proposal_generator(energy)
+
+    def generate(key: Key, start: Any) -> tuple[Any, HMCInfo, None]:
+        num_forward = jax.random.randint(rng.named_key(key, "place"), (), 0, num_steps + 1)
+        start_energy = energy(start)
+
+        def one(i: Array, carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+            state, chosen, is_divergent = carry
+            state = jax.tree.map(lambda now, first: jnp.where(i == num_forward, first, now), state, start)
+            state = integrator(state, jnp.where(i < num_forward, step_size, -step_size))
+            proposal = propose(start_energy, state)
+            chosen = proposals.progressive_uniform_sampling(jax.random.fold_in(key, i), chosen, proposal)
+            return state, chosen, is_divergent | (-proposal.weight > divergence_threshold)
+
+        none = jnp.zeros_like(start_energy)
+        own = proposals.Proposal(start, start_energy, none, none - jnp.inf)
+        _, chosen, is_divergent = lax.fori_loop(0, num_steps, one, (start, own, jnp.asarray(False)))
+        # The mean over the other states of min(1, exp(energy of the start - energy)): what warmup tunes step sizes by.
+        rate = jnp.exp(chosen.sum_log_p_accept) / num_steps
+        told = (start.momentum, rate, True, is_divergent, chosen.energy, chosen.state, num_steps)
+        return chosen.state, blackjax.mcmc.hmc.HMCInfo(*told), None
+
+    return generate
 
 
 @dataclass(frozen=True)

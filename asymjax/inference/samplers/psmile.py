@@ -108,7 +108,9 @@ def isokinetic(decoherence: float, decay: float, batch_size: int) -> Dynamics:
         flat = ravel_pytree(z)[0]
         if flat.size == 1:
             raise InputError("psmile needs 2 coordinates or more, for it turns a direction; there is 1, choose sgld")
-        scale, noise = (jnp.ones_like(flat), Noise(no_norms(flat), flat * 0)) if tuned.scale is None else (tuned.scale, None)
+        scale, noise = (
+            (jnp.ones_like(flat), Noise(no_norms(flat), flat * 0)) if tuned.scale is None else (tuned.scale, None)
+        )
         nothing = jnp.zeros((), flat.dtype)
         return Flight(blackjax.util.generate_unit_vector(key, flat), scale, noise, nothing, nothing)
 
