@@ -1,10 +1,10 @@
-"""The length of trajectories by the ChEES criterion, one for all chains (Hoffman, Radul and Sountsov 2021, "An
-adaptive-MCMC scheme for setting trajectory lengths in Hamiltonian Monte Carlo").
+"""One length of trajectories for all chains, by the ChEES criterion.
 
-The criterion of a trajectory from x to x' is a quarter of (|x' - m|^2 - |x - m|^2)^2, m the mean of the posterior
-(equation 8). The mean length T is moved along the gradient by log T of its expectation over T, the gain for each unit
-of time that Sountsov and Hoffman (2022, "Focusing on difficult directions for learning HMC trajectory lengths") argue
-for. Positions are in units of the metric's scale.
+ChEES (Hoffman, Radul and Sountsov 2021, "An adaptive-MCMC scheme for setting trajectory lengths in Hamiltonian Monte
+Carlo") is the expectation of a quarter of (|x' - m|^2 - |x - m|^2)^2 over trajectories from x to x', with m the mean of
+the posterior. What is maximised here is ChEES over the mean length T, a gain for each gradient, as Sountsov and Hoffman
+(2022, "Focusing on difficult directions for learning HMC trajectory lengths") have it. Positions are in units of the
+metric's scale. Lengths keep the jitter of the sampler.
 
 BlackJAX's adaptation takes m over chains in every step of a loop that holds them all. Here chains walk alone through a
 chunk of warmup and meet between chunks, so that they run on any devices in any order; so m is what they agreed on at
@@ -20,10 +20,9 @@ import optax
 
 from asymjax.types import Array
 
-# Adam of Sountsov and Hoffman (2022): without momentum, for its gradients are of other trajectories each time.
-LEARNING_RATE, DECAY = 0.05, 0.95
-MAX_CHANGE = 0.35
-# Weight of the last in the average of log T is steps^-0.5; the average is what is kept.
+# As ChEES in TensorFlow Probability has them, but for twice its rate: warmups are short.
+LEARNING_RATE, DECAY, MAX_CHANGE = 0.05, 0.95, 0.35
+# The k-th step has weight k^-0.5 in the average of log T, which is what is kept.
 AVERAGING = -0.5
 
 

@@ -152,8 +152,8 @@ def warm_up(
         first_chain, _ = processes.local_rows(metrics["logdensity"])
         metrics = processes.local(metrics)
         refuse_non_finite(metrics["logdensity"][:, None], "warmup", int(firsts[index + 1]) - 1, first_chain)
-        noted = {name: metrics[name].mean() for name in NOTED if name in metrics}
-        return Chunk(meet(state), metrics=metrics, note=", ".join(f"{name} {value:.3g}" for name, value in noted.items()))
+        note = ", ".join(f"{name} {metrics[name].mean():.3g}" for name in NOTED if name in metrics)
+        return Chunk(meet(state), metrics=metrics, note=note)
 
     state = run_phase(run, "warmup", len(stages), init, chunk, shapes, (placement.size * int(firsts[-1]), "steps"))
     return jax.jit(map_leading(warmup.finish, placement, is_mapped, AXIS))(keys, state, *shared)
