@@ -76,20 +76,22 @@ def begin(trajectory_length: float, position: Array) -> Length:
     return Length(log_length, log_length, ADAM.init(log_length), zero, zeros, zero, zeros, zero)
 
 
-def rate_gradient(start: Array, end: Array, velocity: Array, time: Array) -> Array:
+def rate_gradient(start: Array, end: Array, momentum: Array, inverse_mass_matrix: Array, time: Array) -> Array:
     """Return an estimate [] of T d/d(log T) of the criterion's expectation over T, from one trajectory.
 
     With T the mean length and the time t of a trajectory a fixed share of it, this is t dC/dt - C, for
-    C = (|end|^2 - |start|^2)^2 / 4.
+    C = (|end|^2 - |start|^2)^2 / 4. In units of the metric's scale, the product of position and velocity is that of
+    position and momentum.
 
     Parameters
     ----------
-    start, end : [coordinates] positions from m, in units of the metric's scale.
-    velocity : [coordinates] at the end, in the same units.
-    time : [] t.
+    start, end : [coordinates] positions from m.
+    momentum : [coordinates] at the end.
+    inverse_mass_matrix : [coordinates], whose root is the metric's scale.
+    time : [] t, in these units.
     """
-    change = jnp.vdot(end - start, end + start)
-    return change * (time * jnp.vdot(end, velocity) - change / 4)
+    change = jnp.vdot((end - start) / inverse_mass_matrix, end + start)
+    return change * (time * jnp.vdot(end, momentum) - change / 4)
 
 
 def update(length: Length, position: Array, gradient: Array) -> Length:

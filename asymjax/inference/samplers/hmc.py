@@ -163,13 +163,13 @@ class EndPoints(Trajectories):
         tuned = Tuned(step_size, metric, jnp.exp(length.log_length))
         next_state, told = self.kernel(target, tuned).walk(key, state.sampler)
 
-        def scaled(position: Position) -> Array:
-            return (ravel_pytree(position)[0] - length.centre) / jnp.sqrt(metric)
+        def from_centre(position: Position) -> Array:
+            return ravel_pytree(position)[0] - length.centre
 
-        # BlackJAX turns the momentum at the end around.
-        velocity = -ravel_pytree(told.proposal.momentum)[0] * jnp.sqrt(metric)
-        start, end = scaled(state.sampler.position), scaled(told.proposal.position)
-        gradient = chees.rate_gradient(start, end, velocity, told.num_integration_steps * step_size)
+        # No root of the metric is taken here: shared with the kernel's own, it may change last bits of the chain.
+        start, end = from_centre(state.sampler.position), from_centre(told.proposal.position)
+        momentum = -ravel_pytree(told.proposal.momentum)[0]  # BlackJAX turns it around at the end.
+        gradient = chees.rate_gradient(start, end, momentum, metric, told.num_integration_steps * step_size)
         gradient *= told.acceptance_rate
         teaches = jnp.isfinite(gradient) & ~told.is_divergent
         teaches &= told.num_integration_steps < self.max_integration_steps
