@@ -146,7 +146,7 @@ def sample(
     if not isinstance(sampler, Algorithm):
         raise InputError(f"sampler is {sampler!r}; give a sampler with its settings, as asymjax.NUTS()")
     ChainsConfig.require("num_draws", num_draws)
-    sampler.check(num_draws)
+    sampler.check(num_draws, num_chains)
     posterior = _posterior_of(target, position)
     keep = keep or (lambda position: {"position": position})
     struct = _structure_of_kept(keep, posterior)

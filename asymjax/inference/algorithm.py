@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from asymjax.errors import InputError
 from asymjax.settings import Count, Settings
 from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
@@ -51,6 +52,21 @@ class Stage(NamedTuple):
     setting: float = 0.0
 
 
+class Pooling(NamedTuple):
+    """What chains learn from each other after every chunk of warmup.
+
+    Attributes
+    ----------
+    tell : (state) -> what one chain tells the others.
+    meet : (what all tell, [chain, ...]) -> what each of them learns.
+    learn : (state, what is learned) -> state.
+    """
+
+    tell: Callable[[Any], PyTree]
+    meet: Callable[[PyTree], PyTree]
+    learn: Callable[[Any, PyTree], Any]
+
+
 @dataclass(frozen=True)
 class Algorithm(Settings):
     """A sampler, or an approximation, for one chain; its fields are its settings.
@@ -69,14 +85,19 @@ class Algorithm(Settings):
         """Gradients over all rows at which a trajectory is cut; infinite where nothing cuts it."""
         return math.inf
 
-    def check(self, num_draws: int) -> None:
-        """Check the settings together, and the kept draws a chain.
+    def check(self, num_draws: int, num_chains: int) -> None:
+        """Check the settings together, the kept draws a chain, and the chains.
 
         Raises
         ------
         InputError
-            If a setting cannot be.
+            If a setting cannot be, or one chain has none to learn from.
         """
+        if self.pooling is not None and num_chains < 2:
+            raise InputError(
+                f"{num_chains} chain has no others to adapt with; give 2 chains or more, or settings that each chain "
+                "adapts alone"
+            )
 
     def target(self, posterior: Any) -> Target:
         """Return what one chain of a ``Posterior`` walks on: its positions, unless a sampler says otherwise."""
@@ -94,6 +115,11 @@ class Algorithm(Settings):
     def stages(self) -> tuple[Stage, ...]:
         """The chunks of warmup."""
         raise NotImplementedError
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """What chains learn from each other in warmup; None where each adapts alone."""
+        return None
 
     def finish(self, state: Any) -> tuple[Position, Any]:
         """Return where warmup ended, and what it tuned."""

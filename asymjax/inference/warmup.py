@@ -1,6 +1,7 @@
 """Warmup of Metropolis-adjusted samplers: step size by dual averaging, and a diagonal metric, one chain at a time.
 
-Every chain adapts alone, so that what it becomes does not depend on how many there are. The pieces (dual averaging,
+Every chain adapts alone, so that what it becomes does not depend on how many there are, unless chains are told to adapt
+the length of trajectories together. The pieces (dual averaging,
 Welford's variance) are BlackJAX's; they are put together here because its window adaptation fixes the number of
 leapfrog steps, while here the trajectory length is fixed and the number of steps follows the step size.
 """
@@ -42,12 +43,14 @@ class WarmupState(NamedTuple):
     averaging : state of dual averaging.
     moments : what the next metric is estimated from.
     inverse_mass_matrix : [coordinates] metric in use.
+    length : what it knows of the length of trajectories, where that is adapted.
     """
 
     sampler: Any
     averaging: DualAveragingAdaptationState
     moments: Any
     inverse_mass_matrix: Array
+    length: Any = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,12 @@ class Adapted(Algorithm):
         advance = partial(self.advance, num_steps=num_steps)
         return tuple(Stage(advance, num_steps, float(index + 1 in updates)) for index in range(num_chunks))
 
+    def step(self, key: Key, state: WarmupState, step_size: Array, target: Target) -> tuple[WarmupState, Info]:
+        """Take one step of the sampler."""
+        sampler = self.make(target, self.retune(step_size, state.inverse_mass_matrix))
+        next_state, info = sampler.step(key, state.sampler)
+        return state._replace(sampler=next_state), info
+
     def advance(
         self, key: Key, state: WarmupState, first: Array, adopts_metric: Array, target: Target, num_steps: int
     ) -> tuple[WarmupState, dict[str, Array]]:
@@ -123,12 +132,10 @@ class Adapted(Algorithm):
 
         def one(state: WarmupState, t: Array) -> tuple[WarmupState, tuple[Info, Array]]:
             step_size = jnp.exp(state.averaging.log_step_size)
-            sampler = self.make(target, self.retune(step_size, state.inverse_mass_matrix))
-            next_state, info = sampler.step(jax.random.fold_in(key, t), state.sampler)
+            state, info = self.step(jax.random.fold_in(key, t), state, step_size, target)
             state = state._replace(
-                sampler=next_state,
                 averaging=averaging_update(state.averaging, info.acceptance_rate),
-                moments=metric.update(state.moments, next_state, target),
+                moments=metric.update(state.moments, state.sampler, target),
             )
             return state, (info, step_size)
 

@@ -16,7 +16,7 @@ import numpy as np
 from asymjax import trees
 from asymjax.divisors import largest_divisor
 from asymjax.errors import DivergedError
-from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.algorithm import Algorithm, Pooling
 from asymjax.inference.kernels import Keep, make_sampling_chunk, make_warmup, persistent_shape
 from asymjax.inference.posterior import Posterior
 from asymjax.lab import devices, memory, processes
@@ -30,6 +30,7 @@ from asymjax.types import Array, Position, PyTree
 AXIS = "chain"
 MAX_WEIGHT_BYTES = 2e9
 NUM_CHUNKS = 20
+NOTED = ("acceptance_rate", "step_size", "trajectory_length")
 
 
 # Before the start ------------------------------------------------------------------------------------------------
@@ -142,6 +143,8 @@ def warm_up(
             arguments = (keys, shapes, jnp.asarray(0), jnp.asarray(0.0), *shared)
             compiled[stage.advance] = compile_ahead(run, mapped, *arguments, phase="warmup")
 
+    meet = make_meeting(algorithm.pooling, placement)
+
     def chunk(index: int, state: Any) -> Chunk:
         stage, first = stages[index], jnp.asarray(firsts[index])
         advance = compiled[stage.advance]
@@ -149,11 +152,29 @@ def warm_up(
         first_chain, _ = processes.local_rows(metrics["logdensity"])
         metrics = processes.local(metrics)
         refuse_non_finite(metrics["logdensity"][:, None], "warmup", int(firsts[index + 1]) - 1, first_chain)
-        noted = {name: metrics[name].mean() for name in ("acceptance_rate", "step_size") if name in metrics}
-        return Chunk(state, metrics=metrics, note=", ".join(f"{name} {value:.3g}" for name, value in noted.items()))
+        note = ", ".join(f"{name} {metrics[name].mean():.3g}" for name in NOTED if name in metrics)
+        return Chunk(meet(state), metrics=metrics, note=note)
 
     state = run_phase(run, "warmup", len(stages), init, chunk, shapes, (placement.size * int(firsts[-1]), "steps"))
     return jax.jit(map_leading(warmup.finish, placement, is_mapped, AXIS))(keys, state, *shared)
+
+
+def make_meeting(pooling: Pooling | None, placement: Placement) -> Callable[[Any], Any]:
+    """Return (states [chain, ...]) -> states, after what chains learn from each other.
+
+    What they tell comes together in one place, so that what they learn does not depend on where they run.
+    """
+    if pooling is None:
+        return lambda states: states
+    tell = jax.jit(map_leading(pooling.tell, placement, [True], AXIS))
+    learn = jax.jit(map_leading(pooling.learn, placement, [True, False], AXIS))
+    meet = jax.jit(pooling.meet)
+
+    def meeting(states: Any) -> Any:
+        learned = trees.to_host(meet(processes.gather(tell(states))))
+        return learn(states, devices.put(learned, placement, is_mapped=False, axis=AXIS))
+
+    return meeting
 
 
 # Sampling --------------------------------------------------------------------------------------------------------

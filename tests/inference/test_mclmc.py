@@ -196,4 +196,4 @@ def test_length_from_the_autocorrelation_of_an_autoregression():
 )
 def test_settings_that_cannot_be_met_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
-        MCLMC(**settings).check(400)
+        MCLMC(**settings).check(400, 4)

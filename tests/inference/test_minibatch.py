@@ -400,9 +400,9 @@ def test_exploration_climbs_without_noise_and_is_paid_for():
 
 def test_cycles_that_do_not_divide_the_draws_are_refused():
     with pytest.raises(InputError, match="3 cycles do not divide 400 draws"):
-        CSGLD(num_cycles=3).check(400)
+        CSGLD(num_cycles=3).check(400, 4)
     with pytest.raises(InputError, match="momentum is 1"):
-        SGHMC(momentum=1.0).check(400)
+        SGHMC(momentum=1.0).check(400, 4)
 
 
 def test_sghmc_without_momentum_is_sgld():
@@ -519,4 +519,4 @@ def test_swag_draws_from_its_gaussian_without_gradients():
 
 def test_swag_needs_steps_to_fit_to():
     with pytest.raises(InputError, match="num_warmup is 39; SWAG keeps 20 places of half of it, give 40"):
-        SWAG(num_warmup=39).check(400)
+        SWAG(num_warmup=39).check(400, 4)

@@ -21,7 +21,7 @@ from asymjax.train import losses, make_optimizer, make_train
 from asymjax.train.optimizers import OptimizerConfig
 
 # What is trained or sampled, by number of devices: kind, and how many. Three are one on each of three devices.
-KINDS = ("train/standard", "train/w_asym", "chains/w_asym")
+KINDS = ("train/standard", "train/w_asym", "chains/w_asym", "chains/adapted")
 CASES = {
     1: [*((kind, 8) for kind in KINDS), ("train/w_asym", 1)],
     4: [*((kind, 8) for kind in KINDS), ("train/w_asym", 3), ("chains/w_asym", 3)],
@@ -71,11 +71,11 @@ def train(arch, count, inside="auto"):
     return trees.flatten(trees.to_host(state.position))
 
 
-def run_chains(arch, count):
+def run_chains(label, count):
     """Return the draws of ``count`` chains and what they were tuned to, by name; and the arguments of ``sample``."""
-    model, frozen = make_model(arch)
+    model, frozen = make_model("w_asym")
     problem = PosteriorConfig().of(model, DATASET.task, frozen, DATASET.train)
-    algorithm = HMC(num_warmup=10, max_integration_steps=8)
+    algorithm = HMC(num_warmup=10, max_integration_steps=8, trajectory="adapted" if label == "adapted" else "fixed")
     start = jax.jit(jax.vmap(problem.init, (0, None)))(member_keys(count, "init"), problem.frozen)
     placement, keys = devices.place(count), member_keys(count, "warmup")
     position, tuned = chains.warm_up(InMemory(), problem, keys, start, placement, algorithm)
@@ -110,7 +110,7 @@ def main(path):
     for kind, count in CASES[jax.device_count()]:
         what, label[0] = kind.split("/")
         if what == "chains":
-            arrays, warm[count] = run_chains(label[0], count)
+            arrays, warm[label[0], count] = run_chains(label[0], count)
         else:
             arrays = train(label[0], count)
         left |= {f"{kind}/{count}/{name}": value for name, value in arrays.items()}
@@ -118,7 +118,7 @@ def main(path):
         for label[0], count, inside in (("two at once", 16, 2), ("vectorized", 8, "vectorized")):
             arrays = train("w_asym", count, inside)
             left |= {f"train/{label[0]}/{count}/{name}": value for name, value in arrays.items()}
-        arrays = sample(*warm[8], inside="vectorized")
+        arrays = sample(*warm["w_asym", 8], inside="vectorized")
         left |= {f"chains/vectorized/8/{name}": value for name, value in arrays.items()}
     np.savez(path, **left)
     print(json.dumps({name: describe(program) for name, program in programs.items()}))

@@ -60,10 +60,18 @@ def test_members_differ(driven):
                 assert len(np.unique(leaf.reshape(8, -1), axis=0)) == 8, name
 
 
+def test_chains_on_several_devices_adapt_one_length(driven):
+    lengths = of(driven, 4, "chains/adapted", 8)["tuned/trajectory_length"]
+    assert (
+        len(np.unique(lengths)) == 1 and lengths[0] != of(driven, 4, "chains/w_asym", 8)["tuned/trajectory_length"][0]
+    )
+
+
 @pytest.mark.parametrize(
     ("num_devices", "label", "phase"),
     [(number, "standard", "train") for number in drive.CASES]
     + [(number, "w_asym", phase) for number in drive.CASES for phase in ("train", "warmup", "sample")]
+    + [(number, "adapted", "warmup") for number in drive.CASES]
     + [(4, "vectorized", phase) for phase in ("train", "sample")]
     + [(4, "two at once", "train")],
 )

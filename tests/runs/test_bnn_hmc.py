@@ -22,7 +22,7 @@ from asymjax.lab.results import open_results
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "kill.py"
 TINY = "--widths 4 --num-draws 8 --num-warmup 10 --map-steps 10 --num-chains 2 --max-integration-steps 8 --no-progress"
-WORDS = [*TINY.split(), "--arch", "w_asym", "--widths", "6"]
+WORDS = [*TINY.split(), "--arch", "w_asym", "--widths", "6", "--trajectory", "adapted"]
 SPACES = ("rhat_max", "rhat_median", "ess_bulk_min", "ess_bulk_median")
 SCORES = {"classification": ("accuracy", "nll", "ece", "brier"), "regression": ("rmse", "lppd", "coverage_error")}
 SIGKILL, SIGTERM_EXIT, INPUT_EXIT = -signal.SIGKILL, 75, 2
@@ -85,6 +85,8 @@ def test_summary_of_a_classifier(finished):
     summary = run_files.read_json(finished[0] / "summary.json")
     assert (summary["arch"], summary["dataset"]) == ("w_asym", "digits")
     # dense_0 64 x 6 with 8 of 64 fixed, LayerNorm 2 x 6, output 6 x 10 with 3 of 6 fixed, biases 6 and 10.
+    lengths = summary["sampler"]["trajectory_length"]
+    assert lengths[0] == lengths[1] != pytest.approx(np.pi / 2)
     assert (summary["num_trainable"], summary["num_fixed"]) == (64 * 6 + 12 + 60 + 16 - 78, 8 * 6 + 3 * 10)
     assert assert_summary(summary, "classification") == ["map", "ensemble", "posterior"]
     assert summary["seconds"]["train"] > 0

@@ -86,7 +86,7 @@ def test_automatic_length_in_the_metric_of_the_prior_is_half_pi_prior_scales():
         return problem.logdensity(position, problem.frozen, problem.data)
 
     def walk(tuned):
-        sampler = make_hmc(logdensity, tuned)
+        sampler = make_hmc(logdensity, tuned).sampler
 
         def step(state, key):
             state, info = sampler.step(key, state)

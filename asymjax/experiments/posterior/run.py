@@ -123,7 +123,7 @@ def check_sampling(config: Config) -> None:
         If numbers of steps, draws or starts cannot be, or the sampler's settings cannot be met.
     """
     num_draws = config.chains.num_draws
-    config.sampler.check(num_draws)
+    config.sampler.check(num_draws, config.chains.num_chains)
     if num_draws < MIN_DRAWS:
         raise InputError(f"{num_draws} draws; convergence takes {MIN_DRAWS} draws at least")
     config.start.num_starts(config.chains.num_chains)

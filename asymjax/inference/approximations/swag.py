@@ -153,9 +153,9 @@ class SWAG(Minibatch):
         """What a step of warmup does."""
         return descent(self.num_warmup - self.num_walked, -(-self.num_walked // NUM_SNAPSHOTS))
 
-    def check(self, num_draws: int) -> None:
+    def check(self, num_draws: int, num_chains: int) -> None:
         """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
+        super().check(num_draws, num_chains)
         if self.num_walked < RANK:
             raise InputError(
                 f"num_warmup is {self.num_warmup}; SWAG keeps {RANK} places of half of it, give {2 * RANK}"

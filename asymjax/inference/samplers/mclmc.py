@@ -118,9 +118,9 @@ class MCLMC(Algorithm):
     num_stages: Count = 10
     """Stages of warmup that tune the step size, from 2."""
 
-    def check(self, num_draws: int) -> None:
+    def check(self, num_draws: int, num_chains: int) -> None:
         """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
+        super().check(num_draws, num_chains)
         if self.num_stages < 2 or self.num_warmup < MIN_STAGE_STEPS * self.num_stages:
             raise InputError(
                 f"{self.num_warmup} steps of warmup in {self.num_stages} stages; give 2 stages or more, and "

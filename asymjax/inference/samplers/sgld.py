@@ -112,8 +112,8 @@ class CSGLD(Minibatch):
         """Return how long the steps of the draws are."""
         return cyclical(num_steps // self.num_cycles, self.exploration)
 
-    def check(self, num_draws: int) -> None:
+    def check(self, num_draws: int, num_chains: int) -> None:
         """Check the settings; InputError if one cannot be."""
-        super().check(num_draws)
+        super().check(num_draws, num_chains)
         if num_draws % self.num_cycles:
             raise InputError(f"{self.num_cycles} cycles do not divide {num_draws} draws; choose a divisor")
