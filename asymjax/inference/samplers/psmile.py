@@ -9,11 +9,10 @@ Ours, and not the paper's:
 
 - One gradient and one kick a step, as the other samplers here; the authors' integrator takes two of the same rows.
 - Directions are refreshed by noise as well (Robnik et al. 2023), for where gradients are exact.
-- A parameter's scale is ``s = 1 / sqrt(1 + (n / N) v)`` in units of the prior, for n of N rows and the mean squared
-  gradient v. The noise of a minibatch is N / n times the curvature of the likelihood where the model fits, so that s is
-  near the posterior's width, and it is at most the prior's; the authors clip. It is fixed when warmup ends, so that it
-  biases no draw; theirs follows the chain. They take the variance about a running mean. The mean square here takes a
-  slope for noise: far from where the posterior is chains hardly move. Start them anchored or at optima.
+- A parameter's scale is ``s = 1 / sqrt(1 + (n / N) v)`` in units of the prior, for n of N rows and the variance v of
+  gradients about their running mean. The noise of a minibatch is N / n times the curvature of the likelihood where the
+  model fits, so that s is near the posterior's width, and it is at most the prior's; the authors clip. It is fixed when
+  warmup ends, so that it biases no draw; theirs follows the chain.
 - Gradients get noise of variance ``(N / n) s^2``, which makes that of all coordinates N / n. Without it coordinates of
   which rows say little are too cold, and the others too hot. Noise that coordinates share is not made alike: it heats
   stiff directions that no axis follows, the more the larger sqrt(step_size) x decoherence.
@@ -44,8 +43,8 @@ class Noise(NamedTuple):
 
     Attributes
     ----------
-    norms : of their squares.
-    mean : [coordinates] of themselves, with the weights of the squares.
+    norms : those of their squares.
+    mean : [coordinates] that of themselves, with the same weights.
     """
 
     norms: Norms
@@ -57,10 +56,15 @@ def update_noise(noise: Noise, gradient: Array, decay: float) -> Noise:
     return Noise(update_norms(noise.norms, gradient, decay), decay * noise.mean + (1 - decay) * gradient)
 
 
-def variance_of(noise: Noise) -> Array:
-    """Return the variance of the gradients [coordinates] about their mean: a slope that lasts is no noise."""
-    norms = noise.norms
-    return jnp.maximum(norms.squares / norms.weight - jnp.square(noise.mean / norms.weight), 0.0)
+def variance_of(noise: Noise, decay: float) -> Array:
+    """Return the variance of the gradients [coordinates] about their mean: a slope that lasts is no noise.
+
+    With weights that are worth k gradients it is ``E g^2 - (1 - 1 / k) (E g)^2``, the mean square of a first one and
+    then without bias but for ``(E g)^2 / k``.
+    """
+    weight = noise.norms.weight
+    share = (1 - decay) * (2 - weight) / ((1 + decay) * weight)  # 1 / k
+    return jnp.maximum(noise.norms.squares / weight - (1 - share) * jnp.square(noise.mean / weight), 0.0)
 
 
 class Flight(NamedTuple):
@@ -98,7 +102,7 @@ def isokinetic(decoherence: float, decay: float, batch_size: int) -> Dynamics:
     Parameters
     ----------
     decoherence : path over which refreshment alone forgets directions, above 0.
-    decay : share of the running squared gradients that a step of warmup keeps, in [0, 1).
+    decay : share of the running moments of gradients that a step of warmup keeps, in [0, 1).
     batch_size : rows of a gradient.
     """
     kick = blackjax.mcmc.integrators.esh_dynamics_momentum_update_one_step()
@@ -108,11 +112,11 @@ def isokinetic(decoherence: float, decay: float, batch_size: int) -> Dynamics:
         flat = ravel_pytree(z)[0]
         if flat.size == 1:
             raise InputError("psmile needs 2 coordinates or more, for it turns a direction; there is 1, choose sgld")
-        scale, noise = (
-            (jnp.ones_like(flat), Noise(no_norms(flat), flat * 0)) if tuned.scale is None else (tuned.scale, None)
-        )
-        nothing = jnp.zeros((), flat.dtype)
-        return Flight(blackjax.util.generate_unit_vector(key, flat), scale, noise, nothing, nothing)
+        direction, nothing = blackjax.util.generate_unit_vector(key, flat), jnp.zeros((), flat.dtype)
+        if tuned.scale is not None:
+            return Flight(direction, tuned.scale, None, nothing, nothing)
+        noise = Noise(no_norms(flat), jnp.zeros_like(flat))
+        return Flight(direction, jnp.ones_like(flat), noise, nothing, nothing)
 
     def step(
         key: Key, z: PyTree, memory: Flight, gradient: Gradient, epsilon: Array, num_rows: int
@@ -123,7 +127,7 @@ def isokinetic(decoherence: float, decay: float, batch_size: int) -> Dynamics:
         g = ravel_pytree(gradient(z, rng.named_key(key, "rows")))[0]
         if noise is not None:
             noise = update_noise(noise, g / num_rows, decay)
-            scale = jax.lax.rsqrt(1 + batch_size * num_rows * variance_of(noise))
+            scale = jax.lax.rsqrt(1 + batch_size * num_rows * variance_of(noise, decay))
         level = (num_rows / batch_size) ** 0.5 * jax.random.normal(rng.named_key(key, "level"), g.shape, g.dtype)
         force = scale * (g + level)
         before = bend(u, force, length / 2)
@@ -158,7 +162,7 @@ class PSMILE(Minibatch):
     """Length of the path on which refreshment forgets the direction, divided by sqrt(coordinates), in the same units.
     Gradient noise shortens it."""
     norm_decay: Fraction = 0.99
-    """Share of the running squared gradients that a step of warmup keeps, in [0, 1)."""
+    """Share of the running moments of gradients that a step of warmup keeps, in [0, 1)."""
 
     @property
     def dynamics(self) -> Dynamics:
