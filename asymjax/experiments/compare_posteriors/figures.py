@@ -207,7 +207,8 @@ def plot_within(run: StudyRun) -> Figure:
             axes.plot(places[:-1] + shift, mean[:-1], color=colors[name], alpha=0.5)
     barriers.set_title("barrier of the log density (nats)")
     in_place.set_title("share of units in place")
-    in_place.axhline(as_numbers([arm["metrics"]["in_place_chance"]["mean"] for arm in run.kinds.values()])[0], ls="--")
+    chance = next(iter(run.kinds.values()))["metrics"]["in_place_chance"]["mean"]
+    in_place.axhline(chance, color="0.5", linestyle="--", linewidth=1)
     for axes in (barriers, in_place):
         axes.axvline(len(lags) - 0.5, color="0.7", linewidth=0.8)
         axes.set_xticks(places, [*lags, "chains"])
