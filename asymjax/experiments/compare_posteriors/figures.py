@@ -208,7 +208,7 @@ def plot_within(run: StudyRun) -> Figure:
     barriers.set_title("barrier of the log density (nats)")
     in_place.set_title("share of units in place")
     chance = next(iter(run.kinds.values()))["metrics"]["in_place_chance"]["mean"]
-    in_place.axhline(chance, color="0.5", linestyle="--", linewidth=1)
+    style.mark(in_place, chance, which="y")
     for axes in (barriers, in_place):
         axes.axvline(len(lags) - 0.5, color="0.7", linewidth=0.8)
         axes.set_xticks(places, [*lags, "chains"])
