@@ -46,7 +46,7 @@ CASES = {
     "sghmc": Case(MINIBATCH | {"step_size": 0.02}, 1000, bias=0.1),
     "sgnht": Case(MINIBATCH | QUIET | {"step_size": 0.005, "momentum": 0.99}, 1000, bias=0.1),
     "psgld": Case(MINIBATCH | {"step_size": 0.01, "norm_decay": 0.999}, 1000, bias=0.1),
-    "psmile": Case(MINIBATCH | {"step_size": 1.0}, 1500, bias=0.1),
+    "psmile": Case(MINIBATCH | {"step_size": 4.0}, 1500, bias=0.1),
     "swag": Case({"num_warmup": 400}, bias=math.inf),
 }
 
