@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -142,18 +143,17 @@ def run_ours(config: Config, sampler: str, source: Source, seed: int, limit: flo
 
 
 def all_rows(config: Config) -> Iterator[dict[str, Any]]:
-    """Yield a row for each target, seed and library."""
-    for target in config.targets:
-        for seed in range(config.num_seeds):
-            with tempfile.TemporaryDirectory() as name:
-                folder = Path(name)
-                source = make_source(target, config.data_dir, folder)
-                row: dict[str, Any] = {"target": target, "seed": seed}
-                bde = row | {"library": "bde", "sampler": "mclmc"} | run_bde(config, source, seed, folder)
-                yield bde
-                for sampler in OURS:
-                    found = run_ours(config, sampler, source, seed, bde["seconds"], folder)
-                    yield row | {"library": "asymjax", "sampler": sampler} | found
+    """Yield a row for each seed, target and sampler."""
+    for seed, target in product(range(config.num_seeds), config.targets):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            source = make_source(target, config.data_dir, folder)
+            row: dict[str, Any] = {"target": target, "seed": seed}
+            bde = row | {"library": "bde", "sampler": "mclmc"} | run_bde(config, source, seed, folder)
+            yield bde
+            for sampler in OURS:
+                found = run_ours(config, sampler, source, seed, bde["seconds"], folder)
+                yield row | {"library": "asymjax", "sampler": sampler} | found
 
 
 def describe(row: dict[str, Any]) -> str:
