@@ -529,16 +529,19 @@ def verdict(of_ess: dict[str, dict[str, Any]], factor: float, num_seeds: int) ->
 
 
 def all_rows(config: Config) -> Iterator[dict[str, Any]]:
-    """Yield all rows, target by target."""
+    """Yield the rows of all runs and steps, target by target."""
     for target in config.targets:
-        runs = []
         for seed in range(config.num_seeds):
-            for row in whole_runs(config, target, seed):
-                runs.append(row)
-                yield row
-        for opponent in ("numpyro", "blackjax"):
-            yield from compare(runs, opponent) if runs else ()
+            yield from whole_runs(config, target, seed)
         yield from step_rows(config, target)
+
+
+def ratio_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the ratios of all targets and opponents of the runs among some rows."""
+    runs = [row for row in rows if row["part"] == "run"]
+    targets = {row["target"]: [other for other in runs if other["target"] == row["target"]] for row in runs}
+    opponents = dict.fromkeys(opponent for _, opponent in FACTORS)
+    return [ratio for of_target in targets.values() for opponent in opponents for ratio in compare(of_target, opponent)]
 
 
 def start_jax(num_chains: int) -> None:
@@ -564,12 +567,12 @@ def main(config: Config) -> list[dict[str, Any]]:
         rows.append(row)
         print(describe(row), flush=True)
         if config.save:
-            path = save(config.name, rows, machine)
-    for line in verdicts(rows, config.num_seeds):
-        print(line)
+            path = save(config.name, rows + ratio_rows(rows), machine)
+    ratios = ratio_rows(rows)
+    print(*map(describe, ratios), *verdicts(rows + ratios, config.num_seeds), sep="\n")
     if config.save:
         print(path)
-    return rows
+    return rows + ratios
 
 
 if __name__ == "__main__":
