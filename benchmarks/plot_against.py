@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from bench_against import FACTORS
+from bench_against import FACTORS, ratio_rows
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -34,7 +34,7 @@ NAMES = {"numpyro": "NumPyro", "blackjax": "BlackJAX", "hmc": "HMC", "nuts": "NU
 class Config:
     """What is drawn."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]] = (RESULTS / "against.json", RESULTS / "against_digits.json")
+    paths: tyro.conf.Positional[tuple[Path, ...]] = (RESULTS / "against.json",)
     """Results of bench_against.py."""
     out: Path = RESULTS / "against.png"
     """The figure."""
@@ -86,9 +86,9 @@ def main(config: Config) -> None:
     InputError
         If a file is missing or damaged, or none has a ratio.
     """
-    rows = [row for path in config.paths for row in run_files.read_json(path)["rows"] if row["part"] == "ratio"]
+    rows = [ratio for path in config.paths for ratio in ratio_rows(run_files.read_json(path).get("rows", []))]
     if not rows:
-        raise InputError("no file holds a ratio; run benchmarks/bench_against.py first")
+        raise InputError("no file holds runs of both sides; run benchmarks/bench_against.py first")
     plot(rows).savefig(config.out)
     print(config.out)
 
