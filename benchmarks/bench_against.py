@@ -1,19 +1,21 @@
 """Our samplers against NumPyro's NUTS and BlackJAX called the obvious way, on the same densities, starts and chains.
 
-    python benchmarks/bench_against.py --targets digits uci/energy uci/airfoil --data-dir data/uci
+    python benchmarks/bench_against.py --targets diabetes breast_cancer
+    python benchmarks/bench_against.py --targets digits --opponents numpyro_parallel blackjax --name against_digits
 
-First whole runs, several seeds each: all samplers begin at the same optima, whose training is on nobody's clock, and
-are judged by the same code: R-hat and bulk ESS of function space. All keep as many draws, so that warmup is spread over
-as many. Ratios of ESS a second are paired by seed; the median and the range over seeds are given, with sampling alone
-on the clock, with warmup, and with everything: compilation (nothing comes from a cache), and what our runs write to
-disk. Where R-hat is above 1.05 the ESS says little; such ratios are marked, and decide nothing. Nor do samplers without
-an accept step, whose ESS is about a biased target. NumPyro is represented by the better of its two ways to run chains,
-in each seed.
+First whole runs, several seeds each. Ours are those of users: default samplers, with their metric and coordinates, from
+anchored starts. Opponents begin at the same anchored starts, near the posterior, which is kinder to them than optima;
+the optimisation of these is on everybody's clock. All runs of a seed follow each other, and are judged by the same
+code: R-hat and bulk ESS of function space. All keep as many draws, so that warmup is spread over as many. Ratios of ESS
+a second are paired by seed; the median and the range over seeds are given, with sampling alone on the clock, with
+starts and warmup, and with everything: compilation (nothing comes from a cache), and what our runs write to disk; the
+first two also in seconds of the processor, which other work on the machine hardly lengthens. Where R-hat is above 1.05
+the ESS says little; such ratios are marked, and decide nothing. Nor do samplers without an accept step, whose ESS is
+about a biased target. NumPyro is represented by the better of its ways to run, in each seed.
 
 Then single steps, each side in its own way to use all cores (ours: chains over devices): each of our samplers against
-BlackJAX's own with the same step size, metric and steps, in seconds a gradient, in interleaved rounds. With
-``--bde-python`` (an interpreter that has sklearn-contrib-bde) also whole runs of ``bnn_mclmc.py --preset uci_quick``
-against bde, on the same rows: LPPD at equal time, all of it on the clock.
+BlackJAX's own with the same step size, metric and steps, in seconds a gradient, in interleaved rounds. For bde see
+bench_bde.py, for whether all sample the same posterior bench_alike.py.
 """
 
 import math
@@ -21,7 +23,6 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,12 +31,15 @@ import tyro
 MAX_RHAT = 1.05
 ESS = ("ess_min", "ess_median", "within_ess_min", "within_ess_median")
 CLOCKS = {
-    "sampling": ("sample",),
-    "with warmup": ("warmup", "sample"),
-    "everything": ("warmup", "sample", "compile", "other"),
+    "sampling": ("seconds", ("sample",)),
+    "with warmup": ("seconds", ("start", "warmup", "sample")),
+    "everything": ("seconds", ("start", "warmup", "sample", "compile", "other")),
+    "processor, sampling": ("processor_seconds", ("sample",)),
+    "processor, with warmup": ("processor_seconds", ("start", "warmup", "sample")),
 }
-FACTORS = {"numpyro": 3.0, "blackjax": 2.0}
-"""Times the ESS a second of the opponents that our best sampler is meant to have."""
+"""Of what a run took: the kind of seconds, and the phases."""
+FACTORS = {("hmc", "numpyro"): 5.0, ("hmc", "blackjax"): 10.0, ("nuts", "numpyro"): 1.0}
+"""Times the ESS a second of an opponent that a sampler of ours is meant to have."""
 STEP_DOUBLINGS = 6
 """Depth of NUTS' trees where single steps are timed."""
 
@@ -44,10 +48,9 @@ STEP_DOUBLINGS = 6
 class Config:
     """What is timed."""
 
-    targets: tuple[str, ...] | None = None
-    """Targets as of bench_convergence.py. Default: digits and, in --data-dir, uci/energy and uci/airfoil, else
-    diabetes."""
-    samplers: tuple[str, ...] = ("hmc", "mclmc")
+    targets: tuple[str, ...] = ("diabetes", "breast_cancer", "digits")
+    """Targets as of bench_convergence.py."""
+    samplers: tuple[str, ...] = ("hmc", "nuts")
     """Ours, in whole runs; mclmc is the unadjusted one."""
     opponents: tuple[str, ...] = ("numpyro", "numpyro_parallel", "blackjax")
     """NumPyro's NUTS with chains vectorized or each on a host device of its own, and BlackJAX's."""
@@ -60,7 +63,7 @@ class Config:
     """Whole runs of each, each with starts and noise of its own."""
     num_chains: int = 4
     """Chains of all."""
-    num_draws: int = 100
+    num_draws: int = 200
     """Draws a chain, of all."""
     num_warmup: int = 100
     """Steps of warmup of all but our mclmc, and those on minibatches, which have their own."""
@@ -68,28 +71,27 @@ class Config:
     """Steps of warmup of our mclmc; a step is two gradients."""
     max_doublings: int = 8
     """Depth of NUTS' trees, for all (10 in BlackJAX and NumPyro unless told otherwise)."""
-    map_steps: int = 3000
-    """Steps to the optima where chains start."""
     num_gradients: int = 200
     """Gradients over all rows a chain in a call of single steps, about."""
     num_rounds: int = 5
     """Interleaved rounds of single steps; the median is reported."""
     data_dir: Path | None = None
     """Folder of data files."""
-    bde_python: Path | None = None
-    """Interpreter with bde; without it bde is left out."""
-    bde_warmup: int = 5000
-    """Steps of warmup of bde."""
-    bde_draws: int = 8000
-    """Steps of bde after warmup; one in eight is kept."""
     name: str = "against"
     """Name of the file in results/, so that targets with settings of their own can have files of their own."""
     save: bool = True
     """Write it, after every case."""
 
 
+class Costs(NamedTuple):
+    """What work took: each of its phases, and the whole, in which compilation and files are."""
+
+    phases: dict[str, Any]
+    whole: Any
+
+
 class Setting(NamedTuple):
-    """One target with one seed."""
+    """One target with one seed; ``start`` are the costs of the starts."""
 
     target: str
     seed: int
@@ -98,6 +100,7 @@ class Setting(NamedTuple):
     has_scale_head: bool
     placement: Any
     starts: Any
+    start: Costs
 
     @property
     def row(self) -> dict[str, Any]:
@@ -105,8 +108,8 @@ class Setting(NamedTuple):
         return {"target": self.target, "seed": self.seed}
 
 
-def make_setting(config: Config, target: str, seed: int, folder: Path) -> Setting:
-    """Load a target and train the networks where chains start."""
+def make_setting(config: Config, target: str, seed: int, folder: Path, arch: str = "standard") -> Setting:
+    """Load a target and optimise the positions where chains start."""
     from bench_convergence import make_target
 
     from asymjax import rng
@@ -116,16 +119,39 @@ def make_setting(config: Config, target: str, seed: int, folder: Path) -> Settin
     from asymjax.lab.run_config import RunConfig
     from asymjax.lab.starts import find_start
 
-    data_config, model, posterior = make_target(target, "standard", config.data_dir)
-    where = RunConfig(run_dir=folder / "map", progress=False, num_devices=num_devices(config.num_chains))
+    data_config, model, posterior = make_target(target, arch, config.data_dir)
+    where = RunConfig(run_dir=folder / "start", progress=False, num_devices=num_devices(config.num_chains))
     opening = open_experiment("against", "", data_config, model, {}, where, posterior)
     dataset, placement = opening.dataset, devices.place(config.num_chains, where.num_devices)
     assert opening.posterior is not None
     problem = opening.posterior.of(opening.model, dataset.task, opening.frozen, dataset.train)
     keys = rng.member_keys(rng.role_key(seed, "init"), config.num_chains)
-    _, starts = find_start(opening.run, problem, keys, placement, Start(start="map", map_steps=config.map_steps))
+    start = Start(map_steps=0)
+    (_, starts), costs = observe(opening.run, lambda: find_start(opening.run, problem, keys, placement, start))
     has_scale_head = opening.posterior.has_scale_head(dataset.task)
-    return Setting(target, seed, dataset, problem, has_scale_head, placement, starts)
+    return Setting(target, seed, dataset, problem, has_scale_head, placement, starts, costs)
+
+
+def observe(run: Any, call: Callable[[], Any]) -> tuple[Any, Costs]:
+    """Return what a call returns that works in a run directory, and its costs: phases are those on the run's clock."""
+    from contextlib import contextmanager
+    from time import perf_counter
+
+    from measure import Meter, in_all
+
+    spans: dict[str, list[tuple[float, float]]] = {}
+
+    @contextmanager
+    def clock(kind: str) -> Iterator[None]:
+        begun = perf_counter()
+        yield
+        spans.setdefault(kind, []).append((begun, perf_counter()))
+
+    run.clock = clock
+    with Meter() as meter:
+        result = call()
+    phases = {kind: in_all(meter.spent(*span) for span in found) for kind, found in spans.items() if kind != "compile"}
+    return result, Costs(phases, meter.spent())
 
 
 def num_devices(num_chains: int) -> int:
@@ -192,10 +218,9 @@ def our_sampler(config: Config, sampler: str) -> Any:
     return ALGORITHMS[sampler](**settings)
 
 
-def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> dict[str, Any]:
-    """Run one of our samplers as ``run_posterior`` does, and return its row."""
+def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """Run one of our samplers as ``run_posterior`` does; return outputs [chain, draw, test row, ...] and its costs."""
     import jax.numpy as jnp
-    from measure import timed
 
     from asymjax import rng
     from asymjax.lab.chains import keep_weights, sample_chains, warm_up
@@ -213,28 +238,24 @@ def run_ours(config: Config, setting: Setting, sampler: str, folder: Path) -> di
         start, tuned = warm_up(run, problem, keys[0], setting.starts, placement, algorithm)
         sample_chains(run, problem, keys[1], start, tuned, inputs, placement, algorithm, config.num_draws, keep_weights)
 
-    _, total, compiling = timed(whole)
+    _, costs = observe(run, whole)
     kept = read_arrays(path, "posterior_predictive/outputs", "sample_stats/num_grad_evals")
-    seconds = {name: run.seconds[name] for name in ("warmup", "sample")}
-    seconds |= {"compile": compiling, "other": max(0.0, total - sum(seconds.values()))}
-    return {
-        "num_draws": config.num_draws,
-        "num_grad_evals": float(kept["sample_stats/num_grad_evals"].sum()),
-        "seconds": seconds,
-    } | judge(setting, kept["posterior_predictive/outputs"])
+    found = {"num_grad_evals": float(kept["sample_stats/num_grad_evals"].sum())} | seconds_of(setting.start, costs)
+    return kept["posterior_predictive/outputs"], found
 
 
-def run_opponent(config: Config, setting: Setting, opponent: str) -> dict[str, Any]:
-    """Run an opponent, and return its row; what it predicts is computed afterwards, on no clock."""
+def run_opponent(config: Config, setting: Setting, opponent: str) -> tuple[Any, dict[str, Any]]:
+    """Run an opponent; return outputs, which are computed afterwards, on no clock, and its costs."""
     from functools import partial
 
     import jax
     import numpy as np
     import opponents
     from jax import lax
+    from measure import in_all
 
     problem, frozen = setting.problem, setting.problem.frozen
-    logdensity = problem.target(frozen, problem.data).logdensity
+    logdensity = problem.target().logdensity
     sample: Callable = opponents.blackjax_nuts
     if opponent.startswith("numpyro"):
         method = "parallel" if opponent == "numpyro_parallel" else "vectorized"
@@ -244,11 +265,21 @@ def run_opponent(config: Config, setting: Setting, opponent: str) -> dict[str, A
     inputs = setting.dataset.test.inputs
     predict = jax.jit(lambda positions: lax.map(lambda p: problem.predict(p, frozen, inputs), positions))
     chains = [jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), sampled.positions) for i in range(config.num_chains)]
-    return {
-        "num_draws": num_draws,
-        "num_grad_evals": sampled.num_grad_evals,
-        "seconds": sampled.seconds | {"other": 0.0},
-    } | judge(setting, np.stack([np.asarray(predict(chain)) for chain in chains]))
+    outputs = np.stack([np.asarray(predict(chain)) for chain in chains])
+    # Starts are counted without what our runs write.
+    start = setting.start._replace(whole=setting.start.whole._replace(seconds=setting.start.phases["start"].seconds))
+    seconds = seconds_of(start, Costs(sampled.spent, in_all(sampled.spent.values())))
+    return outputs, {"num_grad_evals": sampled.num_grad_evals} | seconds
+
+
+def seconds_of(*parts: Costs) -> dict[str, dict[str, float]]:
+    """Return the seconds of a run, on the clock and of the processor, by phase; of all else on the clock alone."""
+    phases = {name: spent for part in parts for name, spent in part.phases.items()}
+    seconds = {name: spent.seconds for name, spent in phases.items()}
+    other = max(0.0, sum(part.whole.seconds for part in parts) - sum(seconds.values()))
+    compiling = sum(part.whole.compile_seconds for part in parts)
+    processor_seconds = {name: spent.processor_seconds for name, spent in phases.items()}
+    return {"seconds": seconds | {"other": other, "compile": compiling}, "processor_seconds": processor_seconds}
 
 
 def whole_runs(config: Config, target: str, seed: int) -> Iterator[dict[str, Any]]:
@@ -268,14 +299,16 @@ def whole_runs(config: Config, target: str, seed: int) -> Iterator[dict[str, Any
             row = {"part": "run"} | setting.row | {"library": library, "sampler": sampler}
             row |= {"version": version(library.split("_")[0])}
             try:
-                yield row | case()
+                outputs, found = case()
+                yield row | {"num_draws": config.num_draws} | found | judge(setting, outputs)
             except DivergedError as error:
                 yield row | {"failure": str(error)}
 
 
 def rate(row: dict[str, Any], ess: str, clock: str) -> float:
     """Return ESS a second."""
-    return row[ess] / sum(row["seconds"][kind] for kind in CLOCKS[clock])
+    kind, phases = CLOCKS[clock]
+    return row[ess] / sum(row[kind][phase] for phase in phases)
 
 
 def compare(rows: list[dict[str, Any]], opponent: str) -> list[dict[str, Any]]:
@@ -396,8 +429,8 @@ def their_steps(setting: Setting, steps: Steps) -> tuple[Callable[[], Any], floa
     def call() -> Any:
         return sample(keys[0], states)
 
-    (_, (_, infos)), _, compiling = timed(call)
-    return call, float(jnp.sum(kernel.cost(infos))), compiling
+    (_, (_, infos)), spent = timed(call)
+    return call, float(jnp.sum(kernel.cost(infos))), spent.compile_seconds
 
 
 def make_step_case(setting: Setting, steps: Steps) -> StepCase:
@@ -441,92 +474,6 @@ def step_rows(config: Config, target: str) -> Iterator[dict[str, Any]]:
         }
 
 
-# bde -------------------------------------------------------------------------------------------------------------
-
-
-def seconds_of(command: list[str], environment: dict[str, str]) -> float:
-    """Return the wall-clock seconds of a process.
-
-    Raises
-    ------
-    RuntimeError
-        If it fails; with the end of what it said.
-    """
-    import subprocess
-    import time
-
-    begun = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr[-1000:]}")
-    return time.perf_counter() - begun
-
-
-def run_bde(config: Config, target: str, seed: int, dataset: Any, folder: Path) -> dict[str, Any]:
-    """Run bde on the rows of a dataset in its own interpreter, and return its scores."""
-    import json
-    import os
-
-    import numpy as np
-
-    from asymjax.diagnostics.scores import score
-
-    train, test = dataset.train, dataset.test
-    np.savez(folder / "rows.npz", inputs=train.inputs, targets=train.targets, test_inputs=test.inputs)
-    settings = {"n_members": 8, "hidden_layers": [16, 16], "activation": "relu", "epochs": 500, "lr": 0.005}
-    settings |= {"warmup_steps": config.bde_warmup, "n_samples": config.bde_draws, "n_thinning": 8, "seed": seed}
-    script = Path(__file__).parent / "by_bde.py"
-    cores = len(os.sched_getaffinity(0))
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "JAX_COMPILATION_CACHE_DIR")}
-    environment |= {"XLA_FLAGS": f"--xla_force_host_platform_device_count={cores}"}
-    command = [str(config.bde_python), str(script), str(folder), json.dumps(settings)]
-    seconds = seconds_of(command, environment)
-    with np.load(folder / "predictive.npz") as kept:
-        found, version = score(dataset, [kept["predictive"]]), str(kept["version"])
-    return {"bde_version": version, "bde_seconds": seconds, "bde_lppd": found["lppd"], "bde_rmse": found["rmse"]}
-
-
-def run_quick(config: Config, target: str, seed: int, dataset: Any, folder: Path) -> tuple[dict[str, float], Any]:
-    """Run ``bnn_mclmc.py --preset uci_quick`` with nothing compiled before; return scores and the curve of LPPD."""
-    import os
-    import sys
-
-    from asymjax.experiments.posterior.draws import convergence_curve
-    from asymjax.lab import run_files
-
-    script = Path(__file__).parents[1] / "runs" / "bnn_mclmc.py"
-    options = {"dataset": target, "init-seed": seed, "seed": seed, "run-dir": folder / "run"}
-    if config.data_dir is not None:
-        options["data-dir"] = config.data_dir
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
-    command = [sys.executable, str(script), "--preset", "uci_quick", *words]
-    total = seconds_of(command, environment)
-    summary = run_files.read_json(folder / "run" / "summary.json")
-    curve = convergence_curve(folder / "run", dataset, has_scale_head=True)
-    shares = curve["num_draws"] / curve["num_draws"][-1]
-    sampling = summary["seconds"]["sample"]
-    found = summary["test"]["posterior"]
-    scores = {"seconds": total, "lppd": found["lppd"], "rmse": found["rmse"]}
-    return scores, (total - sampling + shares * sampling, curve["lppd"])
-
-
-def bde_row(config: Config, target: str, seed: int) -> dict[str, Any]:
-    """Return the row of bde and of ours on one regression target.
-
-    ``lppd_at_equal_time`` is ours after the last part of the draws that ended before bde did, None where bde was done
-    before our first.
-    """
-    from asymjax import data
-
-    dataset = data.load(target, config.data_dir)
-    with tempfile.TemporaryDirectory() as folder:
-        row = {"part": "bde", "target": target, "seed": seed} | run_bde(config, target, seed, dataset, Path(folder))
-        scores, (ends, lppd) = run_quick(config, target, seed, dataset, Path(folder))
-    in_time = lppd[ends <= row["bde_seconds"]]
-    return row | scores | {"lppd_at_equal_time": float(in_time[-1]) if len(in_time) else None}
-
-
 # The whole -------------------------------------------------------------------------------------------------------
 
 
@@ -544,114 +491,88 @@ def describe(row: dict[str, Any]) -> str:
         )
     if row["part"] == "ratio":
         return (
-            f"{row['target']:12s} {row['sampler']:6s} over {row['opponent']:8s} {row['ess']:17s} {row['clock']:11s}: "
+            f"{row['target']:12s} {row['sampler']:6s} over {row['opponent']:8s} {row['ess']:17s} {row['clock']:22s}: "
             f"{row['median']:6.2f} [{row['low']:.2f}, {row['high']:.2f}], {row['num_seeds']} seeds"
             + ("" if row["converged"] else f" (R-hat above {MAX_RHAT})")
         )
-    if row["part"] == "step":
-        return (
-            f"{row['target']:12s} {row['sampler']:14s}: {row['microseconds']:8.1f} us a gradient, BlackJAX "
-            f"{row['blackjax_microseconds']:8.1f}, ratio {row['blackjax_over_ours']:.2f}; compile "
-            f"{row['compile_seconds']:.0f} and {row['blackjax_compile_seconds']:.0f} s"
-        )
-    equal = row["lppd_at_equal_time"]
     return (
-        f"{row['target']:12s} seed {row['seed']} bde: LPPD {row['bde_lppd']:.3f}, RMSE {row['bde_rmse']:.3f}, "
-        f"{row['bde_seconds']:.0f} s; uci_quick: {row['lppd']:.3f}, {row['rmse']:.3f}, {row['seconds']:.0f} s; "
-        f"LPPD in bde's time: {'-' if equal is None else format(equal, '.3f')}"
+        f"{row['target']:12s} {row['sampler']:14s}: {row['microseconds']:8.1f} us a gradient, BlackJAX "
+        f"{row['blackjax_microseconds']:8.1f}, ratio {row['blackjax_over_ours']:.2f}; compile "
+        f"{row['compile_seconds']:.0f} and {row['blackjax_compile_seconds']:.0f} s"
     )
 
 
 def verdicts(rows: list[dict[str, Any]], num_seeds: int) -> Iterator[str]:
-    """Return by target and opponent how our best exact sampler, by minimum ESS with warmup, compares with the aim.
-
-    Biased ones have a line each, and decide nothing.
-    """
-    from bench_convergence import BIASED
-
-    runs = [row for row in rows if row["part"] == "run"]
-    ratios = [row for row in rows if row["part"] == "ratio" and row["clock"] == "with warmup"]
-    for target, opponent in product(dict.fromkeys(row["target"] for row in runs), FACTORS):
-        if not any(row["library"].startswith(opponent) for row in runs):
-            continue
-        group: dict[str, dict[str, Any]] = {}
-        for row in ratios:
-            if (row["target"], row["opponent"]) == (target, opponent):
-                group.setdefault(row["sampler"], {})[row["ess"]] = row
-        for sampler in group:
-            if sampler in BIASED:
-                yield f"{target}: {in_words(sampler, group[sampler])} of {opponent}, but is biased and does not count"
-        exact = {sampler: of_ess for sampler, of_ess in group.items() if sampler not in BIASED}
-        yield f"{target}: {verdict(exact, opponent, num_seeds)}"
+    """Return by target, sampler and opponent how ESS a second, with starts and warmup, compares with the aim."""
+    ratios: dict[tuple, dict[str, dict[str, Any]]] = {}
+    for row in (row for row in rows if row["part"] == "ratio" and row["clock"] == "with warmup"):
+        ratios.setdefault((row["target"], row["sampler"], row["opponent"]), {})[row["ess"]] = row
+    for (target, sampler, opponent), of_ess in ratios.items():
+        if (sampler, opponent) in FACTORS:
+            yield f"{target}: {verdict(of_ess, FACTORS[sampler, opponent], num_seeds)}"
     slower = [row for row in rows if row["part"] == "step" and row["blackjax_over_ours"] < 1]
     names = ", ".join(f"{row['sampler']} on {row['target']} ({row['blackjax_over_ours']:.2f})" for row in slower)
     yield f"steps slower than BlackJAX's: {names or 'none'}"
 
 
-def verdict(ratios: dict[str, dict[str, Any]], opponent: str, num_seeds: int) -> str:
-    """Return whether the best of some samplers, those of which all is known before others, meets the aim."""
-    aim = f"{FACTORS[opponent]:.0f} times that of {opponent}"
-    if not ratios:
-        return f"{aim} is undecided: no exact sampler finished beside it"
-
-    def doubts(of_ess: dict[str, Any]) -> list[str]:
-        row = of_ess["ess_min"]
-        apart = [] if row["converged"] else [f"R-hat above {MAX_RHAT}"]
-        return apart + ([f"{row['num_seeds']} of {num_seeds} seeds finished"] if row["num_seeds"] < num_seeds else [])
-
-    best = max(ratios, key=lambda name: (not doubts(ratios[name]), ratios[name]["ess_min"]["median"]))
-    is_met = min(ratios[best][ess]["median"] for ess in ("ess_min", "ess_median")) >= FACTORS[opponent]
-    found = f"undecided: {', '.join(doubts(ratios[best]))}" if doubts(ratios[best]) else "met" if is_met else "not met"
-    return f"{in_words(best, ratios[best])} of {opponent}; {aim} is {found}"
-
-
-def in_words(sampler: str, of_ess: dict[str, Any]) -> str:
-    """Write the ratios of a sampler in words."""
+def verdict(of_ess: dict[str, dict[str, Any]], factor: float, num_seeds: int) -> str:
+    """Return in words whether the ratios of a sampler and an opponent meet an aim."""
+    row = of_ess["ess_min"]
     least, middle = (of_ess[ess]["median"] for ess in ("ess_min", "ess_median"))
-    return f"{sampler} has {least:.2f} (minimum) and {middle:.2f} (median) times the ESS a second, warmup included,"
+    doubts = [] if row["converged"] else [f"R-hat above {MAX_RHAT}"]
+    doubts += [f"{row['num_seeds']} of {num_seeds} seeds finished"] if row["num_seeds"] < num_seeds else []
+    is_met = "met" if min(least, middle) >= factor else "not met"
+    return (
+        f"{row['sampler']} has {least:.2f} (minimum) and {middle:.2f} (median) times the ESS a second, with starts and "
+        f"warmup, of {row['opponent']}; {factor:.0f} times is {'undecided: ' + ', '.join(doubts) if doubts else is_met}"
+    )
 
 
-def all_rows(config: Config, targets: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """Yield all rows, target by target."""
-    for target in targets:
-        runs = []
+def all_rows(config: Config) -> Iterator[dict[str, Any]]:
+    """Yield the rows of all runs and steps, target by target."""
+    for target in config.targets:
         for seed in range(config.num_seeds):
-            for row in whole_runs(config, target, seed):
-                runs.append(row)
-                yield row
-        for opponent in FACTORS:
-            yield from compare(runs, opponent) if runs else ()
+            yield from whole_runs(config, target, seed)
         yield from step_rows(config, target)
-        if config.bde_python is not None and target != "digits":
-            yield from (bde_row(config, target, seed) for seed in range(config.num_seeds))
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    """Run all cases and print one row each."""
+def ratio_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the ratios of all targets and opponents of the runs among some rows."""
+    runs = [row for row in rows if row["part"] == "run"]
+    targets = {row["target"]: [other for other in runs if other["target"] == row["target"]] for row in runs}
+    opponents = dict.fromkeys(opponent for _, opponent in FACTORS)
+    return [ratio for of_target in targets.values() for opponent in opponents for ratio in compare(of_target, opponent)]
+
+
+def start_jax(num_chains: int) -> None:
+    """Start JAX without a cache; NumPyro runs chains at once on as many devices, or one after the other."""
     import os
 
     import jax
 
     from asymjax.lab import command_line
 
-    # NumPyro runs chains at once on as many devices as there are chains, or one after the other.
-    jax.config.update("jax_num_cpu_devices", max(config.num_chains, len(os.sched_getaffinity(0))))
+    jax.config.update("jax_num_cpu_devices", max(num_chains, len(os.sched_getaffinity(0))))
     command_line.start_jax()
     jax.config.update("jax_enable_compilation_cache", False)
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    """Run all cases and print one row each."""
+    start_jax(config.num_chains)
     from measure import ceilings, save
 
-    default = ("digits", "diabetes") if config.data_dir is None else ("digits", "uci/energy", "uci/airfoil")
     machine, rows = ceilings(), []
-    for row in all_rows(config, config.targets or default):
+    for row in all_rows(config):
         rows.append(row)
         print(describe(row), flush=True)
         if config.save:
-            path = save(config.name, rows, machine)
-    for line in verdicts(rows, config.num_seeds):
-        print(line)
+            path = save(config.name, rows + ratio_rows(rows), machine)
+    ratios = ratio_rows(rows)
+    print(*map(describe, ratios), *verdicts(rows + ratios, config.num_seeds), sep="\n")
     if config.save:
         print(path)
-    return rows
+    return rows + ratios
 
 
 if __name__ == "__main__":

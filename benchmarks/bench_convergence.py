@@ -4,13 +4,13 @@
     python benchmarks/bench_convergence.py --targets uci/energy uci/energy:4x16 --data-dir DATA/uci --resume
     python benchmarks/plot_convergence.py
 
-Every case is a whole run: MAP networks, warmup, draws. After each tenth of the draws R-hat (maximum) and bulk ESS
-(minimum over all outputs on the probe inputs) are computed from the draws so far; converged is the first of these
-points with R-hat below 1.05 (or 1.01) and ESS above 400. Gradients are those of all chains over all data, warmup
-included; seconds are those of warmup and sampling, compilation and the training of the MAP networks apart. What does
-not converge within its draws, or diverges, is kept and counted as a failure. Where the posterior is known without
-sampling (linear, two_units; see exact.py), a row holds the log evidence, and by how many posterior standard deviations,
-and standard errors, means and spreads of the outputs on the test inputs miss theirs, at the worst input.
+Every case is a whole run from the usual starts: anchored ones, warmup, draws. After each tenth of the draws R-hat
+(maximum) and bulk ESS (minimum over all outputs on the probe inputs) are computed from the draws so far; converged is
+the first of these points with R-hat below 1.05 (or 1.01) and ESS above 400. Gradients are those of all chains over all
+data, starts and warmup included; so are seconds, with compilation apart. No MAP networks are trained. What does not
+converge within its draws, or diverges, is kept and counted as a failure. Where the posterior is known without sampling
+(linear, two_units; see exact.py), a row holds the log evidence, and by how many posterior standard deviations, and
+standard errors, means and spreads of the outputs on the test inputs miss theirs, at the worst input.
 """
 
 import tempfile
@@ -29,6 +29,7 @@ from asymjax.experiments.posterior.config import FAMILIES, sampling_record
 from asymjax.experiments.posterior.config import Config as Case
 from asymjax.inference import ALGORITHMS
 from asymjax.inference.posterior import PosteriorConfig
+from asymjax.inference.starts import Start
 from asymjax.lab.chains import ChainsConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import MLP
@@ -49,8 +50,8 @@ class Config:
 
     targets: tuple[str, ...] = ("linear", "two_units", "toy", "diabetes", "digits")
     """Targets: linear (on diabetes, known noise), two_units (1-2-1 tanh on toy1d, known noise 1), toy (1-8-1 tanh on
-    toy1d, known noise 0.1), digits (the default network), or a regression dataset: 2x16 tanh for diabetes, and for
-    uci/energy, uci/yacht, uci/airfoil, uci/concrete in --data-dir; another network as in uci/energy:4x16."""
+    toy1d, known noise 0.1), digits (the default network), or another dataset: 2x16 tanh for diabetes, breast_cancer,
+    and uci/energy, uci/yacht, uci/airfoil, uci/concrete in --data-dir; another network as in uci/energy:4x16."""
     archs: tuple[str, ...] = ("standard", "w_asym", "sigma_asym")
     """Methods."""
     samplers: tuple[str, ...] = ("hmc", "nuts", "mclmc")
@@ -82,7 +83,7 @@ def make_case(config: Config, target: str, arch: str, sampler: str, seed: int) -
     data, model, posterior = make_target(target, arch, config.data_dir)
     own = choose(ALGORITHMS, sampler, "sampler")(**CHANGED.get(sampler, {}))
     chains = ChainsConfig(num_draws=config.num_draws, keep="outputs")
-    return Case(data, model, posterior, own, chains=chains, seeds=SeedConfig(seed, seed))
+    return Case(data, model, posterior, own, Start(map_steps=0), chains, SeedConfig(seed, seed))
 
 
 def make_target(name: str, arch: str, data_dir: Path | None) -> tuple[DataConfig, ModelConfig, PosteriorConfig]:
@@ -134,9 +135,10 @@ def measure_run(path: Path, case: Case) -> dict[str, Any]:
     dataset = data.load(case.data.dataset, case.data.data_dir, case.data.data_seed)
     has_scale_head = case.posterior.has_scale_head(dataset.task)
     curve = convergence_curve(path, dataset, has_scale_head)
+    curve["num_grad_evals"] += case.start.num_starts(case.chains.num_chains) * case.start.anchored_steps
     seconds, function = summary["seconds"], summary["function_space"]
     return {
-        **when_converged(curve, seconds["warmup"], seconds["sample"]),
+        **when_converged(curve, seconds["start"] + seconds["warmup"], seconds["sample"]),
         "ess_bulk_min": function["ess_bulk_min"],
         "rhat_max": function["rhat_max"],
         "ess_per_gradient": function["ess_bulk_min_per_grad_eval"],
@@ -194,7 +196,7 @@ def beside_exact(path: Path, case: Case) -> dict[str, float]:
     }
 
 
-def when_converged(curve: dict[str, Any], warmup_seconds: float, sample_seconds: float) -> dict[str, float | None]:
+def when_converged(curve: dict[str, Any], seconds_before: float, sample_seconds: float) -> dict[str, float | None]:
     """Return gradients and seconds at the first point below each threshold, None where there is none."""
     found: dict[str, float | None] = {}
     for threshold in THRESHOLDS:
@@ -202,7 +204,7 @@ def when_converged(curve: dict[str, Any], warmup_seconds: float, sample_seconds:
         first = int(good.argmax()) if good.any() else None
         share = None if first is None else curve["num_draws"][first] / curve["num_draws"][-1]
         found[f"gradients_to_{threshold}"] = None if first is None else float(curve["num_grad_evals"][first])
-        found[f"seconds_to_{threshold}"] = None if share is None else warmup_seconds + share * sample_seconds
+        found[f"seconds_to_{threshold}"] = None if share is None else seconds_before + share * sample_seconds
     return found
 
 

@@ -1,4 +1,4 @@
-"""Fit bde to rows in a folder and keep what it predicts; run by ``bench_against.py`` with an interpreter that has bde.
+"""Fit bde to rows in a folder and keep what it predicts; run by ``bench_bde.py`` with an interpreter that has bde.
 
     python benchmarks/by_bde.py FOLDER '{"n_members": 8}'
 

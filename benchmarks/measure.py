@@ -3,13 +3,15 @@
 import os
 import statistics
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from asymjax.lab import devices
@@ -20,7 +22,7 @@ from asymjax.types import PyTree
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(os.environ.get("ASYMJAX_BENCHMARK_RESULTS", ROOT / "benchmarks" / "results"))
 Call = Callable[[], Any]
-# When JAX was at work on a program (tracing, lowering, compiling), from and to, in seconds; kept by `timed`.
+# When JAX was at work on a program (tracing, lowering, compiling), from and to, in seconds; emptied by `Meter`.
 COMPILATIONS: list[tuple[float, float]] = []
 
 
@@ -32,26 +34,92 @@ def _note_compilation(event: str, duration_secs: float, **_: Any) -> None:
 jax.monitoring.register_event_duration_secs_listener(_note_compilation)
 
 
-def timed(call: Call) -> tuple[Any, float, float]:
-    """Return what a call returns, its seconds without compilation, and those of compilation.
+class Spent(NamedTuple):
+    """What work took, compilation apart.
+
+    Attributes
+    ----------
+    seconds, processor_seconds : without compilation, on the clock and of all cores together.
+    compile_seconds : on the clock.
+    """
+
+    seconds: float
+    processor_seconds: float
+    compile_seconds: float
+
+
+def in_all(spent: Iterable[Spent]) -> Spent:
+    """Return the sum."""
+    return Spent(*map(sum, zip(*spent, strict=True)))
+
+
+class Meter:
+    """Reads clock and processor time of this process, all threads, every few milliseconds while the context is open.
+
+    Other work on the machine lengthens seconds on the clock; those of the processor hardly.
+    """
+
+    INTERVAL = 0.005
+
+    def __enter__(self) -> Self:
+        COMPILATIONS.clear()
+        self._readings = [self._now()]
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+        return self
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    def _read(self) -> None:
+        while not self._done.wait(self.INTERVAL):
+            self._readings.append(self._now())
+
+    def __exit__(self, *_: Any) -> None:
+        self._done.set()
+        self._thread.join()
+        self._readings.append(self._now())
+
+    def spent(self, start: float | None = None, stop: float | None = None) -> Spent:
+        """Return what was spent between two readings of the clock, by default all, after the context was closed."""
+        clock, used = np.transpose(self._readings)
+        start, stop = clock[0] if start is None else start, clock[-1] if stop is None else stop
+        spans = compilations(start, stop)
+
+        def processor_seconds(begin: float, end: float) -> float:
+            return float(np.diff(np.interp([begin, end], clock, used))[0])
+
+        compile_seconds = sum(end - begin for begin, end in spans)
+        of_compiling = sum(processor_seconds(*span) for span in spans)
+        return Spent(stop - start - compile_seconds, processor_seconds(start, stop) - of_compiling, compile_seconds)
+
+
+def timed(call: Call) -> tuple[Any, Spent]:
+    """Return what a call returns, and what it took.
 
     Also where a library compiles out of sight. Tracing inside of tracing counts once.
     """
-    COMPILATIONS.clear()
-    start = time.perf_counter()
-    result = jax.block_until_ready(call())
-    stop = time.perf_counter()
-    spent = compiling(start, stop)
-    return result, stop - start - spent, spent
+    with Meter() as meter:
+        result = jax.block_until_ready(call())
+    return result, meter.spent()
 
 
 def compiling(start: float, stop: float) -> float:
     """Return the seconds between two readings of the clock in which JAX was at work on a program."""
-    total = 0.0
+    return sum(end - begin for begin, end in compilations(start, stop))
+
+
+def compilations(start: float, stop: float) -> list[tuple[float, float]]:
+    """Return when JAX was at work on a program between two readings of the clock, spans that do not overlap."""
+    spans = []
     for begin, end in sorted(COMPILATIONS):
-        total += max(0.0, min(end, stop) - max(begin, start))
-        start = max(start, end)
-    return total
+        begin, end = max(begin, start), min(end, stop)
+        if begin < end:
+            spans.append((begin, end))
+            start = end
+    return spans
 
 
 class Stopwatch:

@@ -12,7 +12,7 @@ import blackjax
 import jax
 import jax.numpy as jnp
 from jax import lax
-from measure import timed
+from measure import Spent, timed
 
 from asymjax.inference.posterior import Posterior
 from asymjax.types import Array, Key, Position, PyTree, Split
@@ -25,12 +25,12 @@ class Sampled(NamedTuple):
     ----------
     positions : leaves [chain, draw, ...].
     num_grad_evals : gradients that the draws used, of all chains.
-    seconds : by kind: ``warmup``, ``sample`` and ``compile``.
+    spent : what warmup and sampling took, by kind: ``warmup`` and ``sample``.
     """
 
     positions: Position
     num_grad_evals: float
-    seconds: dict[str, float]
+    spent: dict[str, Spent]
 
 
 def scan_of_vmap(step: Callable[..., tuple[PyTree, PyTree]], num_draws: int) -> Callable[..., tuple[PyTree, PyTree]]:
@@ -66,13 +66,12 @@ def blackjax_nuts(
         nuts = blackjax.nuts(logdensity, step_size, inverse_mass_matrix, max_num_doublings=max_doublings)
         return nuts.step(key, state)
 
-    ((states, tuned), _), warmup, first = timed(lambda: warm_up(jax.random.split(warmup_key, num_chains), starts))
+    ((states, tuned), _), warmup = timed(lambda: warm_up(jax.random.split(warmup_key, num_chains), starts))
     sample = scan_of_vmap(step, num_draws)
     parameters = tuned["step_size"], tuned["inverse_mass_matrix"]
-    (_, (trace, infos)), seconds, second = timed(lambda: sample(sample_key, states, *parameters))
+    (_, (trace, infos)), drawing = timed(lambda: sample(sample_key, states, *parameters))
     positions = jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), trace.position)
-    spent = {"warmup": warmup, "sample": seconds, "compile": first + second}
-    return Sampled(positions, float(infos.num_integration_steps.sum()), spent)
+    return Sampled(positions, float(infos.num_integration_steps.sum()), {"warmup": warmup, "sample": drawing})
 
 
 def numpyro_nuts(
@@ -107,10 +106,9 @@ def numpyro_nuts(
         mcmc.run(sample_key, extra_fields=("num_steps",))
         return mcmc.get_samples(group_by_chain=True), mcmc.get_extra_fields()["num_steps"]
 
-    _, warmup, first = timed(warm_up)
-    (positions, num_steps), seconds, second = timed(sample)
-    spent = {"warmup": warmup, "sample": seconds, "compile": first + second}
-    return Sampled(positions, float(num_steps.sum()), spent)
+    _, warmup = timed(warm_up)
+    (positions, num_steps), drawing = timed(sample)
+    return Sampled(positions, float(num_steps.sum()), {"warmup": warmup, "sample": drawing})
 
 
 # Single steps ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Benchmarks as pytest cases, at the size of the command line's defaults; for convergence see test_convergence.py."""
+"""Benchmarks as pytest cases, most at the size of the command line's defaults; see test_convergence.py for that."""
 
 import json
 import subprocess
@@ -7,21 +7,23 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = [
-    "bench_train_sweep.py",
-    "bench_convolution.py",
-    "bench_hmc.py",
-    "bench_minibatch.py",
-    "bench_alignment.py",
-    "bench_lmc.py",
-    "bench_against.py",
-]
+SCRIPTS = {
+    "bench_train_sweep.py": "",
+    "bench_convolution.py": "",
+    "bench_hmc.py": "",
+    "bench_minibatch.py": "",
+    "bench_alignment.py": "",
+    "bench_lmc.py": "",
+    "bench_against.py": "--targets diabetes --num-seeds 1 --num-draws 50 --step-samplers hmc",
+    "bench_alike.py": "--archs w_asym --num-draws 100 --num-warmup 50",
+}
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_benchmark_runs_and_saves_its_rows(script: str) -> None:
     """Every case prints a row, and the rows are saved."""
-    done = subprocess.run([sys.executable, Path(__file__).parent / script], capture_output=True, text=True, check=True)
+    command = [sys.executable, Path(__file__).parent / script, *SCRIPTS[script].split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     results = Path(done.stdout.strip().splitlines()[-1])
     assert results.exists()
     assert len(done.stdout.strip().splitlines()) > 1
