@@ -21,7 +21,7 @@ SCRIPTS = {
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_benchmark_runs_and_saves_its_rows(script: str) -> None:
     """Every case prints a row, and the rows are saved."""
-    command = [sys.executable, Path(__file__).parent / script, *SCRIPTS[script].split()]
+    command = [sys.executable, str(Path(__file__).parent / script), *SCRIPTS[script].split()]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     results = Path(done.stdout.strip().splitlines()[-1])
     assert results.exists()
