@@ -34,7 +34,7 @@ NAMES = {"numpyro": "NumPyro", "blackjax": "BlackJAX", "hmc": "HMC", "nuts": "NU
 class Config:
     """What is drawn."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]] = (RESULTS / "against.json",)
+    paths: tyro.conf.Positional[tuple[Path, ...]] = (RESULTS / "against.json", RESULTS / "against_digits.json")
     """Results of bench_against.py."""
     out: Path = RESULTS / "against.png"
     """The figure."""
