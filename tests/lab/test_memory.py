@@ -15,7 +15,7 @@ from asymjax.inference import ALGORITHMS
 from asymjax.inference.approximations.swag import RANK, SWAG
 from asymjax.inference.kernels import make_sampling_chunk, persistent_shape
 from asymjax.inference.posterior import PosteriorConfig
-from asymjax.inference.samplers import NUTS, SGLD
+from asymjax.inference.samplers import NUTS, PSMILE, SGLD
 from asymjax.inference.samplers.minibatch import Minibatch
 from asymjax.lab import memory
 from asymjax.lab.chains import keep_outputs
@@ -31,8 +31,9 @@ CONTROLLED = {
     if isinstance(algorithm, Minibatch)
 }
 MAX_POSITIONS = 4
-# The Gaussian that swag draws from: mean, scale and deviations, beside a position.
-MAX_POSITIONS_OF = {SWAG: RANK + 3}
+# The Gaussian that swag draws from: mean, scale and deviations, beside a position. psmile has a direction, and its scale
+# in what was tuned as well, beside a position and control variates.
+MAX_POSITIONS_OF = {SWAG: RANK + 3, PSMILE: 6}
 # Rows, inputs, classes and hidden widths.
 SHAPES = {"digits": (1258, 64, 10, (32, 32)), "linear": (20, 500, 10, ())}
 

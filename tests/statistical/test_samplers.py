@@ -189,7 +189,7 @@ NUM_LANES, NUM_STEPS = 100_000, 10
 
 def test_multinomial_trajectories_of_large_steps_leave_the_target_as_it_is():
     tuned = Tuned(jnp.asarray(1.2), jnp.ones(1), jnp.asarray(4.0))
-    sampler = make_hmc(lambda x: -0.5 * jnp.sum(jnp.square(x)), tuned, is_multinomial=True)
+    sampler = make_hmc(lambda x: -0.5 * jnp.sum(jnp.square(x)), tuned, is_multinomial=True).sampler
 
     def last(key):
         state = sampler.init(key, jax.random.normal(key, (1,)))
