@@ -31,8 +31,8 @@ CONTROLLED = {
     if isinstance(algorithm, Minibatch)
 }
 MAX_POSITIONS = 4
-# The Gaussian that swag draws from: mean, scale and deviations, beside a position. psmile has a direction, and its scale
-# in what was tuned as well, beside a position and control variates.
+# The Gaussian that swag draws from: mean, scale and deviations, beside a position. psmile has a direction, and its
+# scale in what was tuned as well, beside a position and control variates.
 MAX_POSITIONS_OF = {SWAG: RANK + 3, PSMILE: 6}
 # Rows, inputs, classes and hidden widths.
 SHAPES = {"digits": (1258, 64, 10, (32, 32)), "linear": (20, 500, 10, ())}
