@@ -55,7 +55,7 @@ class Config:
     opponents: tuple[str, ...] = ("numpyro", "numpyro_parallel", "blackjax")
     """NumPyro's NUTS with chains vectorized or each on a host device of its own, and BlackJAX's."""
     step_samplers: tuple[str, ...] = (
-        *("hmc", "mhmc", "dynamic_hmc", "mala", "nuts", "mclmc", "adjusted_mclmc"),
+        *("hmc", "dynamic_hmc", "mala", "nuts", "mclmc", "adjusted_mclmc"),
         *("sgld", "sghmc", "sgnht"),
     )
     """Those whose steps are timed beside BlackJAX's."""

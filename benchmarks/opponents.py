@@ -150,7 +150,6 @@ def full_batch_kernels(
 
     algorithms = {
         "hmc": blackjax.hmc(logdensity, step_size, metric, num_steps),
-        "mhmc": blackjax.mhmc(logdensity, step_size, metric, num_steps),
         "dynamic_hmc": blackjax.dynamic_hmc(logdensity, step_size, metric, integration_steps_fn=drawn),
         "mala": blackjax.mala(logdensity, step_size**2 / 2 * float(metric.min())),
         "nuts": blackjax.nuts(logdensity, step_size, metric, max_num_doublings=max_doublings),
