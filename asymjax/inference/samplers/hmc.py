@@ -113,10 +113,10 @@ def make_hmc(
 def multinomial_proposal(
     integrator: Callable, kinetic_energy: Callable, step_size: Any, num_steps: Any, divergence_threshold: float = 1000
 ) -> Callable[[Key, Any], tuple[Any, HMCInfo, None]]:
-    """Draw a state from a trajectory, each in proportion to exp(-energy) (Betancourt 2017, appendix A.3.1).
+    """Draw a state from a trajectory, each in proportion to exp(-energy) (Betancourt 2017, appendix A).
 
-    The present state is at a uniform place among the states of the trajectory (appendix A.2.1): from every other state
-    the same trajectory is then as likely, which is what keeps the target invariant.
+    The present state is at a uniform place among the states of the trajectory: from every other state the same
+    trajectory is then as likely, which is what keeps the target invariant.
 
     Parameters
     ----------
