@@ -25,7 +25,7 @@ class StudyConfig(Settings):
     sampler: str = "hmc"
     """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, at its defaults but for what follows."""
     num_chains: Count = 4
-    """Chains of each run, each from its own optimum."""
+    """Chains of each run, each from a start of its own."""
     num_draws: Count = 300
     """Kept draws a chain."""
     num_warmup: Count | None = None
@@ -33,7 +33,7 @@ class StudyConfig(Settings):
     thinning: Count | None = None
     """Keep one draw in this many. Default: the sampler's."""
     map_steps: Count = 2000
-    """Full-batch optimizer steps to the optimum that a chain starts from."""
+    """Full-batch optimizer steps to the optima that are scored beside the posterior."""
     reference_draws: Count | None = None
     """Kept draws a chain of both HMC runs of each variant that classifiers by other samplers than hmc are held against.
     Default: twice num_draws."""
