@@ -272,9 +272,9 @@ class HMC(EndPoints):
 
 @dataclass(frozen=True)
 class MultinomialHMC(Trajectories):
-    """Hamiltonian Monte Carlo, which proposes any point of a trajectory (Betancourt 2017, appendix A.3).
+    """Hamiltonian Monte Carlo, which proposes any point of a trajectory (Betancourt 2017, appendix A).
 
-    Where on the trajectory that is, BlackJAX does not tell; so its length is not adapted.
+    Where on the trajectory that is, is not kept; so its length is not adapted.
     """
 
     jitter: Share = 0.5
