@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from asymjax import rng, trees
+from asymjax.diagnostics.lags import check_lags
 from asymjax.errors import InputError
 from asymjax.symmetry import match_pairs, permute, random_permutations
 from asymjax.symmetry.connectivity import all_pairs, barriers, grid, interpolate
@@ -74,8 +75,7 @@ def within_chain_barriers(
         If there are not so many draws.
     """
     num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
-    if not all(1 <= lag < num_draws for lag in lags):
-        raise InputError(f"lags are {tuple(lags)}; {num_draws} draws have lags from 1 to {num_draws - 1}")
+    check_lags(lags, num_draws)
 
     def stacked(leaf: Array, lags: Sequence[int]) -> Array:
         return jnp.concatenate([jnp.asarray(leaf[:, -1 - lag]) for lag in lags])

@@ -17,6 +17,7 @@ from asymjax.diagnostics.barriers import (
     within_chain_barriers,
 )
 from asymjax.diagnostics.convergence import nested_rhat, ravel_positions, summarise
+from asymjax.diagnostics.lags import default_lags
 from asymjax.diagnostics.unit_order import units_in_place
 from asymjax.errors import InputError
 from asymjax.symmetry.connectivity import all_pairs, over_pairs
@@ -177,14 +178,8 @@ def summarise_modes(
     return summary, means
 
 
-def lags_of(positions: Position) -> list[int]:
-    """Return the lags at which draws of a chain are compared: 1, 4, 16, ... and the largest there is."""
-    num_draws = jax.tree.leaves(positions)[0].shape[1]
-    return sorted({1, *(4**power for power in range(1, 10) if 4**power < num_draws - 1), num_draws - 1})
-
-
 def _in_place(model: Model, frozen: Frozen, positions: Position, inputs: Any) -> dict[str, Any] | None:
-    lags = lags_of(positions)
+    lags = default_lags(jax.tree.leaves(positions)[0].shape[1])
     try:
         found = units_in_place(model, frozen, positions, inputs, lags)
     except InputError:  # There are units that feed no activation, or sites that cannot be read.
@@ -215,7 +210,8 @@ def _barriers(
 ) -> dict[str, Any]:
     """Return the entries of a summary on barriers: between last draws of chains, within chains, to permuted copies."""
     ends = jax.tree.map(lambda leaf: np.asarray(leaf)[:, -1], positions)
-    num_chains, lags = len(jax.tree.leaves(positions)[0]), lags_of(positions)
+    num_chains, num_draws = jax.tree.leaves(positions)[0].shape[:2]
+    lags = default_lags(num_draws)
     within = within_chain_barriers(logdensity, positions, lags, data, num_points)["maximum"]
     copies = permuted_copy_barriers(model, frozen, logdensity, ends, data, num_points, seed)
     controls = {

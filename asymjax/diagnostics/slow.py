@@ -6,6 +6,9 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
+from asymjax.diagnostics.lags import check_lags
+from asymjax.errors import InputError
+
 
 class SlowDirections(NamedTuple):
     """The slowest linear combinations of coordinates, slowest first.
@@ -43,16 +46,15 @@ def slowest_directions(draws: ArrayLike, lag: int, num_components: int = 60, num
 
     Raises
     ------
-    ValueError
+    InputError
         If the lag is not between 1 and the number of draws, or nothing moves.
     """
     draws = np.asarray(draws, np.float64)
     num_chains, num_draws, num_coordinates = draws.shape
-    if not 1 <= lag < num_draws:
-        raise ValueError(f"lag {lag} of {num_draws} draws: give one from 1 to {num_draws - 1}")
+    check_lags([lag], num_draws)
     flat = draws.reshape(-1, num_coordinates) - draws.mean((0, 1))
     if not np.any(flat):
-        raise ValueError("all draws are equal: no direction moves")
+        raise InputError("all draws are equal, so no direction moves; give draws of a chain that does")
     size = min(num_components, num_coordinates, len(flat) - 1)
     variances, scores = scipy.linalg.eigh(flat @ flat.T, subset_by_index=[len(flat) - size, len(flat) - 1])
     # Directions in which nothing moves have scores too, of rounding.

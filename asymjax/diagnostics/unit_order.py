@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from asymjax import trees
+from asymjax.diagnostics.lags import check_lags
 from asymjax.symmetry import activation_matching, identity
 from asymjax.symmetry.connectivity import all_pairs
 from asymjax.types import Frozen, Graph, Model, Params, Position
@@ -49,8 +50,9 @@ def units_in_place(model: Model, frozen: Frozen, positions: Position, inputs: An
     Raises
     ------
     InputError
-        If there are units that feed no activation.
+        If there are units that feed no activation, or there are not so many draws.
     """
+    check_lags(lags, jax.tree.leaves(positions)[0].shape[1])
     merge = jax.jit(jax.vmap(model.merge, (0, None)))
 
     def networks(lag: int) -> list[Params]:

@@ -346,3 +346,5 @@ def test_units_keep_their_place_where_nothing_moves_them():
     found = diagnostics.units_in_place(model, frozen, moved, inputs, [2, 3])
     np.testing.assert_allclose(found.within, [[1, 1, 1, 1], [8 / 11, 1, 8 / 11, 8 / 11]])
     np.testing.assert_allclose(found.between, [6 / 11, 1, 1, 6 / 11, 6 / 11, 1])
+    with pytest.raises(InputError, match=r"lags are \(1, 6\); 6 draws have lags from 1 to 5"):
+        diagnostics.units_in_place(model, frozen, moved, inputs, [1, 6])

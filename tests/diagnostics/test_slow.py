@@ -5,6 +5,7 @@ import pytest
 from scipy.signal import lfilter
 
 from asymjax.diagnostics import slowest_directions
+from asymjax.errors import InputError
 
 LAG, NUM_DRAWS = 5, 500
 PERSISTENCE = np.array([0.95, 0.8, 0.3, 0.0])
@@ -42,7 +43,7 @@ def test_correlations_name_the_coordinates_that_are_slow():
 
 
 def test_a_lag_longer_than_chains_and_draws_that_are_equal_are_refused():
-    with pytest.raises(ValueError, match="lag 10 of 10 draws"):
+    with pytest.raises(InputError, match=r"lags are \(10,\); 10 draws"):
         slowest_directions(np.zeros((2, 10, 3)), 10)
-    with pytest.raises(ValueError, match="no direction moves"):
+    with pytest.raises(InputError, match="no direction moves"):
         slowest_directions(np.zeros((2, 10, 3)), 5)
