@@ -66,9 +66,10 @@ def summarise_posterior(
     summary["shift"] = _shift(run.path, dataset, problem, optima, config.chains.num_draws) if has_weights else None
     summary["modes"], summary["test"]["mean_network"] = None, None
     has_units = bool(unit_counts(problem.model.params_shape, problem.model.permutation_spec))
-    summary["variance"] = _variances(run.path, dataset, problem, has_weights)
-    if has_weights and has_units:
-        summary["modes"], summary["test"]["mean_network"] = _modes(run.path, dataset, problem, num_superchains)
+    positions = results.tree_of(results.read_arrays(run.path, WEIGHTS), WEIGHTS) if has_weights else None
+    summary["variance"] = _variances(run.path, dataset, problem, positions)
+    if positions is not None and has_units:
+        summary["modes"], summary["test"]["mean_network"] = _modes(dataset, problem, positions, num_superchains)
     summary["seconds"] = _seconds(run, costs)
     num_coordinates = trees.num_entries(problem.shape)
     summary["verdict"] = _verdict(summary, config.chains.num_chains, config.chains.num_draws, num_coordinates)
@@ -157,10 +158,9 @@ def _predictions(
 
 
 def _modes(
-    path: Path, dataset: Dataset, problem: Posterior, num_superchains: int | None
+    dataset: Dataset, problem: Posterior, positions: Position, num_superchains: int | None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Summarise the modes of kept weights, and score networks at their mean: as drawn, aligned, of each chain."""
-    positions = results.tree_of(results.read_arrays(path, WEIGHTS), WEIGHTS)
     frozen, logdensity = problem.frozen, problem.logdensity
     summary, means = summarise_modes(
         problem.model,
@@ -187,13 +187,12 @@ def _modes(
     }
 
 
-def _variances(path: Path, dataset: Dataset, problem: Posterior, has_weights: bool) -> dict[str, Any]:
+def _variances(path: Path, dataset: Dataset, problem: Posterior, positions: Position | None) -> dict[str, Any]:
     """Return how far the draws spread, on the test inputs and in the weights, where these were kept."""
     num_test = len(dataset.test.targets)
     functions = function_variance(dataset.task, (outputs[:, :, :num_test] for outputs in read_outputs(path)))
-    if not has_weights:
+    if positions is None:
         return {"functions": functions, "weights": None}
-    positions = results.tree_of(results.read_arrays(path, WEIGHTS), WEIGHTS)
     found = weight_variance(positions, problem.prior_scale, float(problem.temperature))
     return {"functions": functions, "weights": found}
 
