@@ -106,3 +106,20 @@ def test_positions_keep_their_dtype(name, dtype):
         assert {
             leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(one, jax.random.key(0), small_position(dtype)))
         } == {jnp.dtype(dtype)}
+
+
+def test_trajectories_are_cut_at_the_gradients_that_samplers_name():
+    cuts = {
+        "hmc": {"max_integration_steps": 3},
+        "adjusted_mclmc": {"max_integration_steps": 3},
+        "nuts": {"max_doublings": 2},
+    }
+    for name, settings in cuts.items():
+        algorithm = make_algorithm(name, **settings)
+        target = small_target()
+        # Steps far shorter than a trajectory, all of which are then cut.
+        tuned = algorithm.retune(jnp.asarray(1e-3), jnp.ones(NUM_COORDINATES))
+        sampler = algorithm.make(target, tuned)
+        step = jax.jit(lambda key, sampler=sampler: sampler.step(key, sampler.init(key, small_position()))[1])
+        assert step(jax.random.key(0)).num_grad_evals == algorithm.max_gradients
+    assert make_algorithm("mala").max_gradients == make_algorithm("sgld").max_gradients == np.inf
