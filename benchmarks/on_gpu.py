@@ -59,6 +59,12 @@ def _run(script: str, *words: str) -> tuple[str, ...]:
     return (f"runs/{script}.py", *words, "--out", "OUT", "--no-progress")
 
 
+def _convolve(way: str, *depths: str) -> tuple[str, ...]:
+    """A way to convolve a process, since one may abort it."""
+    sizes = ("--depths", *depths, "--num-networks", "1", "8", "32", "--inside", "vectorized", "--num-steps", "10")
+    return ("benchmarks/bench_convolution.py", *sizes, "--convolutions", way)
+
+
 SMOKE = ("--preset", "smoke")
 CHECKS: dict[str, Part] = {
     "hmc": Part(_run("bnn_hmc", *SMOKE), 200),
@@ -74,25 +80,19 @@ CHECKS: dict[str, Part] = {
 """Whether every room works; side by side, to save time."""
 BFLOAT16 = {"JAX_DEFAULT_MATMUL_PRECISION": "BF16_BF16_F32"}
 FEW_NETWORKS = ("--num-seeds", "1", "2", "--num-steps", "2", "--num-rounds", "1", "--archs", "standard")
+FEW_CONVOLUTIONS = ("--depths", "8", "--num-networks", "1", "--num-steps", "1", "--num-rounds", "1")
 FEW_CHAINS = ("--num-chains", "2", "--targets", "diabetes", "--num-rounds", "1", "--num-steps", "2")
 MEASUREMENTS: dict[str, Part] = {
     "train": Part(
-        ("benchmarks/bench_train_sweep.py", "--num-seeds", "1", "8", "64"),
+        ("benchmarks/bench_train_sweep.py", "--num-seeds", "1", "8", "64", "--archs", "standard"),
         150,
         FEW_NETWORKS,
     ),
     "train_bfloat16": Part(
         ("benchmarks/bench_train_sweep.py", "--num-seeds", "64", "--archs", "standard"), 60, FEW_NETWORKS, BFLOAT16
     ),
-    "convolution": Part(
-        (
-            "benchmarks/bench_convolution.py",
-            *("--depths", "8", "20", "--num-networks", "1", "8", "32", "--inside", "vectorized"),
-            *("--convolutions", "library", "patches", "--num-steps", "10"),
-        ),
-        200,
-        ("--depths", "8", "--num-networks", "1", "--num-steps", "1", "--num-rounds", "1"),
-    ),
+    "convolution": Part(_convolve("library", "8", "20"), 120, FEW_CONVOLUTIONS),
+    "convolution_patches": Part(_convolve("patches", "8"), 60, FEW_CONVOLUTIONS),
     "hmc_chains": Part(("benchmarks/bench_hmc.py", "--num-chains", "4", "32", "256"), 100, FEW_CHAINS),
     "nuts_chains": Part(
         ("benchmarks/bench_hmc.py", "--sampler", "nuts", "--num-chains", "4", "32", "256"), 100, FEW_CHAINS
