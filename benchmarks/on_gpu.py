@@ -100,9 +100,9 @@ MEASUREMENTS: dict[str, Part] = {
     "minibatch_resnet20": Part(
         (
             "benchmarks/bench_minibatch.py",
-            *("--depth", "20", "--num-chains", "1", "8", "--num-steps", "20"),
+            *("--depth", "20", "--num-chains", "8", "--num-steps", "20"),
         ),
-        150,
+        240,
         ("--depth", "8", "--samplers", "psmile", "--num-chains", "1", "--num-steps", "1", "--num-rounds", "1"),
     ),
     "matching": Part(

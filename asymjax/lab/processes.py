@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+import asymjax
 from asymjax.errors import DivergedError, InputError, StopRequestedError
 from asymjax.tree_paths import differences
 from asymjax.types import PyTree
@@ -87,9 +88,13 @@ def connect(
     num_devices = Counter(device.process_index for device in jax.devices())
     if len(set(num_devices.values())) > 1:
         raise InputError(f"every process needs the same number of devices; by process there are {dict(num_devices)}")
-    versions = {name: version(name) for name in ("asymjax", "jax", "jaxlib")}
-    platform = jax.default_backend()
-    agree("the environment", {"num_processes": num_processes, "platform": platform, "versions": versions})
+    found = {"num_processes": num_processes, "platform": jax.default_backend(), "versions": versions("jax", "jaxlib")}
+    agree("the environment", found)
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Return the version of asymjax, which may be a source tree that nobody installed, and those of libraries."""
+    return {"asymjax": asymjax.__version__} | {name: version(name) for name in libraries}
 
 
 # Sharing ---------------------------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO, TextIO
@@ -42,7 +41,7 @@ from asymjax.tree_paths import differences
 from asymjax.types import PyTree
 
 Summary = tuple[Mapping[str, Any], results.Named]
-LIBRARIES = ("asymjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "blackjax", "numpy")
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "blackjax", "numpy")
 
 
 # Names and records -----------------------------------------------------------------------------------------------
@@ -66,7 +65,7 @@ def provenance() -> dict[str, Any]:
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "commit": _git("rev-parse", "HEAD") or None,
         "uncommitted_changes": bool(_git("status", "--porcelain")),
-        "versions": {name: version(name) for name in LIBRARIES} | {"python": sys.version.split()[0]},
+        "versions": processes.versions(*LIBRARIES) | {"python": sys.version.split()[0]},
         "device": {"kind": device.device_kind, "platform": device.platform, "count": jax.device_count()},
         "num_processes": jax.process_count(),
         "numerics": {

@@ -4,17 +4,19 @@ import os
 import shutil
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import pytest
 
+import asymjax
 from asymjax.errors import InputError
 from asymjax.inference.samplers import HMC
-from asymjax.lab import results, run_files, rundir
+from asymjax.lab import processes, results, run_files, rundir
 from asymjax.lab.results import open_results
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.run_files import to_json
-from asymjax.lab.rundir import config_hash, open_run, require_space
+from asymjax.lab.rundir import config_hash, open_run, provenance, require_space
 from asymjax.tree_paths import differences
 
 SCIENTIFIC = {"hmc": HMC(), "data": {"dataset": "digits", "data_seed": 0}}
@@ -48,6 +50,16 @@ def test_directory_is_named_by_experiment_model_and_hash(run, tmp_path):
     assert run.path == tmp_path / "trial" / f"mlp-{config_hash(SCIENTIFIC)}"
     assert run.record["config"]["data"] == SCIENTIFIC["data"]
     assert {"command", "commit", "versions", "device"} <= run.record["provenance"].keys()
+
+
+def test_a_source_tree_that_nobody_installed_has_a_version(monkeypatch):
+    def find(name):
+        if name == "asymjax":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(processes, "version", find)
+    assert provenance()["versions"]["asymjax"] == asymjax.__version__
 
 
 def test_a_directory_in_use_is_refused(run, run_config):
