@@ -60,7 +60,7 @@ def _run(script: str, *words: str) -> tuple[str, ...]:
 
 
 def _convolve(way: str, *depths: str) -> tuple[str, ...]:
-    """A way to convolve a process, since one may abort it."""
+    """Return the words of a run with one way to convolve, which may abort its process."""
     sizes = ("--depths", *depths, "--num-networks", "1", "8", "32", "--inside", "vectorized", "--num-steps", "10")
     return ("benchmarks/bench_convolution.py", *sizes, "--convolutions", way)
 
