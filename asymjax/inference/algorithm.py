@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from asymjax.errors import InputError
 from asymjax.settings import Count, Settings
@@ -25,6 +26,7 @@ class Target(NamedTuple):
     num_rows : rows of data.
     prior_scale : tree of floats, the standard deviation of the prior of each leaf.
     enter, leave : from a user's position to the sampler's, and back; both keep volumes.
+    posterior : the ``Posterior`` of the chain, for what looks into the density; None where there is none.
     """
 
     logdensity: Callable[[Position], Array]
@@ -33,6 +35,7 @@ class Target(NamedTuple):
     prior_scale: PyTree
     enter: Callable[[Position], Position] = lambda position: position
     leave: Callable[[Position], Position] = lambda position: position
+    posterior: Any = None
 
 
 class Stage(NamedTuple):
@@ -124,6 +127,10 @@ class Algorithm(Settings):
     def finish(self, state: Any) -> tuple[Position, Any]:
         """Return where warmup ended, and what it tuned."""
         raise NotImplementedError
+
+    def describe(self, tuned: Any) -> str:
+        """Return in words what warmup tuned, leaves [chain, ...] of host arrays."""
+        return f"step size {np.mean(tuned.step_size):.4g}"
 
 
 def make_info(

@@ -137,7 +137,7 @@ class Posterior(NamedTuple):
             batch = jax.tree.map(lambda leaf: leaf[rows], self.data)
             return logdensity(position, batch=batch, weight=num_rows / batch_size)
 
-        target = Target(logdensity, estimate, num_rows, self.prior_scale)
+        target = Target(logdensity, estimate, num_rows, self.prior_scale, posterior=self)
         if self.centred is None or not is_centred:
             return target
         enter, leave, density = (partial(self._of_rows, function) for function in self.centred)

@@ -154,4 +154,4 @@ def state_cost(path: Path, sampler: Algorithm, tuned: Any, chains: ChainsConfig)
     last = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"][-1]
     per_step = np.mean(last["num_grad_evals"]) / sampler.stages[-1].num_steps
     num_grad_evals = per_step * chains.num_chains * chains.num_draws * sampler.thinning
-    return f"step size {np.mean(tuned.step_size):.4g}: about {num_grad_evals:,.0f} gradients to go"
+    return f"{sampler.describe(tuned)}: about {num_grad_evals:,.0f} gradients to go"

@@ -1,0 +1,273 @@
+"""What families that are fitted by stochastic gradients share: steps on the bound, its estimate at the end, draws.
+
+Warmup is the fit, and draws are independent draws of what was fitted: no chain walks, and R-hat and ESS say how well
+the fits of several seeds agree, and nothing of how near they are to the posterior. For that there is the bound.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from asymjax import rng, trees
+from asymjax.axes import perms_of
+from asymjax.divisors import largest_divisor
+from asymjax.inference.algorithm import Algorithm, Stage, Target, make_info
+from asymjax.inference.samplers.gradients import unwhiten, whiten
+from asymjax.inference.vi.family import Family, Joint, bound, kl_of_entries, make_joint
+from asymjax.inference.vi.group import Group, draw_element, group_of, information
+from asymjax.settings import Count, Positive
+from asymjax.symmetry.groups import unit_vectors, whole_units
+from asymjax.symmetry.permutations import tree_spec
+from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
+
+NUM_CHUNKS = 10
+COLLAPSED_NATS = 0.1
+"""A unit whose entries are nearer to the prior than this is said to have collapsed onto it."""
+
+
+class Fitted(NamedTuple):
+    """What a fit ends with; numbers are [] and in nats.
+
+    Attributes
+    ----------
+    params : parameters of the family.
+    elbo, elbo_error : the bound over all rows, and the standard error of its estimate.
+    kl : of the family to the prior, without symmetrisation.
+    information : what symmetrisation adds, part of ``elbo``; 0 without.
+    num_collapsed : hidden units whose KL to the prior is below 0.1; NaN where it is not known.
+    """
+
+    params: Any
+    elbo: Array
+    elbo_error: Array
+    kl: Array
+    information: Array
+    num_collapsed: Array
+
+
+class FitState(NamedTuple):
+    """A fit on its way: what the optimizer has, and what was found at the end."""
+
+    fitted: Fitted
+    optimizer: Any
+    position: Position
+
+
+class Drawn(NamedTuple):
+    """What a chain of draws has: the last of them."""
+
+    position: Position
+
+
+class Parts(NamedTuple):
+    """All that a step takes, made of the target of one fit."""
+
+    family: Family
+    joint: Joint
+    group: Group | None
+
+
+@dataclass(frozen=True)
+class Variational(Algorithm):
+    """A density of some family, fitted to the posterior by stochastic gradients on the evidence lower bound."""
+
+    num_warmup: Count = 5_000
+    """Steps of the fit."""
+    batch_size: Count | None = None
+    """Rows a step, drawn with replacement; None takes all rows in every step."""
+    learning_rate: Positive = 0.01
+    """Peak learning rate in units of the prior's standard deviation; Adam, with a cosine down to zero."""
+    init_scale: Positive = 0.05
+    """Standard deviations before the first step, in units of the prior's."""
+    num_samples: Count = 1
+    """Draws a step, whose gradients are averaged."""
+    gradient: Literal["reparametrised", "path"] = "reparametrised"
+    """Gradients with prior and entropy in closed form, or along the path of the draw alone, whose noise goes where the
+    family holds the posterior. Both are unbiased."""
+    likelihood_weight: Positive = 1.0
+    """How many times the likelihood counts; above 1 it is a cold posterior, as in Lim et al. (2024), who count it 8
+    times on CIFAR-10."""
+    symmetrise: Literal["no", "infonce", "centred", "bethe", "exact"] = "no"
+    """Fit the average over the group of the network instead: all permutations of its units, and signs of odd ones. By
+    the bound from random elements, from elements around the best assignment, from the Bethe permanent, or exactly (20
+    units at most). A method that leaves no group makes no difference."""
+    num_elements: Count = 64
+    """Elements of the group for each draw, of infonce and centred."""
+    num_elbo_draws: Count = 200
+    """Draws by which the bound is estimated after the fit, each over all rows."""
+
+    def unused(self) -> frozenset[str]:
+        """Return the number of elements where none are drawn."""
+        return frozenset() if self.symmetrise in ("infonce", "centred") else frozenset({"num_elements"})
+
+    # What a family adds ------------------------------------------------------------------------------------------
+
+    def family(self, target: Target) -> Family:
+        """Return the family over z for a target."""
+        raise NotImplementedError
+
+    def first(self, key: Key, z: PyTree, target: Target) -> Any:
+        """Return its parameters around a start."""
+        raise NotImplementedError
+
+    # The fit -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam, with a cosine down to zero."""
+        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.num_warmup))
+
+    def parts(self, target: Target) -> Parts:
+        """Return what a step takes.
+
+        Raises
+        ------
+        InputError
+            If the family or the average does not apply to this target.
+        """
+        group = None if self.symmetrise == "no" else group_of(target)
+        return Parts(self.family(target), make_joint(target, self.batch_size, self.likelihood_weight), group)
+
+    def objective(self, parts: Parts, params: Any, key: Key) -> tuple[Array, Array]:
+        """Return an estimate of the bound from one draw on the rows of a step, and what symmetrisation adds to it."""
+        rows = parts.joint.take(rng.named_key(key, "rows"))
+        is_path = self.gradient == "path"
+        elbo, z = bound(parts.family, params, parts.joint, rng.named_key(key, "draw"), rows, is_path=is_path)
+        added = self.added(parts, params, z, key)
+        return elbo + added, added
+
+    def added(self, parts: Parts, params: Any, z: PyTree, key: Key) -> Array:
+        """Return what symmetrisation adds at a draw."""
+        if parts.group is None:
+            return jnp.zeros(())
+        key, estimator = rng.named_key(key, "elements"), self.symmetrise
+        return information(key, parts.family, params, z, parts.group, estimator, self.num_elements)
+
+    def begin(self, key: Key, position: Position, target: Target) -> FitState:
+        """Return the state before the first step."""
+        self.parts(target)  # First, for this refuses what cannot be.
+        params = self.first(rng.named_key(key, "first"), whiten(position, target.prior_scale), target)
+        nan = jnp.full((), jnp.nan)
+        return FitState(Fitted(params, nan, nan, nan, nan, nan), self.init_optimizer(params), position)
+
+    def init_optimizer(self, params: Any) -> Any:
+        """Return what the optimizer has before the first step."""
+        return self.optimizer.init(params)
+
+    def update(self, parts: Parts, params: Any, optimizer: Any, key: Key, target: Target) -> tuple[Any, Any, Array]:
+        """Take one step; return parameters, what the optimizer has, and the estimate of the bound."""
+
+        def loss(params: Any) -> Array:
+            keys = jax.random.split(key, self.num_samples)
+            return -jnp.mean(jax.vmap(lambda key: self.objective(parts, params, key)[0])(keys))
+
+        value, gradient = jax.value_and_grad(loss)(params)
+        change, optimizer = self.optimizer.update(gradient, optimizer, params)
+        return optax.apply_updates(params, change), optimizer, -value
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Chunks of the fit, and the estimate of the bound."""
+        num_steps = largest_divisor(self.num_warmup, max(1, self.num_warmup // NUM_CHUNKS))
+        fits = (Stage(partial(self.advance, num_steps=num_steps), num_steps),) * (self.num_warmup // num_steps)
+        return (*fits, Stage(self.judge, 1))
+
+    def advance(
+        self, key: Key, state: FitState, first: Array, setting: Array, target: Target, num_steps: int
+    ) -> tuple[FitState, dict[str, Array]]:
+        """Take the steps of one chunk; the bound is the mean over them, and where it is not finite the first such."""
+        parts = self.parts(target)
+
+        def one(carry: tuple[Any, Any], t: Array) -> tuple[tuple[Any, Any], Array]:
+            params, optimizer, elbo = self.update(parts, *carry, jax.random.fold_in(key, t), target)
+            return (params, optimizer), elbo
+
+        (params, optimizer), elbos = lax.scan(
+            one, (state.fitted.params, state.optimizer), first + jnp.arange(num_steps)
+        )
+        share = 1.0 if self.batch_size is None else self.batch_size / target.num_rows
+        metrics = {
+            "elbo": jnp.mean(elbos),
+            "logdensity": jnp.mean(elbos),
+            "num_grad_evals": jnp.asarray(num_steps * self.num_samples * share, jnp.float32),
+        }
+        return state._replace(fitted=state.fitted._replace(params=params), optimizer=optimizer), metrics
+
+    def judge(
+        self, key: Key, state: FitState, first: Array, setting: Array, target: Target
+    ) -> tuple[FitState, dict[str, Array]]:
+        """Estimate the bound of what was fitted over all rows, from whole networks: the last stage."""
+        params = state.fitted.params
+        family = self.family(target)._replace(outputs=None)
+        parts = self.parts(target)._replace(family=family, joint=make_joint(target, None, self.likelihood_weight))
+        rows = parts.joint.take(key)
+
+        def one(key: Key) -> tuple[Array, Array, Array, PyTree]:
+            elbo, z = bound(family, params, parts.joint, rng.named_key(key, "draw"), rows)
+            return elbo, self.added(parts, params, z, key), parts.joint.loglikelihood(z, rows), z
+
+        keys = jax.random.split(rng.named_key(key, "judge"), self.num_elbo_draws)
+        elbos, added, data, draws = lax.map(one, keys)
+        total = elbos + added
+        fitted = Fitted(
+            params,
+            elbo=jnp.mean(total),
+            elbo_error=jnp.std(total) / jnp.sqrt(self.num_elbo_draws),
+            kl=jnp.mean(data - elbos),
+            information=jnp.mean(added),
+            num_collapsed=num_collapsed(family, params, target),
+        )
+        position = unwhiten(jax.tree.map(lambda leaf: leaf[0], draws), target.prior_scale)
+        metrics = {
+            "elbo": fitted.elbo,
+            "logdensity": fitted.elbo,
+            "num_grad_evals": jnp.zeros((), jnp.float32),
+        }
+        return FitState(fitted, state.optimizer, position), metrics
+
+    def finish(self, state: FitState) -> tuple[Position, Fitted]:
+        """Return a draw, and what was fitted."""
+        return state.position, state.fitted
+
+    def describe(self, tuned: Fitted) -> str:
+        """Return the bounds of all fits in words."""
+        values = ", ".join(f"{value:,.2f}" for value in np.atleast_1d(tuned.elbo))
+        return f"ELBO of each fit {values} nats (standard error of each about {np.mean(tuned.elbo_error):.2g})"
+
+    # Draws -------------------------------------------------------------------------------------------------------
+
+    def make(self, target: Target, tuned: Fitted, num_steps: int = 0) -> Sampler:
+        """Build the kernel whose every step is an independent draw, symmetrised after a random element of the group."""
+        parts = self.parts(target)
+
+        def step(key: Key, state: Drawn) -> tuple[Drawn, Info]:
+            z = parts.family.draw(tuned.params, rng.named_key(key, "draw"))
+            if parts.group is not None and not parts.group.is_trivial:
+                z = draw_element(rng.named_key(key, "element"), parts.group, z)
+            position = unwhiten(z, target.prior_scale)
+            return Drawn(position), make_info(0.0, is_divergent=~trees.all_finite(position))
+
+        return Sampler(lambda key, position: Drawn(position), step)
+
+
+def num_collapsed(family: Family, params: Any, target: Target) -> Array:
+    """Return how many hidden units have a KL to the prior below 0.1 nats; NaN where moments or units are unknown."""
+    posterior = target.posterior
+    if family.moments is None or posterior.model is None:
+        return jnp.full((), jnp.nan)
+    model, frozen = posterior.model, posterior.frozen
+    prior = whiten(posterior.prior_mean, target.prior_scale)
+    kl = kl_of_entries(family.moments(params), prior)
+    effective = jax.tree.map(
+        jnp.subtract, model.merge(kl, frozen), model.merge(jax.tree.map(jnp.zeros_like, kl), frozen)
+    )  # Merging is affine: what is fixed has no divergence.
+    leaves = trees.flatten(effective)
+    spec = {path: axes for path, axes in tree_spec(effective, model.permutation_spec).items() if perms_of(axes)}
+    counts = [jnp.sum(jnp.sum(unit_vectors(leaves, spec, name), axis=1) < COLLAPSED_NATS) for name in whole_units(spec)]
+    return jnp.asarray(sum(counts) if counts else jnp.nan, jnp.float32)

@@ -1,0 +1,170 @@
+"""Averages of a product of densities over permutations: what is left of a layer once its order is forgotten.
+
+Every function takes ``logs`` [units, units], the log density of unit i under the factor of unit j, and returns
+log (1 / n!) sum over permutations g of exp(sum over i of logs[i, g(i)]), or a bound or an estimate of it. With odd
+units each entry is the mean over both signs first (:func:`signed`), which is exact. Formulas: Gelberg et al. (2024),
+arXiv 2408.05496, for the bound by uniform elements, which is that of InfoNCE with the known critic; Vontobel (2013,
+"The Bethe permanent of a nonnegative matrix") and Anari and Rezaei (2019, arXiv 1811.02933) for the Bethe bound.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.scipy.special import logsumexp
+
+from asymjax import rng
+from asymjax.errors import InputError
+from asymjax.types import Array, Key
+
+MAX_EXACT_UNITS = 20
+NUM_SWEEPS = 100
+DAMPING = 0.5
+SHARES = (0.45, 0.45, 0.1)
+"""Of the proposal: the best assignment, this with two units swapped, any element."""
+NEVER = -1e30
+"""Log of zero, with which gradients are numbers."""
+
+
+def log_order(num_units: int) -> float:
+    """Return log n!."""
+    return math.lgamma(num_units + 1)
+
+
+def signed(logs: Array, negated: Array) -> Array:
+    """Return the average over both signs of each unit; ``negated`` is ``logs`` of units times -1."""
+    return jnp.logaddexp(logs, negated) - math.log(2)
+
+
+def exact_average(logs: Array) -> Array:
+    """Return the average itself, through the permanent.
+
+    Subsets of factors are added up unit by unit, in logs and without cancellation: O(2^n n^2).
+
+    Raises
+    ------
+    InputError
+        If there are more than 20 units.
+    """
+    num_units = len(logs)
+    if num_units > MAX_EXACT_UNITS:
+        raise InputError(
+            f"{num_units} units are too many for the exact average over their permutations; {MAX_EXACT_UNITS} are the "
+            "most, take bethe or centred"
+        )
+    subsets = jnp.arange(2**num_units)
+
+    def add_unit(sums: Array, unit: Array) -> tuple[Array, None]:
+        def add_factor(total: Array, factor: Array) -> tuple[Array, None]:
+            has = (subsets >> factor) & 1 == 1
+            without = jnp.where(has, sums[subsets ^ (1 << factor)] + unit[factor], NEVER)
+            return jnp.logaddexp(total, without), None
+
+        return lax.scan(add_factor, jnp.full_like(sums, NEVER), jnp.arange(num_units))
+
+    empty = jnp.where(subsets == 0, 0.0, NEVER).astype(logs.dtype)
+    sums, _ = lax.scan(lambda sums, unit: (add_unit(sums, unit)[0], None), empty, logs)
+    return sums[-1] - log_order(num_units)
+
+
+def bethe_average(logs: Array) -> Array:
+    """Return the average by the Bethe permanent: below the average, by n log(2) / 2 at most.
+
+    Sum-product messages find the beliefs; these are stationary, so that the gradient is theirs.
+    """
+    fixed = lax.stop_gradient(logs)
+
+    def without_own(messages: Array, axis: int) -> Array:
+        """Return the log sum over the others along an axis."""
+        total = logsumexp(messages, axis, keepdims=True)
+        share = jnp.minimum(jnp.exp(messages - total), 1 - 1e-7)
+        return total + jnp.log1p(-share)
+
+    def sweep(_: Array, to_units: Array) -> Array:
+        to_factors = fixed - without_own(fixed + to_units, 1)
+        new = -without_own(to_factors, 0)
+        return DAMPING * to_units + (1 - DAMPING) * new
+
+    num_units = len(logs)
+    if num_units == 1:
+        return logs[0, 0]
+    to_units = lax.fori_loop(0, NUM_SWEEPS, sweep, jnp.zeros_like(fixed))
+    beliefs = jax.nn.softmax(fixed + to_units, axis=1)
+    entropy = -jnp.sum(jax.scipy.special.xlogy(beliefs, beliefs))
+    others = 1 - beliefs
+    entropy += jnp.sum(jax.scipy.special.xlogy(others, others))
+    return jnp.sum(lax.stop_gradient(beliefs) * logs) + lax.stop_gradient(entropy) - log_order(num_units)
+
+
+def uniform_average(key: Key, logs: Array, num_elements: int) -> Array:
+    """Return the average over the identity and ``num_elements`` - 1 permutations drawn uniformly: of InfoNCE.
+
+    In expectation over units drawn from their own factors it is at least the average, so that what is subtracted for a
+    bound is too little rather than too much.
+    """
+    elements = _uniform(key, len(logs), num_elements - 1)
+    return logsumexp(_scores(logs, _with_identity(elements))) - math.log(num_elements)
+
+
+def centred_average(key: Key, logs: Array, num_elements: int) -> Array:
+    """Return the average by importance sampling around the best assignment, the identity counted as drawn.
+
+    Elements come from the best assignment, the best with two units swapped, or all alike; which is drawn depends on the
+    units and factors alone. The identity is the element that made the units, so that the bound holds as of
+    :func:`uniform_average`; without it the average would be unbiased, and the bound lost.
+    """
+    num_units = len(logs)
+    if num_units == 1:
+        return logs[0, 0]
+    fixed = lax.stop_gradient(jnp.nan_to_num(logs))
+    rows, columns = optax.assignment.hungarian_algorithm(-fixed)
+    best = jnp.zeros(num_units, jnp.int32).at[rows].set(columns.astype(jnp.int32))
+    keys = {name: rng.named_key(key, name) for name in ("choice", "swap", "uniform")}
+    count = num_elements - 1
+    swapped = best[_transpositions(keys["swap"], num_units, count)]
+    choice = jax.random.choice(keys["choice"], 3, (count, 1), p=jnp.asarray(SHARES))
+    uniform = _uniform(keys["uniform"], num_units, count)
+    elements = jnp.where(choice == 0, best, jnp.where(choice == 1, swapped, uniform))
+    elements = _with_identity(elements)
+    num_moved = jnp.sum(elements != best, axis=1)
+    log_pairs = math.log(num_units * (num_units - 1) / 2)
+    near = jnp.where(num_moved == 0, math.log(SHARES[0]), NEVER)
+    near = jnp.where(num_moved == 2, math.log(SHARES[1]) - log_pairs, near)
+    proposal = jnp.logaddexp(near, math.log(SHARES[2]) - log_order(num_units))
+    weights = _scores(logs, elements) - proposal
+    return logsumexp(weights) - math.log(num_elements) - log_order(num_units)
+
+
+def _uniform(key: Key, num_units: int, count: int) -> Array:
+    return jax.vmap(lambda key: rng.permutation(key, num_units))(jax.random.split(key, count)).reshape(-1, num_units)
+
+
+def _transpositions(key: Key, num_units: int, count: int) -> Array:
+    """Draw permutations that swap two units [count, units]."""
+    first, second = (rng.named_key(key, name) for name in ("first", "second"))
+    i = jax.random.randint(first, (count, 1), 0, num_units)
+    j = (i + jax.random.randint(second, (count, 1), 1, num_units)) % num_units
+    places = jnp.arange(num_units)[None]
+    return jnp.where(places == i, j, jnp.where(places == j, i, places))
+
+
+def _with_identity(elements: Array) -> Array:
+    return jnp.concatenate([jnp.arange(elements.shape[1])[None].astype(elements.dtype), elements])
+
+
+def _scores(logs: Array, elements: Array) -> Array:
+    """Return the log density of each element [elements]."""
+    return jnp.sum(logs[jnp.arange(len(logs)), elements], axis=1)
+
+
+Average = Callable[[Key, Array, int], Array]
+AVERAGES: dict[str, Average] = {
+    "infonce": uniform_average,
+    "centred": centred_average,
+    "bethe": lambda key, logs, num_elements: bethe_average(logs) + 0.5 * len(logs) * math.log(2),
+    "exact": lambda key, logs, num_elements: exact_average(logs),
+}
+"""By name, averages that are at least the true one in expectation, so that bounds on the evidence with them hold."""

@@ -1,0 +1,126 @@
+"""The group of a model: permutations and signs of units that map its positions to positions of the same function."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import trees
+from asymjax.axes import as_trees, perms_of
+from asymjax.types import Array, Fixed, Frozen, Model, Perm, PyTree, TreeSpec
+
+ODD_TOLERANCE = 1e-4
+"""How far outputs may move, in units of their spread, where a unit is negated that counts as odd."""
+
+
+def position_spec(model: Model, frozen: Frozen) -> TreeSpec:
+    """Return how units may be permuted within a model's own set: a tree for every axis of the leaves that move.
+
+    A permutation is left out where the method fixed something that it would move: entries, biases, offsets or gates of
+    its units. Symmetries that masks and values drawn at random have by chance are not looked for. Without constants it
+    is the specification of the network; where every layer has some it is empty.
+    """
+    shapes = trees.flatten(model.params_shape)
+    spec = {path: as_trees(model.permutation_spec[path], leaf.shape) for path, leaf in shapes.items()}
+    together = [set(perms_of([axis])) for axes in spec.values() for axis in axes]
+    places = {path.rpartition("/")[0] for path in trees.flatten(frozen)}
+    fixed = [set(perms_of(_named(axes))) for path, axes in model.permutation_spec.items() if path in places]
+    taken = set().union(*fixed)
+    while grown := set().union(*(names for names in together if names & taken)) - taken:
+        taken |= grown
+    kept = {
+        path: tuple(Fixed(axis.size) if perms_of([axis]).keys() & taken else axis for axis in axes)
+        for path, axes in spec.items()
+    }
+    return {path: axes for path, axes in kept.items() if perms_of(axes)}
+
+
+def _named(axes: tuple) -> list:
+    """Return the axes that something acts on, as trees; sizes do not matter here."""
+    return [Perm(axis, 0) if isinstance(axis, str) else axis for axis in axes if axis is not None]
+
+
+def whole_units(spec: TreeSpec) -> dict[str, int]:
+    """Return permutations of whole axes that move no leaf along two, with their numbers of units."""
+    whole: dict[str, int] = {}
+    barred: set[str] = set()
+    for axes in spec.values():
+        simple = {axis.name: axis.size for axis in axes if isinstance(axis, Perm) and not axis.within}
+        counts = Counter(name for axis in axes for name in perms_of([axis]))
+        barred |= {name for name, count in counts.items() if count > 1 or name not in simple}
+        whole |= simple
+    return {name: size for name, size in whole.items() if name not in barred}
+
+
+def separable_units(spec: TreeSpec) -> dict[str, int]:
+    """Return permutations of whole axes, no two of which move the same leaf, with their numbers of units.
+
+    Given all other layers, they act on parts of a position that have nothing in common: every second hidden layer of a
+    perceptron. Those of the most units are chosen first.
+    """
+    chosen: dict[str, int] = {}
+    for name, size in sorted(whole_units(spec).items(), key=lambda item: -item[1]):
+        neighbours = {other for axes in spec.values() if name in perms_of(axes) for other in perms_of(axes)}
+        if not neighbours & chosen.keys():
+            chosen[name] = size
+    return chosen
+
+
+def unit_vectors(leaves: Mapping[str, Array], spec: TreeSpec, name: str) -> Array:
+    """Return what belongs to each unit of a permutation of whole axes, [units, entries]."""
+    found = []
+    for path, axes in spec.items():
+        for axis, tree in enumerate(axes):
+            if isinstance(tree, Perm) and tree.name == name:
+                leaf = leaves[path]
+                found.append(jnp.moveaxis(leaf, axis, 0).reshape(leaf.shape[axis], -1))
+    return jnp.concatenate(found, axis=1)
+
+
+def negate_units(leaves: Mapping[str, Array], spec: TreeSpec, signs: Mapping[str, Array]) -> dict[str, Array]:
+    """Multiply what belongs to each unit by its sign; ``signs`` are name -> [units], of plus and minus one."""
+    result = dict(leaves)
+    for path, axes in spec.items():
+        for axis, tree in enumerate(axes):
+            if isinstance(tree, Perm) and tree.name in signs:
+                shape = [1] * result[path].ndim
+                shape[axis] = tree.size
+                result[path] = result[path] * signs[tree.name].reshape(shape)
+    return result
+
+
+def odd_units(model: Model, spec: TreeSpec, prior_mean: PyTree) -> frozenset[str]:
+    """Return the permutations whose units may be negated: those of odd activations, without a norm over them.
+
+    A unit of random weights is negated on its way in and on its way out, and outputs at random inputs are compared. The
+    prior has to be even too: ``prior_mean`` is zero on all that moves.
+    """
+    means, numbers = trees.flatten(prior_mean), np.random.default_rng(0)
+    leaves = {
+        path: numbers.normal(size=leaf.shape).astype(np.float32)
+        for path, leaf in trees.flatten(model.params_shape).items()
+    }
+    found = set()
+    with jax.ensure_compile_time_eval():
+        frozen = model.freeze(jax.random.key(0))
+        inputs = jax.tree.map(lambda leaf: _random_like(numbers, leaf), model.example)
+        outputs = np.asarray(model.forward(trees.unflatten(leaves), frozen, inputs))
+        for name, size in whole_units(spec).items():
+            if any(np.any(means[path]) for path, axes in spec.items() if name in perms_of(axes)):
+                continue
+            signs = {name: jnp.where(jnp.arange(size) == 0, -1.0, 1.0)}
+            negated = trees.unflatten(negate_units(leaves, spec, signs))
+            moved = np.abs(np.asarray(model.forward(negated, frozen, inputs)) - outputs)
+            if np.max(moved) <= ODD_TOLERANCE * np.std(outputs):
+                found.add(name)
+    return frozenset(found)
+
+
+def _random_like(numbers: np.random.Generator, leaf: Any) -> np.ndarray:
+    """Return random inputs where they are real numbers; else those given, or zeros where there are shapes alone."""
+    if np.issubdtype(leaf.dtype, np.floating):
+        return numbers.normal(size=leaf.shape).astype(leaf.dtype)
+    return np.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
