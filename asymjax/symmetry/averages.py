@@ -77,15 +77,9 @@ def bethe_average(logs: Array) -> Array:
     """
     fixed = lax.stop_gradient(logs)
 
-    def without_own(messages: Array, axis: int) -> Array:
-        """Return the log sum over the others along an axis."""
-        total = logsumexp(messages, axis, keepdims=True)
-        share = jnp.minimum(jnp.exp(messages - total), 1 - 1e-7)
-        return total + jnp.log1p(-share)
-
     def sweep(_: Array, to_units: Array) -> Array:
-        to_factors = fixed - without_own(fixed + to_units, 1)
-        new = -without_own(to_factors, 0)
+        to_factors = fixed - _of_others(fixed + to_units, 1)
+        new = -_of_others(to_factors, 0)
         return DAMPING * to_units + (1 - DAMPING) * new
 
     num_units = len(logs)
@@ -97,6 +91,16 @@ def bethe_average(logs: Array) -> Array:
     others = 1 - beliefs
     entropy += jnp.sum(jax.scipy.special.xlogy(others, others))
     return jnp.sum(lax.stop_gradient(beliefs) * logs) + lax.stop_gradient(entropy) - log_order(num_units)
+
+
+def _of_others(messages: Array, axis: int) -> Array:
+    """Return the log sum over the others along an axis; those of the largest are added up, for nothing cancels then."""
+    places = lax.broadcasted_iota(jnp.int32, messages.shape, axis)
+    is_largest = places == jnp.argmax(messages, axis, keepdims=True)
+    total = logsumexp(messages, axis, keepdims=True)
+    others = jnp.where(is_largest, NEVER, messages)
+    smaller = total + jnp.log1p(-jnp.exp(others - total))
+    return jnp.where(is_largest, logsumexp(others, axis, keepdims=True), smaller)
 
 
 def uniform_average(key: Key, logs: Array, num_elements: int) -> Array:
@@ -120,16 +124,17 @@ def centred_average(key: Key, logs: Array, num_elements: int) -> Array:
     if num_units == 1:
         return logs[0, 0]
     fixed = lax.stop_gradient(jnp.nan_to_num(logs))
-    rows, columns = optax.assignment.hungarian_algorithm(-fixed)
-    best = jnp.zeros(num_units, jnp.int32).at[rows].set(columns.astype(jnp.int32))
-    keys = {name: rng.named_key(key, name) for name in ("choice", "swap", "uniform")}
+    keys = {name: rng.named_key(key, name) for name in ("order", "choice", "swap", "uniform")}
+    order = rng.permutation(keys["order"], num_units)  # Among the best as good as each other none is preferred.
+    rows, columns = optax.assignment.hungarian_algorithm(-fixed[:, order])
+    best = jnp.zeros(num_units, jnp.int32).at[rows].set(order[columns].astype(jnp.int32))
     count = num_elements - 1
     swapped = best[_transpositions(keys["swap"], num_units, count)]
     choice = jax.random.choice(keys["choice"], 3, (count, 1), p=jnp.asarray(SHARES))
     uniform = _uniform(keys["uniform"], num_units, count)
-    elements = jnp.where(choice == 0, best, jnp.where(choice == 1, swapped, uniform))
+    elements = jnp.where(choice == 0, best[None], jnp.where(choice == 1, swapped, uniform))
     elements = _with_identity(elements)
-    num_moved = jnp.sum(elements != best, axis=1)
+    num_moved = jnp.sum(elements != best[None], axis=1)
     log_pairs = math.log(num_units * (num_units - 1) / 2)
     near = jnp.where(num_moved == 0, math.log(SHARES[0]), NEVER)
     near = jnp.where(num_moved == 2, math.log(SHARES[1]) - log_pairs, near)

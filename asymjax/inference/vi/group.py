@@ -125,9 +125,9 @@ def own_logs(moments: Moments, z: PyTree, group: Group, name: str, sign: float =
     """
     vectors = [unit_vectors(trees.flatten(tree), group.spec, name) for tree in (z, *moments)]
     drawn, mean, scale = sign * vectors[0], vectors[1], vectors[2]
-    centre = jnp.mean(mean, axis=0)
+    centre = jnp.mean(mean, axis=0, keepdims=True)
     drawn, mean, precision = drawn - centre, mean - centre, jnp.square(1 / scale)
     product = jnp.matmul(jnp.square(drawn), precision.T, precision="highest")
     product -= 2 * jnp.matmul(drawn, (mean * precision).T, precision="highest")
     constant = jnp.sum(jnp.square(mean) * precision + 2 * jnp.log(scale) + math.log(2 * math.pi), axis=1)
-    return -0.5 * (product + constant)
+    return -0.5 * (product + constant[None])
