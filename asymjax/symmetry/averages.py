@@ -73,7 +73,8 @@ def exact_average(logs: Array) -> Array:
 def bethe_average(logs: Array) -> Array:
     """Return the average by the Bethe permanent: below the average, by n log(2) / 2 at most.
 
-    Sum-product messages find the beliefs; these are stationary, so that the gradient is theirs.
+    Sum-product messages find the beliefs; these are stationary, so that the gradient is theirs. Messages settle where
+    units are drawn from their own factors; of arbitrary logs a thousand apart they may not within the sweeps.
     """
     fixed = lax.stop_gradient(logs)
 

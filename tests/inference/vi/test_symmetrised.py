@@ -132,6 +132,12 @@ def bounds(flat, targets, noise, estimator="exact", key=None, num_nodes=30):
     return weights @ elbos, weights @ added
 
 
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """Read the network before anything is traced."""
+    two_units()
+
+
 @pytest.fixture
 def float64():
     with jax.enable_x64(True):
@@ -184,7 +190,6 @@ def fits():
             options={"maxiter": 500, "maxcor": 40, "ftol": 1e-13, "gtol": 1e-5},
         )
         _, (total, added) = function(found.x)[0]
-    print("FIT", found.nfev, found.message)
     flat = found.x.reshape(2, 6, 4)
     params = np.concatenate([flat[..., :2], np.exp(flat[..., 2:])], axis=-1)
     return np.reshape(total, (2, 6)), np.reshape(added, (2, 6)), params
@@ -199,11 +204,11 @@ def test_evidence_is_that_of_the_table(evidence):
 )
 def test_bounds_and_parameters_are_those_of_the_table(which, expected, expected_params, fits):
     total, _, params = fits
-    print(total[which] - expected, np.abs(params[which] - expected_params).max(1), params[which])
-    np.testing.assert_allclose(total[which], expected, atol=2e-3)
+    # The table has four digits of bounds and three of parameters; the search ends within as much.
+    np.testing.assert_allclose(total[which], expected, atol=2e-4)
     swapped = params[which][:, [1, 0, 3, 2]]
     is_swapped = (params[which][:, 0] < params[which][:, 1])[:, None]
-    np.testing.assert_allclose(np.where(is_swapped, swapped, params[which]), expected_params, atol=5e-3)
+    np.testing.assert_allclose(np.where(is_swapped, swapped, params[which]), expected_params, atol=1e-3)
 
 
 def test_what_is_added_is_that_of_the_table(fits):
@@ -249,7 +254,6 @@ def test_information_of_a_sign_is_that_of_the_length_of_the_mean(float64):
 
     lengths = np.array([0, 0.25, 0.5, 1, 1.5, 2, 3])
     expected = [0, 0.0303, 0.1114, 0.3368, 0.5268, 0.6327, 0.6893]
-    print(np.asarray(jax.jit(jax.vmap(of))(lengths)) - expected)
     np.testing.assert_allclose(jax.jit(jax.vmap(of))(lengths), expected, atol=1e-4)
 
 
@@ -264,8 +268,8 @@ def test_gap_of_a_linear_model_with_an_invariance(variance, gap, float64):
     @jax.jit
     @jax.value_and_grad
     def elbo(flat):
-        one = lambda node: bound(AT_NODES, params_of(flat), joint, node, Rows(target.posterior.data, 1.0))[0]  # noqa: E731
-        return weights @ jax.vmap(one)(points)
+        rows = Rows(target.posterior.data, 1.0)
+        return weights @ jax.vmap(lambda node: bound(AT_NODES, params_of(flat), joint, node, rows)[0])(points)
 
     best = np.repeat([y / (2 + variance), -0.5 * math.log(1 + 1 / variance)], 2)
     value, gradient = elbo(best)
@@ -296,10 +300,9 @@ def test_a_network_without_symmetries_is_fitted_as_without_symmetrising():
         return jax.jit(run)(jax.random.key(2))
 
     added, *plain = outcome(MeanField())
-    for estimator in ("infonce", "exact"):
-        also_added, *symmetrised = outcome(MeanField(symmetrise=estimator))
-        assert added == also_added == 0.0
-        jax.tree.map(np.testing.assert_array_equal, symmetrised, plain)
+    also_added, *symmetrised = outcome(MeanField(symmetrise="exact"))
+    assert added == also_added == 0.0
+    jax.tree.map(np.testing.assert_array_equal, symmetrised, plain)
 
 
 # A fit by steps --------------------------------------------------------------------------------------------------
@@ -318,7 +321,6 @@ def fitted():
 
 def test_a_fit_by_steps_has_the_bound_of_the_table(fitted):
     tuned = fitted.tuned
-    print("E2E", tuned.elbo, tuned.elbo_error, tuned.information, tuned.params)
     # The optimum is flat: parameters within .05 of it lose less than 5e-3.
     assert np.all(np.abs(tuned.elbo - SYMMETRISED[ROW]) < MAX_STANDARD_ERRORS * tuned.elbo_error + 5e-3)
     np.testing.assert_allclose(tuned.information, 0.6295, atol=0.05)
