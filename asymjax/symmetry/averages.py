@@ -57,6 +57,7 @@ def exact_average(logs: Array) -> Array:
         )
     subsets = jnp.arange(2**num_units)
 
+    @jax.checkpoint  # A gradient would keep all sums of every factor of every unit, gigabytes for 20 units.
     def add_unit(sums: Array, unit: Array) -> tuple[Array, None]:
         def add_factor(total: Array, factor: Array) -> tuple[Array, None]:
             has = (subsets >> factor) & 1 == 1
@@ -66,7 +67,7 @@ def exact_average(logs: Array) -> Array:
         return lax.scan(add_factor, jnp.full_like(sums, NEVER), jnp.arange(num_units))
 
     empty = jnp.where(subsets == 0, 0.0, NEVER).astype(logs.dtype)
-    sums, _ = lax.scan(lambda sums, unit: (add_unit(sums, unit)[0], None), empty, logs)
+    sums, _ = lax.scan(add_unit, empty, logs)
     return sums[-1] - log_order(num_units)
 
 
