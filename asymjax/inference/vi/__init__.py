@@ -6,8 +6,9 @@ a module here, and a line in ``FAMILIES``.
 
 from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.vi.fullrank import FullRank
+from asymjax.inference.vi.lowrank import LowRank
 from asymjax.inference.vi.meanfield import MeanField
 
-FAMILIES: dict[str, type[Algorithm]] = {"meanfield": MeanField, "fullrank": FullRank}
+FAMILIES: dict[str, type[Algorithm]] = {"meanfield": MeanField, "fullrank": FullRank, "lowrank": LowRank}
 
-__all__ = ["FAMILIES", "FullRank", "MeanField"]
+__all__ = ["FAMILIES", "FullRank", "LowRank", "MeanField"]
