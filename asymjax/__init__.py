@@ -17,6 +17,7 @@ _HOMES = {
     "asymjax.inference.posterior": ("make_posterior",),
     "asymjax.inference.samplers": ("HMC", "MCLMC", "NUTS", "SGLD"),
     "asymjax.inference.starts": ("Start",),
+    "asymjax.inference.vi": ("FullRank", "LowRank", "MeanField"),
     "asymjax.lab.devices": ("configure_host_devices",),
     "asymjax.models.from_flax": ("from_flax",),
     "asymjax.models.network": ("Activation",),
@@ -25,7 +26,7 @@ _HOMES = {
     "asymjax.models.symmetry_description": ("describe_symmetries",),
     "asymjax.networks": ("align", "barriers", "train_sweep"),
     "asymjax.priors": ("NormalPrior",),
-    "asymjax.sampling": ("ess", "rhat", "sample"),
+    "asymjax.sampling": ("ess", "fit", "rhat", "sample"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

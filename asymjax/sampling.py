@@ -18,6 +18,7 @@ from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.posterior import Posterior, from_logdensity
 from asymjax.inference.samplers import NUTS
 from asymjax.inference.starts import Start
+from asymjax.inference.vi import MeanField
 from asymjax.lab import devices
 from asymjax.lab.chains import ChainsConfig, sample_chains, warm_up
 from asymjax.lab.recorder import InMemory
@@ -26,7 +27,7 @@ from asymjax.types import Array, Graph, Info, Key, Position, PyTree
 
 ROLES = ("init", "warmup", "sample")
 TOLD = ("logdensity", *Info._fields)
-DEFAULT_SAMPLER, DEFAULT_START = NUTS(), Start()
+DEFAULT_SAMPLER, DEFAULT_FAMILY, DEFAULT_START = NUTS(), MeanField(), Start()
 
 
 class Draws(NamedTuple):
@@ -170,6 +171,47 @@ def sample(
     draws = run.draws
     leaves = [draws[name] for name in trees.named_leaves(struct)]
     return Draws(draws, jax.tree.unflatten(jax.tree.structure(struct), leaves), tuned, optima, posterior)
+
+
+def fit(
+    key: Key,
+    target: Posterior | Callable[[Any], Array],
+    position: Any = None,
+    *,
+    family: Algorithm = DEFAULT_FAMILY,
+    num_fits: int = 4,
+    num_draws: int = 500,
+    start: Start | PyTree = DEFAULT_START,
+    keep: Callable[[Any], PyTree] | None = None,
+    show_progress: bool = True,
+) -> Draws:
+    """Fit variational densities to a posterior, or to any log density, from several seeds, and draw from each.
+
+    As :func:`sample`, with a family of ``asymjax.inference.vi`` in place of a sampler: chains are fits, and draws are
+    independent draws of these. ``tuned`` has their bounds on the evidence [fit], ``elbo`` with its standard error
+    ``elbo_error``, and their parameters.
+
+    Raises
+    ------
+    InputError
+        If settings cannot be met, or the family does not apply; with the reason.
+    DivergedError
+        If a bound is not finite; names the fit and the step.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, asymjax
+    >>> def logdensity(x):
+    ...     return -0.5 * jnp.sum(((x - 1.0) / 0.5) ** 2)
+    >>> options = {"num_fits": 2, "num_draws": 50, "show_progress": False}
+    >>> result = asymjax.fit(jax.random.key(0), logdensity, jnp.zeros(2), **options)
+    >>> result.tuned.elbo.shape
+    (2,)
+    """
+    if not (isinstance(family, Algorithm) and family.is_fit):
+        raise InputError(f"family is {family!r}; give a family with its settings, as asymjax.MeanField()")
+    options: dict[str, Any] = {"num_draws": num_draws, "start": start, "keep": keep, "show_progress": show_progress}
+    return sample(key, target, position, sampler=family, num_chains=num_fits, **options)
 
 
 def _posterior_of(target: Any, position: Any) -> Posterior:

@@ -33,6 +33,8 @@ def verdict(
     acceptance_rate: float = math.nan,
     energy_change: float = math.nan,
     cut_share: float = 0.0,
+    *,
+    is_fit: bool = False,
 ) -> Verdict:
     """Judge the draws of a posterior.
 
@@ -53,6 +55,8 @@ def verdict(
         has none.
     cut_share : share of the trajectories that ended because they were as long as allowed; named above a tenth, though
         it costs effective draws and no trust.
+    is_fit : whether the draws are independent ones of densities that were fitted, one a chain. These may agree without
+        being near the posterior, which nothing here can see; predictions are then never called trusted.
 
     Examples
     --------
@@ -63,6 +67,8 @@ function space; more warmup and more draws may help.
     >>> verdict(good, bad, num_chains=4, num_draws=1600, num_divergent=0, acceptance_rate=0.8).trusted
     True
     """
+    if is_fit:
+        return _verdict_of_fits(function_space, num_chains, num_divergent)
     doubts = _doubts_of_chains(function_space, num_chains)
     doubts += _doubts_of_sampler(num_draws, num_divergent, acceptance_rate, energy_change)
     cut = f"; {cut_share:.0%} of the trajectories were cut at the most steps allowed" * (cut_share > MAX_CUT_SHARE)
@@ -80,6 +86,24 @@ function space; more warmup and more draws may help.
         weights = "R-hat reaches {rhat_max:.3f} and ESS falls to {ess_bulk_min:,.0f}".format_map(weight_space)
         sentence += f"; do not read single weights, where {weights}"
     return Verdict(True, f"{sentence}{cut}.")
+
+
+def _verdict_of_fits(space: Mapping[str, float], num_fits: int, num_divergent: int) -> Verdict:
+    """Say whether several fits agree, and that this is all that draws can say."""
+    caveat = "draws are of what was fitted, so compare bounds, and predictions with those of a sampler"
+    if num_divergent:
+        return Verdict(
+            False, f"Do not trust the fits: {num_divergent:,} draws are not finite; lower the learning rate."
+        )
+    if num_fits == 1:
+        return Verdict(False, f"One fit cannot show that others would agree with it; {caveat}.")
+    if _is_good(space):
+        return Verdict(False, f"The {num_fits} fits agree: R-hat is at most {space['rhat_max']:.3f}; {caveat}.")
+    return Verdict(
+        False,
+        f"The {num_fits} fits disagree: R-hat reaches {space['rhat_max']:.3f} in function space, so that all draws "
+        f"together are of a mixture of fits; {caveat}.",
+    )
 
 
 def _is_good(space: Mapping[str, float]) -> bool:

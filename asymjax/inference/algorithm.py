@@ -84,6 +84,11 @@ class Algorithm(Settings):
     """Keep one draw in this many."""
 
     @property
+    def is_fit(self) -> bool:
+        """Whether warmup fits a density, of which the draws are: no sampler of the target itself."""
+        return False
+
+    @property
     def max_gradients(self) -> float:
         """Gradients over all rows at which a trajectory is cut; infinite where nothing cuts it."""
         return math.inf

@@ -154,16 +154,18 @@ def _part_of_models(models: Any, words: Sequence[str]) -> _Part:
 
 
 def _part_of_sampler(sampler: Any, words: Sequence[str]) -> _Part:
-    """Ask for the settings of the sampler of ``--sampler``."""
-    from asymjax.inference import ALGORITHMS
+    """Ask for the settings of the sampler of ``--sampler``, or of the variational family of ``--family``."""
+    from asymjax.inference import ALGORITHMS, FAMILIES
     from asymjax.settings import carried, name_of
 
-    if name := _value_of("--sampler", words):
-        sampler = carried(sampler, ALGORITHMS, name, "sampler")
-    name = name_of(ALGORITHMS, sampler)
-    _refuse_settings_of_others(words, {"sampler": [name]}, {"sampler": ALGORITHMS})
+    is_family = type(sampler) in FAMILIES.values()
+    what, kinds = ("family", FAMILIES) if is_family else ("sampler", ALGORITHMS)
+    if name := _value_of(f"--{what}", words):
+        sampler = carried(sampler, kinds, name, what)
+    name = name_of(kinds, sampler)
+    _refuse_settings_of_others(words, {what: [name]}, {what: kinds})
     asked = _asked(
-        sampler=(str, name, f"Sampler: {', '.join(ALGORITHMS)}. {OTHERS}"),
+        **{what: (str, name, f"{what.capitalize()}: {', '.join(kinds)}. {OTHERS}")},
         settings=(type(sampler), sampler, ""),
     )
     return _Part("sampler", asked, lambda given: given.settings)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from asymjax.data.config import DataConfig
 from asymjax.inference import ALGORITHMS, Algorithm
+from asymjax.inference import FAMILIES as VARIATIONAL
 from asymjax.inference.posterior import PosteriorConfig
 from asymjax.inference.samplers import HMC
 from asymjax.inference.starts import Start
@@ -17,6 +18,7 @@ FAMILIES = {
     "hmc": ("hmc", "mhmc", "dynamic_hmc", "mala"),
     "nuts": ("nuts",),
     "mclmc": ("mclmc", "adjusted_mclmc"),
+    "vi": tuple(VARIATIONAL),
     "sgld": ("sgld", "csgld", "sghmc", "sgnht", "psgld", "psmile", "swag"),
 }
 """Samplers by the last word of the script that runs them: ``"hmc"`` for ``runs/bnn_hmc.py``."""

@@ -38,7 +38,7 @@ FIGURES: dict[str, dict[str, Callable[[Run], Figure]]] = {
 }
 """Figures of a sampled posterior, by task and by name of file."""
 
-HEADLINE = ("Test metrics", "Convergence")
+HEADLINE = ("Test metrics", "Convergence", "Fits")
 """Tables that a sampled posterior ends with."""
 
 

@@ -72,7 +72,7 @@ def summarise_posterior(
         summary["modes"], summary["test"]["mean_network"] = _modes(dataset, problem, positions, num_superchains)
     summary["seconds"] = _seconds(run, costs)
     num_coordinates = trees.num_entries(problem.shape)
-    summary["verdict"] = _verdict(summary, config.chains.num_chains, config.chains.num_draws, num_coordinates)
+    summary["verdict"] = _verdict(summary, config, num_coordinates)
     return summary, {**diagnostics, **predictions}
 
 
@@ -111,17 +111,18 @@ def _sampler_summary(path: Path, sampler: Algorithm, tuned: Any) -> dict[str, An
     }
 
 
-def _verdict(summary: Mapping[str, Any], num_chains: int, num_draws: int, num_coordinates: int) -> dict[str, Any]:
-    sampler = summary["sampler"]
+def _verdict(summary: Mapping[str, Any], config: Config, num_coordinates: int) -> dict[str, Any]:
+    sampler, num_chains = summary["sampler"], config.chains.num_chains
     judged = verdict(
         summary["function_space"],
         summary["weight_space"],
         num_chains,
-        num_chains * num_draws,
+        num_chains * config.chains.num_draws,
         sampler["num_divergent"],
         sampler["acceptance_rate"],
         sampler["mean_squared_energy_change"] / num_coordinates,
         sampler["cut_share"],
+        is_fit=config.sampler.is_fit,
     )
     return judged._asdict()
 

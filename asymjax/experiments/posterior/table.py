@@ -90,6 +90,13 @@ SAMPLING_NOTE = (
 )
 
 
+FITS_NOTE = (
+    "Means over fits, in nats. ELBO: bound on the log evidence, likelihood counted as the fit counts it; its standard "
+    "error is that of the estimate of one fit. Information: what symmetrisation adds to the bound, of which it is part. "
+    "Collapsed: hidden units whose KL to the prior is below 0.1."
+)
+
+
 COST_NOTE = "Gradients of the full data, all chains together; wall-clock seconds, resumed runs added up."
 
 
@@ -207,6 +214,16 @@ SAMPLING: dict[str, Cell] = {
 }
 
 
+FITS: dict[str, Cell] = {
+    "ELBO": _sampler("elbo", ",.2f"),
+    "best": lambda run: number(np.max(as_numbers(run.summary["sampler"].get("elbo", [None]))), ",.2f"),
+    "standard error": _sampler("elbo_error", ".2g"),
+    "KL to the prior": _sampler("kl", ",.2f"),
+    "information of the order": _sampler("information", ",.2f"),
+    "collapsed units": _sampler("num_collapsed", ",.1f"),
+}
+
+
 COST: dict[str, Cell] = {
     "gradients, warmup": _sampler("num_warmup_grad_evals", ",.0f"),
     "gradients, sampling": _sampler("num_grad_evals", ",.0f"),
@@ -231,6 +248,7 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         *(_modes_tables(names, runs) if any(map(_has_modes, runs)) else []),
         Table("Variances", VARIANCE_NOTE.format(kind=PREDICTIONS[task]), *_by_run(names, runs, VARIANCES)),
         *_shift_tables(names, runs),
+        *([Table("Fits", FITS_NOTE, *_by_run(names, runs, FITS))] if any(map(_has_bounds, runs)) else []),
         Table("Sampling", SAMPLING_NOTE, *_by_run(names, runs, SAMPLING)),
         Table("Cost", COST_NOTE, *_by_run(names, runs, COST)),
     ]
@@ -245,6 +263,10 @@ def _modes_tables(names: Sequence[str], runs: Sequence[Run]) -> list[Table]:
 
 def _has_modes(run: Run) -> bool:
     return run.summary.get("modes") is not None
+
+
+def _has_bounds(run: Run) -> bool:
+    return "elbo" in run.summary["sampler"]
 
 
 def _shift_tables(names: Sequence[str], runs: Sequence[Run]) -> list[Table]:

@@ -143,6 +143,8 @@ class SWAG(Minibatch):
     thinning: Count = 1
     """Keep one draw in this many; draws are independent."""
 
+    is_fit = True
+
     @property
     def num_walked(self) -> int:
         """Steps whose places the Gaussian is fitted to: the second half of warmup."""

@@ -102,6 +102,8 @@ class Variational(Algorithm):
     num_elbo_draws: Count = 200
     """Draws by which the bound is estimated after the fit, each over all rows."""
 
+    is_fit = True
+
     def unused(self) -> frozenset[str]:
         """Return the number of elements where none are drawn."""
         return frozenset() if self.symmetrise in ("infonce", "centred") else frozenset({"num_elements"})
