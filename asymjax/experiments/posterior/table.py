@@ -92,7 +92,7 @@ SAMPLING_NOTE = (
 
 FITS_NOTE = (
     "Means over fits, in nats. ELBO: bound on the log evidence, likelihood counted as the fit counts it; its standard "
-    "error is that of the estimate of one fit. Information: what symmetrisation adds to the bound, of which it is part. "
+    "error is that of the estimate of one fit. Information: what symmetrisation adds, which is part of the bound. "
     "Collapsed: hidden units whose KL to the prior is below 0.1."
 )
 
