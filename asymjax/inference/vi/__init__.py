@@ -6,9 +6,17 @@ a module here, and a line in ``FAMILIES``.
 
 from asymjax.inference.algorithm import Algorithm
 from asymjax.inference.vi.fullrank import FullRank
+from asymjax.inference.vi.ivon import IVON
 from asymjax.inference.vi.lowrank import LowRank
 from asymjax.inference.vi.meanfield import MeanField
+from asymjax.inference.vi.ordered import Ordered
 
-FAMILIES: dict[str, type[Algorithm]] = {"meanfield": MeanField, "fullrank": FullRank, "lowrank": LowRank}
+FAMILIES: dict[str, type[Algorithm]] = {
+    "meanfield": MeanField,
+    "ivon": IVON,
+    "lowrank": LowRank,
+    "fullrank": FullRank,
+    "ordered": Ordered,
+}
 
-__all__ = ["FAMILIES", "FullRank", "LowRank", "MeanField"]
+__all__ = ["FAMILIES", "IVON", "FullRank", "LowRank", "MeanField", "Ordered"]

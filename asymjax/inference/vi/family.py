@@ -33,6 +33,7 @@ class Family(NamedTuple):
     independent : (params) -> (mean, standard deviation) trees like z, where entries are independent Gaussians.
     outputs : (params, key, inputs) -> parameters of the predictive distribution [rows, ...], each row with noise of its
         own; None where all rows of a step share a draw.
+    log_copies : log of how many copies of its support the group makes, which together are all z.
     """
 
     draw: Callable[[Any, Key], PyTree]
@@ -41,6 +42,7 @@ class Family(NamedTuple):
     moments: Callable[[Any], Moments] | None = None
     independent: Callable[[Any], Moments] | None = None
     outputs: Callable[[Any, Key, Any], Array] | None = None
+    log_copies: float = 0.0
 
 
 class Joint(NamedTuple):

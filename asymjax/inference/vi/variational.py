@@ -39,7 +39,7 @@ class Fitted(NamedTuple):
     params : parameters of the family.
     elbo, elbo_error : the bound over all rows, and the standard error of its estimate.
     kl : of the family to the prior, without symmetrisation.
-    information : what symmetrisation adds, part of ``elbo``; 0 without.
+    information : what symmetrisation or the copies of an ordered family add, part of ``elbo``; else 0.
     num_collapsed : hidden units whose KL to the prior is below 0.1; NaN where it is not known.
     """
 
@@ -145,9 +145,9 @@ class Variational(Algorithm):
         return elbo + added, added
 
     def added(self, parts: Parts, params: Any, z: PyTree, key: Key) -> Array:
-        """Return what symmetrisation adds at a draw."""
+        """Return what symmetrisation adds at a draw; all copies of a density that is on one of them are apart."""
         if parts.group is None:
-            return jnp.zeros(())
+            return jnp.asarray(parts.family.log_copies)
         key, estimator = rng.named_key(key, "elements"), self.symmetrise
         return information(key, parts.family, params, z, parts.group, estimator, self.num_elements)
 
@@ -162,16 +162,20 @@ class Variational(Algorithm):
         """Return what the optimizer has before the first step."""
         return self.optimizer.init(params)
 
+    def value_and_gradient(self, parts: Parts, params: Any, key: Key) -> tuple[Array, Any]:
+        """Return the estimate of the bound from all draws of a step, and its gradient."""
+
+        def value(params: Any) -> Array:
+            keys = jax.random.split(key, self.num_samples)
+            return jnp.mean(jax.vmap(lambda key: self.objective(parts, params, key)[0])(keys))
+
+        return jax.value_and_grad(value)(params)
+
     def update(self, parts: Parts, params: Any, optimizer: Any, key: Key, target: Target) -> tuple[Any, Any, Array]:
         """Take one step; return parameters, what the optimizer has, and the estimate of the bound."""
-
-        def loss(params: Any) -> Array:
-            keys = jax.random.split(key, self.num_samples)
-            return -jnp.mean(jax.vmap(lambda key: self.objective(parts, params, key)[0])(keys))
-
-        value, gradient = jax.value_and_grad(loss)(params)
-        change, optimizer = self.optimizer.update(gradient, optimizer, params)
-        return optax.apply_updates(params, change), optimizer, -value
+        value, gradient = self.value_and_gradient(parts, params, key)
+        change, optimizer = self.optimizer.update(jax.tree.map(jnp.negative, gradient), optimizer, params)
+        return optax.apply_updates(params, change), optimizer, value
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
