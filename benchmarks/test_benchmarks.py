@@ -12,6 +12,7 @@ SCRIPTS = {
     "bench_convolution.py": "",
     "bench_hmc.py": "",
     "bench_minibatch.py": "",
+    "bench_vi.py": "--peers --num-fit-steps 500",
     "bench_alignment.py": "",
     "bench_lmc.py": "",
     "bench_against.py": "--targets diabetes --num-seeds 1 --num-draws 50 --step-samplers hmc",

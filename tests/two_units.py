@@ -36,7 +36,10 @@ def fit(algorithm, posterior, start, noise_scale, seed=0):
     """Return what is fitted for each of the noise scales, in one program."""
 
     def one(key, noise_scale):
-        target = posterior._replace(likelihood=Gaussian(noise="fixed", noise_scale=noise_scale)).target()
+        def predict(*args):
+            return posterior.predict(*args).at[:, 1].set(jnp.log(noise_scale))
+
+        target = posterior._replace(predict=predict).target()
         state = algorithm.begin(key, start, target)
         for i, stage in enumerate(algorithm.stages):
             first = jnp.asarray(sum(stage.num_steps for stage in algorithm.stages[:i]))
