@@ -13,7 +13,7 @@ the best that either side found of the same kind of density.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tyro
 
@@ -25,7 +25,7 @@ PEERS = {
 }
 """Families of ours, and the guide of the same kind."""
 NUM_BOUND_DRAWS = 1000
-ESTIMATORS = ("infonce", "centred", "bethe")
+ESTIMATORS: tuple[Literal["infonce", "centred", "bethe"], ...] = ("infonce", "centred", "bethe")
 
 
 @dataclass(frozen=True)

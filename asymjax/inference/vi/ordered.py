@@ -109,7 +109,7 @@ def ordered_family(orders: list[Order]) -> Family:
 
     def entropy(params: Diagonal) -> Array:
         mean, log_scale = (free_gaps(tree, orders) for tree in params)
-        at_nodes = jax.nn.log_sigmoid(mean[:, None] + jnp.outer(jnp.exp(log_scale), NODES))
+        at_nodes = jax.nn.log_sigmoid(mean[:, None] + jnp.outer(jnp.exp(log_scale), jnp.asarray(NODES)))
         volume = jnp.sum(at_nodes @ (WEIGHTS / math.sqrt(2 * math.pi)))
         return meanfield.entropy(params) + volume
 

