@@ -72,6 +72,7 @@ CHECKS: dict[str, Part] = {
     "nuts": Part(_run("bnn_nuts", *SMOKE), 200),
     "mclmc": Part(_run("bnn_mclmc", *SMOKE), 200),
     "sgld": Part(_run("bnn_sgld", *SMOKE), 200),
+    "vi": Part(_run("bnn_vi", *SMOKE, "--family", "lowrank", "--arch", "w_asym"), 200),
     "sweep": Part(_run("train_sweep", *SMOKE, "--arch", "w_asym"), 200),
     "connectivity": Part(_run("lmc", *SMOKE), 200),
     "interpolation": Part(_run("mli", *SMOKE), 200),

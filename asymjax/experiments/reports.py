@@ -25,6 +25,7 @@ REPORTS: dict[str, Report] = {
     "bnn_nuts": posterior.REPORT,
     "bnn_mclmc": posterior.REPORT,
     "bnn_sgld": posterior.REPORT,
+    "bnn_vi": posterior.REPORT,
     "lmc": linear_connectivity.REPORT,
     "mli": monotonic_interpolation.REPORT,
     "train_sweep": train_sweep.REPORT,

@@ -11,7 +11,7 @@ from model_of import model_of
 
 from asymjax import trees
 from asymjax.errors import InputError
-from asymjax.inference import ALGORITHMS
+from asymjax.inference import APPROXIMATIONS, SAMPLERS
 from asymjax.inference.approximations.swag import RANK, SWAG
 from asymjax.inference.kernels import make_sampling_chunk, persistent_shape
 from asymjax.inference.posterior import PosteriorConfig
@@ -24,7 +24,7 @@ from asymjax.lab.recorder import InMemory
 from asymjax.models import draw_frozen
 from asymjax.types import Split
 
-CASES = {name: algorithm() for name, algorithm in ALGORITHMS.items()}
+CASES = {name: algorithm() for name, algorithm in (SAMPLERS | APPROXIMATIONS).items()}
 CONTROLLED = {
     f"{name} controlled": replace(algorithm, control_variates=True)
     for name, algorithm in CASES.items()

@@ -1,4 +1,7 @@
-"""Every sampler with the settings under which it is tested. A new sampler is one line in ``CASES``."""
+"""Every sampler with the settings under which it is tested. A new sampler is one line in ``CASES``.
+
+Variational families have tests of their own, in tests/inference/vi/.
+"""
 
 import math
 from typing import Any, NamedTuple

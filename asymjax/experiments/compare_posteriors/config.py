@@ -23,7 +23,8 @@ class StudyConfig(Settings):
     """Give run r what mask seed + r fixes, so that intervals are over masks too, or all runs the same. Default: own, or
     shared where mask_seed varies, or where runs are held against references."""
     sampler: str = "hmc"
-    """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, at its defaults but for what follows."""
+    """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, or family of bnn_vi.py, at its defaults but
+    for what follows."""
     num_chains: Count = 4
     """Chains of each run, each from a start of its own."""
     num_draws: Count = 300

@@ -41,7 +41,14 @@ class Dense(NamedTuple):
 
 @dataclass(frozen=True)
 class FullRank(Variational):
-    """One Gaussian over all entries, with all their covariances; 2,000 coordinates at most."""
+    """One Gaussian over all entries, with all their covariances; 2,000 coordinates at most.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.FullRank(gradient="path").gradient
+    'path'
+    """
 
     def family(self, target: Target) -> Family:
         """Return the family over z for a target.

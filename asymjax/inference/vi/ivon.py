@@ -51,7 +51,14 @@ def next_log_scale(log_scale: Array, slope: Array, share: Array) -> Array:
 
 @dataclass(frozen=True)
 class IVON(MeanField):
-    """Independent Gaussians, one an entry, fitted by the improved variational online Newton method."""
+    """Independent Gaussians, one an entry, fitted by the improved variational online Newton method.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.IVON(batch_size=128).learning_rate
+    0.1
+    """
 
     learning_rate: Positive = 0.1
     """Peak step of the means in units of Newton's, with a cosine down to zero; of the released code's example."""

@@ -129,7 +129,14 @@ def moments(params: LowRankParams) -> Moments:
 
 @dataclass(frozen=True)
 class LowRank(Variational):
-    """A Gaussian for every layer: a diagonal, and a few directions in which all its weights move together."""
+    """A Gaussian for every layer: a diagonal, and a few directions in which all its weights move together.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.LowRank(rank=4, fixed_variance=4.5e-5, likelihood_weight=8).rank
+    4
+    """
 
     rank: Count = 4
     """Directions of a layer."""

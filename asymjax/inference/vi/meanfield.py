@@ -55,7 +55,14 @@ DIAGONAL = Family(draw, logdensity, entropy, moments_of, independent)
 
 @dataclass(frozen=True)
 class MeanField(Variational):
-    """Independent Gaussians, one an entry."""
+    """Independent Gaussians, one an entry.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.MeanField(symmetrise="bethe", batch_size=128).symmetrise
+    'bethe'
+    """
 
     def family(self, target: Target) -> Family:
         """Return the family over z for a target."""

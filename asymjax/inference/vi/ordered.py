@@ -119,7 +119,14 @@ def ordered_family(orders: list[Order]) -> Family:
 
 @dataclass(frozen=True)
 class Ordered(MeanField):
-    """Independent Gaussians over networks whose units are in order; mean field where there is nothing to order."""
+    """Independent Gaussians over networks whose units are in order; mean field where there is nothing to order.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.Ordered(num_warmup=2000).num_warmup
+    2000
+    """
 
     def unused(self) -> frozenset[str]:
         """Return the settings of averages over the group, of which one element is left."""
