@@ -39,6 +39,14 @@ class Likelihood(Settings):
         """Return log p(target) [rows]."""
         raise NotImplementedError
 
+    def information(self, predictive: Array) -> Array:
+        """Return the Fisher information of the predictive parameters of one row [parameters, parameters].
+
+        It is the Hessian of -log p(target), in expectation over targets: positive semi-definite, which the Hessian in a
+        noise scale is not.
+        """
+        raise NotImplementedError
+
     def mean(self, predictive: Array) -> Array:
         """Return the mean of the predictive distribution: class probabilities, or means of targets."""
         raise NotImplementedError
@@ -64,6 +72,11 @@ class Categorical(Likelihood):
     def loglikelihood(self, predictive: Array, targets: Array) -> Array:
         """Return log p(class) [rows]."""
         return categorical_loglikelihood(predictive, targets)
+
+    def information(self, predictive: Array) -> Array:
+        """Return diag(p) - p p^T [classes, classes] for the class probabilities p: the Hessian itself."""
+        probabilities = jax.nn.softmax(predictive)
+        return jnp.diag(probabilities) - jnp.outer(probabilities, probabilities)
 
     def mean(self, predictive: Array) -> Array:
         """Return class probabilities [rows, classes]."""
@@ -108,6 +121,11 @@ class Gaussian(Likelihood):
         """Return log p(target) [rows], summed over targets."""
         mean, log_scale = jnp.split(predictive, 2, axis=-1)
         return gaussian_loglikelihood(mean, log_scale, targets)
+
+    def information(self, predictive: Array) -> Array:
+        """Return the diagonal matrix of 1 / scale^2 for each mean, the Hessian itself, and of 2 for each log scale."""
+        _, log_scale = jnp.split(predictive, 2)
+        return jnp.diag(jnp.concatenate([jnp.exp(-2 * log_scale), jnp.full_like(log_scale, 2.0)]))
 
     def mean(self, predictive: Array) -> Array:
         """Return the means of the targets [rows, targets]."""

@@ -27,7 +27,7 @@ class Family(NamedTuple):
     Attributes
     ----------
     draw : (params, key) -> z, differentiable in ``params``.
-    logdensity : (params, z) -> [].
+    logdensity : (params, z) -> []; None where draws have no density, and so no bound.
     entropy : (params) -> []; None where it is not known.
     moments : (params) -> (mean, variance) trees like z of the entries on their own; None where they are not known.
     independent : (params) -> (mean, standard deviation) trees like z, where entries are independent Gaussians.
@@ -37,7 +37,7 @@ class Family(NamedTuple):
     """
 
     draw: Callable[[Any, Key], PyTree]
-    logdensity: Callable[[Any, PyTree], Array]
+    logdensity: Callable[[Any, PyTree], Array] | None
     entropy: Callable[[Any], Array] | None = None
     moments: Callable[[Any], Moments] | None = None
     independent: Callable[[Any], Moments] | None = None
@@ -120,7 +120,7 @@ def make_joint(target: Target, batch_size: int | None, likelihood_weight: float)
 
 
 def bound(family: Family, params: Any, joint: Joint, key: Key, rows: Rows, *, is_path: bool = False) -> tuple:
-    """Return an unbiased estimate of the ELBO from one draw, and the draw.
+    """Return an unbiased estimate of the ELBO from one draw, NaN where draws have no density, and the draw.
 
     Parameters
     ----------
@@ -132,6 +132,8 @@ def bound(family: Family, params: Any, joint: Joint, key: Key, rows: Rows, *, is
         entropy are exact, where the family knows them, and only the likelihood is drawn.
     """
     z = family.draw(params, key)
+    if family.logdensity is None:
+        return jnp.full((), jnp.nan), z
     if family.outputs is None or joint.of_outputs is None:
         data = joint.loglikelihood(z, rows)
     else:

@@ -1,5 +1,6 @@
 """Full rank: one Gaussian with every covariance, for small networks (Kucukelbir et al. 2017, arXiv 1603.00788)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +40,46 @@ class Dense(NamedTuple):
         return jnp.tril(self.below, -1) + jnp.diag(jnp.exp(self.log_diagonal))
 
 
+def unraveller(shape: PyTree) -> Callable[[Array], PyTree]:
+    """Return what makes a tree of these shapes of a vector."""
+    _, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape))
+    return unravel
+
+
+def require_few(num_coordinates: int, what: str, instead: str) -> None:
+    """Check the number of coordinates that have all their covariances.
+
+    Raises
+    ------
+    InputError
+        If there are too many; says for what, and what to take instead.
+    """
+    if num_coordinates > MAX_COORDINATES:
+        raise InputError(
+            f"{num_coordinates:,} coordinates are too many for {what}, {MAX_COORDINATES:,} are the most; take {instead}"
+        )
+
+
+def dense_family(unravel: Callable[[Array], PyTree]) -> Family:
+    """Return all Gaussians over z, with parameters :class:`Dense`; ``unravel`` makes z of a vector."""
+
+    def draw(params: Dense, key: Key) -> PyTree:
+        return unravel(params.mean + params.factor @ jax.random.normal(key, params.mean.shape))
+
+    def logdensity(params: Dense, z: PyTree) -> Array:
+        centred = ravel_pytree(z)[0] - params.mean
+        noise = jax.scipy.linalg.solve_triangular(params.factor, centred, lower=True)
+        return jnp.sum(jax.scipy.stats.norm.logpdf(noise)) - jnp.sum(params.log_diagonal)
+
+    def entropy(params: Dense) -> Array:
+        return jnp.sum(params.log_diagonal) + 0.5 * LOG_TWO_PI_E * params.mean.size
+
+    def moments(params: Dense) -> Moments:
+        return unravel(params.mean), unravel(jnp.sum(jnp.square(params.factor), axis=1))
+
+    return Family(draw, logdensity, entropy, moments)
+
+
 @dataclass(frozen=True)
 class FullRank(Variational):
     """One Gaussian over all entries, with all their covariances; 2,000 coordinates at most.
@@ -59,29 +100,8 @@ class FullRank(Variational):
             If there are too many coordinates.
         """
         shape = target.posterior.shape
-        num_coordinates = trees.num_entries(shape)
-        if num_coordinates > MAX_COORDINATES:
-            raise InputError(
-                f"{num_coordinates:,} coordinates are too many for fullrank, {MAX_COORDINATES:,} are the most; take "
-                "lowrank or meanfield"
-            )
-        _, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape))
-
-        def draw(params: Dense, key: Key) -> PyTree:
-            return unravel(params.mean + params.factor @ jax.random.normal(key, params.mean.shape))
-
-        def logdensity(params: Dense, z: PyTree) -> Array:
-            centred = ravel_pytree(z)[0] - params.mean
-            noise = jax.scipy.linalg.solve_triangular(params.factor, centred, lower=True)
-            return jnp.sum(jax.scipy.stats.norm.logpdf(noise)) - jnp.sum(params.log_diagonal)
-
-        def entropy(params: Dense) -> Array:
-            return jnp.sum(params.log_diagonal) + 0.5 * LOG_TWO_PI_E * params.mean.size
-
-        def moments(params: Dense) -> Moments:
-            return unravel(params.mean), unravel(jnp.sum(jnp.square(params.factor), axis=1))
-
-        return Family(draw, logdensity, entropy, moments)
+        require_few(trees.num_entries(shape), "fullrank", "lowrank or meanfield")
+        return dense_family(unraveller(shape))
 
     def first(self, key: Key, z: PyTree, target: Target) -> Dense:
         """Return its parameters around a start."""

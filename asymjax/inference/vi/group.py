@@ -103,10 +103,10 @@ def information(
         return logs
     if estimator != "infonce":
         raise InputError(f"{estimator} is for families with independent entries, as meanfield and ivon; take infonce")
-    own = family.logdensity(params, z)
+    own = family.logdensity(params, z)  # type: ignore[misc]
 
     def other(key: Key) -> Array:
-        return family.logdensity(params, draw_element(key, group, z))
+        return family.logdensity(params, draw_element(key, group, z))  # type: ignore[misc]
 
     others = jax.lax.map(other, jax.random.split(key, num_elements - 1))
     return own - logsumexp(jnp.append(others, own)) + math.log(num_elements)

@@ -1,4 +1,4 @@
-"""What families that are fitted by stochastic gradients share: steps on the bound, its estimate at the end, draws.
+"""What families share, layer by layer: the bound at the end and the draws; steps of Adam; stochastic gradients.
 
 Warmup is the fit, and draws are independent draws of what was fitted: no chain walks, and R-hat and ESS say how well
 the fits of several seeds agree, and nothing of how near they are to the posterior. For that there is the bound.
@@ -6,7 +6,7 @@ the fits of several seeds agree, and nothing of how near they are to the posteri
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,10 +37,11 @@ class Fitted(NamedTuple):
     Attributes
     ----------
     params : parameters of the family.
-    elbo, elbo_error : the bound over all rows, and the standard error of its estimate.
+    elbo, elbo_error : the bound over all rows, and the standard error of its estimate; NaN for draws without a density.
     kl : of the family to the prior, without symmetrisation.
     information : what symmetrisation or the copies of an ordered family add, part of ``elbo``; else 0.
     num_collapsed : hidden units whose KL to the prior is below 0.1; NaN where it is not known.
+    log_evidence : Laplace's estimate of the log evidence, which is no bound; NaN for other families.
     """
 
     params: Any
@@ -49,6 +50,7 @@ class Fitted(NamedTuple):
     kl: Array
     information: Array
     num_collapsed: Array
+    log_evidence: Array
 
 
 class FitState(NamedTuple):
@@ -74,15 +76,173 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Variational(Algorithm):
-    """A density of some family, fitted to the posterior by stochastic gradients on the evidence lower bound."""
+class Fit(Algorithm):
+    """A density of some family, fitted to the posterior in warmup; its bound, and its draws."""
+
+    num_elbo_draws: Count = 200
+    """Draws by which the bound is estimated after the fit, each over all rows."""
+    is_path: ClassVar[bool] = True
+    """Whether that estimate takes prior and entropy at the draws: without noise where the posterior is fitted exactly."""
+
+    # What a family adds ------------------------------------------------------------------------------------------
+
+    def family(self, target: Target) -> Family:
+        """Return the family over z for a target."""
+        raise NotImplementedError
+
+    def first(self, key: Key, z: PyTree, target: Target) -> Any:
+        """Return its parameters around a start."""
+        raise NotImplementedError
+
+    # What all share ----------------------------------------------------------------------------------------------
+
+    def whole(self, target: Target) -> Parts:
+        """Return what the bound over all rows takes, from whole networks.
+
+        Raises
+        ------
+        InputError
+            If the family does not apply to this target.
+        """
+        return Parts(self.family(target), make_joint(target, None, 1.0), None)
+
+    def added(self, parts: Parts, params: Any, z: PyTree, key: Key) -> Array:
+        """Return what symmetrisation adds at a draw; nothing without."""
+        return jnp.zeros(())
+
+    def begin(self, key: Key, position: Position, target: Target) -> FitState:
+        """Return the state before the first step."""
+        self.whole(target)  # First, for this refuses what cannot be.
+        params = self.first(rng.named_key(key, "first"), whiten(position, target.prior_scale), target)
+        nan = jnp.full((), jnp.nan)
+        return FitState(Fitted(params, nan, nan, nan, nan, nan, nan), self.init_optimizer(params), position)
+
+    def init_optimizer(self, params: Any) -> Any:
+        """Return what the optimizer has before the first step."""
+        return ()
+
+    def judge(
+        self, key: Key, state: FitState, first: Array, setting: Array, target: Target
+    ) -> tuple[FitState, dict[str, Array]]:
+        """Estimate the bound of what was fitted over all rows: the last stage.
+
+        Where draws have no density, the mean log density of the draws stands in its place among the metrics.
+        """
+        params, parts = state.fitted.params, self.whole(target)
+        rows = parts.joint.take(key)
+
+        def one(key: Key) -> tuple[Array, Array, Array, PyTree]:
+            key_of_draw = rng.named_key(key, "draw")
+            elbo, z = bound(parts.family, params, parts.joint, key_of_draw, rows, is_path=self.is_path)
+            return elbo, self.added(parts, params, z, key), parts.joint.loglikelihood(z, rows), z
+
+        keys = jax.random.split(rng.named_key(key, "judge"), self.num_elbo_draws)
+        elbos, added, data, draws = lax.map(one, keys)
+        positions, total = unwhiten(draws, target.prior_scale), elbos + added
+        fitted = state.fitted._replace(
+            elbo=jnp.mean(total),
+            elbo_error=jnp.std(total) / jnp.sqrt(self.num_elbo_draws),
+            kl=jnp.mean(data - elbos),
+            information=jnp.mean(added),
+            num_collapsed=num_collapsed(parts.family, params, target),
+        )
+        is_density = parts.family.logdensity is not None
+        metrics = {
+            "elbo": fitted.elbo,
+            "logdensity": fitted.elbo if is_density else jnp.mean(lax.map(target.logdensity, positions)),
+            "num_grad_evals": jnp.zeros((), jnp.float32),
+        }
+        return FitState(fitted, state.optimizer, jax.tree.map(lambda leaf: leaf[0], positions)), metrics
+
+    def finish(self, state: FitState) -> tuple[Position, Fitted]:
+        """Return a draw, and what was fitted."""
+        return state.position, state.fitted
+
+    def describe(self, tuned: Fitted) -> str:
+        """Return the bounds of all fits in words."""
+        if np.all(np.isnan(tuned.elbo)):
+            return "draws without a density, and so without an ELBO"
+        values = ", ".join(f"{value:,.2f}" for value in np.atleast_1d(tuned.elbo))
+        return f"ELBO of each fit {values} nats (standard error of each about {np.mean(tuned.elbo_error):.2g})"
+
+    def make(self, target: Target, tuned: Fitted, num_steps: int = 0) -> Sampler:
+        """Build the kernel whose every step is an independent draw, symmetrised after a random element of the group."""
+        parts = self.whole(target)
+
+        def step(key: Key, state: Drawn) -> tuple[Drawn, Info]:
+            z = parts.family.draw(tuned.params, rng.named_key(key, "draw"))
+            if parts.group is not None and not parts.group.is_trivial:
+                z = draw_element(rng.named_key(key, "element"), parts.group, z)
+            position = unwhiten(z, target.prior_scale)
+            return Drawn(position), make_info(0.0, is_divergent=~trees.all_finite(position))
+
+        return Sampler(lambda key, position: Drawn(position), step)
+
+
+@dataclass(frozen=True)
+class Descent(Fit):
+    """A fit by steps of Adam, in units of the prior."""
 
     num_warmup: Count = 5_000
     """Steps of the fit."""
-    batch_size: Count | None = None
-    """Rows a step, drawn with replacement; None takes all rows in every step."""
     learning_rate: Positive = 0.01
     """Peak learning rate in units of the prior's standard deviation; Adam, with a cosine down to zero."""
+
+    # What a family adds ------------------------------------------------------------------------------------------
+
+    def update(self, parts: Parts, params: Any, optimizer: Any, key: Key, target: Target) -> tuple[Any, Any, Array]:
+        """Take one step; return parameters, what the optimizer has, and what it climbs []."""
+        raise NotImplementedError
+
+    def step_cost(self, target: Target) -> float:
+        """Return what one step costs, in gradients over all rows."""
+        return 1.0
+
+    # What all share ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam, with a cosine down to zero."""
+        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.num_warmup))
+
+    def parts(self, target: Target) -> Parts:
+        """Return what a step takes."""
+        return self.whole(target)
+
+    @cached_property
+    def stages(self) -> tuple[Stage, ...]:
+        """Chunks of the fit, and the estimate of the bound."""
+        num_steps = largest_divisor(self.num_warmup, max(1, self.num_warmup // NUM_CHUNKS))
+        fits = (Stage(partial(self.advance, num_steps=num_steps), num_steps),) * (self.num_warmup // num_steps)
+        return (*fits, Stage(self.judge, 1))
+
+    def advance(
+        self, key: Key, state: FitState, first: Array, setting: Array, target: Target, num_steps: int
+    ) -> tuple[FitState, dict[str, Array]]:
+        """Take the steps of one chunk; what it tells is the mean over them, which is finite where all of them are."""
+        parts = self.parts(target)
+
+        def one(carry: tuple[Any, Any], t: Array) -> tuple[tuple[Any, Any], Array]:
+            params, optimizer, value = self.update(parts, *carry, jax.random.fold_in(key, t), target)
+            return (params, optimizer), value
+
+        (params, optimizer), values = lax.scan(
+            one, (state.fitted.params, state.optimizer), first + jnp.arange(num_steps)
+        )
+        metrics = {
+            "logdensity": jnp.mean(values),
+            "num_grad_evals": jnp.asarray(num_steps * self.step_cost(target), jnp.float32),
+        }
+        return state._replace(fitted=state.fitted._replace(params=params), optimizer=optimizer), metrics
+
+
+@dataclass(frozen=True)
+class Variational(Descent):
+    """A density of some family, fitted to the posterior by stochastic gradients on the evidence lower bound."""
+
+    is_path: ClassVar[bool] = False
+    batch_size: Count | None = None
+    """Rows a step, drawn with replacement; None takes all rows in every step."""
     init_scale: Positive = 0.05
     """Standard deviations before the first step, in units of the prior's."""
     num_samples: Count = 1
@@ -99,31 +259,12 @@ class Variational(Algorithm):
     units at most). A method that leaves no group makes no difference."""
     num_elements: Count = 64
     """Elements of the group for each draw, of infonce and centred."""
-    num_elbo_draws: Count = 200
-    """Draws by which the bound is estimated after the fit, each over all rows."""
 
     is_fit = True
 
     def unused(self) -> frozenset[str]:
         """Return the number of elements where none are drawn."""
         return frozenset() if self.symmetrise in ("infonce", "centred") else frozenset({"num_elements"})
-
-    # What a family adds ------------------------------------------------------------------------------------------
-
-    def family(self, target: Target) -> Family:
-        """Return the family over z for a target."""
-        raise NotImplementedError
-
-    def first(self, key: Key, z: PyTree, target: Target) -> Any:
-        """Return its parameters around a start."""
-        raise NotImplementedError
-
-    # The fit -----------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def optimizer(self) -> optax.GradientTransformation:
-        """Adam, with a cosine down to zero."""
-        return optax.adam(optax.cosine_decay_schedule(self.learning_rate, self.num_warmup))
 
     def parts(self, target: Target) -> Parts:
         """Return what a step takes.
@@ -135,6 +276,12 @@ class Variational(Algorithm):
         """
         group = None if self.symmetrise == "no" else group_of(target)
         return Parts(self.family(target), make_joint(target, self.batch_size, self.likelihood_weight), group)
+
+    def whole(self, target: Target) -> Parts:
+        """Return what the bound over all rows takes, from whole networks."""
+        parts = self.parts(target)
+        joint = make_joint(target, None, self.likelihood_weight)
+        return parts._replace(family=parts.family._replace(outputs=None), joint=joint)
 
     def objective(self, parts: Parts, params: Any, key: Key) -> tuple[Array, Array]:
         """Return an estimate of the bound from one draw on the rows of a step, and what symmetrisation adds to it."""
@@ -150,13 +297,6 @@ class Variational(Algorithm):
             return jnp.asarray(parts.family.log_copies)
         key, estimator = rng.named_key(key, "elements"), self.symmetrise
         return information(key, parts.family, params, z, parts.group, estimator, self.num_elements)
-
-    def begin(self, key: Key, position: Position, target: Target) -> FitState:
-        """Return the state before the first step."""
-        self.parts(target)  # First, for this refuses what cannot be.
-        params = self.first(rng.named_key(key, "first"), whiten(position, target.prior_scale), target)
-        nan = jnp.full((), jnp.nan)
-        return FitState(Fitted(params, nan, nan, nan, nan, nan), self.init_optimizer(params), position)
 
     def init_optimizer(self, params: Any) -> Any:
         """Return what the optimizer has before the first step."""
@@ -177,95 +317,22 @@ class Variational(Algorithm):
         change, optimizer = self.optimizer.update(jax.tree.map(jnp.negative, gradient), optimizer, params)
         return optax.apply_updates(params, change), optimizer, value
 
-    @cached_property
-    def stages(self) -> tuple[Stage, ...]:
-        """Chunks of the fit, and the estimate of the bound."""
-        num_steps = largest_divisor(self.num_warmup, max(1, self.num_warmup // NUM_CHUNKS))
-        fits = (Stage(partial(self.advance, num_steps=num_steps), num_steps),) * (self.num_warmup // num_steps)
-        return (*fits, Stage(self.judge, 1))
+    def step_cost(self, target: Target) -> float:
+        """Return what one step costs, in gradients over all rows."""
+        return self.num_samples * (1.0 if self.batch_size is None else self.batch_size / target.num_rows)
 
     def advance(
         self, key: Key, state: FitState, first: Array, setting: Array, target: Target, num_steps: int
     ) -> tuple[FitState, dict[str, Array]]:
-        """Take the steps of one chunk; the bound is the mean over them, and where it is not finite the first such."""
-        parts = self.parts(target)
-
-        def one(carry: tuple[Any, Any], t: Array) -> tuple[tuple[Any, Any], Array]:
-            params, optimizer, elbo = self.update(parts, *carry, jax.random.fold_in(key, t), target)
-            return (params, optimizer), elbo
-
-        (params, optimizer), elbos = lax.scan(
-            one, (state.fitted.params, state.optimizer), first + jnp.arange(num_steps)
-        )
-        share = 1.0 if self.batch_size is None else self.batch_size / target.num_rows
-        metrics = {
-            "elbo": jnp.mean(elbos),
-            "logdensity": jnp.mean(elbos),
-            "num_grad_evals": jnp.asarray(num_steps * self.num_samples * share, jnp.float32),
-        }
-        return state._replace(fitted=state.fitted._replace(params=params), optimizer=optimizer), metrics
-
-    def judge(
-        self, key: Key, state: FitState, first: Array, setting: Array, target: Target
-    ) -> tuple[FitState, dict[str, Array]]:
-        """Estimate the bound of what was fitted over all rows, from whole networks: the last stage."""
-        params = state.fitted.params
-        family = self.family(target)._replace(outputs=None)
-        parts = self.parts(target)._replace(family=family, joint=make_joint(target, None, self.likelihood_weight))
-        rows = parts.joint.take(key)
-
-        def one(key: Key) -> tuple[Array, Array, Array, PyTree]:
-            elbo, z = bound(family, params, parts.joint, rng.named_key(key, "draw"), rows)
-            return elbo, self.added(parts, params, z, key), parts.joint.loglikelihood(z, rows), z
-
-        keys = jax.random.split(rng.named_key(key, "judge"), self.num_elbo_draws)
-        elbos, added, data, draws = lax.map(one, keys)
-        total = elbos + added
-        fitted = Fitted(
-            params,
-            elbo=jnp.mean(total),
-            elbo_error=jnp.std(total) / jnp.sqrt(self.num_elbo_draws),
-            kl=jnp.mean(data - elbos),
-            information=jnp.mean(added),
-            num_collapsed=num_collapsed(family, params, target),
-        )
-        position = unwhiten(jax.tree.map(lambda leaf: leaf[0], draws), target.prior_scale)
-        metrics = {
-            "elbo": fitted.elbo,
-            "logdensity": fitted.elbo,
-            "num_grad_evals": jnp.zeros((), jnp.float32),
-        }
-        return FitState(fitted, state.optimizer, position), metrics
-
-    def finish(self, state: FitState) -> tuple[Position, Fitted]:
-        """Return a draw, and what was fitted."""
-        return state.position, state.fitted
-
-    def describe(self, tuned: Fitted) -> str:
-        """Return the bounds of all fits in words."""
-        values = ", ".join(f"{value:,.2f}" for value in np.atleast_1d(tuned.elbo))
-        return f"ELBO of each fit {values} nats (standard error of each about {np.mean(tuned.elbo_error):.2g})"
-
-    # Draws -------------------------------------------------------------------------------------------------------
-
-    def make(self, target: Target, tuned: Fitted, num_steps: int = 0) -> Sampler:
-        """Build the kernel whose every step is an independent draw, symmetrised after a random element of the group."""
-        parts = self.parts(target)
-
-        def step(key: Key, state: Drawn) -> tuple[Drawn, Info]:
-            z = parts.family.draw(tuned.params, rng.named_key(key, "draw"))
-            if parts.group is not None and not parts.group.is_trivial:
-                z = draw_element(rng.named_key(key, "element"), parts.group, z)
-            position = unwhiten(z, target.prior_scale)
-            return Drawn(position), make_info(0.0, is_divergent=~trees.all_finite(position))
-
-        return Sampler(lambda key, position: Drawn(position), step)
+        """Take the steps of one chunk, which climb the bound."""
+        state, metrics = super().advance(key, state, first, setting, target, num_steps)
+        return state, metrics | {"elbo": metrics["logdensity"]}
 
 
 def num_collapsed(family: Family, params: Any, target: Target) -> Array:
-    """Return how many hidden units have a KL to the prior below 0.1 nats; NaN where moments or units are unknown."""
+    """Return how many hidden units have a KL to the prior below 0.1 nats; NaN where density or units are unknown."""
     posterior = target.posterior
-    if family.moments is None or posterior.model is None:
+    if family.moments is None or family.logdensity is None or posterior.model is None:
         return jnp.full((), jnp.nan)
     model, frozen = posterior.model, posterior.frozen
     prior = whiten(posterior.prior_mean, target.prior_scale)
