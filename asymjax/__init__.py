@@ -17,7 +17,7 @@ _HOMES = {
     "asymjax.inference.posterior": ("make_posterior",),
     "asymjax.inference.samplers": ("HMC", "MCLMC", "NUTS", "SGLD"),
     "asymjax.inference.starts": ("Start",),
-    "asymjax.inference.vi": ("IVON", "FullRank", "LowRank", "MeanField", "Ordered"),
+    "asymjax.inference.vi": ("IVON", "SVGD", "FullRank", "Laplace", "LowRank", "MeanField", "Ordered", "Pathfinder"),
     "asymjax.lab.devices": ("configure_host_devices",),
     "asymjax.models.from_flax": ("from_flax",),
     "asymjax.models.network": ("Activation",),

@@ -143,6 +143,12 @@ class Laplace(Descent):
     """A Gaussian around an optimum, from the generalised Gauss-Newton matrix there; its draws are independent.
 
     The start is first refined to an optimum by steps of Adam on the log density over all rows.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.Laplace(curvature="full").curvature
+    'full'
     """
 
     num_warmup: Count = 2_000

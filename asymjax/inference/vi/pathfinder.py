@@ -91,7 +91,14 @@ def quasi_newton_family(unravel: Callable[[Array], PyTree]) -> Family:
 
 @dataclass(frozen=True)
 class Pathfinder(Fit):
-    """The Gaussian of highest ELBO along the path of L-BFGS from each start; its draws are independent."""
+    """The Gaussian of highest ELBO along the path of L-BFGS from each start; its draws are independent.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.Pathfinder(history=5).history
+    5
+    """
 
     num_warmup: Count = 100
     """Iterations of L-BFGS at most; it stops where the log density changes by less than a 1e-6th."""

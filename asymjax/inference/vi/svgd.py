@@ -36,6 +36,12 @@ class SVGD(Descent):
 
     Draws are of so many points and no more. They have no density, so that there is no ELBO: it, its error, the
     divergence from the prior and the count of collapsed units are NaN.
+
+    Examples
+    --------
+    >>> import asymjax
+    >>> asymjax.SVGD(num_particles=50).num_particles
+    50
     """
 
     num_warmup: Count = 1_000

@@ -82,7 +82,8 @@ class Fit(Algorithm):
     num_elbo_draws: Count = 200
     """Draws by which the bound is estimated after the fit, each over all rows."""
     is_path: ClassVar[bool] = True
-    """Whether that estimate takes prior and entropy at the draws: without noise where the posterior is fitted exactly."""
+    """Whether that estimate takes prior and entropy at the draws: without noise where the family holds the posterior."""
+    is_fit = True
 
     # What a family adds ------------------------------------------------------------------------------------------
 
@@ -259,8 +260,6 @@ class Variational(Descent):
     units at most). A method that leaves no group makes no difference."""
     num_elements: Count = 64
     """Elements of the group for each draw, of infonce and centred."""
-
-    is_fit = True
 
     def unused(self) -> frozenset[str]:
         """Return the number of elements where none are drawn."""
