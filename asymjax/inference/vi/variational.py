@@ -82,7 +82,7 @@ class Fit(Algorithm):
     num_elbo_draws: Count = 200
     """Draws by which the bound is estimated after the fit, each over all rows."""
     is_path: ClassVar[bool] = True
-    """Whether that estimate takes prior and entropy at the draws: without noise where the family holds the posterior."""
+    """Whether that estimate takes prior and entropy at its draws: without noise where the family has the posterior."""
     is_fit = True
 
     # What a family adds ------------------------------------------------------------------------------------------
