@@ -38,7 +38,7 @@ def linear_gaussian():
 
 
 def draw(posterior, sampler, num_draws=500):
-    """Return what ``asymjax.sample`` returns, from equal starts, and draws of (bias, kernel) in units of the prior."""
+    """Return what ``asymjax.sample`` returns, and draws of (bias, kernel) in units of the prior."""
     keys = jax.random.split(jax.random.key(1), NUM_CHAINS)
     start = jax.vmap(lambda key: posterior.init(key, posterior.frozen))(keys)
     options = {"num_chains": NUM_CHAINS, "num_draws": num_draws, "start": start, "show_progress": False}

@@ -26,6 +26,9 @@ from asymjax.inference.vi.variational import Fit, FitState
 from asymjax.settings import Count
 from asymjax.types import Array, Key, PyTree
 
+FTOL = 1e-8
+"""Relative change of the log density below which L-BFGS stops."""
+
 
 class QuasiNewton(NamedTuple):
     """A Gaussian with covariance S (1 + Q (C C^T - 1) Q^T) S over z as one vector: a diagonal, and few directions.
@@ -101,10 +104,10 @@ class Pathfinder(Fit):
     """
 
     num_warmup: Count = 100
-    """Iterations of L-BFGS at most; it stops where the log density changes by less than a 1e-6th."""
+    """Iterations of L-BFGS at most; it stops where the log density changes by less than 1e-8 of itself."""
     history: Count = 10
     """Steps that an inverse Hessian is made of, half the number of its directions."""
-    num_path_draws: Count = 20
+    num_path_draws: Count = 100
     """Draws by which the ELBO is estimated at each place of the path, the choice among them."""
 
     def family(self, target: Target) -> Family:
@@ -133,9 +136,9 @@ class Pathfinder(Fit):
         def logdensity(z: PyTree) -> Array:
             return target.logdensity(unwhiten(z, target.prior_scale))
 
-        _, info = blackjax.vi.pathfinder.approximate(
-            rng.named_key(key, "path"), logdensity, start, 1, maxiter=self.num_warmup, maxcor=self.history, ftol=1e-6
-        )
+        settings = {"maxiter": self.num_warmup, "maxcor": self.history, "ftol": FTOL}
+        with jax.numpy_rank_promotion("allow"):  # BlackJAX adds arrays of unlike ranks.
+            _, info = blackjax.vi.pathfinder.approximate(rng.named_key(key, "path"), logdensity, start, 1, **settings)
         gaussians = lax.map(gaussian_at, info.path)
         keys = rng.member_keys(rng.named_key(key, "choice"), self.num_path_draws)
 
