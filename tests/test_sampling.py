@@ -285,6 +285,24 @@ def test_a_density_that_is_not_finite_is_told_with_its_chain():
         )
 
 
+def test_a_bound_that_is_no_number_names_the_fit_and_the_step():
+    with pytest.raises(DivergedError, match="the bound of fit 0 is nan by step 0; lower the learning rate"):
+        asymjax.fit(
+            jax.random.key(0),
+            lambda x: jnp.sum(x) * jnp.nan,
+            jnp.zeros(1),
+            family=asymjax.MeanField(num_warmup=4, num_elbo_draws=2),
+            num_draws=4,
+            num_fits=2,
+            show_progress=False,
+        )
+
+
+def test_what_is_no_family_is_no_fit():
+    with pytest.raises(InputError, match=r"family is HMC\(.*give a family"):
+        asymjax.fit(jax.random.key(0), lambda x: -jnp.sum(x**2), jnp.zeros(1), family=asymjax.HMC())
+
+
 def test_a_swag_of_a_posterior_draws_apart():
     X, y = rows()
     posterior = asymjax.make_posterior(small_model(), (X, y), likelihood="gaussian", standardise=True)

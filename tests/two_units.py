@@ -28,7 +28,7 @@ def posterior_of(module, inputs, targets, noise_scale):
     """Return the posterior of a module with standard normal priors and known noise."""
     data = np.float32(inputs), np.float32(targets)
     prior = asymjax.NormalPrior(scaling="isotropic", scale=1.0, output_scale=1.0)
-    likelihood = Gaussian(noise="fixed", noise_scale=noise_scale)
+    likelihood = Gaussian(noise="fixed", noise_scale=float(noise_scale))
     return asymjax.make_posterior(asymjax.from_flax(module, data[0]), data, prior=prior, likelihood=likelihood)
 
 

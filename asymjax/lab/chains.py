@@ -82,20 +82,27 @@ def state_plan(
     )
 
 
-def refuse_non_finite(logdensity: np.ndarray, phase: str, first: int, first_chain: int = 0) -> None:
+def refuse_non_finite(
+    logdensity: np.ndarray, phase: str, first: int, first_chain: int = 0, *, is_bound: bool = False
+) -> None:
     """Check log densities [chain, draw] of this process's chains.
 
     Raises
     ------
     DivergedError
         On every process, if one is not finite; names the chain and the draw, counted from ``first_chain`` and
-        ``first``.
+        ``first``; or the fit and the step by which its bound was not, if they are bounds.
     """
 
     def look() -> None:
         bad = np.argwhere(~np.isfinite(logdensity))
         if bad.size:
             chain, draw = bad[0]
+            if is_bound:
+                raise DivergedError(
+                    f"the bound of fit {first_chain + chain} is {logdensity[chain, draw]} by step {first + draw}; "
+                    "lower the learning rate, or look for unstandardised data"
+                )
             raise DivergedError(
                 f"the log density of chain {first_chain + chain} is {logdensity[chain, draw]} at {phase} draw "
                 f"{first + draw}; lower the prior scale or the step size, or look for unstandardised data"
@@ -151,7 +158,8 @@ def warm_up(
         state, metrics = advance(keys, state, first, jnp.asarray(stage.setting), *shared)
         first_chain, _ = processes.local_rows(metrics["logdensity"])
         metrics = processes.local(metrics)
-        refuse_non_finite(metrics["logdensity"][:, None], "warmup", int(firsts[index + 1]) - 1, first_chain)
+        last = int(firsts[index + 1]) - 1
+        refuse_non_finite(metrics["logdensity"][:, None], "warmup", last, first_chain, is_bound=algorithm.is_fit)
         note = ", ".join(f"{name} {metrics[name].mean():.3g}" for name in NOTED if name in metrics)
         return Chunk(meet(state), metrics=metrics, note=note)
 

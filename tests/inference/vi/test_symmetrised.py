@@ -15,6 +15,7 @@ from flax import linen as nn
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 from scipy.stats import norm
+from two_units import INPUTS, posterior_of
 
 import asymjax
 from asymjax.errors import InputError
@@ -27,7 +28,6 @@ from asymjax.types import Perm
 
 MAX_STANDARD_ERRORS = 5
 FALSE_ALARM_RATE = 2e-5  # Normal tails at five standard errors (5.7e-7 on both sides), 33 comparisons.
-INPUTS = np.linspace(-2, 2, 8)[:, None]
 WEIGHTS = np.array([(2, 0.5), (2, 0.5), (2, 0.5), (1.5, 1), (1, 1), (2, 0.5)])
 NOISE = np.array([0.1, 0.3, 0.6, 0.3, 0.3, 2.0])
 EVIDENCE = [5.6494, -0.8400, -5.5590, -0.9179, -0.7808, -14.0915]
@@ -67,13 +67,6 @@ class Units(nn.Module):
 
 def targets_of(weights):
     return np.tanh(INPUTS * weights[0]) + np.tanh(INPUTS * weights[1])
-
-
-def posterior_of(module, inputs, targets, noise):
-    model = asymjax.from_flax(module, np.asarray(inputs, np.float32))
-    prior = asymjax.NormalPrior(scaling="isotropic", scale=1.0, output_scale=1.0)
-    likelihood = asymjax.Gaussian(noise="fixed", noise_scale=float(noise))
-    return asymjax.make_posterior(model, (inputs, targets), prior=prior, likelihood=likelihood)
 
 
 @cache
