@@ -21,7 +21,7 @@ from asymjax.errors import InputError
 from asymjax.types import Array, Key
 
 MAX_EXACT_UNITS = 20
-NUM_SWEEPS = 100
+MAX_SWEEPS = 100
 DAMPING = 0.5
 SHARES = (0.45, 0.45, 0.1)
 """Of the proposal: the best assignment, this with two units swapped, any element."""
@@ -79,15 +79,22 @@ def bethe_average(logs: Array) -> Array:
     """
     fixed = lax.stop_gradient(logs)
 
-    def sweep(_: Array, to_units: Array) -> Array:
+    def sweep(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        to_units, _, num_sweeps = state
         to_factors = fixed - _of_others(fixed + to_units, 1)
-        new = -_of_others(to_factors, 0)
-        return DAMPING * to_units + (1 - DAMPING) * new
+        new = DAMPING * to_units - (1 - DAMPING) * _of_others(to_factors, 0)
+        return new, jnp.max(jnp.abs(new - to_units)), num_sweeps + 1
+
+    def goes_on(state: tuple[Array, Array, Array]) -> Array:
+        to_units, change, num_sweeps = state
+        settled = jnp.finfo(fixed.dtype).eps ** 0.75 * (1 + jnp.max(jnp.abs(to_units)))
+        return (change > settled) & (num_sweeps < MAX_SWEEPS)
 
     num_units = len(logs)
     if num_units == 1:
         return logs[0, 0]
-    to_units = lax.fori_loop(0, NUM_SWEEPS, sweep, jnp.zeros_like(fixed))
+    start = jnp.zeros_like(fixed), jnp.full((), jnp.inf, fixed.dtype), jnp.zeros((), jnp.int32)
+    to_units, _, _ = lax.while_loop(goes_on, sweep, start)
     beliefs = jax.nn.softmax(fixed + to_units, axis=1)
     entropy = -jnp.sum(jax.scipy.special.xlogy(beliefs, beliefs))
     others = 1 - beliefs
