@@ -73,8 +73,8 @@ def test_settings_take_their_values(setting, value, found):
 def test_posteriors_vary_in_settings_of_their_own():
     (variant,) = variants_of(("standard",), SAMPLING, vary="temperature", values=(0.5,)).values()
     assert variant.posterior.temperature == 0.5
-    with pytest.raises(InputError, match="unknown setting 'learning_rate', choose from"):
-        variants_of(("standard",), SAMPLING, vary="learning_rate", values=(0.5,))
+    with pytest.raises(InputError, match="unknown setting 'num_epochs', choose from"):
+        variants_of(("standard",), SAMPLING, vary="num_epochs", values=(0.5,))
 
 
 @pytest.mark.parametrize(

@@ -255,8 +255,8 @@ def test_tables_of_both_experiments_share_a_document(make_connectivity, make_run
 def test_runs_that_cannot_be_reported_are_named(make_connectivity):
     path = make_connectivity()
     record = json.loads((path / "config.json").read_text())
-    (path / "config.json").write_text(json.dumps(record | {"experiment": "bnn_vi"}))
-    with pytest.raises(InputError, match=r"holds a run of bnn_vi; there are reports of bnn_hmc, .*, and of grids"):
+    (path / "config.json").write_text(json.dumps(record | {"experiment": "bnn_none"}))
+    with pytest.raises(InputError, match=r"holds a run of bnn_none; there are reports of bnn_hmc, .*, and of grids"):
         write_report([path])
     path = make_connectivity(edit=lambda summary, config: summary.pop("kinds"))
     with pytest.raises(InputError, match=r"summary.json lacks kinds"):

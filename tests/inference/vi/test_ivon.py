@@ -57,7 +57,7 @@ def test_steps_are_those_of_the_algorithm(linear):
         np.testing.assert_allclose(np.exp(vector(params.log_scale)), scale, rtol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", [IVON, MeanField])
+@pytest.mark.parametrize("algorithm", [IVON, pytest.param(MeanField, marks=pytest.mark.long)])
 def test_linear_models_have_the_known_gap(linear, algorithm):
     """Variances are one over the diagonal of the precision, and the bound is below the evidence by the known gap."""
     settings = algorithm(num_warmup=1500, num_samples=8, init_scale=0.3, gradient="path", num_elbo_draws=2000)
@@ -80,7 +80,11 @@ def test_linear_models_have_the_known_gap(linear, algorithm):
 
 
 @pytest.mark.parametrize(
-    ("symmetrise", "best"), [("no", [4.7595, -5.9091, -14.1757]), ("exact", [5.4527, -5.6693, -14.1369])]
+    ("symmetrise", "best"),
+    [
+        ("no", [4.7595, -5.9091, -14.1757]),
+        pytest.param("exact", [5.4527, -5.6693, -14.1369], marks=pytest.mark.long),
+    ],
 )
 def test_two_units_reach_the_best_bound(symmetrise, best):
     """Of the plain bound and of the average over both orders, by quadrature at what was fitted."""
