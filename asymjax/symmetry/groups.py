@@ -69,15 +69,23 @@ def separable_units(spec: TreeSpec) -> dict[str, int]:
     return chosen
 
 
-def unit_vectors(leaves: Mapping[str, Array], spec: TreeSpec, name: str) -> Array:
-    """Return what belongs to each unit of a permutation of whole axes, [units, entries]."""
-    found = []
-    for path, axes in spec.items():
-        for axis, tree in enumerate(axes):
-            if isinstance(tree, Perm) and tree.name == name:
-                leaf = leaves[path]
-                found.append(jnp.moveaxis(leaf, axis, 0).reshape(leaf.shape[axis], -1))
-    return jnp.concatenate(found, axis=1)
+def unit_axes(spec: TreeSpec, name: str) -> list[tuple[str, int]]:
+    """Return the leaves that a permutation of whole axes moves, and along which axis."""
+    return [
+        (path, axis)
+        for path, axes in spec.items()
+        for axis, tree in enumerate(axes)
+        if isinstance(tree, Perm) and tree.name == name
+    ]
+
+
+def unit_sums(leaves: Mapping[str, Array], spec: TreeSpec, name: str) -> Array:
+    """Return the sum of what belongs to each unit of a permutation of whole axes, [units]."""
+    sums = [
+        jnp.sum(leaves[path], tuple(other for other in range(leaves[path].ndim) if other != axis))
+        for path, axis in unit_axes(spec, name)
+    ]
+    return jnp.sum(jnp.stack(sums), axis=0)
 
 
 def negate_units(leaves: Mapping[str, Array], spec: TreeSpec, signs: Mapping[str, Array]) -> dict[str, Array]:

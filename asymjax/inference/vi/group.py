@@ -11,6 +11,7 @@ elements of the whole group (``infonce`` alone).
 """
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +29,7 @@ from asymjax.symmetry.groups import (
     odd_units,
     position_spec,
     separable_units,
-    unit_vectors,
+    unit_axes,
     whole_units,
 )
 from asymjax.symmetry.permutations import random_permutations
@@ -121,13 +122,16 @@ def unit_logs(moments: Moments, z: PyTree, group: Group, name: str) -> Array:
 def own_logs(moments: Moments, z: PyTree, group: Group, name: str, sign: float = 1.0) -> Array:
     """Return the log density of what unit i has, times a sign, under the factor of unit j [i, j].
 
-    By products of matrices, around the mean of all factors, where the squares are small.
+    By products of matrices leaf by leaf, around the mean of all factors, where the squares are small.
     """
-    vectors = [unit_vectors(trees.flatten(tree), group.spec, name) for tree in (z, *moments)]
-    drawn, mean, scale = sign * vectors[0], vectors[1], vectors[2]
-    centre = jnp.mean(mean, axis=0, keepdims=True)
-    drawn, mean, precision = drawn - centre, mean - centre, jnp.square(1 / scale)
-    product = jnp.matmul(jnp.square(drawn), precision.T, precision="highest")
-    product -= 2 * jnp.matmul(drawn, (mean * precision).T, precision="highest")
-    constant = jnp.sum(jnp.square(mean) * precision + 2 * jnp.log(scale) + math.log(2 * math.pi), axis=1)
-    return -0.5 * (product + constant[None])
+    drawn, mean, scale = (trees.flatten(tree) for tree in (z, *moments))
+    total = jnp.zeros(())
+    for path, axis in unit_axes(group.spec, name):
+        others = tuple(other for other in range(drawn[path].ndim) if other != axis)
+        product = partial(jnp.tensordot, axes=(others, others), precision="highest")
+        centre = jnp.mean(mean[path], axis=axis, keepdims=True)
+        unit, factor, precision = sign * drawn[path] - centre, mean[path] - centre, jnp.square(1 / scale[path])
+        of_factor = jnp.square(factor) * precision + 2 * jnp.log(scale[path]) + math.log(2 * math.pi)
+        squares = product(jnp.square(unit), precision) - 2 * product(unit, factor * precision)
+        total -= 0.5 * (squares + jnp.sum(of_factor, axis=others)[None])
+    return total

@@ -22,7 +22,7 @@ from asymjax.inference.samplers.gradients import unwhiten, whiten
 from asymjax.inference.vi.family import Family, Joint, bound, kl_of_entries, make_joint
 from asymjax.inference.vi.group import Group, draw_element, group_of, information
 from asymjax.settings import Count, Positive
-from asymjax.symmetry.groups import unit_vectors, whole_units
+from asymjax.symmetry.groups import unit_sums, whole_units
 from asymjax.symmetry.permutations import tree_spec
 from asymjax.types import Array, Info, Key, Position, PyTree, Sampler
 
@@ -341,5 +341,5 @@ def num_collapsed(family: Family, params: Any, target: Target) -> Array:
     )  # Merging is affine: what is fixed has no divergence.
     leaves = trees.flatten(effective)
     spec = {path: axes for path, axes in tree_spec(effective, model.permutation_spec).items() if perms_of(axes)}
-    counts = [jnp.sum(jnp.sum(unit_vectors(leaves, spec, name), axis=1) < COLLAPSED_NATS) for name in whole_units(spec)]
+    counts = [jnp.sum(unit_sums(leaves, spec, name) < COLLAPSED_NATS) for name in whole_units(spec)]
     return jnp.asarray(sum(counts) if counts else jnp.nan, jnp.float32)
