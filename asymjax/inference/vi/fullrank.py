@@ -1,5 +1,6 @@
 """Full rank: one Gaussian with every covariance, for small networks (Kucukelbir et al. 2017, arXiv 1603.00788)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,7 +28,8 @@ class Dense(NamedTuple):
     ----------
     mean : [coordinates].
     log_diagonal : [coordinates] logs of the diagonal of the factor.
-    below : [coordinates, coordinates]; what is below its diagonal is that of the factor, the rest is not read.
+    below : [coordinates, coordinates]; what is below its diagonal is that of the factor times sqrt(coordinates), so
+        that a step of Adam moves a row of the factor as far as one mean. The rest is not read.
     """
 
     mean: Array
@@ -37,7 +39,7 @@ class Dense(NamedTuple):
     @property
     def factor(self) -> Array:
         """The factor L of the covariance L L^T."""
-        return jnp.tril(self.below, -1) + jnp.diag(jnp.exp(self.log_diagonal))
+        return jnp.tril(self.below, -1) / math.sqrt(len(self.below)) + jnp.diag(jnp.exp(self.log_diagonal))
 
 
 def unraveller(shape: PyTree) -> Callable[[Array], PyTree]:

@@ -10,6 +10,7 @@ The 1 is the prior's precision. Several chains are a mixture of Laplace approxim
 own. Draws are of whole networks: nothing is linearised.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -222,7 +223,8 @@ class Laplace(Descent):
             params = params._replace(log_scale=unravel(-0.5 * jnp.log((matrix + 1) / temperature)))
         else:
             factor = factor_of_inverse((matrix + jnp.eye(len(matrix), dtype=matrix.dtype)) / temperature)
-            params = params._replace(log_diagonal=jnp.log(jnp.diag(factor)), below=factor)
+            below = factor * math.sqrt(len(factor))
+            params = params._replace(log_diagonal=jnp.log(jnp.diag(factor)), below=below)
         fitted = state.fitted._replace(params=params)
         if parts.family.entropy is not None:
             joint = parts.joint.loglikelihood(z, parts.joint.take(key)) + parts.joint.logprior(z)

@@ -30,7 +30,7 @@ def test_a_linear_network_has_its_posterior_and_its_evidence():
     sampler = Laplace(num_warmup=500, learning_rate=0.1, curvature="full")
     result, z = draw(posterior, sampler, NUM_DRAWS)
     params, tuned = result.tuned.params, result.tuned
-    factor = np.tril(params.below)
+    factor = np.tril(params.below) / np.sqrt(params.below.shape[-1])
     # Float32 rounds sums of 20 rows, and an optimum is as flat as they: 1e-3 of a standard deviation.
     scale = np.sqrt(np.diag(exact.covariance).min())
     np.testing.assert_allclose(params.mean, np.tile(exact.mean, (2, 1)), atol=1e-3 * scale)
@@ -104,7 +104,7 @@ def test_the_last_layer_leaves_the_others_in_place(network):
     first = jax.tree.map(lambda leaf: leaf[0], result.tuned.params)
     mean, variance = last_layer_family(output_leaves(target)).moments(first)
     scale = target.prior_scale["layers_2"]["bias"]
-    factor = np.tril(first.below)
+    factor = np.tril(first.below) / np.sqrt(len(first.below))
     np.testing.assert_allclose(variance["layers_2"]["bias"], np.square(factor).sum(1)[:3], rtol=1e-5)
     assert np.all(variance["layers_0"]["kernel"] == 0) and scale > 0
     np.testing.assert_array_equal(mean["layers_2"]["bias"], first.mean["layers_2"]["bias"])
