@@ -17,6 +17,7 @@ from asymjax.symmetry.averages import (
     AVERAGES,
     MAX_EXACT_UNITS,
     bethe_average,
+    bethe_ceiling,
     centred_average,
     exact_average,
     log_order,
@@ -164,6 +165,12 @@ def test_gradient_of_the_bethe_average_is_doubly_stochastic_and_that_of_differen
     is_settled = np.max(np.abs(beliefs.sum(1) - 1), axis=1) < 1e-12
     assert np.mean(is_settled) > 0.5
     np.testing.assert_allclose(along[is_settled], differences[is_settled], atol=1e-3)
+
+
+def test_the_ceiling_is_above_the_average_and_the_share_of_the_identity(bethe):
+    logs, exact, *_ = bethe
+    ceiling, share = each(bethe_ceiling)(logs), np.trace(logs, axis1=1, axis2=2) - math.lgamma(logs.shape[1] + 1)
+    assert np.all(ceiling > exact - 1e-6) and np.all(ceiling >= share)
 
 
 @pytest.mark.parametrize("scale", [30.0, 300.0])
