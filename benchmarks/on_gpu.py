@@ -106,6 +106,11 @@ MEASUREMENTS: dict[str, Part] = {
         240,
         ("--depth", "8", "--samplers", "psmile", "--num-chains", "1", "--num-steps", "1", "--num-rounds", "1"),
     ),
+    "variational": Part(
+        ("benchmarks/bench_vi.py", "--batch-size", "512"),
+        120,
+        ("--batch-size", "16", "--width", "8", "--num-steps", "1", "--num-rounds", "1"),
+    ),
     "matching": Part(
         ("benchmarks/bench_alignment.py",),
         60,
