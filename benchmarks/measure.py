@@ -212,8 +212,17 @@ def has_changes() -> bool:
 
 
 def save(name: str, rows: list[dict[str, Any]], machine: dict[str, float]) -> Path:
-    """Write rows with ceilings and provenance to ``results/NAME.json``, or ``NAME.json`` for an absolute path."""
+    """Write rows with ceilings and provenance to ``results/NAME.json``, or ``NAME.json`` for an absolute path.
+
+    Of absolute paths in the command the last part is kept: the others are those of one machine.
+    """
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    path.write_text(dumps({"rows": rows, "ceilings": machine, "provenance": provenance()}, indent=1))
+    path, origin = RESULTS / f"{name}.json", provenance()
+    origin["command"] = without_folders(origin["command"])
+    path.write_text(dumps({"rows": rows, "ceilings": machine, "provenance": origin}, indent=1))
     return path
+
+
+def without_folders(words: list[str]) -> list[str]:
+    """Return the words of a command, of absolute paths the last part alone."""
+    return [Path(word).name if Path(word).is_absolute() else word for word in words]
