@@ -23,8 +23,9 @@ class NormalPrior(Settings):
     NormalPrior(scaling='fan_in', scale=2.0, output_scale=None, norm_scale=0.1)
     """
 
-    scaling: Literal["fan_in", "isotropic"] = "fan_in"
-    """Standard deviation of kernels: scale / sqrt(fan_in), or scale. Biases have scale."""
+    scaling: Literal["fan_in", "fan_out", "isotropic"] = "fan_in"
+    """Standard deviation of kernels: scale / sqrt(fan_in), or scale; biases have scale. With fan_out kernels and biases
+    have scale / sqrt(units of the layer), as in the perceptrons of Lim et al. (2024), whose scale is 10."""
     scale: Positive = 1.0
     """Standard deviation, in the units of ``scaling``."""
     output_scale: Positive | None = None
@@ -42,6 +43,8 @@ class NormalPrior(Settings):
             scale *= 1.0 if self.output_scale is None else self.output_scale
         if layer.role == "kernel" and self.scaling == "fan_in":
             scale /= math.sqrt(layer.fan_in)
+        if not layer.is_norm and self.scaling == "fan_out":
+            scale /= math.sqrt(layer.fan_out)
         return scale
 
     def mean_of(self, layer: "Layer") -> float:

@@ -192,6 +192,11 @@ class Layer(NamedTuple):
         return math.prod(self.shape[axis] for axis in self.window_axes + self.in_axes)
 
     @property
+    def fan_out(self) -> int:
+        """Number of units that it makes, shifts or scales."""
+        return math.prod(self.shape[axis] for axis in self.out_axes)
+
+    @property
     def num_units(self) -> int:
         """Number of units, those of one index of the batch axes."""
         return math.prod(self.shape[axis] for axis in self.out_axes)

@@ -338,9 +338,10 @@ def _noise_of(kind: Likelihood) -> str:
 class PosteriorConfig(Settings):
     """Prior, likelihood and temperature."""
 
-    prior: Literal["fan_in", "isotropic"] = "fan_in"
-    """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale. Biases have
-    prior_scale."""
+    prior: Literal["fan_in", "fan_out", "isotropic"] = "fan_in"
+    """Gaussian prior of kernels: standard deviation prior_scale / sqrt(fan_in), or prior_scale; biases have
+    prior_scale. With fan_out kernels and biases have prior_scale / sqrt(units of the layer), as in the perceptrons of
+    Lim et al. (2024), whose scale is 10."""
     prior_scale: Positive = 1.0
     """Standard deviation of the prior, in the units of ``prior``."""
     output_prior_scale: Positive | None = None

@@ -14,6 +14,7 @@ from asymjax.errors import InputError
 from asymjax.inference.posterior import PosteriorConfig, draw_prior
 from asymjax.inference.prior_predictive import MAX_ROWS, OutputVariance, matched_scale, output_variance
 from asymjax.models import draw_frozen
+from asymjax.priors import NormalPrior
 
 PRIOR = PosteriorConfig(prior_scale=0.5, noise="fixed", output_prior_scale=1.0)
 
@@ -53,3 +54,13 @@ def test_the_matched_scale():
     for variance in (OutputVariance(4.0, 1.0), OutputVariance(0.0, 0.0)):
         with pytest.raises(InputError, match=r"standard deviation of .* is wanted; choose"):
             matched_scale(variance, float(jnp.square(1.9)))
+
+
+def test_a_prior_by_outputs_is_that_of_the_published_perceptrons():
+    layers = model_of("standard", widths=(256,), norm="layer").build((3072,), 10).layers
+    prior = NormalPrior("fan_out", 10.0, output_scale=1.0, norm_scale=0.01)
+    variances = {path: prior.scale_of(layer) ** 2 for path, layer in layers.items()}
+    # Lim et al. (2024): 1 / (lambda units) with lambda = 0.01, weights and biases alike.
+    assert variances["dense_0/kernel"] == pytest.approx(100 / 256) == variances["dense_0/bias"]
+    assert variances["output/kernel"] == pytest.approx(10) == variances["output/bias"]
+    assert variances["norm_0/scale"] == pytest.approx(0.01)
