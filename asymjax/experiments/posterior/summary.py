@@ -96,7 +96,8 @@ def _sampler_summary(path: Path, sampler: Algorithm, tuned: Any) -> dict[str, An
     stats = {name.rpartition("/")[-1]: draws for name, draws in results.read_arrays(path, "sample_stats/").items()}
     num_grad_evals = stats["num_grad_evals"].astype(np.float64)
     warmup = [line for line in run_files.read_metrics(path) if line["phase"] == "warmup"]
-    scalars = {field: np.asarray(value) for field, value in tuned._asdict().items() if np.ndim(value) == 1}
+    leaves = {field: value for field, value in tuned._asdict().items() if isinstance(value, np.ndarray | jax.Array)}
+    scalars = {field: np.asarray(value) for field, value in leaves.items() if value.ndim == 1}
     return {
         "name": name_of(ALGORITHMS, sampler),
         **scalars,
