@@ -112,9 +112,16 @@ class Fit(Algorithm):
         return jnp.zeros(())
 
     def begin(self, key: Key, position: Position, target: Target) -> FitState:
-        """Return the state before the first step."""
-        self.whole(target)  # First, for this refuses what cannot be.
+        """Return the state before the first step.
+
+        Raises
+        ------
+        InputError
+            If the family, or an average over the group, does not apply to this target.
+        """
+        parts = self.whole(target)  # First, for this refuses what cannot be.
         params = self.first(rng.named_key(key, "first"), whiten(position, target.prior_scale), target)
+        jax.eval_shape(partial(self.added, parts), params, position, key)  # As does this.
         nan = jnp.full((), jnp.nan)
         return FitState(Fitted(params, nan, nan, nan, nan, nan, nan), self.init_optimizer(params), position)
 

@@ -30,9 +30,9 @@ from two_units import (
 )
 
 import asymjax
+from asymjax import sampling
 from asymjax.errors import InputError
-from asymjax.inference.posterior import from_logdensity
-from asymjax.inference.vi import FullRank, MeanField
+from asymjax.inference.vi import FullRank, LowRank, MeanField
 from asymjax.inference.vi.family import Rows, bound, make_joint
 from asymjax.inference.vi.group import Group, group_of, information
 from asymjax.inference.vi.meanfield import DIAGONAL, Diagonal
@@ -303,12 +303,14 @@ def test_draws_have_both_orders_and_the_predictions_of_plain_ones(fitted):
         assert np.all(np.abs(np.mean(found, axis=0) - np.mean(expected, axis=0)) < MAX_STANDARD_ERRORS * error)
 
 
-def test_what_cannot_be_symmetrised_is_refused():
-    target = from_logdensity(lambda x: -jnp.sum(jnp.square(x)), jnp.zeros(2)).target()
+def test_what_cannot_be_symmetrised_is_refused_before_optima_are_trained(monkeypatch):
+    def logdensity(x):
+        return -jnp.sum(jnp.square(x))
+
+    options = {"num_fits": 1, "show_progress": False}
     with pytest.raises(InputError, match="a log density has no units"):
-        MeanField(symmetrise="exact").begin(jax.random.key(0), jnp.zeros(2), target)
-    algorithm, target = FullRank(symmetrise="bethe"), two_units().target()
-    parts = algorithm.parts(target)
-    params = algorithm.first(jax.random.key(0), position_of(jnp.zeros(2)), target)
-    with pytest.raises(InputError, match="bethe is for families with independent entries"):
-        algorithm.objective(parts, params, jax.random.key(0))
+        asymjax.fit(jax.random.key(0), logdensity, jnp.zeros(2), family=MeanField(symmetrise="bethe"), **options)
+    monkeypatch.setattr(sampling, "find_start", lambda *args: pytest.fail("optima were trained"))
+    for family in (FullRank, LowRank):
+        with pytest.raises(InputError, match="bethe is for families with independent entries"):
+            asymjax.fit(jax.random.key(0), two_units(), family=family(symmetrise="bethe"), **options)
