@@ -4,6 +4,8 @@ Eight inputs from -2 to 2 and noiseless targets, for six rows of true weights an
 those of a grid of 1601^2, bounds those of quadrature with 60^2 nodes and a search without derivatives.
 """
 
+from itertools import groupby
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,11 +54,17 @@ def target_of(posterior, noise_scale, targets):
 
 
 def run_fit(algorithm, key, start, target):
-    """Return what is fitted to one target."""
-    state, first = algorithm.begin(key, start, target), 0
-    for i, stage in enumerate(algorithm.stages):
-        state, _ = stage.advance(jax.random.fold_in(key, i), state, jnp.asarray(first), jnp.asarray(0.0), target)
-        first += stage.num_steps
+    """Return what is fitted to one target; chunks that are alike are compiled once."""
+    state, stages = algorithm.begin(key, start, target), algorithm.stages
+    firsts = np.cumsum([0, *(stage.num_steps for stage in stages)])
+    for advance, alike in groupby(range(len(stages)), lambda i: stages[i].advance):
+
+        def one(state, at, advance=advance):
+            i, first = at
+            return advance(jax.random.fold_in(key, i), state, first, jnp.asarray(0.0), target)[0], None
+
+        indices = np.array(list(alike))
+        state, _ = jax.lax.scan(one, state, (indices, firsts[indices]))
     return algorithm.finish(state)[1]
 
 
