@@ -257,7 +257,7 @@ class Variational(Descent):
     """Draws a step, whose gradients are averaged."""
     gradient: Literal["reparametrised", "path"] = "reparametrised"
     """Gradients with prior and entropy in closed form, or along the path of the draw alone, whose noise goes where the
-    family holds the posterior. Both are unbiased."""
+    family holds the posterior. Both are unbiased, unless symmetrise is centred."""
     likelihood_weight: Positive = 1.0
     """How many times the likelihood counts; above 1 it is a cold posterior, as in Lim et al. (2024), who count it 8
     times on CIFAR-10."""
