@@ -290,7 +290,10 @@ class Variational(Descent):
         return parts._replace(family=parts.family._replace(outputs=None), joint=joint)
 
     def objective(self, parts: Parts, params: Any, key: Key) -> tuple[Array, Array]:
-        """Return an estimate of the bound from one draw on the rows of a step, and what symmetrisation adds to it."""
+        """Return an estimate of the bound from one draw on the rows of a step, and what symmetrisation adds to it.
+
+        Along the path the first leaves out a score of q, whose mean is zero; what is added leaves out nothing.
+        """
         rows = parts.joint.take(rng.named_key(key, "rows"))
         is_path = self.gradient == "path"
         elbo, z = bound(parts.family, params, parts.joint, rng.named_key(key, "draw"), rows, is_path=is_path)

@@ -57,7 +57,7 @@ def test_steps_are_those_of_the_algorithm(linear):
         np.testing.assert_allclose(np.exp(vector(params.log_scale)), scale, rtol=1e-4)
 
 
-@pytest.mark.parametrize("algorithm", [IVON, pytest.param(MeanField, marks=pytest.mark.long)])
+@pytest.mark.parametrize("algorithm", [IVON, MeanField])
 def test_linear_models_have_the_known_gap(linear, algorithm):
     """Variances are one over the diagonal of the precision, and the bound is below the evidence by the known gap."""
     settings = algorithm(num_warmup=1500, num_samples=8, init_scale=0.3, gradient="path", num_elbo_draws=2000)
@@ -79,13 +79,7 @@ def test_linear_models_have_the_known_gap(linear, algorithm):
     assert abs(fitted.elbo[0] - (log_evidence - divergence)) < 5 * fitted.elbo_error[0]
 
 
-@pytest.mark.parametrize(
-    ("symmetrise", "best"),
-    [
-        ("no", PLAIN),
-        pytest.param("exact", SYMMETRISED, marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.parametrize(("symmetrise", "best"), [("no", PLAIN), ("exact", SYMMETRISED)])
 def test_two_units_reach_the_best_bound(symmetrise, best):
     """Of the plain bound and of the average over both orders, by quadrature at what was fitted."""
     settings = IVON(num_warmup=1000, num_samples=16, init_scale=0.2, symmetrise=symmetrise, num_elbo_draws=2000)
