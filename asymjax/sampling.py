@@ -15,6 +15,7 @@ from asymjax.data.arrays import plain_array
 from asymjax.diagnostics.convergence import per_coordinate
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Algorithm
+from asymjax.inference.kernels import persistent_shape
 from asymjax.inference.posterior import Posterior, from_logdensity
 from asymjax.inference.samplers import NUTS
 from asymjax.inference.starts import Start
@@ -159,6 +160,7 @@ def sample(
     elif posterior.model is None:
         first = jax.tree.map(lambda leaf: jnp.stack([leaf] * num_chains), posterior.prior_mean)
     else:
+        persistent_shape(posterior, sampler)  # Before optima are trained, for this refuses what cannot be.
         starts = keys["init"][: start.num_starts(num_chains)]
         optima, first = find_start(run, posterior, starts, placement, start)
     first, tuned = warm_up(run, posterior, keys["warmup"], first, placement, sampler)

@@ -127,7 +127,8 @@ def centred_average(key: Key, logs: Array, num_elements: int) -> Array:
 
     Elements come from the best assignment, the best with two units swapped, or all alike; which is drawn depends on the
     units and factors alone. The identity is the element that made the units, so that the bound holds as of
-    :func:`uniform_average`; without it the average would be unbiased, and the bound lost.
+    :func:`uniform_average`; without it the average would be unbiased, and the bound lost. Its gradient leaves out that
+    the proposal jumps where the best assignment changes, so that it is biased where units overlap.
     """
     num_units = len(logs)
     if num_units == 1:

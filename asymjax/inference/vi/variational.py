@@ -112,9 +112,16 @@ class Fit(Algorithm):
         return jnp.zeros(())
 
     def begin(self, key: Key, position: Position, target: Target) -> FitState:
-        """Return the state before the first step."""
-        self.whole(target)  # First, for this refuses what cannot be.
+        """Return the state before the first step.
+
+        Raises
+        ------
+        InputError
+            If the family, or an average over the group, does not apply to this target.
+        """
+        parts = self.whole(target)  # First, for this refuses what cannot be.
         params = self.first(rng.named_key(key, "first"), whiten(position, target.prior_scale), target)
+        jax.eval_shape(partial(self.added, parts), params, position, key)  # As does this.
         nan = jnp.full((), jnp.nan)
         return FitState(Fitted(params, nan, nan, nan, nan, nan, nan), self.init_optimizer(params), position)
 
@@ -250,7 +257,7 @@ class Variational(Descent):
     """Draws a step, whose gradients are averaged."""
     gradient: Literal["reparametrised", "path"] = "reparametrised"
     """Gradients with prior and entropy in closed form, or along the path of the draw alone, whose noise goes where the
-    family holds the posterior. Both are unbiased."""
+    family holds the posterior. Both are unbiased, unless symmetrise is centred."""
     likelihood_weight: Positive = 1.0
     """How many times the likelihood counts; above 1 it is a cold posterior, as in Lim et al. (2024), who count it 8
     times on CIFAR-10."""
@@ -283,7 +290,10 @@ class Variational(Descent):
         return parts._replace(family=parts.family._replace(outputs=None), joint=joint)
 
     def objective(self, parts: Parts, params: Any, key: Key) -> tuple[Array, Array]:
-        """Return an estimate of the bound from one draw on the rows of a step, and what symmetrisation adds to it."""
+        """Return an estimate of the bound from one draw on the rows of a step, and what symmetrisation adds to it.
+
+        Along the path the first leaves out a score of q, whose mean is zero; what is added leaves out nothing.
+        """
         rows = parts.joint.take(rng.named_key(key, "rows"))
         is_path = self.gradient == "path"
         elbo, z = bound(parts.family, params, parts.joint, rng.named_key(key, "draw"), rows, is_path=is_path)

@@ -5,12 +5,15 @@ import pytest
 from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 from linear_gaussian import draw, linear_gaussian
+from model_of import drawn_constants, model_of
+from random_graphs import random_graph
 
 import asymjax
 from asymjax.errors import InputError
 from asymjax.inference.posterior import from_logdensity
-from asymjax.inference.vi import Laplace
+from asymjax.inference.vi import Laplace, MeanField
 from asymjax.inference.vi.laplace import gauss_newton, last_layer_family, output_leaves
+from asymjax.types import Split
 
 NUM_DRAWS = 500
 
@@ -119,3 +122,15 @@ def test_what_has_no_curvature_is_refused():
     for curvature, count in (("full", "6,301"), ("last_layer", "2,101")):
         with pytest.raises(InputError, match=f"{count} coordinates are too many for laplace.*take curvature diagonal"):
             Laplace(curvature=curvature).family(target)
+
+
+def test_a_graph_has_no_rows_of_which_to_take_one_or_a_few():
+    graph = random_graph(9, 2)
+    model = model_of(backbone="gcn", widths=(3,), norm="none").build((2,), 3)
+    data = Split(graph, np.zeros(9, np.int32))
+    target = asymjax.make_posterior(model, data, frozen=drawn_constants(model)).target()
+    with pytest.raises(InputError, match="laplace takes rows one at a time; a graph has none, take pathfinder or mean"):
+        Laplace().family(target)
+    with pytest.raises(InputError, match="a graph has none, leave batch_size out"):
+        MeanField(batch_size=2).parts(target)
+    assert MeanField().parts(target).joint.take(None).batch.inputs is target.posterior.data.inputs

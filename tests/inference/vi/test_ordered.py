@@ -18,8 +18,8 @@ from asymjax.inference.vi.ordered import ascend, orders_of, put_in_order, uncons
 from asymjax.symmetry.groups import position_spec
 from asymjax.types import Split
 
-BEST = np.array([5.3595, -5.8170, -14.3610])
-"""Of the family for each noise scale: quadrature with 60^2 nodes, Nelder-Mead over its four parameters."""
+BEST = {0: 5.3595, 2: -5.8170, 5: -14.3610}
+"""Of the family, by row of the table: quadrature with 60^2 nodes, Nelder-Mead over its four parameters."""
 
 
 def random_tree(shapes, seed=0):
@@ -39,16 +39,17 @@ def perceptron():
 def test_two_units_reach_the_best_bound():
     """Of the family, which is below the evidence; what the judge says of it agrees."""
     settings = Ordered(num_warmup=1000, num_samples=16, init_scale=0.2, learning_rate=0.03, num_elbo_draws=2000)
-    fitted = fit(settings, posterior_of(Two(), INPUTS, TARGETS, 1.0), START, NOISE)
+    rows = list(BEST)
+    fitted = fit(settings, posterior_of(Two(), INPUTS, TARGETS[0], 1.0), START, NOISE[rows], TARGETS[rows])
     points, weights = nodes()
-    for i, noise_scale in enumerate(NOISE):
+    for i, (row, best) in enumerate(BEST.items()):
         mean, log_scale = (np.ravel(tree["Dense_0"]["kernel"][i]) for tree in fitted.params)
         first, free = (mean + np.exp(log_scale) * points).T
         ordered = np.stack([first, first + np.logaddexp(0, free)], -1)
         log_q = -0.5 * np.square(points).sum(-1) - np.log(2 * np.pi) - log_scale.sum() - log_expit(free)
-        bound = weights @ (log_joint(ordered, noise_scale) - log_q) + np.log(2)
-        assert BEST[i] - 0.01 < bound < BEST[i] + 0.001
-        assert bound < LOG_EVIDENCE[i]
+        bound = weights @ (log_joint(ordered, row) - log_q) + np.log(2)
+        assert best - 0.01 < bound < best + 0.001
+        assert bound < LOG_EVIDENCE[row]
         # A normal number exceeds 5 standard errors in less than one of a million cases.
         assert abs(fitted.elbo[i] - bound) < 5 * fitted.elbo_error[i]
         np.testing.assert_allclose(fitted.information[i], np.log(2), rtol=1e-6)
@@ -56,7 +57,7 @@ def test_two_units_reach_the_best_bound():
 
 def test_density_is_one_over_networks_in_order():
     """It integrates to one over a grid of both weights, is nothing out of order, and its entropy is the integral's."""
-    target = posterior_of(Two(), INPUTS, TARGETS, 1.0).target()
+    target = posterior_of(Two(), INPUTS, TARGETS[0], 1.0).target()
     family = Ordered().family(target)
     params = Ordered(init_scale=0.4).first(jax.random.key(0), START, target)
     grid = np.linspace(-2, 6, 400, dtype=np.float32) + np.float32(0.01)
@@ -101,7 +102,7 @@ def test_a_group_of_nothing_but_the_identity_is_mean_field():
 
 def test_what_cannot_be_is_refused():
     """Averages over the group, and densities of no network."""
-    target = posterior_of(Two(), INPUTS, TARGETS, 1.0).target()
+    target = posterior_of(Two(), INPUTS, TARGETS[0], 1.0).target()
     with pytest.raises(InputError, match="symmetrise is bethe"):
         Ordered(symmetrise="bethe").family(target)
     density = from_logdensity(lambda z: -jnp.sum(jnp.square(z)), jnp.zeros(2)).target()

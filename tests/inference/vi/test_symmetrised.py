@@ -12,26 +12,36 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 from scipy.special import logsumexp
-from scipy.stats import norm
-from two_units import INPUTS, posterior_of
+from scipy.stats import binom, norm
+from two_units import (
+    INPUTS,
+    LOG_EVIDENCE,
+    NOISE,
+    PLAIN,
+    SYMMETRISED,
+    TARGETS,
+    WEIGHTS,
+    Two,
+    log_joint,
+    nodes,
+    posterior_of,
+    target_of,
+)
 
 import asymjax
+from asymjax import sampling
 from asymjax.errors import InputError
-from asymjax.inference.posterior import from_logdensity
-from asymjax.inference.vi import FullRank, MeanField
+from asymjax.inference.vi import FullRank, LowRank, MeanField
 from asymjax.inference.vi.family import Rows, bound, make_joint
 from asymjax.inference.vi.group import Group, group_of, information
 from asymjax.inference.vi.meanfield import DIAGONAL, Diagonal
 from asymjax.types import Perm
 
 MAX_STANDARD_ERRORS = 5
-FALSE_ALARM_RATE = 2e-5  # Normal tails at five standard errors (5.7e-7 on both sides), 33 comparisons.
-WEIGHTS = np.array([(2, 0.5), (2, 0.5), (2, 0.5), (1.5, 1), (1, 1), (2, 0.5)])
-NOISE = np.array([0.1, 0.3, 0.6, 0.3, 0.3, 2.0])
-EVIDENCE = [5.6494, -0.8400, -5.5590, -0.9179, -0.7808, -14.0915]
-PLAIN = [4.7595, -1.6368, -5.9091, -1.2853, -1.2337, -14.1757]
+FALSE_ALARM_RATE = 3e-5  # Normal tails at five standard errors (5.7e-7 on both sides), 49 comparisons.
 PLAIN_PARAMS = [
     (1.860, 0.522, 0.246, 0.051),
     (1.191, 0.788, 0.328, 0.218),
@@ -40,7 +50,6 @@ PLAIN_PARAMS = [
     (1.054, 1.054, 0.269, 0.269),
     (0.721, 0.721, 0.710, 0.710),
 ]
-SYMMETRISED = [5.4527, -1.0589, -5.6693, -1.0235, -0.9151, -14.1369]
 SYMMETRISED_PARAMS = [
     (1.860, 0.522, 0.246, 0.051),
     (1.415, 0.654, 0.356, 0.172),
@@ -53,37 +62,9 @@ ROW = 1
 """The row in which the units overlap in part, for what takes one."""
 
 
-class Units(nn.Module):
-    """The sum of tanh units without biases, or of linear ones."""
-
-    num_units: int = 2
-    is_linear: bool = False
-
-    @nn.compact
-    def __call__(self, x):
-        hidden = nn.Dense(self.num_units, use_bias=False)(x)
-        return jnp.sum(hidden if self.is_linear else jnp.tanh(hidden), -1, keepdims=True)
-
-
-def targets_of(weights):
-    return np.tanh(INPUTS * weights[0]) + np.tanh(INPUTS * weights[1])
-
-
 @cache
 def two_units(row=ROW):
-    return posterior_of(Units(), INPUTS, targets_of(WEIGHTS[row]), NOISE[row])
-
-
-def target_of(targets, noise):
-    """Return the posterior of two units as a target; targets and noise may be traced."""
-    posterior = two_units()
-
-    def predict(position, frozen, inputs):
-        mean = posterior.model.apply(position, frozen, inputs)
-        return jnp.concatenate([mean, jnp.broadcast_to(jnp.log(noise), mean.shape)], axis=-1)
-
-    data = posterior.data._replace(inputs=jnp.asarray(INPUTS), targets=targets)
-    return posterior._replace(predict=predict, data=data).target()
+    return posterior_of(Two(), INPUTS, TARGETS[row], NOISE[row])
 
 
 def position_of(weights):
@@ -95,15 +76,6 @@ def params_of(flat):
     return Diagonal(position_of(flat[:2]), position_of(flat[2:]))
 
 
-@cache
-def nodes(num_nodes, num_dimensions):
-    """Return nodes and weights of Gauss and Hermite, for a standard normal of some dimensions."""
-    points, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
-    grids = np.meshgrid(*[points] * num_dimensions, indexing="ij")
-    shares = np.meshgrid(*[weights / weights.sum()] * num_dimensions, indexing="ij")
-    return np.stack(grids, -1).reshape(-1, num_dimensions), np.prod(shares, axis=0).ravel()
-
-
 AT_NODES = DIAGONAL._replace(
     draw=lambda params, node: jax.tree.map(lambda m, s: m + jnp.exp(s) * node.reshape(m.shape), *params)
 )
@@ -112,9 +84,9 @@ AT_NODES = DIAGONAL._replace(
 
 def bounds(flat, targets, noise, estimator="exact", key=None, num_nodes=30):
     """Return the bound of some parameters [4] and what symmetrisation adds, by quadrature."""
-    target, params = target_of(targets, noise), params_of(flat)
+    target, params = target_of(two_units(), noise, targets), params_of(flat)
     joint, group = make_joint(target, None, 1.0), group_of(target)
-    points, weights = nodes(num_nodes, 2)
+    points, weights = nodes(num_nodes)
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(points))
 
     def one(node, key):
@@ -144,21 +116,21 @@ def evidence():
     grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)
 
     def logdensity(weights, targets, noise):
-        target = target_of(targets, noise)
+        target = target_of(two_units(), noise, targets)
         joint = make_joint(target, None, 1.0)
         position = position_of(weights)
         return joint.loglikelihood(position, Rows(target.posterior.data, 1.0)) + joint.logprior(position)
 
     with jax.enable_x64(True):
         of_grid = jax.jit(jax.vmap(logdensity, (0, None, None)))
-        rows = [of_grid(grid, targets_of(w), noise) for w, noise in zip(WEIGHTS, NOISE, strict=True)]
+        rows = [of_grid(grid, *row) for row in zip(TARGETS, NOISE, strict=True)]
     return logsumexp(np.stack(rows), axis=1) + 2 * np.log(line[1] - line[0])
 
 
 @pytest.fixture(scope="module")
 def fits():
     """Plain and symmetrised optima of all rows: bounds, what is added, and parameters [two, row]."""
-    targets = np.tile(np.stack([targets_of(weights) for weights in WEIGHTS]), (2, 1, 1))
+    targets = np.tile(TARGETS, (2, 1, 1))
     noise, is_added = np.tile(NOISE, 2), np.repeat([0.0, 1.0], 6)
 
     def losses(flat):
@@ -189,7 +161,7 @@ def fits():
 
 
 def test_evidence_is_that_of_the_table(evidence):
-    np.testing.assert_allclose(evidence, EVIDENCE, atol=1e-4)
+    np.testing.assert_allclose(evidence, LOG_EVIDENCE, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +185,7 @@ def test_what_is_added_is_that_of_the_table(fits):
 def test_symmetrised_bounds_are_between_plain_ones_and_the_evidence(float64, evidence):
     numbers = np.random.default_rng(0)
     flat = np.concatenate([numbers.normal(size=(1000, 2)), numbers.uniform(-2.5, 0, (1000, 2))], axis=1)
-    targets = targets_of(WEIGHTS[ROW])
+    targets = TARGETS[ROW]
 
     def of(estimator):
         def one(args):
@@ -253,10 +225,10 @@ def test_information_of_a_sign_is_that_of_the_length_of_the_mean(float64):
 @pytest.mark.parametrize(("variance", "gap"), [(1.0, 0.1438), (0.1, 0.8756), (0.01, 1.9635)])
 def test_gap_of_a_linear_model_with_an_invariance(variance, gap, float64):
     y = 0.7
-    posterior = posterior_of(Units(is_linear=True), np.ones((1, 1)), np.full((1, 1), y), math.sqrt(variance))
+    posterior = posterior_of(Two(is_linear=True), np.ones((1, 1)), np.full((1, 1), y), math.sqrt(variance))
     target = posterior.target()
     joint = make_joint(target, None, 1.0)
-    points, weights = nodes(3, 2)  # Exact for squares.
+    points, weights = nodes(3)  # Exact for squares.
 
     @jax.jit
     @jax.value_and_grad
@@ -298,6 +270,48 @@ def test_a_network_without_symmetries_is_fitted_as_without_symmetrising():
     jax.tree.map(np.testing.assert_array_equal, symmetrised, plain)
 
 
+# Gradients -------------------------------------------------------------------------------------------------------
+
+
+def bound_of_elements(flat, row, num_elements=math.inf):
+    """Return the bound of some parameters [4] by quadrature, averaged over uniform elements, the identity among them.
+
+    Others swap the units or not, so that what is averaged is known by how many of them do; of infinitely many half.
+    """
+    points, weights = nodes()
+    mean, scale = flat[:2], np.exp(flat[2:])
+    z = mean + scale * points
+    own, other = (np.prod(norm.pdf(at, mean, scale), axis=-1) for at in (z, z[:, ::-1]))
+    if num_elements == math.inf:
+        return weights @ (log_joint(z, row) - np.log((own + other) / 2))
+    swaps = np.arange(num_elements)
+    averages = (np.outer(own, num_elements - swaps) + np.outer(other, swaps)) / num_elements
+    return weights @ (log_joint(z, row) - np.log(averages) @ binom.pmf(swaps, num_elements - 1, 0.5))
+
+
+@pytest.mark.parametrize(("estimator", "num_elements"), [("exact", math.inf), ("infonce", 4)])
+def test_gradients_of_symmetrised_bounds_are_unbiased(estimator, num_elements):
+    """Reparametrised, and along the path: there q has its parameters stopped and the average has not."""
+    row, flat = 5, np.array([1.2, 0.5, math.log(0.6), math.log(0.5)])
+    target, params = two_units(row).target(), params_of(jnp.asarray(flat, jnp.float32))
+
+    def gradients(key):
+        def one(gradient):
+            algorithm = MeanField(gradient=gradient, symmetrise=estimator, num_elements=4)
+            parts = algorithm.parts(target)
+            found = jax.grad(lambda params: algorithm.objective(parts, params, key)[0])(params)
+            return ravel_pytree(found)[0]
+
+        return jnp.stack([one("reparametrised"), one("path")])
+
+    drawn = np.asarray(jax.jit(jax.vmap(gradients))(jax.random.split(jax.random.key(0), 20_000)))
+    step = 1e-3
+    around = [[bound_of_elements(flat + sign * h, row, num_elements) for sign in (1, -1)] for h in step * np.eye(4)]
+    expected = -np.diff(around)[:, 0] / (2 * step)  # To 1e-6, of third derivatives of about one.
+    errors = (drawn.mean(0) - expected) / (drawn.std(0) / math.sqrt(len(drawn)))
+    assert np.all(np.abs(errors) < MAX_STANDARD_ERRORS)
+
+
 # A fit by steps --------------------------------------------------------------------------------------------------
 
 
@@ -333,12 +347,14 @@ def test_draws_have_both_orders_and_the_predictions_of_plain_ones(fitted):
         assert np.all(np.abs(np.mean(found, axis=0) - np.mean(expected, axis=0)) < MAX_STANDARD_ERRORS * error)
 
 
-def test_what_cannot_be_symmetrised_is_refused():
-    target = from_logdensity(lambda x: -jnp.sum(jnp.square(x)), jnp.zeros(2)).target()
+def test_what_cannot_be_symmetrised_is_refused_before_optima_are_trained(monkeypatch):
+    def logdensity(x):
+        return -jnp.sum(jnp.square(x))
+
+    options = {"num_fits": 1, "show_progress": False}
     with pytest.raises(InputError, match="a log density has no units"):
-        MeanField(symmetrise="exact").begin(jax.random.key(0), jnp.zeros(2), target)
-    algorithm, target = FullRank(symmetrise="bethe"), two_units().target()
-    parts = algorithm.parts(target)
-    params = algorithm.first(jax.random.key(0), position_of(jnp.zeros(2)), target)
-    with pytest.raises(InputError, match="bethe is for families with independent entries"):
-        algorithm.objective(parts, params, jax.random.key(0))
+        asymjax.fit(jax.random.key(0), logdensity, jnp.zeros(2), family=MeanField(symmetrise="bethe"), **options)
+    monkeypatch.setattr(sampling, "find_start", lambda *args: pytest.fail("optima were trained"))
+    for family in (FullRank, LowRank):
+        with pytest.raises(InputError, match="bethe is for families with independent entries"):
+            asymjax.fit(jax.random.key(0), two_units(), family=family(symmetrise="bethe"), **options)
