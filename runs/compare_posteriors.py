@@ -2,7 +2,7 @@
 
     python runs/compare_posteriors.py
     python runs/compare_posteriors.py --archs standard w_asym --vary fixed_scale --values 0.25 0.5 1
-    python runs/compare_posteriors.py --sampler mclmc
+    python runs/compare_posteriors.py --samplers hmc meanfield meanfield,symmetrise=bethe lowrank laplace
 
 samples every variant several times, each a run of its own below the run directory, with priors matched in the scale of
 their outputs, and prints numbers with intervals and differences to the standard network. The same command resumes a
