@@ -96,6 +96,11 @@ class StudyRun(NamedTuple):
         """Arms whose sampler samples the posterior itself."""
         return [name for name in self.kinds if name not in self.fits]
 
+    @property
+    def networks(self) -> dict[str, str]:
+        """What arms of one sampler are called beside each other: their networks, by the names of the arms."""
+        return {name: arm.get("network", name) for name, arm in self.kinds.items()}
+
     def label(self, name: str) -> str:
         """Return the name of an arm in words, which can be broken: its network and, of several, its sampler."""
         arm = self.kinds[name]
@@ -241,7 +246,9 @@ def plot_budget(run: StudyRun) -> Figure:
     for axes in (rhat, lppd):
         axes.set_xlabel("gradients in thousands, all chains, warmup included")
         style.mark(axes, run.summary["budget"] / 1000)
-    figure.legend(*rhat.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(run.kinds), 5))
+    figure.legend(
+        *rhat.get_legend_handles_labels(), loc="outside lower center", ncols=5 if len(run.samplers) == 1 else 3
+    )
     return figure
 
 
@@ -261,34 +268,39 @@ def plot_within(run: StudyRun) -> Figure:
 
     Dashed: what a random permutation keeps in place.
     """
-    figure = style.new_figure(style.PAGE_WIDTH, 3.4, run.title, "between two draws of a chain, and of two chains")
-    barriers, in_place = figure.subplots(1, 2)
+    samplers = run.by_sampler()
+    height = 0.9 + 2.5 * len(samplers)
+    figure = style.new_figure(style.PAGE_WIDTH, height, run.title, "between two draws of a chain, and of two chains")
+    panels = figure.subplots(len(samplers), 2, squeeze=False)
+    for (sampler, own), (barriers, in_place) in zip(samplers.items(), panels, strict=True):
+        which = f", {sampler}" if len(samplers) > 1 else ""
+        barriers.set_title(f"barrier of the log density (nats){which}")
+        in_place.set_title(f"share of units in place{which}")
+        _draw_lags(barriers, own, "within_barriers", "barrier")
+        _draw_lags(in_place, own, "units_in_place", "in_place_between")
+        chance = next(iter(own.kinds.values()))["metrics"]["in_place_chance"]["mean"]
+        style.mark(in_place, chance, which="y")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))
+    return figure
+
+
+def _draw_lags(axes: Axes, run: StudyRun, within: str, between: str) -> None:
+    """Draw one number of the arms of one sampler against the lag, and beside it that between chains."""
     lags = lags_of(run)
     places = np.arange(len(lags) + 1)
-    for shift, (name, look) in zip(np.linspace(-0.2, 0.2, len(run.kinds)), looks_of(run).items(), strict=True):
-        arm, label = run.kinds[name], run.label(name)
-        for axes, within, between in (
-            (barriers, "within_barriers", "barrier"),
-            (in_place, "units_in_place", "in_place_between"),
-        ):
-            found = [*(arm[within][lag] for lag in lags), arm["metrics"][between]]
-            mean, low, high = (as_numbers([row[part] for row in found]) for part in ("mean", "low", "high"))
-            bars = np.stack([mean - low, high - mean])
-            axes.errorbar(
-                places + shift, mean, bars, color=look.color, marker=look.marker, ls="", capsize=2, label=label
-            )
-            axes.plot(places[:-1] + shift, mean[:-1], color=look.color, linestyle=look.line, alpha=0.5)
-    barriers.set_title("barrier of the log density (nats)")
-    in_place.set_title("share of units in place")
-    chance = next(iter(run.kinds.values()))["metrics"]["in_place_chance"]["mean"]
-    style.mark(in_place, chance, which="y")
-    for axes in (barriers, in_place):
-        axes.axvline(len(lags) - 0.5, color="0.7", linewidth=0.8)
-        axes.set_xticks(places, [*lags, "chains"])
-        axes.set_xlabel("draws between them")
-        axes.set_ylim(bottom=0)
-    figure.legend(*barriers.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(run.kinds), 5))
-    return figure
+    colors, names = style.kind_colors(run.kinds), run.networks
+    for shift, (name, arm) in zip(np.linspace(-0.2, 0.2, len(run.kinds)), run.kinds.items(), strict=True):
+        found = [*(arm[within][lag] for lag in lags), arm["metrics"][between]]
+        mean, low, high = (as_numbers([row[part] for row in found]) for part in ("mean", "low", "high"))
+        bars = np.stack([mean - low, high - mean])
+        look: dict[str, Any] = {"color": colors[name], "marker": "o", "ls": ""}
+        axes.errorbar(places + shift, mean, bars, capsize=2, label=names[name], **look)
+        axes.plot(places[:-1] + shift, mean[:-1], color=colors[name], alpha=0.5)
+    axes.axvline(len(lags) - 0.5, color="0.7", linewidth=0.8)
+    axes.set_xticks(places, [*lags, "chains"])
+    axes.set_xlabel("draws between them")
+    axes.set_ylim(bottom=0)
 
 
 def distance_matrix(run: StudyRun, measure: str) -> np.ndarray:
@@ -324,7 +336,7 @@ def plot_fits(run: StudyRun) -> Figure:
     Grey: the total variation between two HMC runs of the same network, and the spread of HMC.
     """
     columns = FITS | SCORES[run.summary["task"]]
-    figure = style.new_figure(style.PAGE_WIDTH, 1.0 + 0.42 * len(run.kinds), f"{run.title}: dots are repeats", run.size)
+    figure = style.new_figure(style.PAGE_WIDTH, 1.0 + 0.42 * len(run.kinds), f"{run.title}: grey marks HMC", run.size)
     panels = dict(zip(columns, figure.subplots(1, len(columns), sharey=True), strict=True))
     for metric, axes in panels.items():
         for row, (name, look) in enumerate(looks_of(run).items()):
@@ -348,8 +360,8 @@ def plot_doses(run: StudyRun) -> Figure:
     panels = figure.subplots(2, 2)
     values = sorted({value for dose in doses(run) for value in dose.values})
     for (metric, label), axes in zip((FIT_DOSES if run.fits else DOSES).items(), panels.flat, strict=True):
-        for own in run.by_sampler().values():
-            _draw_doses(axes, own, metric, values)
+        for number, own in enumerate(run.by_sampler().values()):
+            _draw_doses(axes, own, metric, values, 0.04 * number)
         axes.set_title(label)
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axes.set_xlabel(varied_setting(run).replace("_", " "))
@@ -360,8 +372,8 @@ def plot_doses(run: StudyRun) -> Figure:
     return figure
 
 
-def _draw_doses(axes: Axes, run: StudyRun, metric: str, values: Sequence[float]) -> None:
-    """Draw one number of the arms of one sampler; nothing where it has none."""
+def _draw_doses(axes: Axes, run: StudyRun, metric: str, values: Sequence[float], shift: float) -> None:
+    """Draw one number of the arms of one sampler, shifted to be seen beside others; nothing where it has none."""
     looks = looks_of(run)
     sampler = "" if len(run.samplers) == 1 else next(iter(run.kinds.values()))["sampler"].replace(",", ", ")
     for dose in doses(run):
@@ -371,7 +383,7 @@ def _draw_doses(axes: Axes, run: StudyRun, metric: str, values: Sequence[float])
             continue
         look = looks[dose.names[-1]]
         axes.errorbar(
-            np.searchsorted(values, dose.values),
+            np.searchsorted(values, dose.values) + shift,
             mean,
             np.stack([mean - low, high - mean]),
             **{"color": style.ARCH_COLORS[dose.arch], "linestyle": look.line, "marker": look.marker},

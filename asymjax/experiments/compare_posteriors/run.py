@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
 
 from asymjax.errors import InputError
 from asymjax.experiments.child_runs import make_runs
@@ -17,11 +20,11 @@ from asymjax.experiments.posterior.run import check_sampling, run_posterior
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
 from asymjax.experiments.variants import Variant
 from asymjax.inference import ALGORITHMS, Algorithm
-from asymjax.inference.kernels import persistent_shape
+from asymjax.inference.posterior import Posterior
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import Summary, config_hash, open_run
 from asymjax.rng import SeedConfig
-from asymjax.types import Dataset
+from asymjax.types import Dataset, Key, Position
 
 EXPERIMENT = "compare_posteriors"
 NUM_REFERENCES = 2
@@ -149,15 +152,30 @@ def _check_sampling(study: StudyConfig, samplers: Mapping[str, Algorithm]) -> No
 
 
 def _check_arms(arms: Mapping[str, Arm], dataset: Dataset) -> None:
-    """Trace how every arm begins, without computing it.
+    """Trace how every fit begins, without computing it; samplers apply to every posterior.
 
     Raises
     ------
     InputError
-        If a sampler does not apply to a network; names the arm.
+        If a family does not apply to a network; names the arm.
     """
-    for name, (_, _, variant) in arms.items():
+    for name, arm in arms.items():
+        model, sampler, posterior = arm.variant.model, arm.variant.sampler, arm.variant.posterior
+        if not sampler.is_fit:
+            continue
         try:
-            persistent_shape(variant.posterior.build(variant.model, dataset), variant.sampler)
+            _trace_warmup(posterior.build(model, dataset), sampler)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
+
+
+def _trace_warmup(posterior: Posterior, sampler: Algorithm) -> None:
+    """Trace the first chunk of warmup."""
+    stage = sampler.stages[0]
+
+    def begin(key: Key, position: Position) -> Any:
+        target = sampler.target(posterior)
+        state = sampler.begin(key, position, target)
+        return stage.advance(key, state, jnp.zeros((), int), jnp.asarray(stage.setting), target)
+
+    jax.eval_shape(begin, jax.random.key(0), posterior.shape)

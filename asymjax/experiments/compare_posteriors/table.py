@@ -248,18 +248,13 @@ def _within_chains(run: StudyRun, which: str) -> list[Table]:
         between = {"between chains": [arm["metrics"][metric] for arm in run.kinds.values()]}
         return [[label, *(statistic(cell, form) for cell in cells)] for label, cells in (lagged | between).items()]
 
-    columns = ["lag in draws", *_networks(run)]
+    columns = ["lag in draws", *run.networks.values()]
     in_place = rows("units_in_place", "in_place_between", ".2f")
     chance = number(next(iter(run.kinds.values()))["metrics"]["in_place_chance"]["mean"], ".3f")
     return [
         Table(f"Barriers within chains{which}", WITHIN_NOTE, columns, rows("within_barriers", "barrier", ",.0f")),
         Table(f"Units in place{which}", IN_PLACE_NOTE.format(chance=chance), columns, in_place),
     ]
-
-
-def _networks(run: StudyRun) -> list[str]:
-    """Return what the arms of one sampler are called beside each other."""
-    return [arm.get("network", name) for name, arm in run.kinds.items()]
 
 
 def _differences(run: StudyRun) -> list[Table]:
@@ -277,7 +272,7 @@ def _differences(run: StudyRun) -> list[Table]:
         ]
         rows = [row for row in rows if set(row[1:]) - {"-"}]
         title = f"Differences to standard{_of_sampler(run, sampler)}"
-        tables.append(Table(title, note, ["metric", *_networks(own)], rows))
+        tables.append(Table(title, note, ["metric", *own.networks.values()], rows))
     return tables
 
 
