@@ -106,7 +106,7 @@ def test_families_that_do_not_apply_are_refused_before_work():
     posterior = PosteriorConfig().for_task("classification")
     network = Variant(ModelConfig(backbone=MLP((30,), norm="none")), posterior=posterior)
     arms = make_arms({"standard": network}, {"hmc": HMC(), "exact": MeanField(symmetrise="exact")})
-    with pytest.raises(InputError, match="standard-exact: .*20"):
+    with pytest.raises(InputError, match=r"standard-exact: .*20"):
         _check_arms(arms, data.load("digits"))
 
 
@@ -142,6 +142,8 @@ def test_repeats_have_t_intervals_and_paired_differences():
     assert np.isnan(difference["p_value"])  # Equal differences are no certainty.
     values, baseline = np.random.default_rng(0).normal(size=(2, 6))
     assert over_repeats(values, baseline)["difference"]["p_value"] == pytest.approx(ttest_rel(values, baseline).pvalue)
+    rounded = over_repeats([0.1, 0.3], [0.1 + 1e-9, 0.3 - 2e-9])["difference"]
+    assert rounded["mean"] == 0 and np.isnan(rounded["p_value"])  # Of float32, and no result.
     assert over_repeats([np.inf, 1.0])["mean"] == np.inf and over_repeats([1.0, 1.0])["difference"] is None
 
 

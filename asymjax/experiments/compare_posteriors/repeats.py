@@ -9,6 +9,9 @@ from scipy.stats import t as student_t
 
 from asymjax.symmetry.interpolation import over_networks
 
+ROUNDING = 1e-6
+"""Share of a value up to which the difference to another is the rounding of float32, and nothing to test."""
+
 
 def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = None) -> dict[str, Any]:
     """Return the values of repeats, their statistics, and those of the differences to a baseline's same repeats.
@@ -16,13 +19,17 @@ def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = Non
     Returns
     -------
     ``repeats``; ``mean``, ``std``, ``low`` and ``high`` as of :func:`~asymjax.symmetry.interpolation.over_networks`
-    (Student's t); and ``difference``, the same of values - baseline and the two-sided ``p_value`` of a paired t-test,
-    NaN where all differences are equal; None without a baseline.
+    (Student's t); and ``difference``, the same of values - baseline, zero where they differ by rounding alone, and the
+    two-sided ``p_value`` of a paired t-test, NaN where all differences are equal; None without a baseline.
     """
     own = np.asarray(values, np.float64)
     with np.errstate(invalid="ignore"):  # R-hats may be infinite.
-        difference = None if baseline is None else _tested(own - np.asarray(baseline))
+        difference = None if baseline is None else _tested(_difference(own, np.asarray(baseline, np.float64)))
         return {"repeats": own, **over_networks(own), "difference": difference}
+
+
+def _difference(values: np.ndarray, baseline: np.ndarray) -> np.ndarray:
+    return np.where(np.isclose(values, baseline, rtol=ROUNDING, atol=0), 0.0, values - baseline)
 
 
 def _tested(differences: np.ndarray) -> dict[str, float]:

@@ -62,7 +62,8 @@ MEAN_NOTE = (
 DIFFERENCE_NOTE = (
     "Each arm less the standard arm by the same sampler, repeat by repeat, mean plus or minus half the 95 % interval "
     "(Student's t). Marked out of the {num_tests} that are tested: ** where the p-value of the paired t-test is at "
-    "most 5 % after the correction for their number (Holm 1979), * where it is before it. The others are described."
+    "most 5 % after the correction for their number (Holm 1979), * where it is before it. The others are described; "
+    "MAP networks, which samplers share, are tested once."
 )
 PRIOR_NOTE = (
     "Scale of the output kernel's prior (--output-prior-scale), chosen so that outputs have the standard deviation of "
