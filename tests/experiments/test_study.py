@@ -17,8 +17,11 @@ from asymjax.experiments.compare_posteriors.priors import matched_variants
 from asymjax.experiments.compare_posteriors.repeats import holm, over_repeats
 from asymjax.experiments.compare_posteriors.run import _check_arms, _masks
 from asymjax.experiments.compare_posteriors.summary import (
+    FAMILY,
+    OPTIMA,
     Reference,
     Sampled,
+    _correct,
     _hold_against,
     at_budget,
     summary_metrics,
@@ -155,6 +158,26 @@ def test_p_values_are_adjusted_for_their_number():
     p_values = np.random.default_rng(0).uniform(size=(2000, 20))
     is_marked = [(holm(study) <= 0.05).any() for study in p_values]
     assert np.mean(is_marked) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 2000) and (p_values <= 0.05).any(1).mean() > 0.5
+
+
+def test_optima_that_samplers_share_are_tested_once_and_families_apart():
+    def entry(sampler):
+        def difference():
+            return {"difference": {"p_value": 0.01}}
+
+        family = {"differences": {"elbo": {"p_value": 0.03}}} if sampler == "laplace" else None
+        return {
+            **{"sampler": sampler, "metrics": {name: difference() for name in FAMILY}},
+            "plain_family": family,
+        }
+
+    entries = {sampler: entry(sampler) for sampler in ("hmc", "laplace")}
+    _correct(entries)
+    num_tests = 2 * len(FAMILY) - 2
+    for name in FAMILY:
+        found = [entries[sampler]["metrics"][name]["difference"].get("p_holm") for sampler in entries]
+        assert found == pytest.approx([0.01 * num_tests, None if name in OPTIMA else 0.01 * num_tests])
+    assert entries["laplace"]["plain_family"]["differences"]["elbo"]["p_holm"] == 0.03
 
 
 def test_masks_are_the_runs_own_unless_something_else_tells_runs_apart():
