@@ -273,7 +273,7 @@ def plot_within(run: StudyRun) -> Figure:
     figure = style.new_figure(style.PAGE_WIDTH, height, run.title, "between two draws of a chain, and of two chains")
     panels = figure.subplots(len(samplers), 2, squeeze=False)
     for (sampler, own), (barriers, in_place) in zip(samplers.items(), panels, strict=True):
-        which = f", {sampler}" if len(samplers) > 1 else ""
+        which = f"\n{sampler}" if len(samplers) > 1 else ""
         barriers.set_title(f"barrier of the log density (nats){which}")
         in_place.set_title(f"share of units in place{which}")
         _draw_lags(barriers, own, "within_barriers", "barrier")
