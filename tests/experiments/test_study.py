@@ -99,6 +99,10 @@ def test_arms_are_networks_by_samplers():
     assert list(arms) == [f"{arch}-{name}" for arch in ("standard", "pruned") for name in ("hmc", "meanfield", bethe)]
     assert arms[f"pruned-{bethe}"].variant.sampler == MeanField(symmetrise="bethe")
     assert [baseline_of(f"pruned-{name}", arms) for name in ("hmc", bethe)] == ["standard-hmc", f"standard-{bethe}"]
+    widths = {
+        f"{name}-{width}": network.having("width", width) for name, network in networks.items() for width in (4, 8)
+    }
+    assert baseline_of("pruned-8", make_arms(widths, {"hmc": HMC()})) == "standard-8"
     held = {name: plain_family_of(name, arms) for name in arms}
     assert {name: plain for name, plain in held.items() if plain} == {
         f"{arch}-{bethe}": f"{arch}-meanfield" for arch in ("standard", "pruned")

@@ -92,12 +92,16 @@ def make_arms(networks: Mapping[str, Variant], samplers: Mapping[str, Algorithm]
 
 
 def baseline_of(name: str, arms: Mapping[str, Arm]) -> str | None:
-    """Return the ``standard`` arm of the same posterior, its output scale aside, by the same sampler; None without."""
-    own = arms[name]
-    for other, arm in arms.items():
-        scale = arm.variant.posterior.output_prior_scale
-        is_alike = arm.variant.posterior == replace(own.variant.posterior, output_prior_scale=scale)
-        if arm.variant.model.arch == BASELINE and is_alike and arm.sampler == own.sampler:
+    """Return the ``standard`` arm of the same backbone, posterior and sampler; None where there is none.
+
+    Scales of outputs are matched, and so may differ.
+    """
+    own = arms[name].variant
+    for other, (_, sampler, variant) in arms.items():
+        scale = variant.posterior.output_prior_scale
+        is_alike = variant.posterior == replace(own.posterior, output_prior_scale=scale)
+        is_alike &= variant.model.backbone == own.model.backbone and sampler == arms[name].sampler
+        if variant.model.arch == BASELINE and is_alike:
             return other
     return None
 

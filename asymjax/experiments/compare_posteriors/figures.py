@@ -361,7 +361,7 @@ def plot_doses(run: StudyRun) -> Figure:
     values = sorted({value for dose in doses(run) for value in dose.values})
     for (metric, label), axes in zip((FIT_DOSES if run.fits else DOSES).items(), panels.flat, strict=True):
         for number, own in enumerate(run.by_sampler().values()):
-            _draw_doses(axes, own, metric, values, 0.04 * number)
+            _draw_doses(axes, own, metric, values, 0.04 * (number - (len(run.samplers) - 1) / 2))
         axes.set_title(label)
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axes.set_xlabel(varied_setting(run).replace("_", " "))

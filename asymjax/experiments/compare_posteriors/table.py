@@ -85,7 +85,7 @@ REFERENCE_NOTE = (
 FITS_NOTE = (
     "ELBO: bound on the log evidence in nats, mean over the fits of a run, whose mixture all other tables judge; what "
     "of it is the information of the order of units; KL of the family to the prior; hidden units nearer to the prior "
-    "than 0.1 nats. A dash where nothing is fitted, or draws have no density."
+    "than 0.1 nats. Bounds compare at one likelihood_weight. A dash where nothing is fitted, or draws have no density."
 )
 FAMILY_NOTE = (
     "Each fit less the meanfield fit of the same network, repeat by repeat, mean plus or minus half the 95 % interval "
