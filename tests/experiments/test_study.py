@@ -1,5 +1,7 @@
 """Studies of posteriors: variants, their priors, and the statistics of repeats."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from draws import write_draws
@@ -10,6 +12,7 @@ from asymjax.diagnostics.convergence import summarise
 from asymjax.diagnostics.predictive import cell_edges, cell_probabilities, squared_distance
 from asymjax.diagnostics.scores import NUM_PROBES, function_coordinates, score
 from asymjax.errors import InputError
+from asymjax.experiments.compare_posteriors import summary
 from asymjax.experiments.compare_posteriors.arms import baseline_of, make_arms, plain_family_of, read_samplers
 from asymjax.experiments.compare_posteriors.config import Config, StudyConfig
 from asymjax.experiments.compare_posteriors.distances import MEASURES, against, between, excess
@@ -243,6 +246,66 @@ def test_densities_are_predicted_by_their_cells(tmp_path):
     mean, log_scale = np.split(outputs[:, :, :num_test].astype(np.float64), 2, axis=-1)
     whole = cell_probabilities(mean, np.exp(log_scale), cell_edges(dataset.test.targets))
     np.testing.assert_allclose(found, whole[:, 0], atol=1e-12)
+
+
+def make_summary(variance=1.0, nll=0.25, **sampler):
+    return {
+        **{"arch": "standard", "num_trainable": 7, "num_fixed": 0, "modes": None, "weight_space": None},
+        "function_space": {"rhat_max": 1.5, "ess_bulk_min_per_grad_eval": 0.002},
+        "sampler": {"num_grad_evals": 2000, "num_warmup_grad_evals": 500, "num_divergent": 1} | sampler,
+        "variance": {"functions": variance, "weights": {"total": 2 * variance, "ratio": 0.5}},
+        "test": {"posterior": {"lppd": -nll}, "map": {"lppd": -nll}, "mean_network": None},
+    }
+
+
+def test_a_study_holds_arms_against_standard_against_hmc_and_against_mean_field(monkeypatch):
+    networks = {arch: Variant(ModelConfig().having({"arch": arch})) for arch in ("standard", "pruned")}
+    arms = make_arms(networks, read_samplers(StudyConfig(samplers=("hmc", "meanfield", "laplace"))))
+    rng = np.random.default_rng(0)
+    # Arm or network -> repeats; NLL, ELBO, variance of functions and class probability of each.
+    nlls = {name: rng.normal(size=3) for name in arms}
+    elbos = {name: rng.normal(size=3) for name in arms}
+    shares = {name: rng.uniform(0.1, 0.9, size=3) for name in [*arms, *networks]}
+    variances = {name: rng.uniform(1, 2, size=3) for name in [*arms, *networks]}
+
+    def summary_of(path):
+        name, repeat = path.parts[-3], int(path.parts[-2])
+        fit = {"elbo": [elbos[name][repeat]] * 2} if name in arms and "hmc" not in name else {}
+        return make_summary(variances[name][repeat], nlls[name][repeat] if name in arms else 0.0, **fit)
+
+    def sampled(path, *_):
+        return Sampled(summary_metrics(summary_of(path / "summary.json")), {}, {"lppd": np.zeros(2)}, {}, 1.0)
+
+    def predictive(path, _):
+        share = shares[path.parts[-2]][int(path.parts[-1])]
+        return np.array([[share, 1 - share]])
+
+    def spent(path):
+        return np.array([5.0, 50.0 if "hmc" in str(path) else 10.0])
+
+    monkeypatch.setattr(summary, "read_sampled", sampled)
+    monkeypatch.setattr(summary, "read_predictive", predictive)
+    monkeypatch.setattr(summary, "gradients_spent", spent)
+    monkeypatch.setattr(summary.run_files, "read_json", summary_of)
+    posteriors = {name: [Path(name) / str(repeat) for repeat in range(3)] for name in arms}
+    references = {name: [Path(name) / str(repeat) for repeat in range(2)] for name in networks}
+    found, arrays = summary.compare(data.load("digits"), arms, posteriors, references)
+
+    assert found["budget"] == 50  # Of samplers; fits take less.
+    assert arrays["study/total_variation"][1].shape == (6, 6, 3, 3)
+    entry = found["arms"]["pruned-laplace"]
+    assert (entry["network"], entry["sampler"], entry["is_fit"]) == ("pruned", "laplace", True)
+    nll = entry["metrics"]["nll"]["difference"]
+    assert nll["mean"] == pytest.approx(np.mean(nlls["pruned-laplace"] - nlls["standard-laplace"]))
+    beside = entry["plain_family"]["differences"]["elbo"]
+    assert beside["mean"] == pytest.approx(np.mean(elbos["pruned-laplace"] - elbos["pruned-meanfield"]))
+    distances = np.abs(shares["pruned-laplace"][:, None] - shares["pruned"][:2]).mean(axis=1)
+    assert entry["metrics"]["reference_total_variation"]["repeats"] == pytest.approx(distances)
+    ratios = variances["pruned-laplace"] / variances["pruned"][:2].mean()
+    for name in ("function_variance_ratio", "weight_variance_reference_ratio"):
+        assert entry["metrics"][name]["repeats"] == pytest.approx(ratios)
+    assert found["arms"]["pruned-hmc"]["plain_family"] is found["arms"]["pruned-meanfield"]["plain_family"] is None
+    assert np.isnan(found["arms"]["pruned-hmc"]["metrics"]["elbo"]["mean"])
 
 
 def test_what_a_summary_lacks_is_not_a_number():
