@@ -1,12 +1,13 @@
-"""Compare the posteriors of several methods: what removing symmetries does to sampling, and to predictions.
+"""Compare the posteriors of several methods, by samplers and by fits: what removing symmetries does to them.
 
     python runs/compare_posteriors.py
     python runs/compare_posteriors.py --archs standard w_asym --vary fixed_scale --values 0.25 0.5 1
-    python runs/compare_posteriors.py --sampler mclmc
+    python runs/compare_posteriors.py --samplers hmc meanfield meanfield,symmetrise=bethe lowrank laplace
 
-samples every variant several times, each a run of its own below the run directory, with priors matched in the scale of
-their outputs, and prints numbers with intervals and differences to the standard network. The same command resumes a
-study that was stopped. The run directory (last line printed) holds summary.json, results.zarr and figures/.
+samples every network by every sampler several times, each a run of its own below the run directory, with priors matched
+in the scale of their outputs, and prints numbers with intervals and differences to the standard network. Where a
+sampler is not hmc, all are held against two runs of hmc on the same network. The same command resumes a study that was
+stopped. The run directory (last line printed) holds summary.json, results.zarr and figures/.
 """
 
 from dataclasses import replace

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import entr, log_softmax, logsumexp, ndtr
 
+NUM_CELLS, CELL_MARGIN = 200, 3.0
 COVERAGE_LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -199,7 +200,12 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def total_variation(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the total variation between two predictive distributions [input, class], mean over inputs, in [0, 1]."""
+    """Return the total variation between two predictive distributions [input, class], mean over inputs, in [0, 1].
+
+    Densities are given by their :func:`cell_probabilities` [input, cell]. What two densities differ by inside a cell is
+    not seen: the total variation of the cells is at most that of the densities, and as large where the sign of their
+    difference changes at edges alone.
+    """
     return float(np.mean(0.5 * np.abs(first - second).sum(axis=-1)))
 
 
@@ -310,6 +316,37 @@ def regression_uncertainty(sums: RegressionSums) -> dict[str, np.ndarray]:
     """
     epistemic = sums.squared_mean / sums.num_members - (sums.mean / sums.num_members) ** 2
     return {"aleatoric": sums.variance / sums.num_members, "epistemic": np.maximum(epistemic, 0)}
+
+
+def cell_edges(targets: ArrayLike) -> np.ndarray:
+    """Return edges [target, edge] of 200 cells of equal width for the densities of targets.
+
+    They span the targets [input, target], and three of their standard deviations more on either side.
+    """
+    targets = np.asarray(targets, np.float64)
+    margin = CELL_MARGIN * targets.std(axis=0)
+    return np.linspace(targets.min(axis=0) - margin, targets.max(axis=0) + margin, NUM_CELLS + 1, axis=-1)
+
+
+def cell_probabilities(mean: ArrayLike, sigma: ArrayLike, edges: np.ndarray) -> np.ndarray:
+    """Return the probabilities that a mixture of Gaussian regressors gives to cells of each target.
+
+    Parameters
+    ----------
+    mean : [..., input, target], finite; the leading axes are members. Without any, one member.
+    sigma : standard deviations above 0, broadcast to ``mean``.
+    edges : [target, edge] in the same units, increasing, as of :func:`cell_edges`.
+
+    Returns
+    -------
+    [input, target, edge + 1]; the first and the last cell are the tails below and above all edges.
+    """
+    sigma = _members(np.broadcast_to(sigma, np.shape(mean)))
+    cdf = np.zeros((*sigma.shape[1:], edges.shape[-1] + 2))
+    for own_mean, own_sigma in zip(_members(mean), sigma, strict=True):  # All at once would not fit into memory.
+        cdf[..., 1:-1] += ndtr((edges - own_mean[..., None]) / own_sigma[..., None])
+    cdf[..., -1] = len(sigma)
+    return np.diff(cdf, axis=-1) / len(sigma)
 
 
 def regression_by_member(

@@ -243,3 +243,26 @@ def test_agreement_and_total_variation_by_hand():
     assert diagnostics.total_variation(first, second) == pytest.approx((0.3 + 0.1) / 2)
     assert diagnostics.total_variation(first, first) == 0
     assert diagnostics.total_variation(np.eye(2), np.eye(2)[::-1]) == 1
+
+
+def test_cells_of_a_mixture_have_the_probabilities_of_its_distribution_function():
+    rng = np.random.default_rng(0)
+    mean, sigma, edges = rng.normal(size=(5, 3, 2)), rng.uniform(0.1, 1, (5, 3, 2)), np.sort(rng.normal(size=(2, 7)))
+    found = diagnostics.cell_probabilities(mean, sigma, edges)
+    cdf = norm.cdf(edges, mean[..., None], sigma[..., None]).mean(axis=0)
+    wanted = np.concatenate([cdf[..., :1], np.diff(cdf, axis=-1), 1 - cdf[..., -1:]], axis=-1)
+    np.testing.assert_allclose(found, wanted, atol=1e-14)
+    targets = np.array([[0.0], [4.0]])  # With a standard deviation of 2.
+    edges = diagnostics.cell_edges(targets)
+    assert edges.shape == (1, 201) and (edges[0, 0], edges[0, -1]) == pytest.approx((-6, 10))
+
+
+def test_total_variation_of_cells_is_at_most_that_of_the_densities():
+    first, second, edges = np.array([[[0.0]]]), np.array([[[1.0]]]), np.linspace(-5, 6, 23)[None]
+    cells = [diagnostics.cell_probabilities(mean, 0.5, edges)[:, 0] for mean in (first, second)]
+    exact = 2 * norm.cdf(1) - 1  # Of equal scales; the densities cross at 0.5, an edge.
+    assert diagnostics.total_variation(*cells) == pytest.approx(exact, abs=1e-12)
+    shifted = [diagnostics.cell_probabilities(mean, 0.5, edges + 0.2)[:, 0] for mean in (first, second)]
+    # In the one cell where they cross the difference is at most its width times the largest slope.
+    lost = 0.5**2 * 2 * norm.pdf(1) / 0.5**2
+    assert exact - lost < diagnostics.total_variation(*shifted) < exact - 1e-3

@@ -400,13 +400,19 @@ def make_repeats(rng, num_repeats, low, high, is_compared):
     }
 
 
-def make_arm(rng, name, arch, varied, num_repeats):
+ABSENT = {"classification": {"rmse", "corrupted_rmse", "coverage_error"}, "regression": {"accuracy", "ece"}}
+BOUNDS = ("elbo", "information", "kl", "collapsed")
+AGAINST = ("reference_total_variation", "function_variance_ratio", "weight_variance_reference_ratio")
+
+
+def make_arm(rng, arch, varied, num_repeats, sampler=None, task="classification"):
+    """Return the entry of an arm; without a sampler as studies of a single one once wrote it."""
     is_compared = arch != "standard"
     metrics = {
         metric: make_repeats(rng, num_repeats, 1, 1.2, is_compared)
         for _, columns in GROUPS.values()
         for metric, _ in columns.values()
-        if metric not in ("rmse", "corrupted_rmse", "coverage_error")
+        if metric not in ABSENT[task]
     }
     metrics |= {name: make_repeats(rng, num_repeats, 0, 1, False) for name in ("in_place_between", "in_place_chance")}
     metrics |= {"effective_rhat_max": make_repeats(rng, num_repeats, 1.1, 4, is_compared)}
@@ -414,17 +420,32 @@ def make_arm(rng, name, arch, varied, num_repeats):
     shift = {part: make_repeats(rng, num_repeats, 0.5, 1.5, False) for part in ("variance_ratio", "ess_per_1000")}
     distances = {"within": 0.25, "baseline": 0.5 if is_compared else None}
     held = make_repeats(rng, num_repeats, 0, 1, False) | {"between_references": 0.125}
-    reference = {"agreement": held, "total_variation": held} if is_compared else None
-    return {
+    measures = ("agreement", "total_variation")[task == "regression" :]
+    arm = {
         **{"arch": arch, "varied": varied, "baseline": "standard", "num_trainable": 1234, "num_fixed": 56},
-        **{"metrics": metrics, "flat_directions": {"dense_0/bias": shift}, "reference": reference},
+        **{"metrics": metrics, "flat_directions": {"dense_0/bias": shift}},
+        "reference": dict.fromkeys(measures, held) if is_compared or sampler else None,
         "within_barriers": within,
         "units_in_place": {lag: make_repeats(rng, num_repeats, 0, 1, False) for lag in within},
         "prior": dict.fromkeys(("before", "after", "std_before", "std_after", "std_wanted"), 1.5),
         "predictions": {
-            **{"agreement": distances, "total_variation": distances},
+            **dict.fromkeys(measures, distances),
             "excess": make_statistics(rng) if is_compared else None,
         },
+    }
+    if sampler is None:
+        arm["metrics"] = {name: found for name, found in metrics.items() if name not in BOUNDS}
+        return arm
+    arm["metrics"] |= {name: make_repeats(rng, num_repeats, 0.1, 1, is_compared) for name in AGAINST}
+    if sampler == "hmc":
+        nothing = dict.fromkeys(("mean", "std", "low", "high"))
+        arm["metrics"] |= {name: {"repeats": [None] * num_repeats, **nothing, "difference": None} for name in BOUNDS}
+    tested = make_statistics(rng) | {"p_value": 0.001, "p_holm": 0.04}
+    differences = dict.fromkeys(("elbo", "nll", "reference_total_variation"), tested)
+    is_held = sampler not in ("hmc", "meanfield")
+    return arm | {
+        **{"sampler": sampler, "is_fit": sampler != "hmc"},
+        "plain_family": {"arm": "standard-meanfield", "differences": differences} if is_held else None,
     }
 
 
@@ -441,17 +462,31 @@ def make_study_arrays(rng, names, num_repeats):
     return arrays | {field: rng.uniform(0.01, 0.06, shape) for field in ("agreement", "total_variation")}
 
 
-def write_study(parent, arms, num_repeats=3):
-    """Write a run directory of a study and return its path; ``arms`` are name -> (method, what varies)."""
+def write_study(parent, arms, num_repeats=3, samplers=(), task="classification"):
+    """Write a run directory of a study and return its path.
+
+    Parameters
+    ----------
+    arms : network -> (method, what varies).
+    samplers : of every network; without any, as studies of a single one once wrote it.
+    """
     rng = np.random.default_rng(0)
     path = parent / "study"
     path.mkdir()
-    entries = {name: make_arm(rng, name, *arm, num_repeats) for name, arm in arms.items()}
+    entries = {name: make_arm(rng, *arm, num_repeats, task=task) for name, arm in arms.items() if not samplers} | {
+        f"{name}-{sampler}": make_arm(rng, *arm, num_repeats, sampler, task) | {"network": name}
+        for name, arm in arms.items()
+        for sampler in samplers
+    }
+    if samplers:
+        for entry in entries.values():
+            entry["baseline"] = f"standard-{entry['sampler']}"
     summary = {
-        **{"backbone": "mlp", "dataset": "digits", "task": "classification", "sampler": "hmc"},
+        **{"backbone": "mlp", "dataset": "digits", "task": task},
+        **({"samplers": samplers} if samplers else {"sampler": "hmc"}),
         **{"num_repeats": num_repeats, "num_rows": {"train": 120, "test": 30}, "budget": 150e3, "arms": entries},
     }
-    write_unnamed(path, "study", make_study_arrays(rng, list(arms), num_repeats))
+    write_unnamed(path, "study", make_study_arrays(rng, list(entries), num_repeats))
     provenance = {"command": [], "commit": None, "uncommitted_changes": False, "device": {"kind": "cpu", "count": 2}}
     config = {"study": {"num_repeats": num_repeats, "num_chains": 4, "num_draws": 200}}
     record = {"experiment": "compare_posteriors", "config": config, "provenance": provenance}

@@ -20,12 +20,19 @@ DOSES = {"standard": ("standard", None)} | {
 }
 
 
-@pytest.mark.parametrize("arms", [METHODS, DOSES])
-def test_every_figure_is_drawn_and_every_number_is_whole(make_study, arms):
-    path = make_study(arms)
+ARCHS = ("standard", "w_asym")
+SAMPLERS = ("hmc", "meanfield", "meanfield,symmetrise=bethe")
+
+
+@pytest.mark.parametrize(
+    ("arms", "samplers", "task"),
+    [(METHODS, (), "classification"), (DOSES, (), "classification"), (DOSES, SAMPLERS, "regression")],
+)
+def test_every_figure_is_drawn_and_every_number_is_whole(make_study, arms, samplers, task):
+    path = make_study(arms, samplers=samplers, task=task)
     run = read_study(path)
     figures = figures_of(FIGURES, NEEDS, run)
-    assert ("varied" in figures) == (arms is DOSES)
+    assert ("varied" in figures) == (arms is DOSES) and ("fits" in figures) == bool(samplers)
     write_report([path], path / "report")
     assert {f"{name}.png" for name in figures} <= {file.name for file in (path / "figures").iterdir()}
     console = Console(width=120)
@@ -53,6 +60,21 @@ def test_a_difference_is_marked_where_it_holds_alone_and_where_it_holds_among_al
     interval = "0.5000 ± 0.2500"
     assert [cells[name] for name in names] == [f"{interval} **", f"{interval} *", interval, interval, "0.0000 (all)"]
     assert "out of the 3 that are tested" in table.note
+
+
+def test_families_stand_beside_hmc_and_beside_meanfield(make_study):
+    run = read_study(make_study({"standard": ("standard", None), "w_asym": ("w_asym", None)}, samplers=SAMPLERS))
+    tables = {table.title: table for table in study_tables(run)}
+    names = ["standard hmc", "standard meanfield", "standard meanfield, symmetrise=bethe"]
+    assert [row[0] for row in tables["Fits"].rows[:3]] == names and tables["Fits"].rows[0][1:] == ["-"] * 4
+    held = tables["Against HMC"]
+    assert held.columns[-2:] == ["variance, functions", "variance, weights"]
+    assert [row[held.columns.index("TV, between")] for row in held.rows] == ["0.1250"] * 6
+    beside = tables["Families beside meanfield"]
+    assert [row[0] for row in beside.rows] == [f"{arch} {SAMPLERS[2].replace(',', ', ')}" for arch in ARCHS]
+    assert all(cell.endswith(" **") for row in beside.rows for cell in row[1:]) and "the 6 that" in beside.note
+    for sampler in SAMPLERS:
+        assert tables[f"Differences to standard, {sampler}"].columns == ["metric", "w_asym"]
 
 
 def test_distances_are_means_over_different_repeats(make_study):

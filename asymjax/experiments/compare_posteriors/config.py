@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from asymjax.data.config import DataConfig
 from asymjax.experiments.variants import VariedConfig
 from asymjax.inference.posterior import PosteriorConfig
+from asymjax.inference.starts import Start
+from asymjax.lab.chains import ChainsConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import Models
@@ -22,22 +24,45 @@ class StudyConfig(Settings):
     masks: Literal["own", "shared"] | None = None
     """Give run r what mask seed + r fixes, so that intervals are over masks too, or all runs the same. Default: own, or
     shared where mask_seed varies, or where runs are held against references."""
-    sampler: str = "hmc"
-    """Sampler of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, or family of bnn_vi.py, at its defaults but
-    for what follows."""
+    samplers: tuple[str, ...] = ("hmc",)
+    """Samplers of runs/bnn_hmc.py, bnn_nuts.py, bnn_mclmc.py or bnn_sgld.py, and families of bnn_vi.py, each for every
+    network, at their defaults but for what follows a name after commas: hmc meanfield meanfield,symmetrise=bethe
+    laplace,num_warmup=500."""
     num_chains: Count = 4
     """Chains of each run, each from a start of its own."""
     num_draws: Count = 300
     """Kept draws a chain."""
     num_warmup: Count | None = None
-    """Steps a chain that adapt and are dropped. Default: the sampler's."""
+    """Steps a chain that adapt and are dropped, of samplers that name none of their own. Default: the sampler's."""
     thinning: Count | None = None
-    """Keep one draw in this many. Default: the sampler's."""
+    """Keep one draw in this many, of samplers that name none of their own. Default: the sampler's."""
     map_steps: Count = 2000
     """Full-batch optimizer steps to the optima that are scored beside the posterior."""
     reference_draws: Count | None = None
-    """Kept draws a chain of both HMC runs of each variant that classifiers by other samplers than hmc are held against.
-    Default: twice num_draws."""
+    """Kept draws a chain of both HMC runs of each network that all its runs are held against, where a sampler is not
+    hmc. Default: twice num_draws."""
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Settings of samplers that all share, where they are given."""
+        steps = {"num_warmup": self.num_warmup, "thinning": self.thinning}
+        return {name: value for name, value in steps.items() if value is not None}
+
+    @property
+    def start(self) -> Start:
+        """Where chains and fits begin."""
+        return Start(map_steps=self.map_steps)
+
+    @property
+    def chains(self) -> ChainsConfig:
+        """Chains and draws of a run."""
+        return ChainsConfig(self.num_chains, self.num_draws)
+
+    @property
+    def reference_chains(self) -> ChainsConfig:
+        """Chains and draws of a run that others are held against."""
+        num_draws = 2 * self.num_draws if self.reference_draws is None else self.reference_draws
+        return ChainsConfig(self.num_chains, num_draws)
 
 
 @dataclass(frozen=True)

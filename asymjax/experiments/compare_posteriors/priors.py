@@ -16,7 +16,7 @@ BASELINE = "standard"
 
 
 def matched_variants(config: Config, dataset: Dataset) -> tuple[dict[str, Variant], dict[str, dict[str, float]]]:
-    """Return the variants by name, on one prior-predictive scale, and what was done to bring them there.
+    """Return the networks by name, on one prior-predictive scale, and what was done to bring them there.
 
     Raises
     ------
@@ -24,7 +24,8 @@ def matched_variants(config: Config, dataset: Dataset) -> tuple[dict[str, Varian
         As :func:`~asymjax.experiments.variants.make_variants`, if ``standard`` has no matching scale, or a number of
         the posterior cannot be.
     """
-    plain = Variant(config.models.of(BASELINE), posterior=config.posterior.for_task(dataset.task))
+    study, posterior = config.study, config.posterior.for_task(dataset.task)
+    plain = Variant(config.models.of(BASELINE), posterior=posterior, start=study.start, chains=study.chains)
     variants = make_variants(config.variants, config.models, plain, ("posterior",), dataset)
     return match_priors(variants, config.models, dataset)
 
@@ -68,13 +69,3 @@ def match_priors(
         reached = {"std_before": variance.at(before), "std_after": variance.at(after), "std_wanted": target}
         found[name] = {"before": before, "after": after} | {part: math.sqrt(value) for part, value in reached.items()}
     return matched, found
-
-
-def baseline_of(name: str, variants: Mapping[str, Variant]) -> str | None:
-    """Return the ``standard`` variant of the same posterior, its output scale aside; None where there is none."""
-    own = variants[name].posterior
-    for other, variant in variants.items():
-        scale = variant.posterior.output_prior_scale
-        if variant.model.arch == BASELINE and variant.posterior == replace(own, output_prior_scale=scale):
-            return other
-    return None

@@ -8,6 +8,7 @@ from asymjax.experiments.compare_posteriors.figures import (
     plot_budget,
     plot_distances,
     plot_doses,
+    plot_fits,
     plot_rhat,
     plot_scores,
     plot_within,
@@ -20,6 +21,7 @@ from asymjax.report.sections import report_each
 FIGURES = {
     "rhat": plot_rhat,
     "scores": plot_scores,
+    "fits": plot_fits,
     "budget": plot_budget,
     "within": plot_within,
     "distances": plot_distances,
@@ -29,6 +31,8 @@ FIGURES = {
 
 NEEDS: dict[str, Callable[[Any], object]] = {
     "varied": varied_setting,
+    "fits": lambda run: run.fits,
+    "budget": lambda run: run.walks,
     "within": lambda run: lags_of(run) and next(iter(run.kinds.values()))["units_in_place"],
     "distances": lambda run: "total_variation" in run.arrays,
 }

@@ -1,13 +1,17 @@
-"""What removing symmetries does to sampling: posteriors of several methods, repeated, at one prior scale and budget."""
+"""What removing symmetries does to posteriors and to fits of them: several methods and samplers, repeated."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from asymjax.errors import InputError, choose
+import jax
+import jax.numpy as jnp
+
+from asymjax.errors import InputError
 from asymjax.experiments.child_runs import make_runs
+from asymjax.experiments.compare_posteriors.arms import REFERENCE, Arm, algorithm_of, make_arms, read_samplers
 from asymjax.experiments.compare_posteriors.config import Config, StudyConfig
 from asymjax.experiments.compare_posteriors.priors import matched_variants
 from asymjax.experiments.compare_posteriors.summary import compare
@@ -16,27 +20,25 @@ from asymjax.experiments.posterior.run import check_sampling, run_posterior
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
 from asymjax.experiments.variants import Variant
 from asymjax.inference import ALGORITHMS, Algorithm
-from asymjax.inference.samplers import HMC
-from asymjax.inference.starts import Start
-from asymjax.lab.chains import ChainsConfig
+from asymjax.inference.posterior import Posterior
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import Summary, config_hash, open_run
 from asymjax.rng import SeedConfig
+from asymjax.types import Dataset, Key, Position
 
 EXPERIMENT = "compare_posteriors"
 NUM_REFERENCES = 2
-# Sampler, start and chains.
-Sampling = tuple[Algorithm, Start, ChainsConfig]
-NAMES = ("sampler", "start", "chains")
 
 
 def run_study(config: Config) -> Path:
-    """Sample every variant several times, each a run of its own, and compare them; resumes what is unfinished.
+    """Sample every network by every sampler several times, each a run of its own, and compare them.
+
+    Resumes what is unfinished.
 
     Returns
     -------
-    The run directory, with ``posteriors/VARIANT/REPEAT``, ``references/VARIANT/{0,1}`` for classes and other samplers
-    than hmc, summary.json and ``study`` in results.zarr.
+    The run directory, with ``posteriors/ARM/REPEAT``, ``references/NETWORK/{0,1}`` where a sampler is not hmc,
+    summary.json and ``study`` in results.zarr.
 
     Raises
     ------
@@ -48,14 +50,18 @@ def run_study(config: Config) -> Path:
         If SIGTERM came.
     """
     study, models = config.study, config.models
-    sampling, reference = _samplings(study)
+    samplers = read_samplers(study)
+    _check_sampling(study, samplers)
     dataset = load_data(config.data)
     refuse_graph(dataset, config.data.dataset)
-    variants, priors = matched_variants(config, dataset)
+    networks, priors = matched_variants(config, dataset)
+    arms = make_arms(networks, samplers)
+    _check_arms(arms, dataset)
     backbone = models.of("standard").backbone_name
-    # Repeats of hmc are references of one another; predictive distributions are compared for classes alone.
-    is_referred = study.sampler != "hmc" and dataset.task == "classification"
-    study = replace(study, masks=_masks(study.masks, config.variants.vary, is_referred))
+    # Repeats of hmc are references of one another.
+    is_referred = any(algorithm_of(name) != REFERENCE for name in samplers)
+    masks = _masks(study.masks, config.variants.vary, is_referred)
+    study = replace(study, samplers=tuple(samplers), masks=masks)
     settings = {
         "data": config.data.identity(dataset),
         "model": models.record(),
@@ -63,32 +69,33 @@ def run_study(config: Config) -> Path:
         "study": study.as_dict() | {"archs": models.archs} | config.variants.as_dict(),
         "seeds": config.seeds,
     }
-    run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}-{study.sampler}", settings, config.run)
+    suffix = next(iter(samplers)) if len(samplers) == 1 else f"{len(samplers)}_samplers"
+    run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}-{suffix}", settings, config.run)
     run.identify(priors=config_hash({name: prior["after"] for name, prior in priors.items()}))
-    sample = partial(_sample, replace(config, study=study), run.path, variants)
-    posteriors = sample("posteriors", study.num_repeats, 0, sampling)
-    references = sample("references", NUM_REFERENCES if is_referred else 0, study.num_repeats, reference)
+    sample = partial(_sample, replace(config, study=study), run.path)
+    posteriors = sample("posteriors", {name: arm.variant for name, arm in arms.items()}, study.num_repeats, 0)
+    referred = {name: _reference(network, study) for name, network in networks.items()} if is_referred else {}
+    references = sample("references", referred, NUM_REFERENCES, study.num_repeats)
 
     def summarise() -> Summary:
-        summary, arrays = compare(dataset, variants, posteriors, references)
-        for name, prior in priors.items():
-            summary["arms"][name]["prior"] = prior
+        summary, arrays = compare(dataset, arms, posteriors, references)
+        for name, arm in arms.items():
+            summary["arms"][name]["prior"] = priors[arm.network]
         shared = describe_data(dataset, config.data.dataset) | {"backbone": backbone}
-        shared |= {"sampler": study.sampler, "num_repeats": study.num_repeats, "masks": study.masks}
+        shared |= {"samplers": study.samplers, "num_repeats": study.num_repeats, "masks": study.masks}
         return shared | summary, arrays
 
     run.finish(summarise)
     return run.path
 
 
+def _reference(network: Variant, study: StudyConfig) -> Variant:
+    """Return what the runs of a network are held against."""
+    return replace(network, sampler=ALGORITHMS[REFERENCE](), chains=study.reference_chains)
+
+
 def _sample(
-    config: Config,
-    parent: Path,
-    variants: Mapping[str, Variant],
-    folder: str,
-    count: int,
-    first: int,
-    sampling: Sampling,
+    config: Config, parent: Path, folder: str, variants: Mapping[str, Variant], count: int, first: int
 ) -> dict[str, list[Path]]:
     """Make the runs of all variants that are not finished, and return all; repeat i has both seeds + first + i.
 
@@ -103,6 +110,7 @@ def _sample(
         model = variant.model
         if config.study.masks == "own":
             model = replace(model, mask_seed=model.mask_seed + number)
+        sampling = variant.sampler, variant.start, variant.chains
         return run_posterior(PosteriorRun(config.data, model, variant.posterior, *sampling, seeds, run=where))
 
     names = {name: [f"{folder}/{name}/{number}" for number in range(count)] for name in variants}
@@ -128,22 +136,46 @@ def _masks(given: str | None, vary: str, is_referred: bool) -> Literal["own", "s
     return "shared" if must_share or given == "shared" else "own"
 
 
-def _samplings(study: StudyConfig) -> tuple[Sampling, Sampling]:
-    """Return how posteriors and how references are sampled: sampler, start and chains.
+def _check_sampling(study: StudyConfig, samplers: Mapping[str, Algorithm]) -> None:
+    """Check how posteriors and references are sampled.
 
     Raises
     ------
     InputError
-        If the sampler is unknown, or repeats, steps or draws are too few.
+        If repeats, steps or draws are too few.
     """
     if study.num_repeats < 2:
         raise InputError(f"num_repeats is {study.num_repeats}; an interval takes 2 at least")
-    optional = {"num_warmup": study.num_warmup, "thinning": study.thinning}
-    given = {name: value for name, value in optional.items() if value is not None}
-    sampler = choose(ALGORITHMS, study.sampler, "sampler")(**given)
-    start, chains = Start(map_steps=study.map_steps), ChainsConfig(study.num_chains, study.num_draws)
-    num_draws = 2 * study.num_draws if study.reference_draws is None else study.reference_draws
-    found = (sampler, start, chains), (HMC(), start, replace(chains, num_draws=num_draws))
-    for one in found:
-        check_sampling(PosteriorRun(**dict(zip(NAMES, one, strict=True))))
-    return found
+    for sampler in samplers.values():
+        check_sampling(PosteriorRun(sampler=sampler, start=study.start, chains=study.chains))
+    check_sampling(PosteriorRun(start=study.start, chains=study.reference_chains))
+
+
+def _check_arms(arms: Mapping[str, Arm], dataset: Dataset) -> None:
+    """Trace how every fit begins, without computing it; samplers apply to every posterior.
+
+    Raises
+    ------
+    InputError
+        If a family does not apply to a network; names the arm.
+    """
+    for name, arm in arms.items():
+        model, sampler, posterior = arm.variant.model, arm.variant.sampler, arm.variant.posterior
+        if not sampler.is_fit:
+            continue
+        try:
+            _trace_warmup(posterior.build(model, dataset), sampler)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+
+
+def _trace_warmup(posterior: Posterior, sampler: Algorithm) -> None:
+    """Trace the first chunk of warmup."""
+    stage = sampler.stages[0]
+
+    def begin(key: Key, position: Position) -> Any:
+        target = sampler.target(posterior)
+        state = sampler.begin(key, position, target)
+        return stage.advance(key, state, jnp.zeros((), int), jnp.asarray(stage.setting), target)
+
+    jax.eval_shape(begin, jax.random.key(0), posterior.shape)

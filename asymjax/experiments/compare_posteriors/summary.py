@@ -1,22 +1,26 @@
 """What the finished runs of a study say together: repeats with intervals, differences to a baseline, predictions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.stats import t as student_t
 
 from asymjax import trees
 from asymjax.diagnostics.flat import bias_shifts
-from asymjax.diagnostics.predictive import agreement, squared_distance, total_variation
-from asymjax.experiments.compare_posteriors.priors import baseline_of
-from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent
+from asymjax.experiments.compare_posteriors.arms import Arm, baseline_of, plain_family_of
+from asymjax.experiments.compare_posteriors.distances import (
+    BETWEEN,
+    against,
+    between,
+    differences_of_predictions,
+    measures_of,
+)
+from asymjax.experiments.compare_posteriors.repeats import correct, over_repeats
+from asymjax.experiments.posterior.draws import CURVE, convergence_curve, gradients_spent, read_predictive
 from asymjax.experiments.variants import Variant
 from asymjax.lab import results, run_files
-from asymjax.symmetry.connectivity import all_pairs, over_pairs
-from asymjax.symmetry.interpolation import over_networks
+from asymjax.report.read import as_numbers
 from asymjax.types import Dataset
 
 PER = 1000
@@ -45,6 +49,10 @@ METRICS: dict[str, tuple[str, float]] = {
     "weight_variance": ("variance/weights/total", 1),
     "weight_variance_ratio": ("variance/weights/ratio", 1),
     "num_divergent": ("sampler/num_divergent", 1),
+    "elbo": ("sampler/elbo", 1),
+    "information": ("sampler/information", 1),
+    "kl": ("sampler/kl", 1),
+    "collapsed": ("sampler/num_collapsed", 1),
     "nll": ("test/posterior/lppd", -1),
     "ensemble_nll": ("test/ensemble/lppd", -1),
     "map_nll": ("test/map/lppd", -1),
@@ -60,23 +68,23 @@ METRICS: dict[str, tuple[str, float]] = {
     "patches_auroc": ("shift/posterior/other/patches/auroc_total", 1),
     "patches_auroc_epistemic": ("shift/posterior/other/patches/auroc_epistemic", 1),
 }
-"""Numbers of one run: their name here -> where they are in its summary, and a factor."""
+"""Numbers of one run: their name here -> where they are in its summary, and a factor. Of fits the means over them."""
+
+OPTIMA = ("map_nll", "ensemble_nll")
+"""Metrics of the optima, which all samplers of a network share: they are tested once."""
 
 FAMILY = (
     *("function_ess_per_1000", "function_ess_median_per_1000", "weight_ess_median_per_1000"),
-    *("barrier", "function_variance", "weight_variance_ratio"),
-    *("nll", "map_nll", "ensemble_nll", "accuracy", "ece", "rmse", "coverage_error", "corrupted_nll", "noise_auroc"),
+    *("barrier", "function_variance", "weight_variance_ratio", "elbo", "reference_total_variation"),
+    *("nll", *OPTIMA, "accuracy", "ece", "rmse", "coverage_error", "corrupted_nll", "noise_auroc"),
 )
 """Metrics whose differences to the baseline are tested, those of all arms together; the others are described."""
 
-BETWEEN = ("arm", "other_arm", "repeat", "other_repeat")
-Measure = Callable[[np.ndarray, np.ndarray], float]
-MEASURES: dict[str, Measure] = {
-    "agreement": agreement,
-    "total_variation": total_variation,
-    "squared_distance": squared_distance,
-}
-"""How alike two predictive distributions are, [input, class]."""
+RATIOS = {"function_variance_ratio": "function_variance", "weight_variance_reference_ratio": "weight_variance"}
+"""Metrics over their mean in the references: where a family is too narrow, or too wide."""
+
+BESIDE = ("elbo", "nll", "reference_total_variation")
+"""Metrics whose differences between families of one network are tested, those of all arms together."""
 
 
 class Sampled(NamedTuple):
@@ -84,7 +92,8 @@ class Sampled(NamedTuple):
 
     Attributes
     ----------
-    metrics : see ``METRICS``, and what :func:`read_sampled` adds; NaN where a run has none.
+    metrics : see ``METRICS``, and what :func:`read_sampled` adds; of all arms also ``RATIOS`` and
+        ``reference_total_variation``, the mean over references; NaN where a run has none.
     within : ``within_barriers`` and ``units_in_place``, lag in draws -> mean over chains; empty where no weights were
         kept.
     curve : see :func:`~asymjax.experiments.posterior.draws.convergence_curve`.
@@ -97,6 +106,19 @@ class Sampled(NamedTuple):
     curve: dict[str, np.ndarray]
     flat: dict[str, dict[str, float]]
     seconds: float
+
+
+class Reference(NamedTuple):
+    """What the runs of one network are held against.
+
+    Attributes
+    ----------
+    predictions : predictive distributions [input, class or cell] of its two runs.
+    metrics : as of ``Sampled``, of each.
+    """
+
+    predictions: list[np.ndarray]
+    metrics: list[dict[str, float]]
 
 
 # One run ---------------------------------------------------------------------------------------------------------
@@ -135,8 +157,7 @@ def summary_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     flat = trees.flatten(summary)
 
     def number(path: str) -> float:
-        value = flat.get(path)
-        return np.nan if value is None else float(value)
+        return float(np.mean(as_numbers(flat.get(path))))
 
     metrics = {name: factor * number(path) for name, (path, factor) in METRICS.items()}
     ess = number("weight_space/ess_bulk_median")
@@ -192,90 +213,120 @@ def read_bias_shifts(path: Path, dataset: Dataset, variant: Variant) -> dict[str
 
 def compare(
     dataset: Dataset,
-    variants: Mapping[str, Variant],
+    arms: Mapping[str, Arm],
     posteriors: Mapping[str, Sequence[Path]],
     references: Mapping[str, Sequence[Path]],
 ) -> tuple[dict[str, Any], results.Named]:
-    """Compare the finished runs of all variants.
+    """Compare the finished runs of all arms.
+
+    Parameters
+    ----------
+    dataset : the data.
+    arms : by name.
+    posteriors : name of an arm -> its runs, a repeat each.
+    references : name of a network -> two runs that its arms are held against; empty without.
 
     Returns
     -------
-    Entries of summary.json, and arrays: ``study/<variant>/<repeat>/<name>`` of the curves of convergence; of
-    classifiers ``study/agreement``, ``total_variation`` and ``squared_distance``, each with the axes ``BETWEEN``.
+    Entries of summary.json, and arrays: ``study/<arm>/<repeat>/<name>`` of the curves of convergence;
+    ``study/total_variation`` and ``squared_distance``, of classifiers also ``agreement``, each with the axes
+    ``BETWEEN``.
     """
-    budget = min(float(gradients_spent(path)[-1]) for paths in posteriors.values() for path in paths)
-    sampled = {
-        name: [read_sampled(path, dataset, variants[name], budget) for path in paths]
-        for name, paths in posteriors.items()
-    }
+    budget, measures = _budget(arms, posteriors), measures_of(dataset.task)
+    predictions = {name: [read_predictive(path, dataset) for path in paths] for name, paths in posteriors.items()}
+    distances = {name: between(list(predictions.values()), measure) for name, measure in measures.items()}
+    known = {network: _read_reference(paths, dataset) for network, paths in references.items()}
+    held, sampled = {}, {}
+    for name, arm in arms.items():
+        reference = known.get(arm.network, Reference([], []))
+        held[name] = against(measures, predictions[name], reference.predictions)
+        runs = [read_sampled(path, dataset, arm.variant, budget) for path in posteriors[name]]
+        sampled[name] = _hold_against(runs, held[name], reference)
     entries: dict[str, dict[str, Any]] = {}
-    arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {}
-    for name, runs in sampled.items():
-        baseline = baseline_of(name, variants)
-        paired = sampled[baseline] if baseline and baseline != name else None
+    for name, arm in arms.items():
+        baseline = baseline_of(name, arms)
         first = run_files.read_json(posteriors[name][0] / "summary.json")
-        described = {field: first[field] for field in ("arch", "num_trainable", "num_fixed")}
         entries[name] = {
-            **described,
-            "varied": next(iter(variants[name].varied.items()), None),
+            **{field: first[field] for field in ("arch", "num_trainable", "num_fixed")},
+            **{"network": arm.network, "sampler": arm.sampler, "is_fit": arm.variant.sampler.is_fit},
+            "varied": next(iter(arm.variant.varied.items()), None),
             "baseline": baseline,
-            "flat_directions": _over_flat(runs),
-            **_over_lags(runs),
+            **_over_repeats(sampled, name, baseline if baseline != name else None),
+            "plain_family": _beside_plain_family(sampled, name, plain_family_of(name, arms)),
+            "predictions": differences_of_predictions(distances, list(arms), name, baseline),
+            "reference": held[name],
         }
-        entries[name]["metrics"] = _over_runs(runs, paired)
-        entries[name]["posterior_seconds"] = sum(run.seconds for run in runs)
-        for number, run in enumerate(runs):
-            arrays |= {f"study/{name}/{number}/{field}": (("point",), values) for field, values in run.curve.items()}
-    _correct([entry["metrics"][name]["difference"] for entry in entries.values() for name in FAMILY])
-    if dataset.task == "classification":
-        found, distances = _compare_predictions(dataset, entries, posteriors, references)
-        arrays |= {f"study/{name}": (BETWEEN, values) for name, values in distances.items()}
-        for name, entry in entries.items():
-            entry |= found[name]
-    return {"budget": budget, "arms": entries}, arrays
+    _correct(entries)
+    curves = {
+        f"study/{name}/{number}/{field}": (("point",), values)
+        for name, runs in sampled.items()
+        for number, run in enumerate(runs)
+        for field, values in run.curve.items()
+    }
+    return {"budget": budget, "arms": entries}, curves | {
+        f"study/{name}": (BETWEEN, values) for name, values in distances.items()
+    }
 
 
-def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = None) -> dict[str, Any]:
-    """Return the values of repeats, their statistics, and those of the differences to a baseline's same repeats.
+def _correct(entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Correct the differences to baselines for their number, and apart from these those between families."""
+    first = next(iter(entries.values()))["sampler"]
+    metrics = [(entry["metrics"], OPTIMA if entry["sampler"] != first else ()) for entry in entries.values()]
+    correct([own[name]["difference"] for own, left_out in metrics for name in FAMILY if name not in left_out])
+    families = [entry["plain_family"]["differences"] for entry in entries.values() if entry["plain_family"]]
+    correct([difference for differences in families for difference in differences.values()])
 
-    Returns
-    -------
-    ``repeats``; ``mean``, ``std``, ``low`` and ``high`` as of :func:`~asymjax.symmetry.interpolation.over_networks`
-    (Student's t); and ``difference``, the same of values - baseline and the two-sided ``p_value`` of a paired t-test,
-    NaN where all differences are equal; None without a baseline.
+
+def _budget(arms: Mapping[str, Arm], posteriors: Mapping[str, Sequence[Path]]) -> float:
+    """Return the fewest gradients that any run of a sampler took in all, since draws of fits take none.
+
+    Of fits, where there is no sampler.
     """
-    own = np.asarray(values, np.float64)
-    with np.errstate(invalid="ignore"):  # R-hats may be infinite.
-        difference = None if baseline is None else _tested(own - np.asarray(baseline))
-        return {"repeats": own, **over_networks(own), "difference": difference}
+    walked = {name: paths for name, paths in posteriors.items() if not arms[name].variant.sampler.is_fit}
+    return min(float(gradients_spent(path)[-1]) for paths in (walked or posteriors).values() for path in paths)
 
 
-def _tested(differences: np.ndarray) -> dict[str, float]:
-    found = over_networks(differences)
-    error = found["std"] / np.sqrt(len(differences))
-    p_value = 2 * student_t.sf(abs(found["mean"]) / error, len(differences) - 1) if error > 0 else np.nan
-    return found | {"p_value": float(p_value)}
+def _read_reference(paths: Sequence[Path], dataset: Dataset) -> Reference:
+    summaries = [run_files.read_json(path / "summary.json") for path in paths]
+    return Reference([read_predictive(path, dataset) for path in paths], list(map(summary_metrics, summaries)))
 
 
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """Adjust p-values [test] for their number (Holm 1979, "A simple sequentially rejective multiple test procedure").
+def _hold_against(runs: Sequence[Sampled], held: Mapping[str, Any] | None, reference: Reference) -> list[Sampled]:
+    """Add to the metrics of runs how they compare with a reference; NaN without one."""
+    distances = held["total_variation"]["repeats"] if held else np.full(len(runs), np.nan)
+    scales = {
+        ratio: np.mean([metrics[name] for metrics in reference.metrics]) if reference.metrics else np.nan
+        for ratio, name in RATIOS.items()
+    }
+    return [
+        run._replace(
+            metrics=run.metrics
+            | {"reference_total_variation": float(distance)}
+            | {ratio: float(run.metrics[name] / scales[ratio]) for ratio, name in RATIOS.items()}
+        )
+        for run, distance in zip(runs, distances, strict=True)
+    ]
 
-    Rejecting where the adjusted one is at most alpha makes one false rejection or more with a chance of at most alpha,
-    however the tests depend on one another. NaN are no tests, and stay.
-    """
-    adjusted = np.array(p_values, np.float64)
-    order = np.argsort(adjusted)[: np.sum(~np.isnan(adjusted))]
-    steps = adjusted[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return adjusted
+
+def _beside_plain_family(
+    sampled: Mapping[str, Sequence[Sampled]], name: str, plain: str | None
+) -> dict[str, Any] | None:
+    """Return the differences of a fit to another family on the same network, repeat by repeat."""
+    if plain is None:
+        return None
+    found = _over_runs(sampled[name], sampled[plain])
+    return {"arm": plain, "differences": {metric: found[metric]["difference"] for metric in BESIDE}}
 
 
-def _correct(differences: Sequence[dict[str, float] | None]) -> None:
-    """Add ``p_holm`` to the differences of one family."""
-    tested = [difference for difference in differences if difference]
-    adjusted = holm([difference["p_value"] for difference in tested])
-    for difference, p_value in zip(tested, adjusted, strict=True):
-        difference["p_holm"] = float(p_value)
+def _over_repeats(sampled: Mapping[str, Sequence[Sampled]], name: str, baseline: str | None) -> dict[str, Any]:
+    """Return the statistics of all that the runs of an arm have."""
+    runs = sampled[name]
+    return {
+        "metrics": _over_runs(runs, sampled[baseline] if baseline else None),
+        "flat_directions": _over_flat(runs),
+        **_over_lags(runs),
+        "posterior_seconds": sum(run.seconds for run in runs),
+    }
 
 
 def _over_runs(runs: Sequence[Sampled], baseline: Sequence[Sampled] | None) -> dict[str, dict[str, Any]]:
@@ -299,95 +350,3 @@ def _over_lags(runs: Sequence[Sampled]) -> dict[str, dict[int, dict[str, Any]]]:
         name: {lag: over_repeats([run.within[name][lag] for run in runs]) for lag in lags}
         for name, lags in runs[0].within.items()
     }
-
-
-def _compare_predictions(
-    dataset: Dataset,
-    entries: Mapping[str, Mapping[str, Any]],
-    posteriors: Mapping[str, Sequence[Path]],
-    references: Mapping[str, Sequence[Path]],
-) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """Return of each variant ``predictions`` and, where there are references, ``reference``; and all distances."""
-
-    def read(paths: Sequence[Path]) -> list[np.ndarray]:
-        stored = "predictions/posterior/probability"
-        num_test = len(dataset.test.targets)
-        return [results.read_arrays(path, stored)[stored][:num_test] for path in paths]
-
-    predictions = {name: read(paths) for name, paths in posteriors.items()}
-    distances = {name: between(list(predictions.values()), measure) for name, measure in MEASURES.items()}
-    found = {
-        name: {
-            "predictions": _predictions(distances, list(entries), name, entry["baseline"]),
-            "reference": against(predictions[name], read(references.get(name, ()))),
-        }
-        for name, entry in entries.items()
-    }
-    return found, distances
-
-
-def against(runs: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, Any] | None:
-    """Hold predictions of runs against those of two references, and these against each other.
-
-    Parameters
-    ----------
-    runs, references : predictive distributions [input, class].
-
-    Returns
-    -------
-    Of each of ``MEASURES`` what :func:`over_repeats` gives of the means over references, and ``between_references``,
-    what two independent runs reach. None without references.
-    """
-    if not references:
-        return None
-    return {
-        name: over_repeats([float(np.mean([measure(run, other) for other in references])) for run in runs])
-        | {"between_references": measure(*references)}
-        for name, measure in MEASURES.items()
-    }
-
-
-def between(predictions: Sequence[Sequence[np.ndarray]], measure: Measure) -> np.ndarray:
-    """Measure the predictions of all repeats of all variants against each other [variant, variant, repeat, repeat]."""
-    return np.array([[[[measure(p, q) for q in other] for p in own] for other in predictions] for own in predictions])
-
-
-def excess(values: np.ndarray, own: int, other: int) -> dict[str, float]:
-    """Return by how much repeats of two variants differ more than repeats of one do, with a 95 % interval.
-
-    Of each pair of different repeats the mean of both values between the variants, less that of both within one. For
-    squared distances its expectation is the squared distance between the variants' expected predictions, zero where the
-    variants differ by Monte Carlo error alone, however large that of each is; for other distances it is not.
-
-    Parameters
-    ----------
-    values : [variant, variant, repeat, repeat] squared distances, as of :func:`between`.
-    own, other : indices of the variants.
-
-    Returns
-    -------
-    ``mean``, ``std``, ``low`` and ``high`` as of :func:`~asymjax.symmetry.connectivity.over_pairs`, which knows that
-    pairs share repeats; NaN but for the mean with two repeats.
-    """
-    pairs = all_pairs(values.shape[-1])
-    first, second = pairs.T
-    across = (values[own, other, first, second] + values[own, other, second, first]) / 2
-    within = (values[own, own, first, second] + values[other, other, first, second]) / 2
-    return {name: float(value) for name, value in over_pairs(across - within, pairs).items()}
-
-
-def _predictions(
-    distances: Mapping[str, np.ndarray], names: Sequence[str], name: str, baseline: str | None
-) -> dict[str, Any]:
-    """Summarise how predictions of one variant differ among its repeats, and from those of its baseline."""
-    own = names.index(name)
-    other = names.index(baseline) if baseline and baseline != name else None
-    found: dict[str, Any] = {}
-    for measure, values in distances.items():
-        apart = ~np.eye(values.shape[-1], dtype=bool)  # Different repeats.
-        found[measure] = {
-            "within": float(values[own, own][apart].mean()),
-            "baseline": None if other is None else float(values[own, other][apart].mean()),
-        }
-    found["excess"] = None if other is None else excess(distances["squared_distance"], own, other)
-    return found

@@ -1,7 +1,7 @@
 """Tables of a study of posteriors: arm by arm, and differences to the standard network."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from asymjax.experiments.compare_posteriors.figures import StudyRun, lags_of
@@ -19,8 +19,8 @@ FUNCTION_NOTE = (
     "per 1,000 gradients of the draws, warmup apart."
 )
 BUDGET_NOTE = (
-    "Of each run the draws that take no more than {budget:,.0f} gradients, warmup included, the fewest that any run "
-    "has in all; a dash where a repeat has too few draws by then."
+    "Of each run the draws that take no more than {budget:,.0f} gradients, warmup included, the fewest that any run of "
+    "a sampler has in all; a dash where a repeat has too few draws by then. Draws of fits take none."
 )
 WEIGHT_NOTE = (
     "Trainable entries, all draws; divergent draws of a run. As drawn and aligned: effective weights of at most 100 "
@@ -60,9 +60,10 @@ MEAN_NOTE = (
     "networks at the mean of each chain; above own: NLL less that."
 )
 DIFFERENCE_NOTE = (
-    "Each arm less its standard arm, repeat by repeat, mean plus or minus half the 95 % interval (Student's t). Marked "
-    "out of the {num_tests} that are tested: ** where the p-value of the paired t-test is at most 5 % after the "
-    "correction for their number (Holm 1979), * where it is before it. The others are described."
+    "Each arm less the standard arm by the same sampler, repeat by repeat, mean plus or minus half the 95 % interval "
+    "(Student's t). Marked out of the {num_tests} that are tested: ** where the p-value of the paired t-test is at "
+    "most 5 % after the correction for their number (Holm 1979), * where it is before it. The others are described; "
+    "MAP networks, which samplers share, are tested once."
 )
 PRIOR_NOTE = (
     "Scale of the output kernel's prior (--output-prior-scale), chosen so that outputs have the standard deviation of "
@@ -71,11 +72,26 @@ PRIOR_NOTE = (
 )
 PREDICTION_NOTE = (
     "Test inputs, means over pairs of different repeats: agreement, the share given the same class, and total "
-    "variation (TV) of predictive distributions, within the repeats of one arm and to those of standard. Excess: "
+    "variation (TV) of predictive distributions (of densities: of their probabilities in 200 cells of equal width, "
+    "which is at most that of the densities), within the repeats of one arm and to those of standard. Excess: "
     "squared distance of predictive distributions to standard less the mean of both within, with a 95 % interval "
     "(jackknife over repeats); around zero where predictions are the same up to Monte Carlo error."
 )
-REFERENCE_NOTE = "Each run against two HMC runs of the same arm, and these against each other (between)."
+REFERENCE_NOTE = (
+    "Predictions of each run against two HMC runs of the same network, and these against each other (between), which "
+    "is what Monte Carlo error alone comes to; variances of functions and of weights over those of HMC, below 1 where "
+    "a family is too narrow."
+)
+FITS_NOTE = (
+    "ELBO: bound on the log evidence in nats, mean over the fits of a run, whose mixture all other tables judge; what "
+    "of it is the information of the order of units; KL of the family to the prior; hidden units nearer to the prior "
+    "than 0.1 nats. Bounds compare at one likelihood_weight. A dash where nothing is fitted, or draws have no density."
+)
+FAMILY_NOTE = (
+    "Each fit less the meanfield fit of the same network, repeat by repeat, mean plus or minus half the 95 % interval "
+    "(Student's t). ** where the p-value of the paired t-test is at most 5 % after the correction for the {num_tests} "
+    "that are tested here (Holm 1979), * where it is before it. TV: to HMC."
+)
 FLAT_NOTE = (
     "Mean bias of layers before a layer norm, which no output depends on: its variance over that under the prior, 1 "
     "along a flat direction, and its bulk ESS per 1,000 gradients beside the median over all weights."
@@ -122,6 +138,17 @@ TEST: Columns = {
     "RMSE": ("rmse", ".4f"),
     "coverage error": ("coverage_error", ".4f"),
 }
+FITS: Columns = {
+    "ELBO": ("elbo", ",.2f"),
+    "of which information": ("information", ",.2f"),
+    "KL": ("kl", ",.2f"),
+    "collapsed units": ("collapsed", ",.1f"),
+}
+BESIDE: Columns = {
+    "ELBO": ("elbo", ",.2f"),
+    "NLL": ("nll", ".4f"),
+    "TV": ("reference_total_variation", ".4f"),
+}
 ENTROPY: Columns = {"test": ("test_entropy", ".3f"), "noise": ("noise_entropy", ".3f")}
 SHIFT: Columns = {
     "NLL": ("corrupted_nll", ".3f"),
@@ -155,6 +182,7 @@ GROUPS: dict[str, tuple[str, Columns]] = {
     "Variance": (VARIANCE_NOTE, VARIANCE),
     "Modes": (MODES_NOTE, MODES),
     "Barriers": (BARRIERS_NOTE, BARRIERS),
+    "Fits": (FITS_NOTE, FITS),
     "Test": (TEST_NOTE, TEST),
     "Entropy": (ENTROPY_NOTE, ENTROPY),
     "Under shift": (SHIFT_NOTE, SHIFT),
@@ -171,10 +199,12 @@ def study_tables(run: StudyRun) -> list[Table]:
         for title, (note, columns) in GROUPS.items()
     ]
     tables += [
-        *(_within_chains(run) if lags_of(run) else []),
+        *(table for word, own in run.by_sampler().items() for table in _within_chains(own, _of_sampler(run, word))),
         *_differences(run),
-        *_predictions(run),
-        _flat_directions(run),
+        _predictions(run),
+        _against_references(run, repeats),
+        _families(run),
+        _flat_directions(run, repeats),
         _priors(run),
     ]
     return [table for table in tables if table.rows]
@@ -202,42 +232,56 @@ def _by_arm(run: StudyRun, columns: Columns) -> tuple[list[str], list[list[str]]
     )
     if not shown:
         return ["kind"], []
-    return ["kind", *shown], [list(row) for row in zip(run.kinds, *shown.values(), strict=True)]
+    return ["kind", *shown], [list(row) for row in zip(map(run.label, run.kinds), *shown.values(), strict=True)]
 
 
-def _within_chains(run: StudyRun) -> list[Table]:
+def _of_sampler(run: StudyRun, sampler: str) -> str:
+    """Return what a title adds where there is a table for each of several samplers."""
+    return "" if len(run.samplers) == 1 else f", {sampler}"
+
+
+def _within_chains(run: StudyRun, which: str) -> list[Table]:
+    if not lags_of(run):
+        return []
+
     def rows(name: str, metric: str, form: str) -> list[list[str]]:
         lagged = {lag: [arm[name].get(lag) for arm in run.kinds.values()] for lag in lags_of(run)}
         between = {"between chains": [arm["metrics"][metric] for arm in run.kinds.values()]}
         return [[label, *(statistic(cell, form) for cell in cells)] for label, cells in (lagged | between).items()]
 
-    columns = ["lag in draws", *run.kinds]
+    columns = ["lag in draws", *run.networks.values()]
     in_place = rows("units_in_place", "in_place_between", ".2f")
     chance = number(next(iter(run.kinds.values()))["metrics"]["in_place_chance"]["mean"], ".3f")
     return [
-        Table("Barriers within chains", WITHIN_NOTE, columns, rows("within_barriers", "barrier", ",.0f")),
-        Table("Units in place", IN_PLACE_NOTE.format(chance=chance), columns, in_place),
+        Table(f"Barriers within chains{which}", WITHIN_NOTE, columns, rows("within_barriers", "barrier", ",.0f")),
+        Table(f"Units in place{which}", IN_PLACE_NOTE.format(chance=chance), columns, in_place),
     ]
 
 
 def _differences(run: StudyRun) -> list[Table]:
-    compared = {name: arm["metrics"] for name, arm in run.kinds.items() if arm["metrics"]["nll"]["difference"]}
-    if not compared:
-        return []
-    rows = []
-    for group, (_, columns) in GROUPS.items():
-        for header, (metric, form) in columns.items():
-            cells = [_difference(metrics.get(metric), form) for metrics in compared.values()]
-            if set(cells) != {"-"}:
-                rows.append([f"{group}: {header}", *cells])
-    differences = [found["difference"] or {} for metrics in compared.values() for found in metrics.values()]
-    num_tests = sum(difference.get("p_holm") is not None for difference in differences)
-    note = DIFFERENCE_NOTE.format(num_tests=num_tests)
-    return [Table("Differences to standard", note, ["metric", *compared], rows)]
+    """Compare arms with the standard arm, sampler by sampler."""
+    compared = run.of([name for name, arm in run.kinds.items() if arm["metrics"]["nll"]["difference"]])
+    found = [metric["difference"] or {} for arm in compared.kinds.values() for metric in arm["metrics"].values()]
+    note = DIFFERENCE_NOTE.format(num_tests=_num_tests(found))
+    tables = []
+    for sampler, own in compared.by_sampler().items():
+        metrics = [arm["metrics"] for arm in own.kinds.values()]
+        rows = [
+            [f"{group}: {header}", *(_difference((one.get(metric) or {}).get("difference"), form) for one in metrics)]
+            for group, (_, columns) in GROUPS.items()
+            for header, (metric, form) in columns.items()
+        ]
+        rows = [row for row in rows if set(row[1:]) - {"-"}]
+        title = f"Differences to standard{_of_sampler(run, sampler)}"
+        tables.append(Table(title, note, ["metric", *own.networks.values()], rows))
+    return tables
 
 
-def _difference(found: Mapping[str, Any] | None, form: str) -> str:
-    difference = found and found["difference"]
+def _num_tests(differences: Iterable[Mapping[str, Any]]) -> int:
+    return sum(difference.get("p_holm") is not None for difference in differences)
+
+
+def _difference(difference: Mapping[str, Any] | None, form: str) -> str:
     if not difference:
         return "-"
     corrected = difference.get("p_holm")
@@ -247,39 +291,67 @@ def _difference(found: Mapping[str, Any] | None, form: str) -> str:
     return statistic(difference, form) + (" **" if is_clear else " *" if is_clear_alone else "")
 
 
-def _predictions(run: StudyRun) -> list[Table]:
-    measured = {name: arm for name, arm in run.kinds.items() if arm.get("predictions")}
+def _predictions(run: StudyRun) -> Table:
     columns = ["kind", "agreement within", "agreement to standard", "TV within", "TV to standard", "excess, squared"]
     rows = [
         [
-            name,
+            run.label(name),
             *(
-                number(arm["predictions"][measure][whose], ".4f")
+                number(arm["predictions"].get(measure, {}).get(whose), ".4f")
                 for measure in ("agreement", "total_variation")
                 for whose in ("within", "baseline")
             ),
             statistic(arm["predictions"]["excess"], ".5f"),
         ]
-        for name, arm in measured.items()
+        for name, arm in run.kinds.items()
+        if arm.get("predictions")
     ]
-    tables = [Table("Predictions", PREDICTION_NOTE, columns, rows)]
-    if held := {name: arm["reference"] for name, arm in measured.items() if arm["reference"]}:
-        columns = ["kind", "agreement", "agreement, between", "TV", "TV, between"]
-        rows = [
-            [name, *_against(found["agreement"]), *_against(found["total_variation"])] for name, found in held.items()
-        ]
-        tables.append(Table("Against HMC", f"{REFERENCE_NOTE} {REPEATS_NOTE.format(**run.summary)}", columns, rows))
-    return tables
+    return Table("Predictions", PREDICTION_NOTE, columns, rows)
 
 
-def _against(found: Mapping[str, Any]) -> list[str]:
-    return [statistic(found, ".4f"), number(found["between_references"], ".4f")]
+def _against_references(run: StudyRun, repeats: str) -> Table:
+    """Hold arms against HMC on the same network; older runs know no variances of it."""
+    held = {name: arm for name, arm in run.kinds.items() if arm.get("reference")}
+    columns = {
+        "agreement": [_against(arm, "agreement") for arm in held.values()],
+        "agreement, between": [_between(arm, "agreement") for arm in held.values()],
+        "TV": [_against(arm, "total_variation") for arm in held.values()],
+        "TV, between": [_between(arm, "total_variation") for arm in held.values()],
+        "variance, functions": [_metric(arm, "function_variance_ratio") for arm in held.values()],
+        "variance, weights": [_metric(arm, "weight_variance_reference_ratio") for arm in held.values()],
+    }
+    shown = _shown(columns) if held else {}
+    rows = [list(row) for row in zip(map(run.label, held), *shown.values(), strict=True)]
+    return Table("Against HMC", f"{REFERENCE_NOTE} {repeats}", ["kind", *shown], rows)
 
 
-def _flat_directions(run: StudyRun) -> Table:
+def _metric(arm: Mapping[str, Any], metric: str) -> str:
+    return statistic(arm["metrics"].get(metric), ".3f")
+
+
+def _against(arm: Mapping[str, Any], measure: str) -> str:
+    return statistic(arm["reference"].get(measure), ".4f")
+
+
+def _between(arm: Mapping[str, Any], measure: str) -> str:
+    return number(arm["reference"].get(measure, {}).get("between_references"), ".4f")
+
+
+def _families(run: StudyRun) -> Table:
+    """Compare fits with that of the plain family on the same network."""
+    found = {name: arm["plain_family"]["differences"] for name, arm in run.kinds.items() if arm.get("plain_family")}
+    num_tests = _num_tests(difference for differences in found.values() for difference in differences.values())
+    rows = [
+        [run.label(name), *(_difference(differences[metric], form) for metric, form in BESIDE.values())]
+        for name, differences in found.items()
+    ]
+    return Table("Families beside meanfield", FAMILY_NOTE.format(num_tests=num_tests), ["kind", *BESIDE], rows)
+
+
+def _flat_directions(run: StudyRun, repeats: str) -> Table:
     rows = [
         [
-            name,
+            run.label(name),
             layer.removesuffix("/bias"),
             statistic(found["variance_ratio"], ".3f"),
             statistic(found["ess_per_1000"], ".3f"),
@@ -289,13 +361,13 @@ def _flat_directions(run: StudyRun) -> Table:
         for layer, found in arm["flat_directions"].items()
     ]
     columns = ["kind", "layer", "variance / prior's", "ESS per 1,000", "median of weights"]
-    return Table("Flat directions", f"{FLAT_NOTE} {REPEATS_NOTE.format(**run.summary)}", columns, rows)
+    return Table("Flat directions", f"{FLAT_NOTE} {repeats}", columns, rows)
 
 
 def _priors(run: StudyRun) -> Table:
     rows = [
         [
-            name,
+            run.label(name),
             f"{arm['num_trainable']:,}",
             f"{arm['num_fixed']:,}",
             *(f"{arm['prior'][part]:.4g}" for part in ("before", "after", "std_before", "std_after", "std_wanted")),

@@ -15,7 +15,7 @@ from asymjax.diagnostics.convergence import (
     summarise,
     summarise_coordinates,
 )
-from asymjax.diagnostics.predictive import ClassificationSums, RegressionSums
+from asymjax.diagnostics.predictive import ClassificationSums, RegressionSums, cell_edges, cell_probabilities
 from asymjax.diagnostics.scores import (
     MIN_DRAWS,
     NUM_PROBES,
@@ -70,6 +70,28 @@ def evaluate_draws(
 def read_outputs(path: Path) -> Iterator[np.ndarray]:
     """Yield outputs of draws [chain, draw, input, output] of a run directory, chunk by chunk."""
     return (chunk[OUTPUTS] for chunk in results.read_chunks(path, OUTPUTS))
+
+
+def read_predictive(path: Path, dataset: Dataset) -> np.ndarray:
+    """Return the posterior predictive distributions of a run directory on the test inputs.
+
+    Returns
+    -------
+    Class probabilities [input, class]; of real targets the probabilities of cells [input and target, cell], the same
+    cells for all runs on these data.
+    """
+    num_test = len(dataset.test.targets)
+    if dataset.task == "classification":
+        (stored,) = results.read_arrays(path, "predictions/posterior/probability").values()
+        return stored[:num_test]
+    edges = cell_edges(dataset.test.targets)
+    cells, sizes = [], []
+    for outputs in read_outputs(path):
+        mean, log_scale = np.split(outputs[:, :, :num_test].astype(np.float64), 2, axis=-1)
+        cells.append(cell_probabilities(mean, np.exp(log_scale), edges))
+        sizes.append(outputs.shape[1])
+    of_all = np.average(cells, axis=0, weights=sizes)
+    return of_all.reshape(-1, of_all.shape[-1])
 
 
 def gradients_spent(path: Path) -> np.ndarray:
