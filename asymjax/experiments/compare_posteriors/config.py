@@ -12,7 +12,7 @@ from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import Models
 from asymjax.rng import SeedConfig
-from asymjax.settings import MOST, Count, Range, Settings
+from asymjax.settings import MOST, Count, Natural, Range, Settings
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ class StudyConfig(Settings):
     """Steps a chain that adapt and are dropped, of samplers that name none of their own. Default: the sampler's."""
     thinning: Count | None = None
     """Keep one draw in this many, of samplers that name none of their own. Default: the sampler's."""
-    map_steps: Count = 2000
-    """Full-batch optimizer steps to the optima that are scored beside the posterior."""
+    map_steps: Natural = 2000
+    """Full-batch optimizer steps to the optima that are scored beside the posterior; 0 for none."""
     reference_draws: Count | None = None
     """Kept draws a chain of both HMC runs of each network that all its runs are held against, where a sampler is not
     hmc. Default: twice num_draws."""
