@@ -23,6 +23,7 @@ DATASETS: dict[str, Callable[[str, str | Path | None, int], Dataset]] = {
     "wine": embedded.load,
     "mnist5k": embedded.load,
     "toy1d": embedded.load,
+    "teacher": embedded.load,
     "digits_graph": graphs.load,
     "mnist": idx.load,
     "cifar10": cifar.load,

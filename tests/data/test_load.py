@@ -21,6 +21,7 @@ SHAPES = {
     "wine": ((13,), 3, 178),
     "mnist5k": ((28, 28, 1), 10, 5000),
     "toy1d": ((1,), 1, 86),
+    "teacher": ((4,), 1, 430),
 }
 
 
@@ -140,3 +141,11 @@ def test_units_lead_back_to_raw_rows(name):
         assert (raw.min().round(), raw.max().round()) == (0, 16)
     else:
         np.testing.assert_allclose((raw**2).sum(0), 1, rtol=1e-5)  # Scaled so by scikit-learn.
+
+
+def test_the_teacher_has_two_units():
+    split = load("teacher").train
+    inputs, targets = np.asarray(split.inputs, np.float64), np.asarray(split.targets, np.float64)[:, 0]
+    # Where a unit is on or off the targets are linear; both kinks together are worth more than the noise.
+    linear = np.linalg.lstsq(np.c_[inputs, np.ones(len(inputs))], targets, rcond=None)[1] / len(inputs)
+    assert len(inputs) == 301 and linear > 0.05
