@@ -21,9 +21,32 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
-Network = Literal["mlp8", "mlp16", "resnet20"]
-HIDDEN_SCALE = {"mlp8": 10 / math.sqrt(256), "mlp16": 10 / math.sqrt(256), "resnet20": 1 / math.sqrt(32)}
-"""Standard deviation of the prior in a hidden layer."""
+Network = Literal["mlp8", "mlp16", "resnet8", "resnet20"]
+
+
+class Recipe(NamedTuple):
+    """What the networks of a family share: as published, but that convolutions' prior goes by their outputs.
+
+    Attributes
+    ----------
+    prior_scale : standard deviation of the prior times the square root of the units of a layer.
+    units : of a hidden layer.
+    log_variance : log of the variance of the diagonal.
+    learning_rate : in the units of the weights of such a layer.
+    """
+
+    prior_scale: float
+    units: int
+    log_variance: float
+    learning_rate: float
+
+    @property
+    def hidden_scale(self) -> float:
+        """Standard deviation of the prior in a hidden layer."""
+        return self.prior_scale / math.sqrt(self.units)
+
+
+RECIPES = {"mlp": Recipe(10.0, 256, -10, 5e-4), "resnet": Recipe(1.0, 32, -12, 1e-3)}
 NUM_TRAIN_ROWS = 2_000
 """Training rows that are predicted for the training loss."""
 
@@ -73,14 +96,20 @@ class Config:
     """Name of the file of the results."""
 
 
+def split_name(network: Network) -> tuple[str, int]:
+    """Return backbone and depth."""
+    backbone = network.rstrip("0123456789")
+    return backbone, int(network.removeprefix(backbone))
+
+
 def model_config(network: Network, kind: str) -> Any:
     """Return the network as settings."""
     from asymjax.models.config import ModelConfig
 
     arch = "standard" if kind == "w_asym_start" else kind
-    if network == "resnet20":
-        return ModelConfig.of(arch, "resnet", depth=20)
-    depth = int(network.removeprefix("mlp"))
+    backbone, depth = split_name(network)
+    if backbone == "resnet":
+        return ModelConfig.of(arch, "resnet", depth=depth)
     settings: dict[str, Any] = {"norm": "layer", "activation": "relu", "widths": (256,) * depth}
     if arch in ("w_asym", "pruned"):
         settings["num_fixed"] = (8,)
@@ -102,8 +131,8 @@ def fit_cell(
     from asymjax.inference.vi import LowRank
     from asymjax.models import draw_frozen
 
-    scale = 10.0 if network != "resnet20" else 1.0
-    prior = asymjax.NormalPrior("fan_out", scale, output_scale=1.0, norm_scale=0.1 / scale)
+    recipe = RECIPES[split_name(network)[0]]
+    prior = asymjax.NormalPrior("fan_out", recipe.prior_scale, output_scale=1.0, norm_scale=0.1 / recipe.prior_scale)
     settings = model_config(network, kind)
     model = settings.build(dataset.input_shape, dataset.num_outputs, prior)
     frozen = draw_frozen(model, 0)
@@ -116,7 +145,6 @@ def fit_cell(
     def start(key: Any) -> Any:
         return model.split(donor.merge(donor.init(key, constants), constants), frozen)
 
-    is_mlp, of_hidden = network != "resnet20", HIDDEN_SCALE[network]
     few = jax.tree.map(lambda leaf: leaf[:NUM_TRAIN_ROWS], dataset.train)
     result = asymjax.fit(
         jax.random.key(0),
@@ -124,11 +152,11 @@ def fit_cell(
         family=LowRank(
             num_warmup=num_steps,
             num_elbo_draws=5,
-            learning_rate=(5e-4 if is_mlp else 1e-3) / of_hidden,
+            learning_rate=recipe.learning_rate / recipe.hidden_scale,
             batch_size=config.batch_size,
-            init_scale=0.009 / of_hidden,
+            init_scale=0.009 / recipe.hidden_scale,
             likelihood_weight=weight,
-            fixed_variance=math.exp(-10 if is_mlp else -12),
+            fixed_variance=math.exp(recipe.log_variance),
         ),
         num_fits=config.num_fits,
         num_draws=25,
@@ -158,8 +186,10 @@ def describe(row: Mapping[str, Any]) -> str:
     """Write a row in words."""
     import numpy as np
 
-    words = ", ".join(
-        f"{name} {np.mean(row[name]):.3f} ± {np.std(row[name], ddof=1):.3f}" for name in Published._fields if row[name]
+    words = "; ".join(
+        f"{name} {np.mean(row[name]):.3f}, from {np.min(row[name]):.3f} to {np.max(row[name]):.3f}"
+        for name in Published._fields
+        if row[name]
     )
     published = PUBLISHED.get((row["network"], row["kind"])) if row["likelihood_weight"] == PUBLISHED_WEIGHT else None
     told = "" if published is None else f"; published {published.test_loss}, {published.ece}, {published.accuracy}"

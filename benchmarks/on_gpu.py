@@ -111,6 +111,21 @@ MEASUREMENTS: dict[str, Part] = {
         120,
         ("--batch-size", "16", "--width", "8", "--num-steps", "1", "--num-rounds", "1"),
     ),
+    "bayesian_resnet20": Part(
+        (
+            "benchmarks/bnn_table.py",
+            *("--dataset", "digits", "--kinds", "standard", "w_asym", "--likelihood-weights", "1"),
+            *("--networks", "resnet20", "--num-fits", "4", "--num-steps", "500"),
+        ),
+        240,
+        (
+            "--kinds",
+            "standard",
+            "--networks",
+            "resnet8",
+            *("--num-fits", "1", "--num-steps", "2", "--batch-size", "16"),
+        ),
+    ),
     "matching": Part(
         ("benchmarks/bench_alignment.py",),
         60,
