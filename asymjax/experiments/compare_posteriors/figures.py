@@ -343,7 +343,7 @@ def plot_fits(run: StudyRun) -> Figure:
             found = run.kinds[name]["metrics"][metric]
             _draw_dots(axes, as_numbers(found["repeats"]), row, float(as_numbers(found["mean"])), look.color)
         axes.set_xlabel(columns[metric].replace(" (", "\n(").replace(" / ", "\n/ "))
-        axes.locator_params(axis="x", nbins=3)
+        axes.locator_params(axis="x", nbins=2, min_n_ticks=1)
     for row, arm in enumerate(run.kinds.values()):
         if arm["reference"]:
             between = arm["reference"]["total_variation"]["between_references"]
