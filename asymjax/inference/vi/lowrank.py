@@ -45,7 +45,7 @@ def layer_of(path: str) -> str:
 def by_layer(tree: PyTree) -> dict[str, dict[str, Array]]:
     """Return leaves by layer and name."""
     layers: dict[str, dict[str, Array]] = {}
-    for path, leaf in trees.flatten(tree).items():
+    for path, leaf in trees.named_leaves(tree).items():
         layers.setdefault(layer_of(path), {})[path] = leaf
     return layers
 
@@ -53,7 +53,7 @@ def by_layer(tree: PyTree) -> dict[str, dict[str, Array]]:
 def draw(params: LowRankParams, key: Key) -> PyTree:
     """Draw z; the noise of a factor is one number a layer."""
     noise = blackjax.util.generate_gaussian_noise(rng.named_key(key, "diagonal"), params.mean)
-    factors = trees.flatten(params.factors)
+    factors = trees.named_leaves(params.factors)
     layers, rank = list(dict.fromkeys(map(layer_of, factors))), len(next(iter(factors.values())))
     eps = jax.random.normal(rng.named_key(key, "factors"), (len(layers), rank)) / math.sqrt(rank)
     shifts = {path: jnp.tensordot(eps[layers.index(layer_of(path))], leaf, 1) for path, leaf in factors.items()}
@@ -62,7 +62,7 @@ def draw(params: LowRankParams, key: Key) -> PyTree:
         params.mean,
         params.log_scale,
         noise,
-        trees.unflatten(shifts),
+        trees.with_leaves(params.mean, shifts),
     )
 
 
