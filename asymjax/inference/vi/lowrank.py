@@ -143,7 +143,8 @@ class LowRank(Variational):
     fixed_variance: Positive | None = None
     """Variance of the diagonal, in the units of the weights, if it is not learned: exp(-10) in Lim et al. (2024)."""
     local: bool = True
-    """Let every row of a step see weights of its own, in dense layers and convolutions; else all rows share a draw."""
+    """Let every row of a step see weights of its own, in dense layers and convolutions of Linen; all
+    rows share a draw in others, and without."""
 
     def family(self, target: Target) -> Family:
         """Return the family over z for a target."""
