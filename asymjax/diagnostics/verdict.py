@@ -97,8 +97,13 @@ def _verdict_of_fits(space: Mapping[str, float], num_fits: int, num_divergent: i
         )
     if num_fits == 1:
         return Verdict(False, f"One fit cannot show that others would agree with it; {caveat}.")
+    if math.isnan(space["rhat_max"]):
+        return Verdict(False, f"No prediction ever changed in {num_fits} fits; {caveat}.")
     if _is_good(space):
         return Verdict(False, f"The {num_fits} fits agree: R-hat is at most {space['rhat_max']:.3f}; {caveat}.")
+    if space["rhat_max"] < MAX_RHAT:
+        few = f"ESS falls to {space['ess_bulk_min']:,.0f} ({MIN_ESS} or more is good)"
+        return Verdict(False, f"Draws are too few to show whether the {num_fits} fits agree: {few}; {caveat}.")
     return Verdict(
         False,
         f"The {num_fits} fits disagree: R-hat reaches {space['rhat_max']:.3f} in function space, so that all draws "

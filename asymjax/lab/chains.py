@@ -101,7 +101,8 @@ def refuse_non_finite(
             if is_bound:
                 raise DivergedError(
                     f"the bound of fit {first_chain + chain} is {logdensity[chain, draw]} by step {first + draw}; "
-                    "lower the learning rate, or look for unstandardised data"
+                    "lower the learning rate, if there is one, or look for unstandardised data or a density that is "
+                    "zero somewhere"
                 )
             raise DivergedError(
                 f"the log density of chain {first_chain + chain} is {logdensity[chain, draw]} at {phase} draw "

@@ -75,7 +75,9 @@ def forward_with_noise(
             return y
         (x,) = args
         if x.shape[0] != num_rows:
-            raise InputError(f"{path} sees {x.shape[0]} rows of {num_rows} inputs; take draws that all rows share")
+            raise InputError(
+                f"{path} sees {x.shape[0]} rows of {num_rows} inputs; give local=False for draws that rows share"
+            )
         own = rng.named_key(key, path)
         layer = context.module.clone(parent=None, name=None)
 

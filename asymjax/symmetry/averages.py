@@ -177,7 +177,8 @@ def _scores(logs: Array, elements: Array) -> Array:
 
 def bethe_ceiling(logs: Array) -> Array:
     """Return what the average cannot exceed by the Bethe bound; at least the share of the identity, settled or not."""
-    return jnp.maximum(bethe_average(logs) + 0.5 * len(logs) * math.log(2), jnp.trace(logs) - log_order(len(logs)))
+    slack = 0.5 * len(logs) * math.log(2) if len(logs) > 1 else 0.0
+    return jnp.maximum(bethe_average(logs) + slack, jnp.trace(logs) - log_order(len(logs)))
 
 
 Average = Callable[[Key, Array, int], Array]

@@ -53,5 +53,24 @@ def test_trajectories_that_were_cut_are_named_and_cost_no_trust():
     assert "97% of the trajectories" in judge(cut_share=0.97, num_divergent=3).sentence
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, "The 4 fits agree: R-hat is at most 1.009; "),
+        ({"function_space": BAD}, "The 4 fits disagree: R-hat reaches 1.010 "),
+        (
+            {"function_space": GOOD | {"ess_bulk_min": 399.0}},
+            "Draws are too few to show whether the 4 fits agree: ESS ",
+        ),
+        ({"function_space": dict.fromkeys(GOOD, np.nan)}, "No prediction ever changed in 4 fits; "),
+        ({"num_chains": 1}, "One fit cannot show "),
+        ({"num_divergent": 3}, "Do not trust the fits: 3 draws are not finite"),
+    ],
+)
+def test_fits_are_never_trusted_and_few_draws_are_no_disagreement(changed, words):
+    trusted, sentence = judge(**changed, is_fit=True)
+    assert not trusted and sentence.startswith(words)
+
+
 def test_figures_mark_what_the_verdict_judges_by():
     assert (style.RHAT_THRESHOLD, style.ESS_THRESHOLD) == (MAX_RHAT, MIN_ESS)

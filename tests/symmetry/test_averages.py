@@ -173,6 +173,10 @@ def test_the_ceiling_is_above_the_average_and_the_share_of_the_identity(bethe):
     assert np.all(ceiling > exact - 1e-6) and np.all(ceiling >= share)
 
 
+def test_the_ceiling_of_one_unit_is_its_own():
+    assert float(bethe_ceiling(np.full((1, 1), -3.5))) == -3.5
+
+
 @pytest.mark.parametrize("scale", [30.0, 300.0])
 def test_bethe_average_of_logs_far_apart_is_near_the_average(scale):
     logs = scale * np.random.default_rng(0).normal(size=(60, 5, 5))

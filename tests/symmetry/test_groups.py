@@ -81,6 +81,13 @@ def test_units_are_odd_whose_activation_is_without_a_norm_over_them(activation, 
     assert odd_units(model, spec, zero) == (frozenset(whole_units(spec)) if are_odd else frozenset())
 
 
+def test_units_are_not_odd_because_all_that_follows_is_off():
+    """One unit of relu follows, which is off at the one row of an example every other time."""
+    model = model_of(widths=(16, 1), norm="none", activation="relu").build((2,), 1)
+    zero = jax.tree.map(lambda leaf: 0.0, model.params_shape)
+    assert odd_units(model, position_spec(model, {}), zero) == frozenset()
+
+
 def test_units_are_not_odd_whose_prior_is_not_even():
     model, frozen = network()
     mean = {path: float(path == "dense_0/bias") for path in trees.flatten(model.params_shape)}

@@ -7,12 +7,14 @@ All is in units of the prior: ``z = position / prior_scale``, leaf by leaf. The 
 with the likelihood counted ``likelihood_weight`` times; at temperature T likelihood and prior are over T.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.inference.algorithm import Target
 from asymjax.inference.samplers.gradients import unwhiten
@@ -55,6 +57,7 @@ class Joint(NamedTuple):
     take : (key) -> rows of a step, and how many rows each stands for.
     logprior : (z) -> [].
     expected_logprior : (mean, variance) -> [] E[log prior] of any density with these moments.
+    log_mass : [] log of the integral of the prior over z: 0 but at other temperatures than 1; NaN where there is none.
     """
 
     loglikelihood: Callable[[PyTree, Any], Array]
@@ -62,6 +65,7 @@ class Joint(NamedTuple):
     take: Callable[[Key], Any]
     logprior: Callable[[PyTree], Array]
     expected_logprior: Callable[[PyTree, PyTree], Array] | None
+    log_mass: Array | float
 
 
 class Rows(NamedTuple):
@@ -89,7 +93,7 @@ def make_joint(target: Target, batch_size: int | None, likelihood_weight: float)
         def density(z: PyTree, rows: Rows) -> Array:
             return target.logdensity(unwhiten(z, target.prior_scale)) + volume
 
-        return Joint(density, None, lambda key: Rows(None, 1.0), lambda z: jnp.zeros(()), None)
+        return Joint(density, None, lambda key: Rows(None, 1.0), lambda z: jnp.zeros(()), None, math.nan)
     data, temperature = posterior.data, posterior.temperature
     if batch_size is not None and isinstance(data.inputs, Graph):
         raise InputError("a few rows at a time need rows that can be drawn; a graph has none, leave batch_size out")
@@ -116,7 +120,10 @@ def make_joint(target: Target, batch_size: int | None, likelihood_weight: float)
         spread = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(variance))
         return logprior(mean) - 0.5 * spread / temperature
 
-    return Joint(loglikelihood, of_outputs, take, logprior, expected_logprior)
+    num_entries = trees.num_entries(posterior.shape)
+    log_mass = (1 - 1 / temperature) * (volume + 0.5 * num_entries * math.log(2 * math.pi))
+    log_mass += 0.5 * num_entries * jnp.log(temperature)
+    return Joint(loglikelihood, of_outputs, take, logprior, expected_logprior, log_mass)
 
 
 def bound(family: Family, params: Any, joint: Joint, key: Key, rows: Rows, *, is_path: bool = False) -> tuple:
@@ -146,10 +153,15 @@ def bound(family: Family, params: Any, joint: Joint, key: Key, rows: Rows, *, is
     return data + joint.expected_logprior(*family.moments(params)) + entropy, z
 
 
-def kl_of_entries(moments: Moments, prior_mean: PyTree) -> PyTree:
-    """Return KL(q || prior) of every entry on its own, a tree like z; ``prior_mean`` is in units of the prior."""
+def kl_of_entries(moments: Moments, prior_mean: PyTree, temperature: float | Array) -> PyTree:
+    """Return KL(q || prior) of every entry on its own, a tree like z.
+
+    ``prior_mean`` is in units of the prior, whose variance in these is the temperature.
+    """
     return jax.tree.map(
-        lambda mean, variance, prior: 0.5 * (variance + jnp.square(mean - prior) - 1 - jnp.log(variance)),
+        lambda mean, variance, prior: (
+            0.5 * ((variance + jnp.square(mean - prior)) / temperature - 1 - jnp.log(variance / temperature))
+        ),
         *moments,
         prior_mean,
     )

@@ -45,7 +45,7 @@ def layer_of(path: str) -> str:
 def by_layer(tree: PyTree) -> dict[str, dict[str, Array]]:
     """Return leaves by layer and name."""
     layers: dict[str, dict[str, Array]] = {}
-    for path, leaf in trees.flatten(tree).items():
+    for path, leaf in trees.named_leaves(tree).items():
         layers.setdefault(layer_of(path), {})[path] = leaf
     return layers
 
@@ -53,7 +53,7 @@ def by_layer(tree: PyTree) -> dict[str, dict[str, Array]]:
 def draw(params: LowRankParams, key: Key) -> PyTree:
     """Draw z; the noise of a factor is one number a layer."""
     noise = blackjax.util.generate_gaussian_noise(rng.named_key(key, "diagonal"), params.mean)
-    factors = trees.flatten(params.factors)
+    factors = trees.named_leaves(params.factors)
     layers, rank = list(dict.fromkeys(map(layer_of, factors))), len(next(iter(factors.values())))
     eps = jax.random.normal(rng.named_key(key, "factors"), (len(layers), rank)) / math.sqrt(rank)
     shifts = {path: jnp.tensordot(eps[layers.index(layer_of(path))], leaf, 1) for path, leaf in factors.items()}
@@ -62,7 +62,7 @@ def draw(params: LowRankParams, key: Key) -> PyTree:
         params.mean,
         params.log_scale,
         noise,
-        trees.unflatten(shifts),
+        trees.with_leaves(params.mean, shifts),
     )
 
 
@@ -143,7 +143,8 @@ class LowRank(Variational):
     fixed_variance: Positive | None = None
     """Variance of the diagonal, in the units of the weights, if it is not learned: exp(-10) in Lim et al. (2024)."""
     local: bool = True
-    """Let every row of a step see weights of its own, in dense layers and convolutions; else all rows share a draw."""
+    """Let every row of a step see weights of its own, in dense layers and convolutions of Linen; all
+    rows share a draw in others, and without."""
 
     def family(self, target: Target) -> Family:
         """Return the family over z for a target."""

@@ -139,15 +139,15 @@ class Pathfinder(Fit):
         settings = {"maxiter": self.num_warmup, "maxcor": self.history, "ftol": FTOL}
         with jax.numpy_rank_promotion("allow"):  # BlackJAX adds arrays of unlike ranks.
             _, info = blackjax.vi.pathfinder.approximate(rng.named_key(key, "path"), logdensity, start, 1, **settings)
-        gaussians = lax.map(gaussian_at, info.path)
         keys = rng.member_keys(rng.named_key(key, "choice"), self.num_path_draws)
 
-        def elbo(params: QuasiNewton) -> Array:
+        def elbo(place: Any) -> Array:
+            params = gaussian_at(place)
             return jnp.mean(lax.map(lambda key: bound(family, params, joint, key, rows, is_path=self.is_path)[0], keys))
 
-        elbos = lax.map(elbo, gaussians)
+        elbos = lax.map(elbo, info.path)
         best = jnp.argmax(jnp.where(jnp.isfinite(elbos), elbos, -jnp.inf))
-        params = jax.tree.map(lambda leaf: leaf[best], gaussians)
+        params = gaussian_at(jax.tree.map(lambda leaf: leaf[best], info.path))
         metrics = {
             "elbo": elbos[best],
             "logdensity": elbos[best],

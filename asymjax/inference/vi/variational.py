@@ -38,9 +38,10 @@ class Fitted(NamedTuple):
     ----------
     params : parameters of the family.
     elbo, elbo_error : the bound over all rows, and the standard error of its estimate; NaN for draws without a density.
-    kl : of the family to the prior, without symmetrisation.
+    kl : of the family to the prior, without symmetrisation; NaN for a log density, which has none.
     information : what symmetrisation or the copies of an ordered family add, part of ``elbo``; else 0.
-    num_collapsed : hidden units whose KL to the prior is below 0.1; NaN where it is not known.
+    num_collapsed : hidden units whose entries, each on its own, have a KL to the prior of less than 0.1 in all; where
+        entries hang together that is less than the unit's. NaN where it is not known.
     log_evidence : Laplace's estimate of the log evidence, which is no bound; NaN for other families.
     """
 
@@ -80,7 +81,7 @@ class Fit(Algorithm):
     """A density of some family, fitted to the posterior in warmup; its bound, and its draws."""
 
     num_elbo_draws: Count = 200
-    """Draws by which the bound is estimated after the fit, each over all rows."""
+    """Draws by which the bound is estimated after the fit, each over all rows; of one alone no error is known."""
     is_path: ClassVar[bool] = True
     """Whether that estimate takes prior and entropy at its draws: without noise where the family has the posterior."""
     is_fit = True
@@ -139,28 +140,30 @@ class Fit(Algorithm):
         params, parts = state.fitted.params, self.whole(target)
         rows = parts.joint.take(key)
 
-        def one(key: Key) -> tuple[Array, Array, Array, PyTree]:
+        is_density = parts.family.logdensity is not None
+
+        def one(key: Key) -> tuple[Array, ...]:
             key_of_draw = rng.named_key(key, "draw")
             elbo, z = bound(parts.family, params, parts.joint, key_of_draw, rows, is_path=self.is_path)
-            return elbo, self.added(parts, params, z, key), parts.joint.loglikelihood(z, rows), z
+            climbed = elbo if is_density else target.logdensity(unwhiten(z, target.prior_scale))
+            return elbo, self.added(parts, params, z, key), parts.joint.loglikelihood(z, rows), climbed
 
         keys = jax.random.split(rng.named_key(key, "judge"), self.num_elbo_draws)
-        elbos, added, data, draws = lax.map(one, keys)
-        positions, total = unwhiten(draws, target.prior_scale), elbos + added
+        elbos, added, data, climbed = lax.map(one, keys)
+        total, z = elbos + added, parts.family.draw(params, rng.named_key(keys[0], "draw"))
         fitted = state.fitted._replace(
             elbo=jnp.mean(total),
-            elbo_error=jnp.std(total) / jnp.sqrt(self.num_elbo_draws),
-            kl=jnp.mean(data - elbos),
+            elbo_error=jnp.std(total, ddof=1) / jnp.sqrt(self.num_elbo_draws),
+            kl=jnp.mean(data - elbos) + parts.joint.log_mass,
             information=jnp.mean(added),
             num_collapsed=num_collapsed(parts.family, params, target),
         )
-        is_density = parts.family.logdensity is not None
         metrics = {
             "elbo": fitted.elbo,
-            "logdensity": fitted.elbo if is_density else jnp.mean(lax.map(target.logdensity, positions)),
+            "logdensity": fitted.elbo if is_density else jnp.mean(climbed),
             "num_grad_evals": jnp.zeros((), jnp.float32),
         }
-        return FitState(fitted, state.optimizer, jax.tree.map(lambda leaf: leaf[0], positions)), metrics
+        return FitState(fitted, state.optimizer, unwhiten(z, target.prior_scale)), metrics
 
     def finish(self, state: FitState) -> tuple[Position, Fitted]:
         """Return a draw, and what was fitted."""
@@ -345,7 +348,7 @@ def num_collapsed(family: Family, params: Any, target: Target) -> Array:
         return jnp.full((), jnp.nan)
     model, frozen = posterior.model, posterior.frozen
     prior = whiten(posterior.prior_mean, target.prior_scale)
-    kl = kl_of_entries(family.moments(params), prior)
+    kl = kl_of_entries(family.moments(params), prior, posterior.temperature)
     effective = jax.tree.map(
         jnp.subtract, model.merge(kl, frozen), model.merge(jax.tree.map(jnp.zeros_like, kl), frozen)
     )  # Merging is affine: what is fixed has no divergence.

@@ -56,6 +56,18 @@ def test_density_and_entropy_are_those_of_the_dense_gaussian():
     assert np.allclose(ravel_pytree(moments(params)[1])[0], np.diag(covariance), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shapes", [jax.ShapeDtypeStruct((2,), float), (jax.ShapeDtypeStruct((2,), float),) * 2])
+def test_positions_of_a_density_may_be_any_tree(shapes):
+    def drawn(key):
+        z = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
+        params = LowRankParams(z, z, jax.tree.map(lambda leaf: jnp.ones((RANK, *leaf.shape)), z))
+        z = draw(params, key)
+        return z, logdensity(params, z) + entropy(params)
+
+    found, _ = jax.eval_shape(drawn, jax.random.key(0))
+    assert jax.tree.map(lambda leaf: leaf.shape, found) == jax.tree.map(lambda leaf: leaf.shape, shapes)
+
+
 def test_draws_have_the_covariance():
     params, num_draws = drawn_params(), 4000
     z = jax.vmap(lambda key: ravel_pytree(draw(params, key))[0])(jax.random.split(jax.random.key(0), num_draws))

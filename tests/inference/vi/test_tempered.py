@@ -8,7 +8,7 @@ from linear_gaussian import exact, linear_gaussian
 
 from asymjax.inference.samplers.gradients import unwhiten
 from asymjax.inference.vi import FullRank, Laplace
-from asymjax.inference.vi.family import bound
+from asymjax.inference.vi.family import bound, kl_of_entries
 from asymjax.inference.vi.fullrank import Dense
 
 CASES = [(1.0, 1.0), (0.5, 1.0), (3.0, 1.0), (1.0, 8.0), (0.5, 3.0)]
@@ -56,6 +56,18 @@ def test_the_bound_of_the_posterior_is_the_mass_and_closed_forms_are_means_of_dr
     # A normal number exceeds 5 standard errors in less than one of a million cases; rounding is all where T is one.
     assert np.all(np.abs(differences) < 5 * standard_errors + 1e-3)
     assert np.all(standard_errors < 0.2)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_divergence_is_to_the_tempered_prior_and_nothing_at_it(temperature):
+    posterior, _ = linear_gaussian()
+    joint = FullRank().whole(posterior.having({"temperature": temperature}).target()).joint
+    mean = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), posterior.shape)  # That of the prior.
+    variance = jax.tree.map(lambda leaf: jnp.full(leaf.shape, temperature), posterior.shape)
+    mass = float(joint.expected_logprior(mean, variance)) + 1.5 * (np.log(2 * np.pi * temperature) + 1)
+    assert mass == pytest.approx(float(joint.log_mass), abs=1e-4)
+    divergences = kl_of_entries((mean, variance), mean, temperature)
+    assert all(np.all(np.abs(leaf) < 1e-6) for leaf in jax.tree.leaves(divergences))
 
 
 def test_laplace_has_the_width_of_the_tempered_posterior_and_its_mass(known):
