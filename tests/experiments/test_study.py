@@ -112,6 +112,13 @@ def test_arms_are_networks_by_samplers():
     }
 
 
+def test_a_fit_is_held_against_the_plain_fit_of_the_same_integral():
+    names = "meanfield,symmetrise=bethe", "lowrank,likelihood_weight=8.0", "meanfield", "lowrank"
+    arms = make_arms({"standard": Variant(ModelConfig())}, read_samplers(StudyConfig(samplers=names)))
+    held = [plain_family_of(f"standard-{name}", arms) for name in names]
+    assert held == ["standard-meanfield", None, None, "standard-meanfield"]
+
+
 def test_families_that_do_not_apply_are_refused_before_work():
     posterior = PosteriorConfig().for_task("classification")
     network = Variant(ModelConfig(backbone=MLP((30,), norm="none")), posterior=posterior)

@@ -10,10 +10,11 @@ from asymjax.experiments.compare_posteriors.priors import BASELINE
 from asymjax.experiments.variants import Variant
 from asymjax.experiments.words import as_word, read_value
 from asymjax.inference import ALGORITHMS, Algorithm
+from asymjax.inference.vi import MeanField
 from asymjax.settings import kinds_of
 
-REFERENCE, PLAIN_FAMILY = "hmc", "meanfield"
-"""Names of the sampler that references are made by, and of the family that other families stand beside."""
+REFERENCE = "hmc"
+"""Name of the sampler that references are made by."""
 
 
 class Arm(NamedTuple):
@@ -107,10 +108,22 @@ def baseline_of(name: str, arms: Mapping[str, Arm]) -> str | None:
 
 
 def plain_family_of(name: str, arms: Mapping[str, Arm]) -> str | None:
-    """Return the first arm of the family ``meanfield`` of the same network, which a fit is held against.
+    """Return the first arm of plain ``meanfield`` of the same network, which a fit is held against.
 
-    None where there is no other, or the arm is no fit.
+    It counts the likelihood as often, so that both bound one integral. None where there is no other, or the arm is no
+    fit.
     """
     own = arms[name]
-    plain = [other for other, arm in arms.items() if (arm.network, arm.algorithm) == (own.network, PLAIN_FAMILY)]
-    return plain[0] if own.variant.sampler.is_fit and plain and plain[0] != name else None
+    if not own.variant.sampler.is_fit:
+        return None
+    plain = next((other for other, arm in arms.items() if _is_plain(arm) and _is_of_one_integral(arm, own)), None)
+    return None if plain == name else plain
+
+
+def _is_plain(arm: Arm) -> bool:
+    return isinstance(arm.variant.sampler, MeanField) and arm.variant.sampler.symmetrise == "no"
+
+
+def _is_of_one_integral(first: Arm, second: Arm) -> bool:
+    weights = {getattr(arm.variant.sampler, "likelihood_weight", 1.0) for arm in (first, second)}
+    return first.network == second.network and len(weights) == 1

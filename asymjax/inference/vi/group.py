@@ -91,11 +91,12 @@ def information(
     Raises
     ------
     InputError
-        If the estimator needs independent entries and the family has none, or there are too many units for it.
+        If the estimator needs independent entries and the family has none, or layers whose permutations can be taken
+        one at a time and the network has none; or there are too many units for it.
     """
     if group.is_trivial:
         return jnp.zeros(())
-    if family.independent is not None:
+    if family.independent is not None and group.separable:
         moments, logs = family.independent(params), jnp.zeros(())
         for name in group.separable:
             matrix = unit_logs(moments, z, group, name)
@@ -103,7 +104,13 @@ def information(
             logs += jnp.trace(matrix if name not in group.odd else own_logs(moments, z, group, name)) - average
         return logs
     if estimator != "infonce":
-        raise InputError(f"{estimator} is for families with independent entries, as meanfield and ivon; take infonce")
+        if family.independent is None:
+            raise InputError(
+                f"{estimator} is for families with independent entries, as meanfield; take infonce"
+            )
+        raise InputError(
+            f"{estimator} needs a layer whose units are whole axes; this network has none, take infonce"
+        )
     own = family.logdensity(params, z)  # type: ignore[misc]
 
     def other(key: Key) -> Array:

@@ -358,3 +358,9 @@ def test_what_cannot_be_symmetrised_is_refused_before_optima_are_trained(monkeyp
     for family in (FullRank, LowRank):
         with pytest.raises(InputError, match="bethe is for families with independent entries"):
             asymjax.fit(jax.random.key(0), two_units(), family=family(symmetrise="bethe"), **options)
+
+
+def test_units_that_are_not_whole_axes_are_averaged_by_random_elements_alone():
+    nested = Group({"kernel": ("within",)}, {}, frozenset())
+    with pytest.raises(InputError, match="bethe needs a layer whose units are whole axes"):
+        information(jax.random.key(0), DIAGONAL, None, None, nested, "bethe", 2)
