@@ -122,7 +122,7 @@ def sample(
     sampler : one of those of ``asymjax.inference``, with its settings.
     num_chains, num_draws : chains, and kept draws of each.
     start : where the chains of a posterior start, by default each near a draw of the prior; or positions, leaves
-        [num_chains, ...].
+        [num_chains, ...], without which all chains of a function start at its position.
     keep : (position) -> what to keep of a draw, a tree; ``{"position": position}`` by default. It is compiled with the
         steps, so what is large and not kept is never stored.
     show_progress : whether to show a bar for each phase.
@@ -158,6 +158,8 @@ def sample(
     if not isinstance(start, Start):
         first = _checked_starts(start, posterior, num_chains)
     elif posterior.model is None:
+        if start != DEFAULT_START:
+            raise InputError("a log density has no prior and no optima to start from; give starts as start=positions")
         first = jax.tree.map(lambda leaf: jnp.stack([leaf] * num_chains), posterior.prior_mean)
     else:
         persistent_shape(posterior, sampler)  # Before optima are trained, for this refuses what cannot be.

@@ -263,6 +263,7 @@ def test_settings_of_a_posterior_that_cannot_be_are_refused(settings, message):
         ({"target": lambda position: position["x"]}, "returns one floating number"),
         ({"target": lambda position: 0}, "returns one floating number"),
         ({"start": {"x": np.zeros((3, 2))}}, "give positions of 4 chains"),
+        ({"start": asymjax.Start("prior")}, "a log density has no prior and no optima to start from"),
         ({"keep": lambda position: {"logdensity": position}}, "keep returns logdensity"),
         ({"sampler": asymjax.SGLD(num_warmup=4, thinning=1)}, "samplers on minibatches need rows"),
     ],
