@@ -105,12 +105,8 @@ def information(
         return logs
     if estimator != "infonce":
         if family.independent is None:
-            raise InputError(
-                f"{estimator} is for families with independent entries, as meanfield; take infonce"
-            )
-        raise InputError(
-            f"{estimator} needs a layer whose units are whole axes; this network has none, take infonce"
-        )
+            raise InputError(f"{estimator} is for families with independent entries, as meanfield; take infonce")
+        raise InputError(f"{estimator} needs a layer whose units are whole axes; this network has none, take infonce")
     own = family.logdensity(params, z)  # type: ignore[misc]
 
     def other(key: Key) -> Array:
