@@ -22,7 +22,8 @@ from asymjax.types import Array, Key
 
 MAX_EXACT_UNITS = 20
 MAX_SWEEPS = 100
-DAMPING = 0.5
+DAMPING = 0.1
+"""Of messages; without any, two equal units swap beliefs for ever."""
 SHARES = (0.45, 0.45, 0.1)
 """Of the proposal: the best assignment, this with two units swapped, any element."""
 NEVER = -1e30
@@ -74,28 +75,30 @@ def exact_average(logs: Array) -> Array:
 def bethe_average(logs: Array) -> Array:
     """Return the average by the Bethe permanent: below the average, by n log(2) / 2 at most.
 
-    Sum-product messages find the beliefs; these are stationary, so that the gradient is theirs. Messages settle where
-    units are drawn from their own factors; of arbitrary logs a thousand apart they may not within the sweeps.
+    Sum-product messages find the beliefs; these are stationary, so that the gradient is theirs. The sweeps end when the
+    beliefs do: of units far apart the messages grow for ever, and the beliefs are there after two sweeps. Of arbitrary
+    logs a thousand apart they may not be within the sweeps.
     """
     fixed = lax.stop_gradient(logs)
 
-    def sweep(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        to_units, _, num_sweeps = state
+    def sweep(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        to_units, beliefs, _, num_sweeps = state
         to_factors = fixed - _of_others(fixed + to_units, 1)
-        new = DAMPING * to_units - (1 - DAMPING) * _of_others(to_factors, 0)
-        return new, jnp.max(jnp.abs(new - to_units)), num_sweeps + 1
+        to_units = DAMPING * to_units - (1 - DAMPING) * _of_others(to_factors, 0)
+        new = jax.nn.softmax(fixed + to_units, axis=1)
+        change = jnp.max(jnp.abs(new - beliefs))
+        unbalance = jnp.max(jnp.abs(jnp.sum(new, axis=0) - 1))
+        return to_units, new, jnp.maximum(change, unbalance), num_sweeps + 1
 
-    def goes_on(state: tuple[Array, Array, Array]) -> Array:
-        to_units, change, num_sweeps = state
-        settled = jnp.finfo(fixed.dtype).eps ** 0.75 * (1 + jnp.max(jnp.abs(to_units)))
-        return (change > settled) & (num_sweeps < MAX_SWEEPS)
+    def goes_on(state: tuple[Array, Array, Array, Array]) -> Array:
+        _, _, error, num_sweeps = state
+        return (error > math.sqrt(jnp.finfo(fixed.dtype).eps)) & (num_sweeps < MAX_SWEEPS)
 
     num_units = len(logs)
     if num_units == 1:
         return logs[0, 0]
-    start = jnp.zeros_like(fixed), jnp.full((), jnp.inf, fixed.dtype), jnp.zeros((), jnp.int32)
-    to_units, _, _ = lax.while_loop(goes_on, sweep, start)
-    beliefs = jax.nn.softmax(fixed + to_units, axis=1)
+    start = jnp.zeros_like(fixed), jnp.zeros_like(fixed), jnp.full((), jnp.inf, fixed.dtype), jnp.zeros((), jnp.int32)
+    _, beliefs, _, _ = lax.while_loop(goes_on, sweep, start)
     entropy = -jnp.sum(jax.scipy.special.xlogy(beliefs, beliefs))
     others = 1 - beliefs
     entropy += jnp.sum(jax.scipy.special.xlogy(others, others))

@@ -156,21 +156,30 @@ def test_gradient_of_the_bethe_average_is_doubly_stochastic_and_that_of_differen
     logs, _, _, beliefs, _ = bethe
     for axis in (1, 2):
         np.testing.assert_allclose(beliefs.sum(axis), 1, atol=1e-5)
-    step = 1e-3
+    step = 1e-4
     changes = step * np.random.default_rng(2).normal(size=logs.shape)
     forth, back = each(bethe_average)(logs + changes), each(bethe_average)(logs - changes)
     differences = (np.asarray(forth) - np.asarray(back)) / (2 * step)
     along = np.sum(beliefs * changes, axis=(1, 2)) / step
-    # Near ties of two assignments messages take longer, and the value has a second derivative that is large.
-    is_settled = np.max(np.abs(beliefs.sum(1) - 1), axis=1) < 1e-12
-    assert np.mean(is_settled) > 0.5
-    np.testing.assert_allclose(along[is_settled], differences[is_settled], atol=1e-3)
+    # Near ties of two assignments messages take longer than the sweeps that there are.
+    errors = np.abs(along - differences)
+    assert np.mean(errors < 1e-3) > 0.9 and np.max(errors) < 0.1
 
 
 def test_the_ceiling_is_above_the_average_and_the_share_of_the_identity(bethe):
     logs, exact, *_ = bethe
     ceiling, share = each(bethe_ceiling)(logs), np.trace(logs, axis1=1, axis2=2) - math.lgamma(logs.shape[1] + 1)
     assert np.all(ceiling > exact - 1e-6) and np.all(ceiling >= share)
+
+
+@pytest.mark.parametrize("num_units", [2, 3, 8])
+def test_bethe_average_where_no_assignment_is_better_than_another(num_units):
+    draw = np.random.default_rng(3)
+    of_units, of_factors = 10 * draw.normal(size=(2, num_units))
+    with jax.enable_x64(True):
+        value = bethe_average(of_units[:, None] + of_factors[None])
+        of_ones = bethe_average(np.zeros((num_units, num_units)))
+    np.testing.assert_allclose(value - of_ones, of_units.sum() + of_factors.sum(), rtol=1e-6)
 
 
 def test_the_ceiling_of_one_unit_is_its_own():
