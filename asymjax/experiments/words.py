@@ -6,9 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from asymjax.errors import InputError, choose
+from asymjax.settings import Settings, kinds_of
+
+Named = TypeVar("Named", bound=Settings)
+TRUTHS = {"yes": True, "no": False}
 
 
 def parse_axes(words: Sequence[str], kinds: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -72,6 +76,52 @@ def read_value(what: str, text: str, kind: Any) -> Any:
         raise InputError(f"{what} {text!r}; give {_expected(kind)}") from None
 
 
+def read_named(
+    field: str, words: Sequence[str], registry: Mapping[str, type[Named]], what: str, common: Mapping[str, Any] = {}
+) -> dict[str, Named]:
+    """Read ``NAME,SETTING=VALUE,...`` into settings of the classes of a registry, by the name with what was given.
+
+    Parameters
+    ----------
+    field : the setting that the words are of, in messages.
+    words : one a thing.
+    registry : name -> class.
+    what : what a class stands for, in messages.
+    common : settings that each has, where it knows them.
+
+    Raises
+    ------
+    InputError
+        If there is none, a name or setting is unknown, has no effect or is out of range, or two are the same.
+    """
+    found: dict[str, Named] = {}
+    for word in words:
+        name, one = _read_named(field, word, registry, what, common)
+        if one in found.values():
+            raise InputError(f"{field} has {word!r}, which is the same as one before it; give each {what} once")
+        found[name] = one
+    if not found:
+        raise InputError(f"{field} is empty; name one at least, out of {', '.join(registry)}")
+    return found
+
+
+def _read_named(
+    field: str, word: str, registry: Mapping[str, type[Named]], what: str, common: Mapping[str, Any]
+) -> tuple[str, Named]:
+    name, *pairs = word.split(",")
+    kinds = kinds_of(choose(registry, name, what))
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        setting, sign, text = pair.partition("=")
+        if not sign or setting in given:
+            raise InputError(f"{field} has {word!r}; write NAME,SETTING=VALUE,..., each setting once")
+        given[setting] = read_value(f"{setting} of {name} is", text, choose(kinds, setting, f"setting of {name}"))
+    one = registry[name]().having({**common, **given})
+    if idle := given.keys() & one.unused():
+        raise InputError(f"{field} has {word!r}, where {min(idle)} has no effect; leave it out")
+    return ",".join([name, *(f"{setting}={as_word(value)}" for setting, value in given.items())]), one
+
+
 def _read(kind: Any, text: str) -> Any:
     """Read a value of a type of the configuration; ValueError where it is none."""
     if get_origin(kind) is tuple:
@@ -86,6 +136,10 @@ def _read(kind: Any, text: str) -> Any:
         if text not in words:
             raise ValueError(text)
         return None if kind is NoneType else text
+    if kind is bool:
+        if text not in TRUTHS:
+            raise ValueError(text)
+        return TRUTHS[text]
     value = kind(text)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(text)
@@ -100,4 +154,4 @@ def _expected(kind: Any) -> str:
         return " or ".join(map(_expected, get_args(kind)))
     if get_origin(kind) is Literal:
         return " or ".join(get_args(kind))
-    return {int: "a whole number", float: "a number", str: "a name", NoneType: "none"}[kind]
+    return {int: "a whole number", float: "a number", str: "a name", bool: "yes or no", NoneType: "none"}[kind]

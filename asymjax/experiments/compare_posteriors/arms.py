@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from asymjax.errors import InputError, choose
 from asymjax.experiments.compare_posteriors.config import StudyConfig
 from asymjax.experiments.compare_posteriors.priors import BASELINE
 from asymjax.experiments.variants import Variant
-from asymjax.experiments.words import as_word, read_value
+from asymjax.experiments.words import read_named
 from asymjax.inference import ALGORITHMS, Algorithm
 from asymjax.inference.vi import MeanField
-from asymjax.settings import kinds_of
 
 REFERENCE = "hmc"
 """Name of the sampler that references are made by."""
@@ -51,30 +49,7 @@ def read_samplers(study: StudyConfig) -> dict[str, Algorithm]:
         If there is none, a sampler or one of its settings is unknown, has no effect or is out of range, or two
         samplers are the same.
     """
-    found: dict[str, Algorithm] = {}
-    for word in study.samplers:
-        name, sampler = _read_sampler(word, study)
-        if sampler in found.values():
-            raise InputError(f"samplers has {word!r}, which is the same as one before it; give each sampler once")
-        found[name] = sampler
-    if not found:
-        raise InputError(f"samplers is empty; name one at least, out of {', '.join(ALGORITHMS)}")
-    return found
-
-
-def _read_sampler(word: str, study: StudyConfig) -> tuple[str, Algorithm]:
-    name, *pairs = word.split(",")
-    kinds = kinds_of(choose(ALGORITHMS, name, "sampler"))
-    given: dict[str, Any] = {}
-    for pair in pairs:
-        setting, sign, text = pair.partition("=")
-        if not sign or setting in given:
-            raise InputError(f"samplers has {word!r}; write NAME,SETTING=VALUE,..., each setting once")
-        given[setting] = read_value(f"{setting} of {name} is", text, choose(kinds, setting, f"setting of {name}"))
-    sampler = ALGORITHMS[name]().having(study.steps | given)
-    if idle := given.keys() & sampler.unused():
-        raise InputError(f"samplers has {word!r}, where {min(idle)} has no effect; leave it out")
-    return ",".join([name, *(f"{setting}={as_word(value)}" for setting, value in given.items())]), sampler
+    return read_named("samplers", study.samplers, ALGORITHMS, "sampler", study.steps)
 
 
 def make_arms(networks: Mapping[str, Variant], samplers: Mapping[str, Algorithm]) -> dict[str, Arm]:
