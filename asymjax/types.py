@@ -54,7 +54,7 @@ class Split(NamedTuple):
     inputs: np.ndarray | Array | Graph
     targets: np.ndarray | Array
 
-    def take(self, index: slice | np.ndarray) -> "Split":
+    def take(self, index: "slice | np.ndarray | Array") -> "Split":
         """Return the rows of an index; a graph keeps its nodes and edges."""
         if isinstance(self.inputs, Graph):
             return Split(self.inputs._replace(rows=self.inputs.rows[index]), self.targets[index])

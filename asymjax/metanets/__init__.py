@@ -1,15 +1,57 @@
 """Metanetworks: networks that read the weights of networks, with every symmetry or none.
 
 Comes in: a :class:`Zoo`, trained networks with what was measured of each. Goes out: predictions of it from the weights.
-Sheet of formulas: Lim et al. (2024), arXiv 2405.20231, for the baselines; Zhou et al. (2024), arXiv 2402.05232, for the
+Formulas: Lim et al. (2024), arXiv 2405.20231, for the baselines; Zhou et al. (2024), arXiv 2402.05232, for the
 equivariant layers.
 
 To add one, write a module with a frozen dataclass, a :class:`Metanetwork` with ``make``, and a line in ``METANETS``.
 """
 
+from asymjax.metanets.deepsets import DeepSets
+from asymjax.metanets.dmc import DMC
+from asymjax.metanets.fit import Fit, FitConfig, fit
+from asymjax.metanets.flat_mlp import FlatMLP
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
+from asymjax.metanets.probe import Probe
+from asymjax.metanets.regression import Norms, Recipe, Regression, Ridge, StatTrees
+from asymjax.metanets.scores import Scores, score
+from asymjax.metanets.statnn import StatNN
 from asymjax.metanets.zoo import Parts, Zoo, split
 
-METANETS: dict[str, type[Metanetwork]] = {}
+METANETS: dict[str, type[Metanetwork] | type[Regression]] = {
+    "recipe": Recipe,
+    "norms": Norms,
+    "stat_trees": StatTrees,
+    "ridge": Ridge,
+    "statnn": StatNN,
+    "flat_mlp": FlatMLP,
+    "deepsets": DeepSets,
+    "dmc": DMC,
+    "probe": Probe,
+}
 
-__all__ = ["METANETS", "Metanet", "Metanetwork", "Parts", "Read", "Zoo", "plain", "split"]
+__all__ = [
+    "DMC",
+    "METANETS",
+    "DeepSets",
+    "Fit",
+    "FitConfig",
+    "FlatMLP",
+    "Metanet",
+    "Metanetwork",
+    "Norms",
+    "Parts",
+    "Probe",
+    "Read",
+    "Recipe",
+    "Regression",
+    "Ridge",
+    "Scores",
+    "StatNN",
+    "StatTrees",
+    "Zoo",
+    "fit",
+    "plain",
+    "score",
+    "split",
+]

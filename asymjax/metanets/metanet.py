@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
 
 from asymjax.settings import Settings
 from asymjax.types import Array, Frozen, Key, Model, PyTree, TreeSpec
@@ -14,14 +18,17 @@ class Metanet(NamedTuple):
     Attributes
     ----------
     init : (key) -> parameters.
-    apply : (parameters, networks) -> outputs [network]; ``networks`` are leaves [network, ...].
-    evaluate : (parameters, networks, reference) -> outputs [network], after training; ``reference`` are networks of the
-        training, for what depends on others of a batch.
+    apply : (parameters, features) -> outputs [network]; ``features`` are what its settings make of networks, leaves
+        [network, ...].
+    settle : (parameters, features) -> what ``evaluate`` takes, given many networks of the training; for what depends on
+        the others of a batch while it is trained.
+    evaluate : (settled, features) -> outputs [network], each by itself.
     """
 
     init: Callable[[Key], PyTree]
     apply: Callable[[PyTree, PyTree], Array]
-    evaluate: Callable[[PyTree, PyTree, PyTree], Array]
+    settle: Callable[[PyTree, PyTree], PyTree]
+    evaluate: Callable[[PyTree, PyTree], Array]
 
 
 class Read(NamedTuple):
@@ -30,11 +37,13 @@ class Read(NamedTuple):
     Attributes
     ----------
     shapes : tree of ``jax.ShapeDtypeStruct``, one network as it is read: its position or its effective weights.
+    features : the same of its features.
     spec : how units may be permuted, a tree for every axis of the leaves that move; empty where they may not.
     model, frozen : of the networks.
     """
 
     shapes: PyTree
+    features: PyTree
     spec: TreeSpec
     model: Model
     frozen: Frozen
@@ -44,10 +53,30 @@ class Read(NamedTuple):
 class Metanetwork(Settings):
     """Settings of a metanetwork; a subclass overrides ``make``."""
 
-    reads: ClassVar[Literal["position", "params"]] = "position"
-    """Whether it reads trainable entries or effective weights."""
-    standardised: ClassVar[Literal["entry", "leaf", "none"]] = "none"
-    """What the mean and scale that are taken out of the networks are over: each entry, each leaf, or nothing."""
+    @property
+    def reads(self) -> str:
+        """What it reads: trainable entries (``"position"``), effective weights (``"params"``), or ``"aligned"`` ones.
+
+        Aligned are effective weights with units permuted to match those of one network.
+        """
+        return "position"
+
+    @property
+    def standardised(self) -> str:
+        """What is brought to mean 0 and scale 1 over the networks of the training.
+
+        Each entry of the features (``"entry"``), each leaf as a whole (``"leaf"``), or nothing (``"none"``).
+        """
+        return "none"
+
+    @property
+    def is_permuted(self) -> bool:
+        """Whether every epoch reads the training networks with their units in another order."""
+        return False
+
+    def features(self, networks: PyTree) -> PyTree:
+        """Return what it reads of networks, once and for all, leaves [network, ...]."""
+        return networks
 
     def make(self, read: Read) -> Metanet:
         """Build it for networks."""
@@ -56,4 +85,26 @@ class Metanetwork(Settings):
 
 def plain(init: Callable[[Key], Any], apply: Callable[[Any, Any], Array]) -> Metanet:
     """Return a metanetwork to which one network is as good as many."""
-    return Metanet(init, apply, lambda params, networks, reference: apply(params, networks))
+    return Metanet(init, apply, lambda params, features: params, apply)
+
+
+def of_module(module: nn.Module, read: Read) -> Metanet:
+    """Return the metanetwork of a Linen module: features, leaves [network, ...], to outputs [network]."""
+
+    def init(key: Key) -> PyTree:
+        return module.init(key, jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), read.features))
+
+    return plain(init, module.apply)  # type: ignore[arg-type]
+
+
+class Head(nn.Module):
+    """Hidden layers of ReLU and then LayerNorm, as Lim et al. (2024) have them, and one output [network]."""
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Return the outputs of vectors [network, features]."""
+        for width in self.widths:
+            x = nn.LayerNorm()(nn.relu(nn.Dense(width)(x)))
+        return nn.Dense(1)(x)[..., 0]

@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from jax import lax
 
+from asymjax import trees
 from asymjax.errors import InputError, choose
-from asymjax.types import Frozen, Model, Position
+from asymjax.symmetry.alignment import match_pairs
+from asymjax.symmetry.groups import position_spec
+from asymjax.symmetry.permutations import permute
+from asymjax.types import Frozen, Model, Position, PyTree, TreeSpec
 
 SHARES = (0.5, 0.25)
 """Of the networks, those for training and for validation; the others are for the test (Lim et al. 2024)."""
@@ -36,10 +42,24 @@ class Zoo(NamedTuple):
     ids: np.ndarray
     excluded: Mapping[int, str]
 
-    @property
-    def num_networks(self) -> int:
-        """Number of networks."""
-        return len(self.ids)
+    def networks(self, reads: str, reference: int = 0) -> PyTree:
+        """Return what a metanetwork reads, NumPy leaves [network, ...].
+
+        Parameters
+        ----------
+        reads : ``"position"``, trainable entries; ``"params"``, effective weights; ``"aligned"``, these with their
+            units permuted to match those of one network, as far as its model's own set allows (weight matching of
+            Ainsworth et al. 2023).
+        reference : place of that network.
+        """
+        if reads == "position":
+            return self.position
+        merge = jax.jit(lambda positions: lax.map(lambda position: self.model.merge(position, self.frozen), positions))
+        params = trees.to_host(merge(self.position))
+        spec = position_spec(self.model, self.frozen)
+        if reads == "params" or not spec:
+            return params
+        return _aligned(params, spec, reference)
 
     def target(self, name: str) -> np.ndarray:
         """Return what is to be predicted, float64 [network]: a score, or ``"gap"``, of training and test accuracy.
@@ -55,6 +75,16 @@ class Zoo(NamedTuple):
         if not np.all(np.isfinite(values)):
             raise InputError(f"{name} is not finite for {np.sum(~np.isfinite(values))} networks; leave them out")
         return values
+
+
+def _aligned(params: PyTree, spec: TreeSpec, reference: int) -> PyTree:
+    """Return networks with units permuted to match those of one of them; leaves that do not move stay as they are."""
+    moving = {path: leaf for path, leaf in trees.flatten(params).items() if path in spec}
+    networks = [{path: leaf[i] for path, leaf in moving.items()} for i in range(len(next(iter(moving.values()))))]
+    found = match_pairs(spec, [(networks[reference], network) for network in networks])
+    permuted = [permute(one, spec, match.permutations) for one, match in zip(networks, found, strict=True)]
+    stacked = {path: np.stack([np.asarray(one[path]) for one in permuted]) for path in moving}
+    return trees.unflatten(trees.flatten(params) | stacked)
 
 
 class Parts(NamedTuple):

@@ -142,7 +142,7 @@ def make_train(
         order = rng.permutation(order_key, num_rows)[: num_batches * batch_size]
 
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Array]:
-            return step(state, Split(data.inputs[rows], data.targets[rows]), frozen, mask)
+            return step(state, data.take(rows), frozen, mask)
 
         state, values = lax.scan(one, state, order.reshape(num_batches, batch_size))
         return state, jnp.mean(values)

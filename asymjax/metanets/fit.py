@@ -1,0 +1,327 @@
+"""Metanetworks are fitted to a zoo: the learning rate is chosen on other seeds, the epoch on networks apart."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+from threadpoolctl import threadpool_limits
+
+from asymjax import rng, trees
+from asymjax.errors import DivergedError, InputError
+from asymjax.metanets.metanet import Metanet, Metanetwork, Read
+from asymjax.metanets.regression import Regression
+from asymjax.metanets.zoo import Parts, Zoo, split
+from asymjax.settings import Count, NonNegative, Positive, Settings
+from asymjax.symmetry.groups import position_spec
+from asymjax.symmetry.permutations import permute, random_permutations
+from asymjax.train.losses import squared_error
+from asymjax.train.trainer import make_train
+from asymjax.types import Array, Key, Model, PyTree, Split, TreeSpec
+
+NUM_REFERENCE = 512
+"""Networks of the training that settle what depends on others of a batch."""
+
+
+@dataclass(frozen=True)
+class FitConfig(Settings):
+    """How metanetworks are trained: AdamW on the squared error, as Lim et al. (2024) did."""
+
+    num_epochs: Count = 50
+    """Passes over the networks of the training."""
+    batch_size: Count = 128
+    """Networks a step."""
+    weight_decay: NonNegative = 0.01
+    """Decoupled weight decay."""
+    learning_rates: tuple[Positive, ...] = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
+    """Learning rates, of which the best on the validation networks is taken."""
+    targets: Literal["standardised", "raw"] = "standardised"
+    """Train for targets of mean 0 and scale 1 over the networks of the training, or for the targets as they are, as
+    published."""
+    num_trials: Count = 2
+    """Metanetworks of each learning rate that it is chosen by; others than those that are reported."""
+    num_seeds: Count = 5
+    """Metanetworks that are reported, which differ in their seeds alone."""
+
+
+class Fitted(NamedTuple):
+    """One metanetwork, at the epoch of its best validation R2.
+
+    Attributes
+    ----------
+    settled : what ``Metanet.evaluate`` takes.
+    r2 : float32 [] there, on the validation networks; minus infinity where it was never a number.
+    epoch : int32 [] which, from 1.
+    curve : float32 [epoch] of every epoch.
+    """
+
+    settled: PyTree
+    r2: Array
+    epoch: Array
+    curve: Array
+
+
+class Fit(NamedTuple):
+    """Predictions for all networks of a zoo, by several metanetworks that differ in their seeds.
+
+    Attributes
+    ----------
+    predictions : float [seed, network]; their spread over seeds is what the seed leaves open.
+    targets : float [network].
+    parts : which networks they were trained, chosen and tested on.
+    learning_rate : the one that was chosen; NaN of a regression.
+    epochs : int [seed] whose validation R2 was best; 0 of a regression.
+    trials : learning rate -> validation R2 of each of its trials.
+    """
+
+    predictions: np.ndarray
+    targets: np.ndarray
+    parts: Parts
+    learning_rate: float
+    epochs: np.ndarray
+    trials: Mapping[float, np.ndarray]
+
+
+class Task(NamedTuple):
+    """What one metanetwork is trained on.
+
+    Attributes
+    ----------
+    metanet : it.
+    spec : how units are permuted anew in every epoch; empty where they are not.
+    features : of all networks of the zoo, leaves [network, ...].
+    train, validation : features and targets, less ``center`` and over ``scale``.
+    center, scale : [] of the targets.
+    """
+
+    metanet: Metanet
+    spec: TreeSpec
+    features: PyTree
+    train: Split
+    validation: Split
+    center: np.ndarray
+    scale: np.ndarray
+
+
+def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts, config: FitConfig) -> Task:
+    """Prepare the features of a zoo for a metanetwork, and build that.
+
+    Raises
+    ------
+    InputError
+        If the metanetwork cannot read these networks.
+    """
+    best = int(parts.train[np.argmax(targets[parts.train])])
+    networks = zoo.networks(settings.reads, best)
+    spec = position_spec(zoo.model, zoo.frozen) if settings.reads != "position" else {}
+    if settings.is_permuted and settings.reads == "position":
+        raise InputError("units are permuted in effective weights; give reads=params with is_permuted")
+    features = _standardised(settings.features(networks), parts.train, settings.standardised)
+    shapes, of_features = (jax.tree.map(_shape_of_one, tree) for tree in (networks, features))
+    metanet = settings.make(Read(shapes, of_features, spec, zoo.model, zoo.frozen))
+    center, scale = np.zeros((), np.float32), np.ones((), np.float32)
+    if config.targets == "standardised":
+        known = targets[parts.train].astype(np.float32)
+        center, scale = np.asarray(known.mean()), np.asarray(known.std())
+    rows = Split(features, ((targets - center) / scale).astype(np.float32))
+    return Task(
+        metanet,
+        spec if settings.is_permuted else {},
+        features,
+        rows.take(parts.train),
+        rows.take(parts.validation),
+        center,
+        scale,
+    )
+
+
+def _shape_of_one(leaf: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+
+def _standardised(features: PyTree, train: np.ndarray, over: str) -> PyTree:
+    """Return features with mean 0 and scale 1 over the networks of the training; what does not vary is 0."""
+
+    def of_leaf(leaf: Any) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        axes = 0 if over == "entry" else None
+        mean, scale = leaf[train].mean(axes), leaf[train].std(axes)
+        return ((leaf - mean) / np.where(scale > 0, scale, 1.0)).astype(leaf.dtype)
+
+    return jax.tree.map(np.asarray if over == "none" else of_leaf, features)
+
+
+def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Split], Fitted]:
+    """Build the fit of one metanetwork: (key, learning rate, train, validation) -> :class:`Fitted`."""
+    metanet = task.metanet
+    net: Any = _Trained(lambda key, frozen: metanet.init(key), lambda params, frozen, x: metanet.apply(params, x))
+    least = jnp.asarray(-jnp.inf, jnp.float32)
+
+    def fit_one(key: Key, learning_rate: Array, train: Split, validation: Split) -> Fitted:
+        optimizer = optax.adamw(learning_rate, weight_decay=config.weight_decay)
+        trainer = make_train(cast(Model, net), squared_error, optimizer, 1, config.batch_size)
+        reference = jax.tree.map(lambda leaf: leaf[:NUM_REFERENCE], train.inputs)
+
+        def epoch(carry: Any, number: Array) -> tuple[Any, Array]:
+            state, best = carry
+            rows = train._replace(inputs=_permuted(jax.random.fold_in(key, number), task.spec, train.inputs))
+            state, _ = trainer.advance(key, state, {}, rows, 1)
+            settled = metanet.settle(state.position, reference)
+            outputs = predict(metanet, settled, validation.inputs, config.batch_size)
+            error = jnp.mean(jnp.square(outputs - validation.targets))
+            r2 = 1 - error / jnp.var(validation.targets)
+            found = Fitted(settled, r2, number, best.curve)
+            best = jax.tree.map(partial(jnp.where, r2 > best.r2), found, best)
+            return (state, best), r2
+
+        state = trainer.init(key, {})
+        start = Fitted(metanet.settle(state.position, reference), least, jnp.array(0), least)
+        (_, best), curve = lax.scan(epoch, (state, start), jnp.arange(1, config.num_epochs + 1))
+        return best._replace(curve=curve)
+
+    return fit_one
+
+
+class _Trained(NamedTuple):
+    """What the trainer asks of a network."""
+
+    init: Callable[..., PyTree]
+    apply: Callable[..., Array]
+    free_mask: None = None
+
+
+def _permuted(key: Key, spec: TreeSpec, networks: PyTree) -> PyTree:
+    """Return each network with its units in an order of its own; as they are where nothing moves."""
+    if not spec:
+        return networks
+    leaves = trees.flatten(networks)
+    moving = {path: leaf for path, leaf in leaves.items() if path in spec}
+
+    def one(key: Key, network: PyTree) -> PyTree:
+        return permute(network, spec, random_permutations(key, network, spec))
+
+    keys = jax.random.split(key, len(next(iter(leaves.values()))))
+    return trees.unflatten(leaves | jax.vmap(one)(keys, moving))
+
+
+def predict(metanet: Metanet, settled: PyTree, features: PyTree, batch_size: int) -> Array:
+    """Return the outputs of a metanetwork for any number of networks [network], batch after batch."""
+    count = len(jax.tree.leaves(features)[0])
+    places = jnp.arange(-(-count // batch_size) * batch_size).reshape(-1, batch_size) % count
+
+    def batch(rows: Array) -> Array:
+        return metanet.evaluate(settled, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], features))
+
+    return lax.map(batch, places).reshape(-1)[:count]
+
+
+def predict_targets(task: Task, config: FitConfig, settled: PyTree) -> Array:
+    """Return what a metanetwork predicts of all networks of a zoo [network], in units of the targets."""
+    return task.center + task.scale * predict(task.metanet, settled, task.features, config.batch_size)
+
+
+def trial_members(key: Key, config: FitConfig) -> tuple[Key, Array]:
+    """Return keys and learning rates of the trials [learning rate x trial], the learning rate slowest."""
+    keys = rng.member_keys(rng.named_key(key, "trial"), config.num_trials)
+    rates = jnp.array(config.learning_rates, jnp.float32)
+    return jnp.tile(keys, len(rates)), jnp.repeat(rates, config.num_trials)
+
+
+def choose_rate(config: FitConfig, r2: np.ndarray) -> tuple[float, dict[float, np.ndarray]]:
+    """Return the learning rate whose trials have the best mean validation R2, and the R2 of all.
+
+    Parameters
+    ----------
+    r2 : [learning rate x trial], minus infinity where a trial diverged.
+
+    Raises
+    ------
+    DivergedError
+        If every learning rate has a trial that diverged.
+    """
+    found = dict(zip(config.learning_rates, np.reshape(r2, (-1, config.num_trials)), strict=True))
+    best = max(found, key=lambda rate: np.mean(found[rate]))
+    if not np.all(np.isfinite(found[best])):
+        raise DivergedError(f"no learning rate out of {', '.join(map(str, found))} trains; give smaller ones")
+    return best, found
+
+
+def seed_keys(key: Key, config: FitConfig) -> Key:
+    """Return the keys of the metanetworks that are reported [seed]."""
+    return rng.member_keys(rng.named_key(key, "seed"), config.num_seeds)
+
+
+def fit(
+    zoo: Zoo,
+    settings: Metanetwork | Regression,
+    *,
+    key: Key | None = None,
+    target: str = "test.accuracy",
+    config: FitConfig | None = None,
+    parts: Parts | None = None,
+) -> Fit:
+    """Fit metanetworks of several seeds, or a regression, to a zoo.
+
+    Parameters
+    ----------
+    zoo : the networks.
+    settings : which metanetwork, ``asymjax.metanets.StatNN()``.
+    key : of all that is random. Default: key 0.
+    target : what is predicted, see ``Zoo.target``.
+    config : how they are trained.
+    parts : which networks are for training, validation and test. Default: those of ``split``.
+
+    Raises
+    ------
+    InputError
+        If the target is unknown, the metanetwork cannot read these networks, or there are too few.
+    DivergedError
+        If no learning rate trains.
+    """
+    key, config = rng.checked_key(jax.random.key(0) if key is None else key), config or FitConfig()
+    targets, parts = zoo.target(target), parts or split(zoo.ids)
+    if isinstance(settings, Regression):
+        return regress(zoo, settings, targets, parts)
+    require_batch(parts, config)
+    task = make_task(zoo, settings, targets, parts, config)
+    one = make_fit(task, config)
+
+    @jax.jit
+    def many(keys: Key, rates: Array, train: Split, validation: Split) -> Fitted:
+        size = None if jax.default_backend() == "cpu" else len(rates)
+        return lax.map(lambda member: one(member[0], member[1], train, validation), (keys, rates), batch_size=size)
+
+    rate, trials = choose_rate(config, np.asarray(many(*trial_members(key, config), task.train, task.validation).r2))
+    keys = seed_keys(key, config)
+    fitted = many(keys, jnp.full(len(keys), rate, jnp.float32), task.train, task.validation)
+    outputs = jax.jit(lambda found: lax.map(partial(predict_targets, task, config), found))(fitted.settled)
+    return Fit(np.asarray(outputs), targets, parts, rate, np.asarray(fitted.epoch), trials)
+
+
+def require_batch(parts: Parts, config: FitConfig) -> None:
+    """Refuse batches that the networks of the training do not fill.
+
+    Raises
+    ------
+    InputError
+        If there are fewer networks than a batch needs.
+    """
+    if len(parts.train) < config.batch_size:
+        raise InputError(
+            f"batch_size is {config.batch_size}, but {len(parts.train)} networks are for training; give at most as many"
+        )
+
+
+def regress(zoo: Zoo, settings: Regression, targets: np.ndarray, parts: Parts) -> Fit:
+    """Fit a regression to the training networks of a zoo; see :func:`fit`."""
+    best = int(parts.train[np.argmax(targets[parts.train])])
+    features = settings.features(zoo.networks(settings.reads, best), zoo.recipes)
+    with threadpool_limits(1):  # Threads that wait for a busy core cost more than they bring.
+        regressor = settings.regressor(0).fit(features[parts.train], targets[parts.train])
+        predictions = np.asarray(regressor.predict(features), float)[None]
+    return Fit(predictions, targets, parts, float("nan"), np.zeros(1, int), {})
