@@ -212,7 +212,8 @@ class Sweep(NamedTuple):
     @property
     def recipe(self) -> dict[str, Any]:
         """What all networks of one variant have in common."""
-        return {name: self.config[name] for name in ("data", "model", "optimizer")} | {"checksums": self.checksums}
+        own = {name: self.config[name] for name in ("data", "model", "optimizer")}
+        return own | {"start": self.config.get("start", "own"), "checksums": self.checksums}
 
 
 def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
