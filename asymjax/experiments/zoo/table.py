@@ -16,8 +16,8 @@ OF_SPREAD = (
     "metanetworks on two zoos are comparable where these lines are alike."
 )
 OF_RECIPES = (
-    "What was drawn for each network, and its rank correlation (Spearman) with the test {score}, which a metanetwork can "
-    "know without a look at the function."
+    "What was drawn for each network, and its rank correlation (Spearman) with the test {score}: what is known of it "
+    "without a look at the network."
 )
 
 
