@@ -31,7 +31,7 @@ PRESETS = {
         model=ModelConfig(backbone=CNN((16, 16, 16), "stride", norm="none", activation="relu")),
         optimizer=drawn(0.03, 2, 20, 64),
     ),
-    # Lim et al. (2024), appendix on metanetworks: 10 to 40 epochs, the rate rising over 5 epochs of 45,000 rows.
+    # Lim et al. (2024), without their augmentation; the rate rises over 5 epochs of 45,000 rows.
     "resnet8": Config(
         data=DataConfig("cifar10"),
         model=RESNET8.of("standard"),
