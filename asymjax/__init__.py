@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "asymjax.experiments.predictions": ("predict",),
+    "asymjax.experiments.zoo.read": ("read_zoo",),
     "asymjax.inference.likelihoods": ("Categorical", "Gaussian"),
     "asymjax.inference.posterior": ("make_posterior",),
     "asymjax.inference.samplers": ("HMC", "MCLMC", "NUTS", "SGLD"),

@@ -131,7 +131,8 @@ def _program(variant: Variant, traced: Mapping[str, Sequence[Any]], num_seeds: i
     InputError
         If a number of the optimizer cannot be, or what varies is drawn as well.
     """
-    if variant.optimizer.recipe == "drawn" and (both := RECIPE & traced.keys()):
+    drawn = RECIPE | ({"num_epochs"} if variant.optimizer.min_epochs is not None else set())
+    if variant.optimizer.recipe == "drawn" and (both := drawn & {*traced, *variant.varied}):
         raise InputError(f"grid has {min(both)}, which recipe drawn draws for each network; give one of the two")
     columns = np.meshgrid(*map(np.ravel, map(np.array, traced.values())), np.arange(num_seeds), indexing="ij")
     coordinates = {name: column.ravel() for name, column in zip([*traced, "seed"], columns, strict=True)}

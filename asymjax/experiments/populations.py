@@ -92,7 +92,8 @@ def _effective(model: Model, positions: Position, frozen: Frozen, hyper: Hyper) 
     return trees.to_host(jax.jit(lambda networks: lax.map(merge, networks))((positions, hyper)))
 
 
-def _failed(failed_step: np.ndarray) -> dict[int, str]:
+def why_failed(failed_step: np.ndarray) -> dict[int, str]:
+    """Return why networks failed in training, by their places; ``failed_step`` int [network]."""
     return {seed: f"loss not finite at step {step}" for seed, step in failures(failed_step).items()}
 
 
@@ -157,7 +158,7 @@ def trained_populations(
         training = make_training(model, dataset, config, seeds, np.arange(num_seeds), hyper)
         state = train_networks(run, training, model, frozen, dataset, config, placement, f"train-{name}")
         positions, failed_step = processes.gather((state.position, state.failed_step))
-        failed = {str(seed): why for seed, why in _failed(failed_step).items()}
+        failed = {str(seed): why for seed, why in why_failed(failed_step).items()}
         return keep_finite(name, _effective(model, positions, frozen, hyper), names, failed)
 
     found = {}
@@ -212,7 +213,8 @@ class Sweep(NamedTuple):
     @property
     def recipe(self) -> dict[str, Any]:
         """What all networks of one variant have in common."""
-        return {name: self.config[name] for name in ("data", "model", "optimizer")} | {"checksums": self.checksums}
+        own = {name: self.config[name] for name in ("data", "model", "optimizer")}
+        return own | {"start": self.config.get("start", "own"), "checksums": self.checksums}
 
 
 def read_sweeps(paths: Sequence[Path]) -> dict[str, list[Sweep]]:
@@ -312,7 +314,7 @@ def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run:
         prefix = f"{number}." if len(sweeps) > 1 else ""
         parts.append(_effective(model, tree_of(networks, "position."), frozen, {}))
         names += [f"{prefix}{seed}" for seed in range(sweep.config["num_seeds"])]
-        failed |= {f"{prefix}{seed}": why for seed, why in _failed(networks["failed_step"].values).items()}
+        failed |= {f"{prefix}{seed}": why for seed, why in why_failed(networks["failed_step"].values).items()}
     params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     run.identify(**{f"params_{arch}": trees.checksum(params)})
     return keep_finite(arch, trees.to_host(params), names, failed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,34 +51,58 @@ def predict(run_dir: str | Path, inputs: Any) -> np.ndarray:
     (4, 400, 2, 10)
     """
     path = Path(run_dir)
-    record = read_record(path)
-    with naming_edits(path):
-        model, model_config, kind, units, is_posterior = _network_of(path, record)
-        known = record["checksums"]["frozen"]
-    frozen = draw_frozen(model, model_config.mask_seed)
-    if trees.checksum(frozen) != known:
-        raise InputError(f"{path}: what is fixed in its networks is drawn otherwise by this version; run it again")
+    made = rebuild(path, read_record(path))
+    model, kind, units = made.model, made.kind, made.units
     seen = units.see(inputs, model.example)
-    positions, own = _networks(path, is_posterior, model_config.mask_seed)
-    shape = np.shape(jax.tree.leaves(positions)[0])[: 2 if is_posterior else 1]
-    given, wanted = (
-        {name: np.shape(leaf)[first:] for name, leaf in trees.flatten(tree).items()}
-        for tree, first in ((positions, len(shape)), (_shape(model, kind, frozen), 0))
-    )
-    if given != wanted:
-        raise InputError(f"{path}: its weights have shapes {given}, its config.json makes {wanted}; restore it")
+    positions, own = read_positions(path, made)
+    num_axes = 2 if made.is_posterior else 1
+    shape = np.shape(jax.tree.leaves(positions)[0])[:num_axes]
 
     def one(network: tuple[Position, Hyper]) -> Array:
         position, hyper = network
-        return kind.mean(kind.predictive(position, model.apply(position, vary_frozen(model, frozen, hyper), seen)))
+        return kind.mean(kind.predictive(position, model.apply(position, vary_frozen(model, made.frozen, hyper), seen)))
 
-    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(-1, *leaf.shape[len(shape) :]), positions)
+    flat = jax.tree.map(lambda leaf: jnp.asarray(leaf).reshape(-1, *leaf.shape[num_axes:]), positions)
     means = np.asarray(jax.jit(lambda networks: lax.map(one, networks))((flat, own)))
     return means.reshape(*shape, *means.shape[1:]) * units.target_scale + units.target_mean
 
 
-def _network_of(path: Path, record: Mapping[str, Any]) -> tuple[Model, ModelConfig, Likelihood, Units, bool]:
-    """Return what the networks of a run are, what they say of targets and in which units, and if it is a posterior."""
+class Made(NamedTuple):
+    """What the networks of a finished run are, made anew from its records.
+
+    Attributes
+    ----------
+    model, config, frozen : the model; of masks that networks have of their own, ``frozen`` is the configured one.
+    kind : what they say of targets.
+    units : of inputs and targets.
+    is_posterior : whether they are draws of chains, and not of a sweep.
+    """
+
+    model: Model
+    config: ModelConfig
+    frozen: Frozen
+    kind: Likelihood
+    units: Units
+    is_posterior: bool
+
+
+def rebuild(path: Path, record: Mapping[str, Any]) -> Made:
+    """Make the model of a finished run from its config.json and summary.json.
+
+    Raises
+    ------
+    InputError
+        If it is a grid, its data are a graph, files are edited, or this version draws other constants.
+    """
+    with naming_edits(path):
+        made = _rebuild(path, record)
+        known = record["checksums"]["frozen"]
+    if trees.checksum(made.frozen) != known:
+        raise InputError(f"{path}: what is fixed in its networks is drawn otherwise by this version; run it again")
+    return made
+
+
+def _rebuild(path: Path, record: Mapping[str, Any]) -> Made:
     config, experiment = record["config"], record["experiment"]
     if not {"model", "data"} <= config.keys() or config.get("grid"):
         raise InputError(f"{path} is a run of {experiment}; give one of a posterior or of a sweep, of a grid one in it")
@@ -93,16 +117,36 @@ def _network_of(path: Path, record: Mapping[str, Any]) -> tuple[Model, ModelConf
     model = model_config.build(tuple(data["input_shape"]), kind.num_network_outputs(data["num_outputs"]), **prior)
     input_mean, input_scale, target_mean, target_scale = (as_numbers(data[name]) for name in MOMENTS)
     units = Units([(input_mean, input_scale)], target_mean, target_scale)
-    return model, model_config, kind, units, posterior is not None
+    return Made(model, model_config, draw_frozen(model, model_config.mask_seed), kind, units, posterior is not None)
 
 
-def _shape(model: Model, kind: Likelihood, frozen: Frozen) -> Position:
-    """Return shape structs of a position, the noise's among them."""
-    return jax.eval_shape(lambda frozen: model.init(jax.random.key(0), frozen) | kind.init(), frozen)
+def read_positions(path: Path, made: Made) -> tuple[Position, Hyper]:
+    """Read the weights of a finished run.
+
+    Returns
+    -------
+    Positions [chain, draw, ...] or [network, ...], and the settings that each network has of its own.
+
+    Raises
+    ------
+    InputError
+        If it kept none, files are lost or damaged, or they have other shapes than the model.
+    """
+    positions, own = _read_positions(path, made.is_posterior, made.config.mask_seed)
+
+    def init(frozen: Frozen) -> Position:
+        return made.model.init(jax.random.key(0), frozen) | made.kind.init()
+
+    given, wanted = (
+        {name: np.shape(leaf)[first:] for name, leaf in trees.flatten(tree).items()}
+        for tree, first in ((positions, 2 if made.is_posterior else 1), (jax.eval_shape(init, made.frozen), 0))
+    )
+    if given != wanted:
+        raise InputError(f"{path}: its weights have shapes {given}, its config.json makes {wanted}; restore it")
+    return positions, own
 
 
-def _networks(path: Path, is_posterior: bool, mask_seed: int) -> tuple[Position, Hyper]:
-    """Return positions [chain, draw, ...] or [network, ...], and the settings that each network has of its own."""
+def _read_positions(path: Path, is_posterior: bool, mask_seed: int) -> tuple[Position, Hyper]:
     if is_posterior:
         draws = results.read_arrays(path, "posterior/")
         if not draws:

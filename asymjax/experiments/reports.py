@@ -15,6 +15,7 @@ from asymjax.experiments.linear_connectivity import report as linear_connectivit
 from asymjax.experiments.monotonic_interpolation import report as monotonic_interpolation
 from asymjax.experiments.posterior import report as posterior
 from asymjax.experiments.train_sweep import report as train_sweep
+from asymjax.experiments.zoo import report as zoo
 from asymjax.lab import run_files
 from asymjax.report.read import read_each, read_record
 from asymjax.report.sections import Report, Section, document, save_figure
@@ -30,6 +31,7 @@ REPORTS: dict[str, Report] = {
     "mli": monotonic_interpolation.REPORT,
     "train_sweep": train_sweep.REPORT,
     "train_grid": train_sweep.REPORT,
+    "zoo": zoo.REPORT,
     "compare_posteriors": compare_posteriors.REPORT,
 }
 """Reports by the name of the experiment in config.json."""

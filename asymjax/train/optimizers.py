@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from asymjax import rng
 from asymjax.errors import InputError
 from asymjax.settings import Count, Natural, NonNegative, Positive, Settings, Share
 from asymjax.types import Array, Hyper, Key, Position, PyTree
@@ -35,14 +37,18 @@ class OptimizerConfig(Settings):
     """Clip the global norm of the gradient to this."""
     num_epochs: Count = 25
     """Passes over the training rows."""
+    min_epochs: Count | None = None
+    """Draw the passes of each network too, with recipe drawn: a whole number from this to num_epochs, all alike likely.
+    Default: num_epochs for all."""
     batch_size: Count | None = 64
     """Rows a step; None takes all rows in every step, as graphs need."""
     trained: Literal["all", "output"] = "all"
     """What is trained: all that the method leaves free, or the output layer alone, on random features."""
 
     def unused(self) -> frozenset[str]:
-        """Return the weight decay where the optimizer has none."""
-        return frozenset() if self.optimizer in DECAYING else frozenset({"weight_decay"})
+        """Return the weight decay where the optimizer has none, and the least length where none is drawn."""
+        idle = {"weight_decay": self.optimizer not in DECAYING, "min_epochs": self.recipe != "drawn"}
+        return frozenset(name for name, is_idle in idle.items() if is_idle)
 
 
 OUTPUT = "output"
@@ -59,32 +65,40 @@ ELEMENTWISE = frozenset({"adamw", "adam", "sgd"})
 """Optimizers whose update of an entry depends on that entry's own history alone (clipping apart)."""
 
 
-def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+DECAYS: dict[str, Callable[[Array], Any]] = {
+    "constant": lambda share: 1.0,
+    "cosine": lambda share: 0.5 * (1 + jnp.cos(jnp.pi * share)),
+    "linear": lambda share: 1 - share,
+}
+"""Share of the learning rate that is left, of the share of the steps after warmup that are done; optax's schedules take
+no traced number of steps."""
+
+
+def make_schedule(config: OptimizerConfig, num_steps: Array | int) -> optax.Schedule:
     """Return the learning rate over ``num_steps`` steps: linear warmup, then constant, or a cosine or line to zero."""
-    after = max(1, num_steps - config.warmup_steps)
-    main = {
-        "constant": optax.constant_schedule(config.learning_rate),
-        "cosine": optax.cosine_decay_schedule(config.learning_rate, after),
-        "linear": optax.linear_schedule(config.learning_rate, 0.0, after),
-    }[config.schedule]
+    after, decay = num_steps - config.warmup_steps, DECAYS[config.schedule]
+
+    def main(step: Array) -> Any:
+        return config.learning_rate * decay(jnp.clip(step, 0, after) / after)
+
     if config.warmup_steps == 0:
         return main
     ramp = optax.linear_schedule(0.0, config.learning_rate, config.warmup_steps)
     return optax.join_schedules([ramp, main], [config.warmup_steps])
 
 
-def make_optimizer(config: OptimizerConfig, num_steps: int) -> optax.GradientTransformation:
-    """Return the optimizer of a configuration.
+def make_optimizer(config: OptimizerConfig, num_steps: Array | int) -> optax.GradientTransformation:
+    """Return the optimizer of a configuration, maybe with traced numbers, which are not checked.
 
     Raises
     ------
     InputError
         If weight decay is asked of an optimizer that has none, or warmup takes all the steps.
     """
-    if config.warmup_steps and config.warmup_steps >= num_steps:
+    if isinstance(num_steps, int) and 0 < num_steps <= config.warmup_steps:
         raise InputError(
             f"warmup_steps is {config.warmup_steps}, but there are {num_steps} steps in all, so that learning_rate is "
-            "never reached; give fewer, or more num_epochs"
+            "never reached; give fewer, or more epochs"
         )
     if config.optimizer not in DECAYING and config.weight_decay:
         raise InputError(f"{config.optimizer} has no weight decay (weight_decay = {config.weight_decay}); use adamw")
@@ -109,7 +123,8 @@ def draw_recipe(config: OptimizerConfig, key: Key) -> dict[str, Array]:
     Returns
     -------
     ``learning_rate``, the configured one times 10^-U(0, 2); ``weight_decay``, times 10^-U(0, 4); ``label_smoothing``,
-    times U(0, 1); each []. What is configured as 0 stays 0 and is left out.
+    times U(0, 1); ``num_epochs``, int32, uniform from ``min_epochs`` to the configured one; each []. What is configured
+    as 0 stays 0 and is left out, as is the length where no least one is configured.
     """
     share = jax.random.uniform(key, (3,), "float32")
     drawn = {
@@ -117,7 +132,28 @@ def draw_recipe(config: OptimizerConfig, key: Key) -> dict[str, Array]:
         "weight_decay": config.weight_decay * 10 ** (-4 * share[1]),
         "label_smoothing": config.label_smoothing * share[2],
     }
-    return {name: value for name, value in drawn.items() if getattr(config, name)}
+    drawn = {name: value for name, value in drawn.items() if getattr(config, name)}
+    if config.min_epochs is None:
+        return drawn
+    length = jax.random.randint(rng.named_key(key, "length"), (), config.min_epochs, config.num_epochs + 1, "int32")
+    return drawn | {"num_epochs": length}
+
+
+def shortest(config: OptimizerConfig) -> OptimizerConfig:
+    """Return the configuration of the shortest training that a configuration can mean.
+
+    Raises
+    ------
+    InputError
+        If a least length is given where none is drawn, or it is longer than the longest.
+    """
+    if config.min_epochs is None:
+        return config
+    if config.recipe != "drawn":
+        raise InputError(f"min_epochs is {config.min_epochs}, but recipe is {config.recipe}; leave it out, or draw")
+    if config.min_epochs > config.num_epochs:
+        raise InputError(f"min_epochs is {config.min_epochs}, num_epochs is {config.num_epochs}; give at most as many")
+    return replace(config, num_epochs=config.min_epochs)
 
 
 def with_values(config: OptimizerConfig, hyper: Hyper) -> OptimizerConfig:

@@ -79,6 +79,11 @@ def _mask(tree: PyTree, mask: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf, free: jnp.where(free, leaf, 0.0), tree, mask)
 
 
+def _rest(state: TrainState) -> tuple[TrainState, Array]:
+    """Return the state as it is, and no loss."""
+    return state, jnp.full((), jnp.nan)
+
+
 def make_train(
     model: Model,
     loss: Loss,
@@ -86,6 +91,7 @@ def make_train(
     num_epochs: int,
     batch_size: int | None,
     in_effective_weights: bool = False,
+    last_step: Array | None = None,
 ) -> Trainer:
     """Build the training of one network.
 
@@ -101,6 +107,8 @@ def make_train(
     in_effective_weights : inside a chunk, train the effective weights and mask gradient and update instead of
         forming them anew in every step. The same numbers up to rounding, for elementwise optimizers on models with
         a ``free_mask``; a scatter in every step is dear. Ignored where the model has no ``free_mask``.
+    last_step : int [], whole epochs in steps, after which the network rests; may be traced. Losses of the epochs in
+        which it rests are NaN. None for a network that never does.
     """
     effective = in_effective_weights and model.free_mask is not None
 
@@ -151,9 +159,14 @@ def make_train(
         mask: Any = model.free_mask(frozen) if effective else None  # type: ignore[misc]
         state = enter(state, frozen) if effective else state
         order_key = rng.named_key(key, "order")
-        state, losses = lax.scan(
-            lambda state, _: epoch(order_key, state, frozen, data, mask), state, None, length=num_epochs
-        )
+
+        def one(state: TrainState, _: None) -> tuple[TrainState, Array]:
+            def move(state: TrainState) -> tuple[TrainState, Array]:
+                return epoch(order_key, state, frozen, data, mask)
+
+            return move(state) if last_step is None else lax.cond(state.step < last_step, move, _rest, state)
+
+        state, losses = lax.scan(one, state, None, length=num_epochs)
         return (leave(state, frozen) if effective else state), losses
 
     def train(key: Key, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:

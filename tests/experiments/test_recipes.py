@@ -1,6 +1,7 @@
 """Recipes that are drawn for each network: their ranges, and that training follows them."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import numpy as np
@@ -84,6 +85,69 @@ def test_a_network_trains_by_what_was_drawn_for_it(dataset, network):
     for name, value in others.items():
         other = train(member._replace(hyper=member.hyper | {name: np.float32(value)}))
         assert np.abs(found["output"]["kernel"] - other["output"]["kernel"]).max() > 1e-3
+
+
+LENGTHS = replace(DRAWN, schedule="cosine", num_epochs=5, min_epochs=2)
+
+
+def test_lengths_are_drawn_over_their_range_beside_the_same_recipes():
+    drawn = drawn_recipes(LENGTHS, SEEDS, 400)
+    lengths, counts = np.unique(drawn.pop("num_epochs"), return_counts=True)
+    assert lengths.tolist() == [2, 3, 4, 5] and lengths.dtype == np.int32
+    assert counts.min() > 65  # Four standard deviations of a count are 35.
+    plain = drawn_recipes(replace(LENGTHS, min_epochs=None), SEEDS, 400)
+    assert plain.keys() == drawn.keys()
+    for name, values in plain.items():
+        np.testing.assert_array_equal(drawn[name], values)
+
+
+@pytest.mark.parametrize("batch_size", [16, None])
+def test_a_network_that_is_done_rests_where_training_of_its_own_length_ends(dataset, network, batch_size):
+    model, frozen = network
+    config = replace(LENGTHS, batch_size=batch_size, warmup_steps=1)
+    training = make_training(model, dataset, config, SEEDS, np.arange(1), {})
+    train = jax.jit(training.trainer.train)
+    member = jax.tree.map(lambda leaf: leaf[0], training.members)
+    hyper = member.hyper | {"num_epochs": np.int32(3)}
+    state, losses = train(member._replace(hyper=hyper), frozen, dataset.train)
+    alone = replace(config, num_epochs=3, min_epochs=None)
+    known = {name: value for name, value in hyper.items() if name != "num_epochs"}
+    alone_train = make_trainer(model, dataset, alone, known).train
+    expected, own_losses = jax.jit(alone_train)(member._replace(hyper=known), frozen, dataset.train)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), state, expected)
+    np.testing.assert_allclose(losses[:3], own_losses, rtol=1e-6)
+    assert np.isnan(losses[3:]).all() and state.step == expected.step
+    # The schedule is its own: one that ends later leaves the network elsewhere.
+    longer, _ = train(member._replace(hyper=hyper | {"num_epochs": np.int32(5)}), frozen, dataset.train)
+    assert np.abs(longer.position["output"]["kernel"] - state.position["output"]["kernel"]).max() > 1e-3
+
+
+def test_a_shared_start_leaves_orders_and_recipes_as_they_were(dataset, network):
+    model, frozen = network
+
+    def begin(start):
+        training = make_training(model, dataset, DRAWN, SEEDS, np.arange(3), {}, start)
+        state = jax.jit(jax.vmap(training.trainer.init, (0, None)))(training.init_members, frozen)
+        return state.position, training.members
+
+    (own, members), (shared, same_members) = begin("own"), begin("shared")
+    jax.tree.map(lambda leaf, first: np.testing.assert_array_equal(leaf, np.repeat(first[:1], 3, 0)), shared, own)
+    assert np.abs(own["output"]["kernel"][0] - own["output"]["kernel"][1]).max() > 0.1
+    np.testing.assert_array_equal(*(jax.random.key_data(each.key) for each in (members, same_members)))
+    assert len(np.unique(jax.random.key_data(members.key), axis=0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_epochs": 6}, "min_epochs is 6, num_epochs is 5; give at most as many"),
+        ({"recipe": "shared"}, "min_epochs is 2, but recipe is shared"),
+        ({"warmup_steps": 8}, "warmup_steps is 8, but there are 8 steps"),
+    ],
+)
+def test_lengths_that_cannot_be_are_refused(dataset, network, settings, message):
+    with pytest.raises(InputError, match=message):
+        make_trainer(network[0], dataset, replace(LENGTHS, **settings))
 
 
 def test_starts_are_those_of_training(dataset, network):

@@ -26,11 +26,14 @@ class PlainMLP(nn.Module):
 
 
 class PlainCNN(nn.Module):
+    strides: int = 1
+
     @nn.compact
     def __call__(self, x):
         for i, width in enumerate(WIDTHS):
-            x = nn.gelu(nn.GroupNorm(1, name=f"norm_{i}")(nn.Conv(width, (3, 3), name=f"conv_{i}")(x)))
-            x = nn.avg_pool(x, (2, 2), (2, 2))
+            x = nn.Conv(width, (3, 3), self.strides, name=f"conv_{i}")(x)
+            x = nn.gelu(nn.GroupNorm(1, name=f"norm_{i}")(x))
+            x = nn.avg_pool(x, (2, 2), (2, 2)) if self.strides == 1 else x
         return nn.Dense(3, name="output")(x.mean((1, 2)))
 
 
@@ -38,8 +41,8 @@ def inputs_of(backbone):
     return random_graph(9, 16) if backbone == "gcn" else INPUTS
 
 
-def network_of(arch, backbone, num_fixed=()):
-    config = model_of(arch, backbone, widths=WIDTHS, depth=8, norm="layer", num_fixed=num_fixed)
+def network_of(arch, backbone, num_fixed=(), **settings):
+    config = model_of(arch, backbone, widths=WIDTHS, depth=8, norm="layer", num_fixed=num_fixed, **settings)
     return config.build(inputs_of(backbone).shape[1:], 3)
 
 
@@ -49,12 +52,12 @@ def random_position(model):
 
 
 @pytest.mark.parametrize(
-    ("backbone", "plain"),
-    [("mlp", PlainMLP()), ("cnn", PlainCNN())],
-    ids=["mlp", "cnn"],
+    ("backbone", "downsampling", "plain"),
+    [("mlp", "pool", PlainMLP()), ("cnn", "pool", PlainCNN()), ("cnn", "stride", PlainCNN(2))],
+    ids=["mlp", "cnn", "cnn of strides"],
 )
-def test_standard_is_plain_flax(backbone, plain):
-    model = network_of("standard", backbone)
+def test_standard_is_plain_flax(backbone, downsampling, plain):
+    model = network_of("standard", backbone, downsampling=downsampling)
     position = random_position(model)
     outputs = jax.jit(model.apply)(position, {}, INPUTS)
     expected = jax.jit(plain.apply)({"params": position}, INPUTS)

@@ -1,6 +1,7 @@
 """Settings of a sweep."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from asymjax.data.config import DataConfig
 from asymjax.lab.run_config import RunConfig
@@ -8,6 +9,8 @@ from asymjax.models.config import ModelConfig
 from asymjax.rng import SeedConfig
 from asymjax.settings import Count, Settings
 from asymjax.train.optimizers import OptimizerConfig
+
+Start = Literal["own", "shared"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,9 @@ class Config(Settings):
     mask_seed=0:4 arch=standard,w_asym widths=16/16,32/32. All values of learning_rate, weight_decay, label_smoothing,
     fixed_scale and mask_seed train side by side in one compiled program and one run directory; each combination of
     other settings has its own. A setting varies where it has an effect: fixed_scale not for standard."""
+    start: Start = "own"
+    """Where networks begin: each at its own initialisation, or at a shared one, that of the first seed, with orders of
+    the rows and drawn recipes of their own."""
     keep_weights: bool = True
     """Keep the trained weights of all networks, and not their metrics alone."""
     seeds: SeedConfig = field(default_factory=SeedConfig)

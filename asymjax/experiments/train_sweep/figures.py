@@ -46,7 +46,7 @@ class Combination(NamedTuple):
 
 
 class SweepRun(NamedTuple):
-    """A finished run of ``train_sweep``.
+    """A finished run of ``train_sweep`` or ``zoo``.
 
     Attributes
     ----------
@@ -71,7 +71,8 @@ class SweepRun(NamedTuple):
     def title(self) -> str:
         """What was trained."""
         backbones = dict.fromkeys(program["backbone"] for program in self.programs.values())
-        return f"sweep of {', '.join(backbones)} on {self.summary['dataset']}"
+        kind = "zoo" if self.record["experiment"] == "zoo" else "sweep"
+        return f"{kind} of {', '.join(backbones)} on {self.summary['dataset']}"
 
     @property
     def score(self) -> str:
@@ -85,7 +86,7 @@ class SweepRun(NamedTuple):
 
 
 def read_sweep(path: Path) -> SweepRun:
-    """Read a finished run of ``train_sweep``, of one program or of a grid.
+    """Read a finished run of ``train_sweep`` or ``zoo``, of one program or of a grid.
 
     Raises
     ------

@@ -37,7 +37,8 @@ def run_train_grid(config: Config) -> Path:
     dataset = load_data(config.data)
     for variant, _, hyper in programs:  # Refuse what fits none of them before any is trained.
         make_trainer(variant.build(dataset), dataset, variant.optimizer, hyper)
-    settings = {name: getattr(config, name) for name in ("optimizer", "seeds", "num_seeds", "grid", "keep_weights")}
+    names = ("optimizer", "seeds", "num_seeds", "grid", "start", "keep_weights")
+    settings = {name: getattr(config, name) for name in names}
     settings |= {"data": config.data.identity(dataset), "model": config.model.record()}
     run = open_run(EXPERIMENT, f"{config.data.slug}-{len(programs)}_programs", settings, config.run)
     makers = {program.variant.name: partial(run_train_sweep, config, program) for program in programs}

@@ -15,7 +15,7 @@ from asymjax import rng, trees
 from asymjax.errors import InputError
 from asymjax.experiments.grid import Program
 from asymjax.experiments.setup import describe, open_experiment
-from asymjax.experiments.train_sweep.config import Config
+from asymjax.experiments.train_sweep.config import Config, Start
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import Placement
 from asymjax.lab.results import NETWORKS, NOT_TRAINED, RESULTS, flatten_names, open_networks, read_arrays
@@ -26,7 +26,7 @@ from asymjax.models import vary_frozen
 from asymjax.rng import SeedConfig
 from asymjax.train import make_optimizer, make_train
 from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, OptimizerConfig, draw_recipe, with_values
+from asymjax.train.optimizers import ELEMENTWISE, OptimizerConfig, draw_recipe, shortest, with_values
 from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
 from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
 
@@ -38,7 +38,7 @@ SPLITS = ("train", "validation", "test")
 SCORES = tuple(f"{NETWORKS}/{split}." for split in SPLITS)
 
 
-def run_train_sweep(config: Config, program: Program, run_config: RunConfig) -> Path:
+def run_train_sweep(config: Config, program: Program, run_config: RunConfig, experiment: str = "train_sweep") -> Path:
     """Train the networks of one program and write a run directory; resumes one that is not finished.
 
     Parameters
@@ -46,6 +46,7 @@ def run_train_sweep(config: Config, program: Program, run_config: RunConfig) -> 
     config : settings that all programs of a grid have in common.
     program : the networks, ``num_seeds`` of each combination of settings that vary.
     run_config : where results go and where work runs.
+    experiment : name of the experiment.
 
     Returns
     -------
@@ -64,10 +65,12 @@ def run_train_sweep(config: Config, program: Program, run_config: RunConfig) -> 
     variant, coordinates, hyper = program
     optimizer, seeds, seed_of = variant.optimizer, config.seeds, coordinates["seed"]
     settings: dict[str, Any] = {"optimizer": optimizer, "seeds": seeds, "num_seeds": config.num_seeds}
-    settings |= {"keep_weights": config.keep_weights} | ({"coordinates": coordinates} if hyper else {})
-    opening = open_experiment("train_sweep", optimizer.optimizer, config.data, variant.model, settings, run_config)
+    settings |= {"start": config.start, "keep_weights": config.keep_weights} | (
+        {"coordinates": coordinates} if hyper else {}
+    )
+    opening = open_experiment(experiment, optimizer.optimizer, config.data, variant.model, settings, run_config)
     dataset, model, frozen, _, run = opening
-    training = make_training(model, dataset, optimizer, seeds, seed_of, hyper)
+    training = make_training(model, dataset, optimizer, seeds, seed_of, hyper, config.start)
     placement = _place_rounds(run, training, frozen, dataset, run_config)
     recipes = {name: values[seed_of] for name, values in drawn_recipes(optimizer, seeds, config.num_seeds).items()}
     coordinates = coordinates | recipes
@@ -188,8 +191,9 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_
 
     Parameters
     ----------
-    hyper_names : settings that each network has of its own, learning_rate, weight_decay, label_smoothing or those of
-        ``vary_frozen``; where there are any, the trainer takes a ``Member`` in place of a key.
+    hyper_names : settings that each network has of its own, learning_rate, weight_decay, label_smoothing, num_epochs
+        (up to the configured one) or those of ``vary_frozen``; where there are any, the trainer takes a ``Member`` in
+        place of a key.
 
     Raises
     ------
@@ -201,19 +205,22 @@ def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_
     if is_smoothed and dataset.task != "classification":
         given = config.label_smoothing or "varied"
         raise InputError(f"label_smoothing is {given}, but {dataset.name} has no classes; give 0")
-    num_steps = config.num_epochs * _steps_per_epoch(config, len(dataset.train.targets))
+    steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
 
-    def make(config: OptimizerConfig) -> Trainer:
+    def make(own: OptimizerConfig) -> Trainer:
+        num_steps = own.num_epochs * steps_per_epoch
         return make_train(
             model,
-            smoothed_cross_entropy(config.label_smoothing) if is_smoothed else TASK_LOSSES[dataset.task],
-            make_optimizer(config, num_steps),
+            smoothed_cross_entropy(own.label_smoothing) if is_smoothed else TASK_LOSSES[dataset.task],
+            make_optimizer(own, num_steps),
             config.num_epochs,
             config.batch_size,
             in_effective_weights=config.optimizer in ELEMENTWISE,
+            last_step=jnp.asarray(num_steps) if "num_epochs" in hyper_names else None,
         )
 
-    trainer = make(config)  # Even where it is not the one: it refuses what does not fit before anything is traced.
+    # Even where it is not the one: it refuses what does not fit before anything is traced.
+    trainer = make(shortest(config))
     if not hyper_names:
         return trainer
     return make_varied(lambda hyper: make(with_values(config, hyper)), partial(vary_frozen, model))
@@ -263,7 +270,13 @@ class Training(NamedTuple):
 
 
 def make_training(
-    model: Model, dataset: Dataset, config: OptimizerConfig, seeds: SeedConfig, seed_of: np.ndarray, hyper: Hyper
+    model: Model,
+    dataset: Dataset,
+    config: OptimizerConfig,
+    seeds: SeedConfig,
+    seed_of: np.ndarray,
+    hyper: Hyper,
+    start: Start = "own",
 ) -> Training:
     """Prepare the training of the networks of a sweep.
 
@@ -271,6 +284,7 @@ def make_training(
     ----------
     seed_of : int [network] which seed each has.
     hyper : settings that networks have of their own [network], beside the recipes that are drawn for them.
+    start : ``"own"``, or ``"shared"`` for networks that all begin where that of the first seed does.
 
     Raises
     ------
@@ -285,8 +299,9 @@ def make_training(
         return Member(keys[seed_of], hyper) if hyper else keys[seed_of]
 
     trainer = make_trainer(model, dataset, config, hyper)
-    init_members, own_members = members(_init_keys(seeds, num_seeds)), members(_train_keys(seeds, num_seeds))
-    return Training(len(seed_of), trainer, init_members, own_members)
+    init_keys = _init_keys(seeds, num_seeds)
+    init_keys = init_keys if start == "own" else init_keys[np.zeros(num_seeds, int)]
+    return Training(len(seed_of), trainer, members(init_keys), members(_train_keys(seeds, num_seeds)))
 
 
 def train_networks(
@@ -328,7 +343,7 @@ def train_networks(
     flops = flops_per_step(training.trainer, one, frozen, dataset.train)
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
-        f"{_describe_cost(config.num_epochs, steps_per_epoch, placement.total, flops)}"
+        f"{_describe_cost(config, steps_per_epoch, placement.total, flops)}"
         + (f"; weights to write take {kept / 1e6:,.1f} MB" if kept else ""),
         flush=True,
     )
@@ -348,11 +363,14 @@ def train_networks(
     )
 
 
-def _describe_cost(num_epochs: int, steps_per_epoch: int, num_networks: int, flops_per_step: float | None) -> str:
-    steps = f"{num_epochs} epochs of {steps_per_epoch} steps"
+def _describe_cost(
+    config: OptimizerConfig, steps_per_epoch: int, num_networks: int, flops_per_step: float | None
+) -> str:
+    least, most = shortest(config).num_epochs, config.num_epochs
+    steps = f"{most if least == most else f'{least} to {most}'} epochs of {steps_per_epoch} steps"
     if flops_per_step is None:
         return steps
-    total = flops_per_step * num_epochs * steps_per_epoch * num_networks
+    total = flops_per_step * (least + most) / 2 * steps_per_epoch * num_networks
     return f"{steps} of {flops_per_step / 1e6:,.3g} MFLOP: {total / 1e9:,.4g} GFLOP in all"
 
 

@@ -1,7 +1,11 @@
-"""Convolutional network: 3x3 convolutions, optional GroupNorm, activation and 2x2 pooling; mean over pixels, linear."""
+"""Convolutional network: 3x3 convolutions, optional GroupNorm, activation and 2x2 pooling; mean over pixels, linear.
+
+With strides in place of pooling and three convolutions of 16 channels without norm it is the network of the Small CNN
+Zoo (Unterthiner et al. 2020, arXiv 2002.11448).
+"""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from flax import linen as nn
 
@@ -22,12 +26,15 @@ class CNNModule(nn.Module):
     num_outputs : outputs of the last, linear layer.
     norm : ``"none"``, or ``"layer"`` for a GroupNorm with one group, over height, width and channels, before each
         activation.
+    downsampling : ``"pool"`` for 2x2 means after each activation, where there are as many pixels, or ``"stride"`` for
+        convolutions of stride 2.
     activation : hook called at the sites ``act_0``, ``act_1``, ...
     """
 
     widths: tuple[int, ...]
     num_outputs: int
     norm: str
+    downsampling: str
     activation: ActivationHook
 
     @nn.compact
@@ -35,12 +42,13 @@ class CNNModule(nn.Module):
         """Return outputs [rows, num_outputs] of images x [rows, height, width, channels]."""
         if x.ndim != 4:
             raise InputError(f"the cnn backbone takes images [rows, height, width, channels], not inputs {x.shape}")
+        stride = 2 if self.downsampling == "stride" else 1
         for i, width in enumerate(self.widths):
-            x = make_conv(x.shape[-1], width, KERNEL_SIZE, f"conv_{i}")(x)
+            x = make_conv(x.shape[-1], width, KERNEL_SIZE, f"conv_{i}", stride)(x)
             if self.norm == "layer":
                 x = nn.GroupNorm(num_groups=1, name=f"norm_{i}")(x)
             x = self.activation(f"act_{i}", x, -1)
-            if min(x.shape[1:3]) >= 2:
+            if self.downsampling == "pool" and min(x.shape[1:3]) >= 2:
                 x = nn.avg_pool(x, (2, 2), (2, 2))
         x = x.mean((1, 2))
         return nn.Dense(self.num_outputs, kernel_init=kernel_init, bias_init=bias_init(x.shape[-1]), name="output")(x)
@@ -50,11 +58,14 @@ class CNNModule(nn.Module):
 class CNN(Layered):
     """Convolutional network."""
 
+    downsampling: Literal["pool", "stride"] = "pool"
+    """What halves height and width at each convolution: 2x2 means after its activation, or its stride."""
+
     is_over_pixels: ClassVar[bool] = True
 
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
         """Build the module."""
-        return CNNModule(self.widths, num_outputs, self.norm, activation)
+        return CNNModule(self.widths, num_outputs, self.norm, self.downsampling, activation)
 
     def permutation_spec(self) -> PermutationSpec:
         """Return one permutation a convolution, of its output channels, norm and the next kernel's inputs."""

@@ -1,0 +1,1 @@
+"""Zoos: many small networks whose recipes are drawn, made to be read by other networks."""

@@ -1,0 +1,161 @@
+"""Zoos: what is read of a finished run, what is refused, and what the report says of scores and recipes."""
+
+import json
+import runpy
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import asymjax
+from asymjax import data, trees
+from asymjax.errors import InputError
+from asymjax.experiments.train_sweep.figures import read_sweep
+from asymjax.experiments.train_sweep.run import drawn_recipes
+from asymjax.experiments.variants import num_trainable
+from asymjax.experiments.zoo import read
+from asymjax.experiments.zoo.config import drawn
+from asymjax.experiments.zoo.table import share_at_chance, zoo_tables
+from asymjax.lab.results import NETWORKS, open_networks, tree_of, write_rows
+from asymjax.rng import SeedConfig
+
+SCRIPT = Path(__file__).parents[2] / "runs" / "zoo.py"
+COUNT = 42
+FLAGS = ["--arch", "w_asym", "--num-fixed", "3", "--widths", "6", "--num-epochs", "3", "--batch-size", "128"]
+
+
+@pytest.fixture(scope="module")
+def made(script, tmp_path_factory):
+    """Return the directory of a finished zoo."""
+    path = tmp_path_factory.mktemp("zoo") / "run"
+    script(SCRIPT, *FLAGS, "--num-networks", COUNT, "--run-dir", path, "--no-progress")
+    return path
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    """Return a copy of the directory, to be damaged."""
+    return Path(shutil.copytree(made, tmp_path / "copy"))
+
+
+def edit(path, name, change):
+    content = json.loads((path / name).read_text())
+    change(content)
+    (path / name).write_text(json.dumps(content))
+
+
+def test_a_zoo_has_weights_scores_and_recipes_of_every_network(made):
+    zoo = asymjax.read_zoo(made)
+    assert zoo.ids.tolist() == list(range(COUNT)) and zoo.excluded == {}
+    stored = tree_of(open_networks(made), "position.")
+    jax.tree.map(np.testing.assert_array_equal, zoo.position, stored)
+    assert {(type(leaf), leaf.dtype) for leaf in jax.tree.leaves(zoo.position)} == {(np.ndarray, np.dtype("float32"))}
+    assert trees.num_entries(zoo.position) == COUNT * (61 * 6 + 6 + 3 * 10 + 10)
+    recipes = drawn_recipes(drawn(0.1, 1, 3, 128), SeedConfig(), COUNT)
+    assert zoo.recipes.keys() == recipes.keys() == {"learning_rate", "weight_decay", "label_smoothing", "num_epochs"}
+    for name, values in recipes.items():
+        np.testing.assert_array_equal(zoo.recipes[name], values)
+    assert set(zoo.recipes["num_epochs"]) == {1, 2, 3}
+    # Model and constants are those that the networks were trained with.
+    rows = data.load("digits").test
+    outputs = np.asarray(jax.jit(jax.vmap(zoo.model.apply, (0, None, None)))(zoo.position, zoo.frozen, rows.inputs))
+    accuracy = np.mean(np.argmax(outputs, axis=-1) == rows.targets, axis=-1)
+    np.testing.assert_allclose(zoo.target("test.accuracy"), accuracy, atol=1.5 / len(rows.targets))
+
+
+def test_networks_that_failed_or_are_not_finite_are_apart(copy, made):
+    position = {
+        f"position.{layer}.bias": np.full((1, size), np.nan) for layer, size in (("dense_0", 6), ("output", 10))
+    }
+    write_rows(copy, NETWORKS, {"network": 3}, position)
+    write_rows(copy, NETWORKS, {"network": 5}, {"failed_step": np.array([7])} | {"train.loss": np.array([np.inf])})
+    with (
+        pytest.raises(InputError, match="has 40 finite networks; a zoo takes 41"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(read, "MIN_NETWORKS", 41)
+        asymjax.read_zoo(copy)
+    zoo, whole = asymjax.read_zoo(copy), asymjax.read_zoo(made)
+    assert zoo.excluded == {3: "parameters are not finite", 5: "loss not finite at step 7"}
+    kept = np.delete(np.arange(COUNT), [3, 5])
+    np.testing.assert_array_equal(zoo.ids, kept)
+    np.testing.assert_array_equal(zoo.position["output"]["kernel"], whole.position["output"]["kernel"][kept])
+    np.testing.assert_array_equal(zoo.target("test.loss"), whole.target("test.loss")[kept])
+    np.testing.assert_array_equal(zoo.recipes["learning_rate"], whole.recipes["learning_rate"][kept])
+    write_rows(copy, NETWORKS, {"network": 4}, {"test.loss": np.array([np.inf])})
+    with pytest.raises(InputError, match="has 39 finite networks"):
+        asymjax.read_zoo(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda record: record.update(experiment="train_grid"),
+            "is a grid of several programs; give one of the direct",
+        ),
+        (lambda record: record.update(experiment="lmc"), "is a run of lmc; give one of zoo or train_sweep"),
+        (
+            lambda record: record["config"].update(coordinates={"mask_seed": [0, 1]}),
+            "mask_seed differs between its net",
+        ),
+        (
+            lambda record: record["config"]["model"].update(mask_seed=1),
+            "what is fixed in its networks is drawn otherwise",
+        ),
+        (
+            lambda record: record["config"]["model"].update(widths=[7]),
+            "what is fixed in its networks is drawn otherwise",
+        ),
+        (lambda record: record["config"].pop("model"), "is a run of zoo; give one of a posterior or of a sweep"),
+    ],
+)
+def test_what_is_no_zoo_is_refused(copy, change, message):
+    edit(copy, "config.json", change)
+    with pytest.raises(InputError, match=message):
+        asymjax.read_zoo(copy)
+
+
+def test_an_unfinished_run_is_refused(copy):
+    (copy / "DONE").unlink()
+    with pytest.raises(InputError, match="is not finished"):
+        asymjax.read_zoo(copy)
+
+
+def test_the_report_is_the_numbers_of_the_summary(copy):
+    accuracy = np.linspace(0.1, 0.9, COUNT)
+    rates = []
+
+    def order(summary):
+        rates.extend(summary["coordinates"]["learning_rate"])
+        summary["test"]["accuracy"] = accuracy[np.argsort(np.argsort(rates))].tolist()
+        summary["status"][int(np.argmin(rates))] = "not finite at step 3"
+
+    edit(copy, "summary.json", order)
+    run = read_sweep(copy)
+    networks, spread, recipes = zoo_tables(run)
+    trained = accuracy[1:]
+    at_chance = np.mean(trained <= 0.1 + 2 * np.sqrt(0.09 / 359))
+    assert networks.rows == [["w_asym", "412", "48", str(COUNT), "1", f"{at_chance:.1%}"]]
+    numbers = [trained.mean(), trained.std(ddof=1), *np.quantile(trained, (0.05, 0.25, 0.5, 0.75, 0.95))]
+    assert [row[0] for row in spread.rows] == ["training", "validation", "test"]
+    assert spread.rows[-1][1:] == [f"{value:.4f}" for value in numbers]
+    by_name = {row[0]: row[1:] for row in recipes.rows}
+    assert by_name["learning_rate"][-1] == "+1.000" and abs(float(by_name["label_smoothing"][-1])) < 0.6
+    assert by_name["num_epochs"][:3] == ["1", "2", "3"]
+    assert run.title == "zoo of mlp on digits"
+
+
+def test_who_guesses_is_at_chance():
+    # Of 400 rows of 10 classes 40 are guessed, with a standard deviation of 6.
+    assert share_at_chance(np.array([39, 52, 53, 400]) / 400, 10, 400) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "count"), [("small_cnn", (28, 28, 1), 4970), ("resnet8", (32, 32, 3), 78_042)]
+)
+def test_presets_are_the_networks_of_the_papers(preset, shape, count):
+    presets = runpy.run_path(str(SCRIPT))["PRESETS"]
+    assert num_trainable(presets[preset].model.build(shape, 10), 0) == count
