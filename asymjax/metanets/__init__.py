@@ -7,9 +7,10 @@ equivariant layers.
 To add one, write a module with a frozen dataclass, a :class:`Metanetwork` with ``make``, and a line in ``METANETS``.
 """
 
+from asymjax.metanets.equivariant import HNP, NP
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
 from asymjax.metanets.zoo import Parts, Zoo, split
 
-METANETS: dict[str, type[Metanetwork]] = {}
+METANETS: dict[str, type[Metanetwork]] = {"hnp": HNP, "np": NP}
 
 __all__ = ["METANETS", "Metanet", "Metanetwork", "Parts", "Read", "Zoo", "plain", "split"]

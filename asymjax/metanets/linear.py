@@ -105,24 +105,19 @@ def contract(array: Array, view: View) -> Array:
     return summed / math.prod(dropped) if dropped else summed
 
 
-def expand(hub: Array, view: View) -> Callable[[Mapping[int, int]], Array]:
-    """Return a function of the sizes of blocks that repeats a hub along an array, on the diagonals of its blocks.
+def expand(hub: Array, view: View, sizes: Sequence[int]) -> Array:
+    """Repeat a hub [*units of the hub, channels] along an array of those sizes, on the diagonals of blocks.
 
     What it returns has the size 1 along axes over which it is constant.
     """
-    labels = view.labels
-    first = {block: labels.index(block) for block in labels}
-
-    def write(sizes: Mapping[int, int]) -> Array:
-        ones = [sizes[block] if axis == first[block] and block in view.kept else 1 for axis, block in enumerate(labels)]
-        array = hub.reshape(*ones, hub.shape[-1])
-        for axis, block in enumerate(labels):
-            if axis != first[block]:
-                shape = [sizes[block] if i in (first[block], axis) else 1 for i in range(len(labels) + 1)]
-                array = array * jnp.eye(sizes[block], dtype=hub.dtype).reshape(shape)
-        return array
-
-    return write
+    first = {block: view.labels.index(block) for block in view.labels}
+    starts = [first[block] for block in view.kept]
+    array = hub.reshape(*(size if axis in starts else 1 for axis, size in enumerate(sizes)), hub.shape[-1])
+    for axis, block in enumerate(view.labels):
+        if axis != first[block]:
+            shape = [size if place in (first[block], axis) else 1 for place, size in enumerate(sizes)]
+            array = array * jnp.eye(sizes[axis], dtype=hub.dtype).reshape(*shape, 1)
+    return array
 
 
 class _Hub(NamedTuple):
@@ -181,7 +176,7 @@ def linear(sizes: Mapping[str, int], num_in: Mapping[Index, int], num_out: Mappi
             made = jnp.concatenate(read, -1) @ matrices[name_of(key)]
             ends = list(accumulate(num_out[index] for index, _ in out))
             for (index, view), part in zip(out, jnp.split(made, ends[:-1], -1), strict=True):
-                terms[index].append(expand(part, view)({b: sizes[n] for b, n in zip(view.labels, index, strict=True)}))
+                terms[index].append(expand(part, view, [sizes[name] for name in index]))
         return {index: _sum(some, [sizes[name] for name in index]) for index, some in terms.items()}
 
     return Linear(init, apply)
