@@ -9,8 +9,9 @@ To add one, write a module with a frozen dataclass, a :class:`Metanetwork` with 
 
 from asymjax.metanets.equivariant import HNP, NP
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
+from asymjax.metanets.scales import ScaleHNP
 from asymjax.metanets.zoo import Parts, Zoo, split
 
-METANETS: dict[str, type[Metanetwork]] = {"hnp": HNP, "np": NP}
+METANETS: dict[str, type[Metanetwork]] = {"hnp": HNP, "np": NP, "scale_hnp": ScaleHNP}
 
 __all__ = ["METANETS", "Metanet", "Metanetwork", "Parts", "Read", "Zoo", "plain", "split"]

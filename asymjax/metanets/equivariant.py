@@ -5,7 +5,7 @@ inputs and outputs as units in no order too, which they are not, and has far few
 arXiv 2302.14040, hidden neuron and neuron permutations).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
@@ -20,7 +20,6 @@ from asymjax.metanets.linear import (
     Features,
     invariants,
     linear,
-    num_channels,
     to_features,
     unit_counts,
     whole_spec,
@@ -58,14 +57,14 @@ class HNP(Metanetwork):
         InputError
             If units are permuted within others, or the specification does not fit the networks.
         """
-        if not _permutes(read.spec):
+        if not permutes(read.spec):
             return flat(read.shapes, self.head_width)
         spec = self.spec_of(read)
-        return invariant(read.shapes, spec, lambda leaves: to_features(leaves, spec), self)
+        return invariant(read.shapes, unit_counts(spec), lambda leaves: to_features(leaves, spec), self)
 
     def note(self, read: Read) -> str:
         """Return what it is for those networks, in one sentence."""
-        if not _permutes(read.spec):
+        if not permutes(read.spec):
             entries = trees.num_entries(read.shapes)
             return (
                 "No permutation maps these networks to networks of their kind, so that a complete linear layer would "
@@ -85,7 +84,8 @@ class NP(HNP):
         return whole_spec(read.shapes, with_ends(whole_spec(read.shapes, read.spec), read.model))
 
 
-def _permutes(spec: TreeSpec) -> bool:
+def permutes(spec: TreeSpec) -> bool:
+    """Return whether a specification has a permutation."""
     return any(perms_of(axes) for axes in spec.values())
 
 
@@ -121,20 +121,22 @@ def _sums_of_size(layer: Layer, like: Layer) -> list[int]:
 # Metanetworks ----------------------------------------------------------------------------------------------------
 
 
-def invariant(shapes: PyTree, spec: TreeSpec, read: Callable[[dict[str, Array]], Features], settings: HNP) -> Metanet:
+def invariant(
+    shapes: PyTree, sizes: Mapping[str, int], read: Callable[[Mapping[str, Array]], Features], settings: HNP
+) -> Metanet:
     """Return equivariant layers with ReLU between them, and a perceptron on the invariants of the last.
 
     Parameters
     ----------
     shapes : of the leaves of one network.
-    spec : a tree for every axis of every leaf.
+    sizes : units by name.
     read : leaves of one network by path -> features.
-    settings : sizes.
+    settings : number and sizes of layers.
     """
     like = jax.eval_shape(lambda tree: read(trees.named_leaves(tree)), shapes)
     widths = [{index: array.shape[-1] for index, array in like.items()}]
     widths += settings.num_layers * [dict.fromkeys(like, settings.channels)]
-    layers = [linear(unit_counts(spec), *ends) for ends in pairwise(widths)]
+    layers = [linear(sizes, *ends) for ends in pairwise(widths)]
 
     def embed(params: PyTree, network: PyTree) -> Array:
         features = read(trees.named_leaves(network))

@@ -12,9 +12,8 @@ any number of units.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, combinations, permutations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from asymjax import rng, trees
@@ -270,9 +269,3 @@ def _with_channels(block: Array, atoms: Sequence[Atom]) -> tuple[Index, Array]:
     others = [i for i in range(len(atoms)) if i not in places]
     moved = jnp.transpose(block, [*places, *others])
     return tuple(name for name, _ in permuted), moved.reshape(*moved.shape[: len(places)], -1)
-
-
-def num_channels(shapes: PyTree, spec: TreeSpec) -> dict[Index, int]:
-    """Return the channels of the features of one network, by index."""
-    features: Any = jax.eval_shape(lambda leaves: to_features(leaves, spec), trees.named_leaves(shapes))
-    return {index: array.shape[-1] for index, array in features.items()}

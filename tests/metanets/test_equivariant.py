@@ -201,7 +201,7 @@ def test_the_program_grows_linearly_with_the_number_of_leaves(spec_of):
     for num_layers in (4, 8, 16):
         spec = spec_of(num_layers)
         shapes = {path: jax.ShapeDtypeStruct(tuple(a.size for a in axes), "float32") for path, axes in spec.items()}
-        metanet = invariant(shapes, spec, lambda leaves, spec=spec: to_features(leaves, spec), HNP())
+        metanet = invariant(shapes, unit_counts(spec), lambda leaves, spec=spec: to_features(leaves, spec), HNP())
         params = jax.eval_shape(metanet.init, jax.random.key(0))
         networks = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), shapes)
         lengths.append(num_equations(jax.make_jaxpr(metanet.apply)(params, networks).jaxpr))

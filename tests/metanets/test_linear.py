@@ -17,7 +17,6 @@ from asymjax.metanets.linear import (
     expansions,
     invariants,
     linear,
-    num_channels,
     num_maps,
     to_features,
     unit_counts,
@@ -65,8 +64,13 @@ def shapes_of(spec):
     return {path: jax.ShapeDtypeStruct(tuple(axis.size for axis in axes), float) for path, axes in spec.items()}
 
 
+def num_channels(spec):
+    features = jax.eval_shape(lambda leaves: to_features(leaves, spec), shapes_of(spec))
+    return {index: array.shape[-1] for index, array in features.items()}
+
+
 def layer_of(spec):
-    channels = num_channels(shapes_of(spec), spec)
+    channels = num_channels(spec)
     return linear(unit_counts(spec), channels, channels), channels
 
 
@@ -124,7 +128,7 @@ def test_dimensions_are_those_of_the_commutant(space):
 
 
 def count(spec):
-    channels = num_channels(shapes_of(spec), spec)
+    channels = num_channels(spec)
     return sum(num_maps(a, b) * channels[a] * channels[b] for a in channels for b in channels)
 
 
