@@ -136,16 +136,16 @@ def changeable_units(
     found, numbers = list(names), np.random.default_rng(0)
     with jax.ensure_compile_time_eval():
         frozen = model.freeze(jax.random.key(0))
+        forward = jax.jit(lambda leaves, inputs: model.forward(trees.unflatten(leaves), frozen, inputs))
         for _ in range(NUM_TRIALS):
             leaves = {
                 path: numbers.normal(size=leaf.shape).astype(np.float32)
                 for path, leaf in trees.flatten(model.params_shape).items()
             }
             inputs = jax.tree.map(lambda leaf: _random_like(numbers, leaf), model.example)
-            outputs = np.asarray(model.forward(trees.unflatten(leaves), frozen, inputs))
+            outputs = np.asarray(forward(leaves, inputs))
             for name in list(found):
-                changed = trees.unflatten(change(leaves, name))
-                moved = np.abs(np.asarray(model.forward(changed, frozen, inputs)) - outputs)
+                moved = np.abs(np.asarray(forward(change(leaves, name), inputs)) - outputs)
                 if np.max(moved) > TRIAL_TOLERANCE * np.std(outputs):
                     found.remove(name)
             if not found:
