@@ -80,16 +80,17 @@ def index_place(name: str, axis: int, block: Sequence[tuple[int, Atom]]) -> int 
     return found[0] if len(found) == 1 else None
 
 
-def open_leaf(leaf: Any, axes: Sequence[Axis]) -> list[tuple[Any, tuple[Atom, ...]]]:
-    """Return the blocks of an array of NumPy as arrays with an axis for every atom, in the order of :func:`blocks`."""
+def open_leaf(leaf: Any, axes: Sequence[Axis], xp: Any = np) -> list[tuple[Any, tuple[Atom, ...]]]:
+    """Return the blocks of an array as arrays with an axis for every atom, in the order of :func:`blocks`."""
     for i, axis in enumerate(axes):
         if isinstance(axis, Product):
             opened = leaf.reshape(*leaf.shape[:i], *(part.size for part in axis.parts), *leaf.shape[i + 1 :])
-            return open_leaf(opened, [*axes[:i], *axis.parts, *axes[i + 1 :]])
+            return open_leaf(opened, [*axes[:i], *axis.parts, *axes[i + 1 :]], xp)
         if isinstance(axis, Sum):
             cuts = list(accumulate(part.size for part in axis.parts))[:-1]
-            pieces = zip(np.split(leaf, cuts, i), axis.parts, strict=True)
-            return [block for piece, part in pieces for block in open_leaf(piece, [*axes[:i], part, *axes[i + 1 :]])]
+            pieces = zip(xp.split(leaf, cuts, i), axis.parts, strict=True)
+            opened = [open_leaf(piece, [*axes[:i], part, *axes[i + 1 :]], xp) for piece, part in pieces]
+            return list(chain.from_iterable(opened))
     return [(leaf, tuple(atom for atom in axes if isinstance(atom, Perm | Fixed)))]
 
 

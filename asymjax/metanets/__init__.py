@@ -9,11 +9,13 @@ To add one, write a module with a frozen dataclass, a :class:`Metanetwork` with 
 
 from asymjax.metanets.deepsets import DeepSets
 from asymjax.metanets.dmc import DMC
+from asymjax.metanets.equivariant import HNP, NP
 from asymjax.metanets.fit import Fit, FitConfig, fit
 from asymjax.metanets.flat_mlp import FlatMLP
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
 from asymjax.metanets.probe import Probe
 from asymjax.metanets.regression import Norms, Recipe, Regression, Ridge, StatTrees
+from asymjax.metanets.scales import ScaleHNP
 from asymjax.metanets.scores import Scores, score
 from asymjax.metanets.statnn import StatNN
 from asymjax.metanets.zoo import Parts, Zoo, split
@@ -27,12 +29,17 @@ METANETS: dict[str, type[Metanetwork] | type[Regression]] = {
     "flat_mlp": FlatMLP,
     "deepsets": DeepSets,
     "dmc": DMC,
+    "hnp": HNP,
+    "np": NP,
+    "scale_hnp": ScaleHNP,
     "probe": Probe,
 }
 
 __all__ = [
     "DMC",
+    "HNP",
     "METANETS",
+    "NP",
     "DeepSets",
     "Fit",
     "FitConfig",
@@ -46,6 +53,7 @@ __all__ = [
     "Recipe",
     "Regression",
     "Ridge",
+    "ScaleHNP",
     "Scores",
     "StatNN",
     "StatTrees",

@@ -1,7 +1,7 @@
 """The group of a model: permutations and signs of units that map its positions to positions of the same function."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -12,10 +12,10 @@ from asymjax import trees
 from asymjax.axes import as_trees, perms_of
 from asymjax.types import Array, Fixed, Frozen, Model, Perm, PyTree, TreeSpec
 
-ODD_TOLERANCE = 1e-4
-"""How far outputs may move, in units of their spread, where a unit is negated that counts as odd."""
-NUM_ODD_TRIALS = 8
-"""Random networks that have to agree that a unit is odd: in one alone all later units may be off."""
+TRIAL_TOLERANCE = 1e-4
+"""How far outputs may move, in units of their spread, where units are changed that count as changeable."""
+NUM_TRIALS = 8
+"""Random networks that have to agree that units are changeable: in one alone all later units may be off."""
 
 
 def position_spec(model: Model, frozen: Frozen) -> TreeSpec:
@@ -105,30 +105,49 @@ def negate_units(leaves: Mapping[str, Array], spec: TreeSpec, signs: Mapping[str
 def odd_units(model: Model, spec: TreeSpec, prior_mean: PyTree) -> frozenset[str]:
     """Return the permutations whose units may be negated: those of odd activations, without a norm over them.
 
-    A unit of random weights is negated on its way in and on its way out, and outputs at random inputs are compared. The
-    prior has to be even too: ``prior_mean`` is zero on all that moves.
+    The prior has to be even too: ``prior_mean`` is zero on all that moves.
     """
-    means, numbers = trees.flatten(prior_mean), np.random.default_rng(0)
+    means = trees.flatten(prior_mean)
     found = {
         name: size
         for name, size in whole_units(spec).items()
         if not any(np.any(means[path]) for path, axes in spec.items() if name in perms_of(axes))
     }
+
+    def negate_one(leaves: Mapping[str, Array], name: str) -> dict[str, Array]:
+        return negate_units(leaves, spec, {name: jnp.where(jnp.arange(found[name]) == 0, -1.0, 1.0)})
+
+    return changeable_units(model, found, negate_one)
+
+
+def changeable_units(
+    model: Model, names: Iterable[str], change: Callable[[Mapping[str, Array], str], dict[str, Array]]
+) -> frozenset[str]:
+    """Return the permutations whose units may be changed and leave the function of networks as it is.
+
+    Units of random weights are changed on their way in and on their way out, and outputs at random inputs are compared.
+
+    Parameters
+    ----------
+    model : the network, with constants of mask key 0.
+    names : permutations to be tried.
+    change : (leaves by path, name) -> leaves.
+    """
+    found, numbers = list(names), np.random.default_rng(0)
     with jax.ensure_compile_time_eval():
         frozen = model.freeze(jax.random.key(0))
-        for _ in range(NUM_ODD_TRIALS):
+        forward = jax.jit(lambda leaves, inputs: model.forward(trees.unflatten(leaves), frozen, inputs))
+        for _ in range(NUM_TRIALS):
             leaves = {
                 path: numbers.normal(size=leaf.shape).astype(np.float32)
                 for path, leaf in trees.flatten(model.params_shape).items()
             }
             inputs = jax.tree.map(lambda leaf: _random_like(numbers, leaf), model.example)
-            outputs = np.asarray(model.forward(trees.unflatten(leaves), frozen, inputs))
-            for name, size in list(found.items()):
-                signs = {name: jnp.where(jnp.arange(size) == 0, -1.0, 1.0)}
-                negated = trees.unflatten(negate_units(leaves, spec, signs))
-                moved = np.abs(np.asarray(model.forward(negated, frozen, inputs)) - outputs)
-                if np.max(moved) > ODD_TOLERANCE * np.std(outputs):
-                    del found[name]
+            outputs = np.asarray(forward(leaves, inputs))
+            for name in list(found):
+                moved = np.abs(np.asarray(forward(change(leaves, name), inputs)) - outputs)
+                if np.max(moved) > TRIAL_TOLERANCE * np.std(outputs):
+                    found.remove(name)
             if not found:
                 break
     return frozenset(found)

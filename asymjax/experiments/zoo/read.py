@@ -51,7 +51,7 @@ def read_zoo(run_dir: str | Path) -> Zoo:
     positions, _ = read_positions(path, made)
     networks = open_networks(path)
     scores = {str(name): networks[name].values for name in networks if str(name).partition(".")[0] in SPLITS}
-    measured = np.isfinite(list(scores.values())).all(axis=0)
+    measured = np.logical_and.reduce(np.isfinite(list(scores.values())))
     excluded = {
         **dict.fromkeys(np.flatnonzero(~measured).tolist(), "a score is not finite"),
         **dict.fromkeys(np.flatnonzero(~finite_networks(positions)).tolist(), "parameters are not finite"),
