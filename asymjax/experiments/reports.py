@@ -12,6 +12,7 @@ from rich.progress import track
 from asymjax.errors import InputError
 from asymjax.experiments.compare_posteriors import report as compare_posteriors
 from asymjax.experiments.linear_connectivity import report as linear_connectivity
+from asymjax.experiments.metanetworks import report as metanetworks
 from asymjax.experiments.monotonic_interpolation import report as monotonic_interpolation
 from asymjax.experiments.posterior import report as posterior
 from asymjax.experiments.train_sweep import report as train_sweep
@@ -28,6 +29,7 @@ REPORTS: dict[str, Report] = {
     "bnn_sgld": posterior.REPORT,
     "bnn_vi": posterior.REPORT,
     "lmc": linear_connectivity.REPORT,
+    "metanet": metanetworks.REPORT,
     "mli": monotonic_interpolation.REPORT,
     "train_sweep": train_sweep.REPORT,
     "train_grid": train_sweep.REPORT,

@@ -7,10 +7,11 @@ equivariant layers.
 To add one, write a module with a frozen dataclass, a :class:`Metanetwork` with ``make``, and a line in ``METANETS``.
 """
 
+from asymjax.metanets.config import FitConfig
 from asymjax.metanets.deepsets import DeepSets
 from asymjax.metanets.dmc import DMC
 from asymjax.metanets.equivariant import HNP, NP
-from asymjax.metanets.fit import Fit, FitConfig, fit
+from asymjax.metanets.fit import Fit, fit
 from asymjax.metanets.flat_mlp import FlatMLP
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
 from asymjax.metanets.probe import Probe

@@ -1,9 +1,8 @@
 """Metanetworks are fitted to a zoo: the learning rate is chosen on other seeds, the epoch on networks apart."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +13,10 @@ from threadpoolctl import threadpool_limits
 
 from asymjax import rng, trees
 from asymjax.errors import DivergedError, InputError
+from asymjax.metanets.config import FitConfig
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read
 from asymjax.metanets.regression import Regression
 from asymjax.metanets.zoo import Parts, Zoo, split
-from asymjax.settings import Count, NonNegative, Positive, Settings
 from asymjax.symmetry.groups import position_spec
 from asymjax.symmetry.permutations import permute, random_permutations
 from asymjax.train.losses import squared_error
@@ -26,27 +25,6 @@ from asymjax.types import Array, Key, Model, PyTree, Split, TreeSpec
 
 NUM_REFERENCE = 512
 """Networks of the training that settle what depends on others of a batch."""
-
-
-@dataclass(frozen=True)
-class FitConfig(Settings):
-    """How metanetworks are trained: AdamW on the squared error, as Lim et al. (2024) did."""
-
-    num_epochs: Count = 50
-    """Passes over the networks of the training."""
-    batch_size: Count = 128
-    """Networks a step."""
-    weight_decay: NonNegative = 0.01
-    """Decoupled weight decay."""
-    learning_rates: tuple[Positive, ...] = (1e-4, 5e-4, 1e-3, 5e-3, 1e-2)
-    """Learning rates, of which the best on the validation networks is taken."""
-    targets: Literal["standardised", "raw"] = "standardised"
-    """Train for targets of mean 0 and scale 1 over the networks of the training, or for the targets as they are, as
-    published."""
-    num_trials: Count = 2
-    """Metanetworks of each learning rate that it is chosen by; others than those that are reported."""
-    num_seeds: Count = 5
-    """Metanetworks that are reported, which differ in their seeds alone."""
 
 
 class Fitted(NamedTuple):

@@ -42,6 +42,11 @@ class Zoo(NamedTuple):
     ids: np.ndarray
     excluded: Mapping[int, str]
 
+    @property
+    def num_networks(self) -> int:
+        """Number of networks."""
+        return len(self.ids)
+
     def networks(self, reads: str, reference: int = 0) -> PyTree:
         """Return what a metanetwork reads, NumPy leaves [network, ...].
 

@@ -1,0 +1,1 @@
+"""Metanetworks fitted to zoos, and what each of them sees."""

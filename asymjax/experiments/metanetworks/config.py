@@ -1,0 +1,28 @@
+"""Settings of a comparison of metanetworks."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asymjax.lab.run_config import RunConfig
+from asymjax.metanets.config import FitConfig
+from asymjax.settings import Count, Seed, Settings
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """All settings of a run."""
+
+    zoo: tuple[Path, ...] = ()
+    """Run directories of zoos, one or more, of runs/zoo.py or runs/train_sweep.py."""
+    metanets: tuple[str, ...] = ("recipe", "stat_trees", "statnn", "flat_mlp", "hnp", "probe")
+    """What predicts, each with settings of its own, if any, NAME,SETTING=VALUE: flat_mlp,reads=aligned. Networks:
+    statnn, flat_mlp, deepsets, dmc (as published), hnp, np (equivariant), scale_hnp (of ReLU, without scales), probe
+    (learned inputs). Regressions: recipe (no weights), norms, stat_trees, ridge."""
+    target: str = "test.accuracy"
+    """What is predicted: a score of the zoo, or gap (of training and test accuracy)."""
+    num_train: tuple[Count, ...] = ()
+    """Numbers of training networks, for a learning curve; all of them by default."""
+    seed: Seed = 0
+    """Seed of metanetworks and of their batches; the split of a zoo is the same for all."""
+    fit: FitConfig = field(default_factory=FitConfig)
+    run: RunConfig = field(default_factory=RunConfig)

@@ -1,0 +1,102 @@
+"""Figures of metanetworks: how well each orders the networks of each zoo."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from asymjax.lab import run_files
+from asymjax.report import style
+from asymjax.report.read import read_record, read_required
+
+OTHER_ROWS = "other rows"
+
+
+class MetanetRun(NamedTuple):
+    """A finished run of ``metanet``.
+
+    Attributes
+    ----------
+    path : its directory.
+    record : config.json.
+    zoos : what the zoos are, by name.
+    cells : every metanetwork on every zoo, with its scores.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    zoos: dict[str, dict[str, Any]]
+    cells: list[dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """What was predicted."""
+        return f"{self.record['config']['target']} of networks from their weights"
+
+
+def read_metanets(path: Path) -> MetanetRun:
+    """Read a finished run of ``metanet``.
+
+    Raises
+    ------
+    InputError
+        If it is not a run directory, its run is not finished, or a file is missing or damaged.
+    """
+    record = read_record(path)
+    summary = read_required(run_files.read_json, path / "summary.json", "zoos", "cells")
+    return MetanetRun(path, record, summary["zoos"], summary["cells"])
+
+
+@style.styled
+def plot_order(run: MetanetRun) -> Figure:
+    """Draw Kendall's tau of every metanetwork, a panel a zoo: every seed, and where other rows order the networks."""
+    names = list(dict.fromkeys(cell["metanet"] for cell in run.cells))
+    height = 1.1 + 0.2 * len(names)
+    figure = style.new_figure(style.PAGE_WIDTH, height, run.title.capitalize(), "")
+    panels = figure.subplots(1, len(run.zoos), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (zoo, entry) in zip(panels, run.zoos.items(), strict=True):
+        largest = max(cell["num_train"] for cell in run.cells if cell["zoo"] == zoo)
+        own = {cell["metanet"]: cell for cell in run.cells if cell["zoo"] == zoo and cell["num_train"] == largest}
+        for place, name in enumerate(names):
+            values = np.asarray(own[name]["scores"]["tau"]["values"])
+            axes.plot(values, np.full(len(values), place), "o", color=style.BLUE, alpha=0.5, markersize=3)
+            axes.plot(values.mean(), place, "|", color=style.BLACK, markersize=10)
+        if entry["other_rows"]:
+            axes.axvline(entry["other_rows"]["tau"], color=style.GREY, linestyle="--", linewidth=0.8)
+        axes.set_title(f"{zoo}, {largest:,} training networks")
+        axes.set_xlabel("tau")
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
+@style.styled
+def plot_curves(run: MetanetRun) -> Figure:
+    """Draw Kendall's tau against the number of training networks, a panel a zoo, a line a metanetwork."""
+    figure = style.new_figure(style.PAGE_WIDTH, 2.8, run.title.capitalize(), "")
+    panels = figure.subplots(1, len(run.zoos), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, zoo in zip(panels, run.zoos, strict=True):
+        _draw_curves(axes, [cell for cell in run.cells if cell["zoo"] == zoo])
+        axes.set(title=zoo, xlabel="training networks", xscale="log")
+    panels[0].set_ylabel("tau")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _draw_curves(axes: Axes, cells: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(cell["metanet"] for cell in cells))
+    for name, color in zip(names, style.CHAINS * (len(names) // len(style.CHAINS) + 1), strict=False):
+        own = sorted((cell for cell in cells if cell["metanet"] == name), key=lambda cell: cell["num_train"])
+        counts = [cell["num_train"] for cell in own]
+        axes.plot(counts, [cell["scores"]["tau"]["mean"] for cell in own], "o-", color=color, label=name)
+        bounds = [[cell["scores"]["tau"][end] for cell in own] for end in ("low", "high")]
+        if None not in bounds[0]:
+            axes.fill_between(counts, *bounds, color=color, alpha=0.15, linewidth=0)
+
+
+def num_sizes(run: MetanetRun) -> bool:
+    """Return whether there are several numbers of training networks."""
+    return len({cell["num_train"] for cell in run.cells}) > 1

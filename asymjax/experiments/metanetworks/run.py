@@ -1,0 +1,259 @@
+"""Metanetworks are fitted to zoos: every one to every zoo, at every number of training networks."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import trees
+from asymjax.errors import InputError
+from asymjax.experiments.metanetworks.config import Config
+from asymjax.experiments.words import read_named
+from asymjax.experiments.zoo.read import read_zoo
+from asymjax.lab.measure import measure_members
+from asymjax.lab.results import Named
+from asymjax.lab.rundir import RunDir, open_run
+from asymjax.metanets import METANETS, Fit, Metanetwork, Parts, Regression, Scores, Zoo, score, split
+from asymjax.metanets.fit import (
+    Task,
+    choose_rate,
+    make_fit,
+    make_task,
+    predict_targets,
+    regress,
+    require_batch,
+    seed_keys,
+    trial_members,
+)
+from asymjax.report.read import read_record
+from asymjax.symmetry.interpolation import over_networks
+from asymjax.types import Array, Key, PyTree, Split
+
+EXPERIMENT = "metanet"
+OTHER_ROWS = "validation.accuracy"
+"""What tells how well accuracy on some rows is known from accuracy on others."""
+
+
+class Cell(NamedTuple):
+    """One metanetwork on one zoo.
+
+    Attributes
+    ----------
+    zoo, metanet : their names.
+    num_train : training networks.
+    """
+
+    zoo: str
+    metanet: str
+    num_train: int
+
+    @property
+    def name(self) -> str:
+        """Name of the arrays and phases of it."""
+        return f"{self.zoo}/{self.metanet}/{self.num_train}"
+
+
+def run_metanets(config: Config) -> Path:
+    """Fit metanetworks to zoos; resumes an unfinished run.
+
+    Returns
+    -------
+    The run directory: scores in summary.json, and predictions of all networks in results.zarr.
+
+    Raises
+    ------
+    InputError
+        If a zoo cannot be read, a name is unknown, settings cannot be met, a metanetwork cannot read the networks of a
+        zoo, or the directory is not this run's.
+    DivergedError
+        If no learning rate of a metanetwork trains.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    metanets = read_named("metanets", config.metanets, METANETS, "metanetwork")
+    if not config.zoo:
+        raise InputError("zoo is empty; give run directories of runs/zoo.py, --zoo RUN_DIR [RUN_DIR ...]")
+    paths = _named(config.zoo)
+    zoos = {name: read_zoo(path) for name, path in paths.items()}
+    parts = {name: split(zoo.ids) for name, zoo in zoos.items()}
+    targets = {name: zoo.target(config.target) for name, zoo in zoos.items()}
+    cells = _cells(config, parts, metanets)
+    for cell in cells:  # Refuse what cannot be before any is fitted.
+        _check(cell, zoos[cell.zoo], metanets[cell.metanet], _of_training(parts[cell.zoo], cell.num_train), config)
+    settings: dict[str, Any] = {name: getattr(config, name) for name in ("target", "num_train", "seed", "fit")}
+    settings |= {"zoo": {name: trees.checksum(zoo.position) for name, zoo in zoos.items()}, "metanets": metanets}
+    run = open_run(EXPERIMENT, f"{len(zoos)}_zoos-{config.target.replace('.', '_')}", settings, config.run)
+    fits = {
+        cell: fit_cell(run, cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
+        for cell in cells
+    }
+    run.finish(lambda: summarise(paths, zoos, targets, parts, fits))
+    return run.path
+
+
+def _named(paths: tuple[Path, ...]) -> dict[str, Path]:
+    """Return zoos by what differs between them: method, and start; by their directories where that is not enough."""
+
+    def name(path: Path) -> str:
+        config = read_record(path)["config"]
+        arch = config.get("model", {}).get("arch", path.name)
+        return arch if config.get("start", "own") == "own" else f"{arch}, shared start"
+
+    names = [name(path) for path in paths]
+    count = Counter(names)
+    found = {one if count[one] == 1 else path.name: path for one, path in zip(names, paths, strict=True)}
+    if len(found) < len(paths):
+        raise InputError("zoo has a directory twice, or two of one name; give each zoo once")
+    return found
+
+
+def _cells(config: Config, parts: Mapping[str, Parts], metanets: Mapping[str, Any]) -> list[Cell]:
+    """Return what is to be fitted.
+
+    Raises
+    ------
+    InputError
+        If a zoo has fewer training networks than are asked for.
+    """
+    for name, part in parts.items():
+        if too_many := [count for count in config.num_train if count > len(part.train)]:
+            raise InputError(f"num_train has {too_many[0]}, but {name} has {len(part.train)} networks for training")
+    return [
+        Cell(zoo, metanet, count)
+        for zoo, part in parts.items()
+        for count in (config.num_train or (len(part.train),))
+        for metanet in metanets
+    ]
+
+
+def _of_training(parts: Parts, count: int) -> Parts:
+    """Return a split with so many of its training networks, the first of an order that does not depend on how many."""
+    order = np.random.default_rng(0).permutation(len(parts.train))
+    return parts._replace(train=np.sort(parts.train[order[:count]]))
+
+
+def _check(cell: Cell, zoo: Zoo, settings: Metanetwork | Regression, parts: Parts, config: Config) -> None:
+    """Refuse a metanetwork that cannot read a zoo, and batches that cannot be filled; the message names both."""
+    try:
+        if isinstance(settings, Metanetwork):
+            require_batch(parts, config.fit)
+            few = zoo._replace(position=jax.tree.map(lambda leaf: leaf[:1], zoo.position))
+            one = Parts(*(np.zeros(1, int) for _ in parts))
+            make_task(few, settings, np.zeros(1), one, config.fit)
+        elif cell.metanet.startswith("recipe") and not zoo.recipes:
+            raise InputError("all its networks have the same recipe")
+    except InputError as error:
+        raise InputError(f"{cell.metanet} on {cell.zoo}: {error}") from error
+
+
+def fit_cell(
+    run: RunDir,
+    cell: Cell,
+    zoo: Zoo,
+    settings: Metanetwork | Regression,
+    targets: np.ndarray,
+    parts: Parts,
+    config: Config,
+) -> Fit:
+    """Fit one metanetwork to one zoo, as :func:`asymjax.metanets.fit` does, spread over devices and resumable."""
+    parts = _of_training(parts, cell.num_train)
+    if isinstance(settings, Regression):
+        fitted = regress(zoo, settings, targets, parts)
+    else:
+        task, key = make_task(zoo, settings, targets, parts, config.fit), jax.random.key(config.seed)
+        keys, rates = trial_members(key, config.fit)
+        tried = _measure(run, f"trials {cell.name}", task, keys, rates, config)
+        rate, trials = choose_rate(config.fit, tried["r2"])
+        keys = seed_keys(key, config.fit)
+        found = _measure(run, f"seeds {cell.name}", task, keys, jnp.full(len(keys), rate, jnp.float32), config)
+        fitted = Fit(found["predictions"], targets, parts, rate, found["epoch"], trials)
+    taus = [one.tau for one in scores_of(fitted)]
+    print(f"{cell.zoo}, {cell.metanet}, {cell.num_train} training networks: tau {np.mean(taus):.3f}", flush=True)
+    return fitted
+
+
+def _measure(run: RunDir, phase: str, task: Task, keys: Key, rates: Array, config: Config) -> dict[str, np.ndarray]:
+    """Fit a metanetwork a key, and return ``predictions`` [key, network], and ``r2`` and ``epoch`` [key]."""
+    one = make_fit(task, config.fit)
+
+    def measure(key: Key, rate: Array, train: Split, validation: Split, features: PyTree) -> dict[str, Array]:
+        found = one(key, rate, train, validation)
+        predictions = predict_targets(task._replace(features=features), config.fit, found.settled)
+        return {"predictions": predictions, "r2": found.r2, "epoch": found.epoch}
+
+    def members(chosen: np.ndarray) -> tuple[Key, Array]:
+        return keys[chosen], rates[chosen]
+
+    name = "".join(letter if letter.isalnum() else "-" for letter in phase)
+    shared = (task.train, task.validation, task.features)
+    return measure_members(run, name, measure, members, shared, len(keys), 1, "metanetworks", config.run)
+
+
+def scores_of(fitted: Fit) -> list[Scores]:
+    """Return the scores of every seed on the test networks."""
+    part = fitted.parts.test
+    return [score(fitted.targets[part], predictions[part]) for predictions in fitted.predictions]
+
+
+def summarise(
+    paths: Mapping[str, Path],
+    zoos: Mapping[str, Zoo],
+    targets: Mapping[str, np.ndarray],
+    parts: Mapping[str, Parts],
+    fits: Mapping[Cell, Fit],
+) -> tuple[dict[str, Any], Named]:
+    """Return what summary.json says, and the predictions of all networks."""
+    summary = {
+        "zoos": {name: _describe(paths[name], zoo, targets[name], parts[name]) for name, zoo in zoos.items()},
+        "cells": [cell._asdict() | _describe_fit(fitted) for cell, fitted in fits.items()],
+    }
+    arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {
+        f"predictions/{cell.name}": (("seed", "network"), fitted.predictions) for cell, fitted in fits.items()
+    }
+    for name, zoo in zoos.items():
+        sides = _sides(parts[name], zoo.num_networks)
+        own = {"target": targets[name], "id": zoo.ids, "part": sides}
+        arrays |= {f"zoos/{name}/{what}": (("network",), values) for what, values in own.items()}
+    return summary, arrays
+
+
+def _sides(parts: Parts, count: int) -> np.ndarray:
+    """Return on which side of the split each network is: 0 training, 1 validation, 2 test."""
+    sides = np.zeros(count, np.int8)
+    for number, part in enumerate(parts):
+        sides[part] = number
+    return sides
+
+
+def _describe(path: Path, zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[str, Any]:
+    known = zoo.scores.get(OTHER_ROWS)
+    return {
+        "path": str(path),
+        "num_networks": zoo.num_networks,
+        "excluded": {str(number): why for number, why in zoo.excluded.items()},
+        "num_parts": {name: len(part) for name, part in parts._asdict().items()},
+        "num_trainable": trees.num_entries(zoo.position) // zoo.num_networks,
+        "target": {
+            "mean": float(targets.mean()),
+            "std": float(targets.std()),
+            "quantiles": np.quantile(targets, (0, 0.25, 0.5, 0.75, 1)),
+        },
+        "other_rows": None if known is None else score(targets[parts.test], known[parts.test])._asdict(),
+    }
+
+
+def _describe_fit(fitted: Fit) -> dict[str, Any]:
+    values_of = np.array(scores_of(fitted)).T
+    return {
+        "learning_rate": None if np.isnan(fitted.learning_rate) else fitted.learning_rate,
+        "trials": {f"{rate:g}": values for rate, values in fitted.trials.items()},
+        "epochs": fitted.epochs,
+        "scores": {
+            name: over_networks(values) | {"values": values}
+            for name, values in zip(Scores._fields, values_of, strict=True)
+        },
+    }

@@ -1,0 +1,102 @@
+"""Tables of metanetworks: what each predicts of each zoo, what the zoos are, and the published cells."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from asymjax.experiments.linear_connectivity.table import interval
+from asymjax.experiments.metanetworks.figures import OTHER_ROWS, MetanetRun
+from asymjax.report.table import Table, number
+
+SCORES = {
+    "tau": ("Kendall's tau-b", "Order alone, -1 to 1."),
+    "r2": ("R2", "1 less squared error over the variance of the targets; differs with the spread of a zoo's targets."),
+    "r2_recalibrated": ("R2, recalibrated", "After the best affine map of the predictions: what a wrong scale hides."),
+    "error": ("Mean absolute error", "In units of the target."),
+}
+SEEDS = (
+    "Means over metanetworks of several seeds ± half their 95 % interval (t), on test networks; zoo and split are one."
+)
+PUBLISHED = {
+    ("flat_mlp", "standard"): (".330 ± .04", ".389 ± .03"),
+    ("dmc", "standard"): (".950 ± .01", ".787 ± .02"),
+    ("deepsets", "standard"): (".855 ± .01", ".617 ± .03"),
+    ("statnn", "standard"): (".976 ± .00", ".866 ± .00"),
+    ("flat_mlp", "w_asym"): (".594 ± .12", ".864 ± .01"),
+    ("dmc", "w_asym"): (".967 ± .01", ".911 ± .01"),
+    ("deepsets", "w_asym"): (".936 ± .00", ".858 ± .00"),
+    ("statnn", "w_asym"): (".978 ± .00", ".935 ± .01"),
+}
+"""R2 and tau of Lim et al. (2024), means and standard deviations of 5 runs: ResNet8 on CIFAR-10, 10,000 networks."""
+
+
+def metanet_tables(run: MetanetRun) -> list[Table]:
+    """Compare what metanetworks predict of zoos."""
+    tables = [_zoo_table(run), *(_score_table(run, name) for name in SCORES)]
+    return [*tables, _published_table(run)] if _published_rows(run) else tables
+
+
+def _zoo_table(run: MetanetRun) -> Table:
+    def row(name: str, zoo: Mapping[str, Any]) -> list[str]:
+        target, parts, rows = zoo["target"], zoo["num_parts"], zoo["other_rows"]
+        counts = (zoo["num_networks"], len(zoo["excluded"]), zoo["num_trainable"])
+        split = " / ".join(f"{parts[side]:,}" for side in ("train", "validation", "test"))
+        spread = " ".join(f"{value:.3f}" for value in target["quantiles"])
+        cells = [f"{target['mean']:.3f}", f"{target['std']:.3f}", spread, number(rows and rows["tau"], ".3f")]
+        return [name, *(f"{count:,}" for count in counts), split, *cells]
+
+    note = (
+        "Set apart: networks that are not finite. Quantiles: least, quartiles, largest. Other rows: tau between accuracy "
+        "on the validation and on the test rows, beyond which nothing is predicted but by chance."
+    )
+    columns = ["kind", "networks", "set apart", "trainable", "training / validation / test"]
+    columns += ["mean", "std", "quantiles", OTHER_ROWS]
+    return Table("Zoos", note, columns, [row(name, zoo) for name, zoo in run.zoos.items()])
+
+
+def _score_table(run: MetanetRun, score: str) -> Table:
+    title, note = SCORES[score]
+    found = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"][score] for cell in run.cells}
+    rows = list(dict.fromkeys((cell["metanet"], cell["num_train"]) for cell in run.cells))
+    cells = [
+        [metanet, f"{count:,}", *(interval(found.get((metanet, count, zoo)), ".3f") for zoo in run.zoos)]
+        for metanet, count in rows
+    ]
+    return Table(title, f"{note} {SEEDS}", ["kind", "training networks", *run.zoos], cells)
+
+
+def _published_rows(run: MetanetRun) -> list[list[str]]:
+    return [
+        [
+            cell["zoo"],
+            cell["metanet"],
+            interval(cell["scores"]["r2"], ".3f"),
+            r2,
+            interval(cell["scores"]["tau"], ".3f"),
+            tau,
+        ]
+        for cell in run.cells
+        if (published := PUBLISHED.get((cell["metanet"], cell["zoo"])))
+        for r2, tau in [published]
+    ]
+
+
+def _published_table(run: MetanetRun) -> Table:
+    note = (
+        "Lim et al. (2024), table of metanetworks: 10,000 ResNet8 of CIFAR-10 a kind, means and standard deviations of "
+        "5 runs; other networks and data than these."
+    )
+    columns = ["kind", "metanetwork", "R2", "published", "tau", "published"]
+    return Table("Beside the paper", note, columns, _published_rows(run))
+
+
+def words(run: MetanetRun) -> list[str]:
+    """Say what a permutation-invariant metanetwork has over a flat one, zoo by zoo: the symmetry that a learner sees."""
+    tau = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"]["tau"]["mean"] for cell in run.cells}
+    count = max(cell["num_train"] for cell in run.cells)
+    return [
+        f"{zoo}: tau is {tau['hnp', count, zoo]:.3f} by hnp and {tau['flat_mlp', count, zoo]:.3f} by flat_mlp; the "
+        f"difference, {tau['hnp', count, zoo] - tau['flat_mlp', count, zoo]:.3f}, is what the order of units costs a "
+        "learner that does not know of it."
+        for zoo in run.zoos
+        if {("hnp", count, zoo), ("flat_mlp", count, zoo)} <= tau.keys()
+    ]
