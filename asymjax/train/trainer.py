@@ -81,7 +81,7 @@ def _mask(tree: PyTree, mask: PyTree) -> PyTree:
 
 def _rest(state: TrainState) -> tuple[TrainState, Array]:
     """Return the state as it is, and no loss."""
-    return state, jnp.full((), jnp.nan)
+    return state, jnp.full((), jnp.nan, jax.tree.leaves(state.position)[0].dtype)
 
 
 def make_train(

@@ -122,6 +122,22 @@ def test_a_network_that_is_done_rests_where_training_of_its_own_length_ends(data
     assert np.abs(longer.position["output"]["kernel"] - state.position["output"]["kernel"]).max() > 1e-3
 
 
+def test_a_network_rests_whatever_the_chunks(dataset, network):
+    model, frozen = network
+    trainer = make_trainer(model, dataset, LENGTHS, drawn_recipes(LENGTHS, SEEDS, 1))
+    members = make_training(model, dataset, LENGTHS, SEEDS, np.arange(1), {}).members
+    member = jax.tree.map(lambda leaf: leaf[0], members)
+    member = member._replace(hyper=member.hyper | {"num_epochs": np.int32(2)})
+    whole, losses = jax.jit(trainer.train)(member, frozen, dataset.train)
+    state, found = jax.jit(trainer.init)(member, frozen), []
+    advance = jax.jit(trainer.advance, static_argnums=4)
+    for _ in range(5):
+        state, loss = advance(member, state, frozen, dataset.train, 1)
+        found.append(loss[0])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), state, whole)  # Two programs.
+    np.testing.assert_allclose(found, losses, rtol=1e-5)
+
+
 def test_a_shared_start_leaves_orders_and_recipes_as_they_were(dataset, network):
     model, frozen = network
 

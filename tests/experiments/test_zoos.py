@@ -17,7 +17,7 @@ from asymjax.experiments.train_sweep.run import drawn_recipes
 from asymjax.experiments.variants import num_trainable
 from asymjax.experiments.zoo import read
 from asymjax.experiments.zoo.config import drawn
-from asymjax.experiments.zoo.table import share_at_chance, zoo_tables
+from asymjax.experiments.zoo.table import num_at_chance, zoo_tables
 from asymjax.lab.results import NETWORKS, open_networks, tree_of, write_rows
 from asymjax.rng import SeedConfig
 
@@ -137,8 +137,8 @@ def test_the_report_is_the_numbers_of_the_summary(copy):
     run = read_sweep(copy)
     networks, spread, recipes = zoo_tables(run)
     trained = accuracy[1:]
-    at_chance = np.mean(trained <= 0.1 + 2 * np.sqrt(0.09 / 359))
-    assert networks.rows == [["w_asym", "412", "48", str(COUNT), "1", f"{at_chance:.1%}"]]
+    at_chance = np.sum(trained <= 0.1 + 2 * np.sqrt(0.09 / 359))
+    assert networks.rows == [["w_asym", "412", "48", str(COUNT), "1", str(at_chance)]]
     numbers = [trained.mean(), trained.std(ddof=1), *np.quantile(trained, (0.05, 0.25, 0.5, 0.75, 0.95))]
     assert [row[0] for row in spread.rows] == ["training", "validation", "test"]
     assert spread.rows[-1][1:] == [f"{value:.4f}" for value in numbers]
@@ -150,7 +150,7 @@ def test_the_report_is_the_numbers_of_the_summary(copy):
 
 def test_who_guesses_is_at_chance():
     # Of 400 rows of 10 classes 40 are guessed, with a standard deviation of 6.
-    assert share_at_chance(np.array([39, 52, 53, 400]) / 400, 10, 400) == 0.5
+    assert num_at_chance(np.array([39, 52, 53, 400]) / 400, 10, 400) == 2
 
 
 @pytest.mark.parametrize(

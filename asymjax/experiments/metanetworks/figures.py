@@ -92,9 +92,9 @@ def _draw_curves(axes: Axes, cells: list[dict[str, Any]]) -> None:
         own = sorted((cell for cell in cells if cell["metanet"] == name), key=lambda cell: cell["num_train"])
         counts = [cell["num_train"] for cell in own]
         axes.plot(counts, [cell["scores"]["tau"]["mean"] for cell in own], "o-", color=color, label=name)
-        bounds = [[cell["scores"]["tau"][end] for cell in own] for end in ("low", "high")]
-        if None not in bounds[0]:
-            axes.fill_between(counts, *bounds, color=color, alpha=0.15, linewidth=0)
+        low, high = ([cell["scores"]["tau"][end] for cell in own] for end in ("low", "high"))
+        if None not in low:
+            axes.fill_between(counts, low, high, color=color, alpha=0.15, linewidth=0)
 
 
 def num_sizes(run: MetanetRun) -> bool:

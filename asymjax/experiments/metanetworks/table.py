@@ -90,7 +90,7 @@ def _published_table(run: MetanetRun) -> Table:
 
 
 def words(run: MetanetRun) -> list[str]:
-    """Say what a permutation-invariant metanetwork has over a flat one, zoo by zoo: the symmetry that a learner sees."""
+    """Say what an invariant metanetwork has over a flat one, zoo by zoo: the symmetry that a learner sees."""
     tau = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"]["tau"]["mean"] for cell in run.cells}
     count = max(cell["num_train"] for cell in run.cells)
     return [

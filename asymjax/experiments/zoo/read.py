@@ -51,13 +51,14 @@ def read_zoo(run_dir: str | Path) -> Zoo:
     positions, _ = read_positions(path, made)
     networks = open_networks(path)
     scores = {str(name): networks[name].values for name in networks if str(name).partition(".")[0] in SPLITS}
-    measured = np.logical_and.reduce(np.isfinite(list(scores.values())))
+    num_networks = networks.sizes["network"]
+    is_scored = np.all([np.isfinite(values) for values in scores.values()], axis=0)
     excluded = {
-        **dict.fromkeys(np.flatnonzero(~measured).tolist(), "a score is not finite"),
+        **dict.fromkeys(np.flatnonzero(~is_scored).tolist(), "a score is not finite"),
         **dict.fromkeys(np.flatnonzero(~finite_networks(positions)).tolist(), "parameters are not finite"),
         **why_failed(networks["failed_step"].values),
     }
-    ids = np.setdiff1d(np.arange(len(measured)), list(excluded))
+    ids = np.setdiff1d(np.arange(num_networks), list(excluded))
     if len(ids) < MIN_NETWORKS:
         raise InputError(f"{path} has {len(ids)} finite networks; a zoo takes {MIN_NETWORKS} at least, train more")
     recipes = {str(name): values.values[ids] for name, values in networks.coords.items() if name != "seed"}

@@ -27,8 +27,8 @@ def zoo_tables(run: SweepRun) -> list[Table]:
     return [*tables, _recipes(run)] if varying(run) else tables
 
 
-def share_at_chance(accuracy: np.ndarray, num_classes: int, num_rows: int) -> float:
-    """Return the share of networks that are at most two standard deviations better than guessing among equal classes.
+def num_at_chance(accuracy: np.ndarray, num_classes: int, num_rows: int) -> int:
+    """Return how many networks are at most two standard deviations better than guessing among equal classes.
 
     Guessing is right for a binomial number of rows, with probability 1 / classes.
 
@@ -37,7 +37,7 @@ def share_at_chance(accuracy: np.ndarray, num_classes: int, num_rows: int) -> fl
     accuracy : [network] on so many rows.
     """
     chance = 1 / num_classes
-    return float(np.mean(accuracy <= chance + 2 * np.sqrt(chance * (1 - chance) / num_rows)))
+    return int(np.sum(accuracy <= chance + 2 * np.sqrt(chance * (1 - chance) / num_rows)))
 
 
 def _networks(run: SweepRun) -> Table:
@@ -47,8 +47,8 @@ def _networks(run: SweepRun) -> Table:
     columns, row = ["trainable", "fixed", "networks", "failed"], [f"{count:,}" for count in counts]
     if run.score == "accuracy":
         accuracy, classes = program["test"]["accuracy"][trained], program["data"]["num_outputs"]
-        share = share_at_chance(accuracy, classes, program["num_rows"]["test"]) if len(accuracy) else np.nan
-        columns, row = [*columns, "at chance"], [*row, number(share, ".1%")]
+        count = num_at_chance(accuracy, classes, program["num_rows"]["test"])
+        columns, row = [*columns, "at chance"], [*row, f"{count:,}"]
     start = run.record["config"].get("start", "own")
     name = program["arch"] + (", shared start" if start == "shared" else "")
     return Table("Networks", OF_NETWORKS, ["kind", *columns], [[name, *row]])
