@@ -10,11 +10,13 @@ any number of units.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, combinations, permutations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from asymjax import rng, trees
 from asymjax.axes import Atom, atoms_of, open_leaf, perms_of
@@ -120,13 +122,13 @@ def expand(hub: Array, view: View, sizes: Sequence[int]) -> Array:
 
 
 class _Hub(NamedTuple):
-    """What leads to a hub and from it."""
+    """What leads to a hub and from it: index of an array, and how they share blocks."""
 
     contractions: list[tuple[Index, View]]
     expansions: list[tuple[Index, View]]
 
 
-def _hubs(sources: Sequence[Index], targets: Sequence[Index]) -> dict[Index, _Hub]:
+def _hubs(sources: Iterable[Index], targets: Iterable[Index]) -> dict[Index, _Hub]:
     into = [(index, view) for index in sources for view in contractions(index)]
     out = [(index, view) for index in targets for view in expansions(index)]
     keys = sorted({view.key for _, view in into} & {view.key for _, view in out})
@@ -146,26 +148,18 @@ def linear(sizes: Mapping[str, int], num_in: Mapping[Index, int], num_out: Mappi
     Parameters
     ----------
     sizes : units by name.
-    num_in, num_out : channels of the features on both sides, by index.
+    num_in : channels of the features that are read, by index.
+    num_out : channels of those that are written.
 
     Returns
     -------
     Matrices start such that features of order one lead to features of order one, and biases at zero. A bias is a row of
     the matrix of the empty hub, to which a channel that is always 1 is joined.
     """
-    hubs = _hubs(list(num_in), list(num_out))
-    num_terms = {index: sum(view.key in hubs for view in expansions(index)) for index in num_out}
+    hubs = _hubs(num_in, num_out)
 
     def init(key: Key) -> dict[str, Array]:
-        return {name_of(hub): _init_hub(rng.named_key(key, name_of(hub)), hub) for hub in hubs}
-
-    def _init_hub(key: Key, hub: Index) -> Array:
-        num_rows = sum(num_in[index] for index, _ in hubs[hub].contractions)
-        spread = [GAIN * (num_rows * num_terms[index]) ** -0.5 for index, _ in hubs[hub].expansions]
-        blocks = [jnp.full(num_out[index], sd) for (index, _), sd in zip(hubs[hub].expansions, spread, strict=True)]
-        columns = jnp.concatenate(blocks).astype(jnp.float32)
-        matrix = rng.normal(key, (num_rows, len(columns))) * columns[None]
-        return matrix if hub else jnp.concatenate([matrix, jnp.zeros_like(matrix[:1])])
+        return {name_of(one): _matrix(rng.named_key(key, name_of(one)), hubs, one, num_in, num_out) for one in hubs}
 
     def apply(matrices: Mapping[str, Array], features: Features) -> Features:
         terms: dict[Index, list[Array]] = {index: [] for index in num_out}
@@ -179,6 +173,18 @@ def linear(sizes: Mapping[str, int], num_in: Mapping[Index, int], num_out: Mappi
         return {index: _sum(some, [sizes[name] for name in index]) for index, some in terms.items()}
 
     return Linear(init, apply)
+
+
+def _matrix(
+    key: Key, hubs: Mapping[Index, _Hub], one: Index, num_in: Mapping[Index, int], num_out: Mapping[Index, int]
+) -> Array:
+    """Draw the matrix of a hub; what several hubs write to one array adds up to order one."""
+    into, out = hubs[one]
+    num_terms = Counter(index for hub in hubs.values() for index, _ in hub.expansions)
+    num_rows = sum(num_in[index] for index, _ in into)
+    scales = [np.full(num_out[index], GAIN * (num_rows * num_terms[index]) ** -0.5) for index, _ in out]
+    matrix = rng.normal(key, (num_rows, sum(map(len, scales)))) * np.concatenate(scales)[None].astype(np.float32)
+    return matrix if one else jnp.concatenate([matrix, jnp.zeros_like(matrix[:1])])
 
 
 def name_of(index: Index) -> str:

@@ -159,7 +159,7 @@ class ScaleHNP(HNP):
         Raises
         ------
         InputError
-            As :meth:`HNP.make`; or if their units may not be scaled.
+            If units may not be scaled, or are permuted within others, or the specification does not fit the networks.
         """
         if not permutes(read.spec):
             return super().make(read)
