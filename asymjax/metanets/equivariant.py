@@ -1,8 +1,8 @@
 """Metanetworks that see a network as its units in no order: equivariant layers, then what no permutation changes.
 
 Layers are complete, see :mod:`asymjax.metanets.linear`. ``hnp`` has the symmetries that networks have; ``np`` takes
-inputs and outputs as units in no order too, which they are not, and has far fewer parameters (Zhou et al. 2023,
-arXiv 2302.14040, hidden neuron and neuron permutations).
+inputs and outputs as units in no order too, which they are not, so that its size does not depend on how many there are
+(Zhou et al. 2023, arXiv 2302.14040, hidden neuron and neuron permutations).
 """
 
 from collections.abc import Callable, Mapping
