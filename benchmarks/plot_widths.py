@@ -1,6 +1,6 @@
 """Draw bounds and scores of fits against the width of the network, from rows of ``fit`` and ``width``.
 
-    python benchmarks/plot_widths.py [results/mnist_widths.json] [--out FIGURE.png]
+    python benchmarks/plot_widths.py [results/mnist_widths.json ...] [--out FIGURE.png]
 
 Means over fits with 95 % intervals (Student's t) of the bound; scores are those of the mixture of the fits.
 """
@@ -27,8 +27,8 @@ PANELS = {"elbo": "ELBO (thousands of nats)", "nll": "test NLL (nats)", "accurac
 class Config:
     """What is drawn."""
 
-    path: tyro.conf.Positional[Path] = RESULTS / "mnist_widths.json"
-    """Rows, one a kind of fit and width."""
+    paths: tyro.conf.Positional[tuple[Path, ...]] = (RESULTS / "mnist_widths.json", RESULTS / "mnist_bethe.json")
+    """Rows, one a kind of fit and width; where several files have one, the first."""
     out: Path = RESULTS / "mnist_widths.png"
     """The figure."""
 
@@ -58,7 +58,9 @@ def plot(rows: Sequence[dict[str, Any]]) -> Figure:
 
 def main(config: Config) -> None:
     """Draw the figure."""
-    figure = plot(run_files.read_json(config.path)["rows"])
+    rows = [row for path in config.paths for row in run_files.read_json(path)["rows"]]
+    first = {(row["fit"], row["width"]): row for row in reversed(rows)}
+    figure = plot(list(reversed(first.values())))
     figure.savefig(config.out)
     print(config.out)
 
