@@ -51,7 +51,9 @@ def _values(name: str, text: str, kind: Any) -> tuple[Any, ...]:
 
 
 def as_word(value: Any) -> str:
-    """Write a value as a word of a file name."""
+    """Write a value as a word of a file name, or of what :func:`read_value` reads."""
+    if isinstance(value, bool):
+        return next(word for word, truth in TRUTHS.items() if truth is value)
     return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 

@@ -105,7 +105,7 @@ def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts
     center, scale = np.zeros((), np.float32), np.ones((), np.float32)
     if config.targets == "standardised":
         known = targets[parts.train].astype(np.float32)
-        center, scale = np.asarray(known.mean()), np.asarray(known.std())
+        center, scale = np.asarray(known.mean()), np.asarray(known.std() or 1.0, np.float32)
     rows = Split(features, ((targets - center) / scale).astype(np.float32))
     return Task(
         metanet,

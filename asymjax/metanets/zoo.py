@@ -72,13 +72,18 @@ class Zoo(NamedTuple):
         Raises
         ------
         InputError
-            If there is no score of that name, or it is not finite everywhere.
+            If there is no score of that name, it is not finite everywhere, or the same for all.
         """
-        if name == "gap":
-            return self.target("train.accuracy") - self.target("test.accuracy")
-        values = np.asarray(choose(dict(self.scores), name, "target"), float)
+        named = dict(self.scores)
+        if {"train.accuracy", "test.accuracy"} <= named.keys():
+            named["gap"] = np.asarray(named["train.accuracy"], float) - np.asarray(named["test.accuracy"], float)
+        values = np.asarray(choose(named, name, "target"), float)
         if not np.all(np.isfinite(values)):
             raise InputError(f"{name} is not finite for {np.sum(~np.isfinite(values))} networks; leave them out")
+        if np.ptp(values) == 0:
+            raise InputError(
+                f"{name} is {values[0]:g} for all networks, so that nothing can be predicted; take another"
+            )
         return values
 
 

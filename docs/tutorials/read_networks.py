@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Networks that read networks
 #
-# How good is a network? Its weights know, but they say it in an order of units that is arbitrary. This tutorial trains a
-# small *zoo* of networks, and predicts the test accuracy of each from its weights: by a perceptron on all weights as one
-# vector, by one that knows that units have no order, and by one that never looks at weights and asks the network itself.
+# How good is a network? Its weights know, but they say it in an order of units that is arbitrary. This tutorial trains
+# a small *zoo* of networks, and predicts the test accuracy of each: from how it was trained, from all its weights as one
+# vector, and from its weights by a reader that knows that units have no order.
 #
 # It takes less than a minute on two cores.
 
@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 import asymjax
 from asymjax import metanets

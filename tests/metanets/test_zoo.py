@@ -40,8 +40,11 @@ def test_targets_are_named_and_finite():
     broken = zoo._replace(scores={"test.accuracy": np.array([np.nan, *np.ones(49)])})
     with pytest.raises(InputError, match=r"test\.accuracy is not finite for 1 networks"):
         broken.target("test.accuracy")
-    both = zoo._replace(scores={"train.accuracy": np.full(50, 0.9), "test.accuracy": np.full(50, 0.7)})
-    np.testing.assert_allclose(both.target("gap"), 0.2)
+    with pytest.raises(InputError, match=r"test\.accuracy is 1 for all networks"):
+        zoo._replace(scores={"test.accuracy": np.ones(50)}).target("test.accuracy")
+    test = np.linspace(0.5, 0.7, 50)
+    both = zoo._replace(scores={"train.accuracy": np.full(50, 0.9), "test.accuracy": test})
+    np.testing.assert_allclose(both.target("gap"), 0.9 - test)
 
 
 def test_aligned_networks_are_permuted_copies_of_one_made_equal_again():
