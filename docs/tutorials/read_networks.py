@@ -2,7 +2,7 @@
 # # Networks that read networks
 #
 # How good is a network? Its weights know, but they say it in an order of units that is arbitrary. This tutorial trains
-# a small *zoo* of networks, and predicts the test accuracy of each: from how it was trained, from all its weights as one
+# a small *zoo* of networks, and predicts the test accuracy of each: from how it was trained, from all its weights as a
 # vector, and from its weights by a reader that knows that units have no order.
 #
 # It takes less than a minute on two cores.
