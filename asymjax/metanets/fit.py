@@ -265,7 +265,7 @@ def fit(
     targets, parts = zoo.target(target), parts or split(zoo.ids)
     if isinstance(settings, Regression):
         return regress(zoo, settings, targets, parts)
-    require_batch(parts, config)
+    require_training(targets, parts, config)
     task = make_task(zoo, settings, targets, parts, config)
     one = make_fit(task, config)
 
@@ -281,18 +281,20 @@ def fit(
     return Fit(np.asarray(outputs), targets, parts, rate, np.asarray(fitted.epoch), trials)
 
 
-def require_batch(parts: Parts, config: FitConfig) -> None:
-    """Refuse batches that the networks of the training do not fill.
+def require_training(targets: np.ndarray, parts: Parts, config: FitConfig) -> None:
+    """Refuse what no metanetwork can be trained for.
 
     Raises
     ------
     InputError
-        If there are fewer networks than a batch needs.
+        If there are fewer networks for training than a batch needs, or these or those for validation have one target.
     """
     if len(parts.train) < config.batch_size:
         raise InputError(
             f"batch_size is {config.batch_size}, but {len(parts.train)} networks are for training; give at most as many"
         )
+    if min(np.ptp(targets[parts.train]), np.ptp(targets[parts.validation])) == 0:
+        raise InputError("the target is the same for all networks of the training or of the validation; give another")
 
 
 def regress(zoo: Zoo, settings: Regression, targets: np.ndarray, parts: Parts) -> Fit:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from asymjax.errors import InputError
 from asymjax.metanets.statistics import flattened, log_norms, statistics
 from asymjax.settings import Settings
 from asymjax.types import PyTree
@@ -39,7 +40,15 @@ class Recipe(Regression):
     """How networks were trained, and not their weights: the share of a ranking that is recipes."""
 
     def features(self, networks: PyTree, recipes: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the recipes."""
+        """Return the recipes.
+
+        Raises
+        ------
+        InputError
+            If all networks have the same.
+        """
+        if not recipes:
+            raise InputError("all networks have the same recipe; give ones whose recipes were drawn")
         return np.stack([np.asarray(values, float) for values in recipes.values()], axis=1)
 
 

@@ -1,7 +1,8 @@
 """Metanetworks are fitted to zoos: every one to every zoo, at every number of training networks."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
-from asymjax.errors import InputError
+from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.metanetworks.config import Config
 from asymjax.experiments.words import read_named
 from asymjax.experiments.zoo.read import read_zoo
@@ -25,7 +26,7 @@ from asymjax.metanets.fit import (
     make_task,
     predict_targets,
     regress,
-    require_batch,
+    require_training,
     seed_keys,
     trial_members,
 )
@@ -83,7 +84,7 @@ def run_metanets(config: Config) -> Path:
     targets = {name: zoo.target(config.target) for name, zoo in zoos.items()}
     cells = _cells(config, parts, metanets)
     for cell in cells:  # Refuse what cannot be before any is fitted.
-        _check(cell, zoos[cell.zoo], metanets[cell.metanet], _of_training(parts[cell.zoo], cell.num_train), config)
+        _check(cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
     settings: dict[str, Any] = {name: getattr(config, name) for name in ("target", "num_train", "seed", "fit")}
     settings |= {"zoo": {name: trees.checksum(zoo.position) for name, zoo in zoos.items()}, "metanets": metanets}
     run = open_run(EXPERIMENT, f"{len(zoos)}_zoos-{config.target.replace('.', '_')}", settings, config.run)
@@ -105,7 +106,7 @@ def _named(paths: tuple[Path, ...]) -> dict[str, Path]:
 
     names = [name(path) for path in paths]
     count = Counter(names)
-    found = {one if count[one] == 1 else path.name: path for one, path in zip(names, paths, strict=True)}
+    found = {one if count[one] == 1 else path.resolve().name: path for one, path in zip(names, paths, strict=True)}
     if len(found) < len(paths):
         raise InputError("zoo has a directory twice, or two of one name; give each zoo once")
     return found
@@ -136,18 +137,30 @@ def _of_training(parts: Parts, count: int) -> Parts:
     return parts._replace(train=np.sort(parts.train[order[:count]]))
 
 
-def _check(cell: Cell, zoo: Zoo, settings: Metanetwork | Regression, parts: Parts, config: Config) -> None:
-    """Refuse a metanetwork that cannot read a zoo, and batches that cannot be filled; the message names both."""
+def _check(
+    cell: Cell, zoo: Zoo, settings: Metanetwork | Regression, targets: np.ndarray, parts: Parts, config: Config
+) -> None:
+    """Refuse a metanetwork that cannot read a zoo or be trained on it; the message names both."""
+    two = np.arange(2)
+    few = zoo._replace(
+        position=jax.tree.map(lambda leaf: leaf[two], zoo.position),
+        recipes={name: values[two] for name, values in zoo.recipes.items()},
+    )
+    with _naming(cell):
+        if isinstance(settings, Regression):
+            settings.features(few.networks(settings.reads), few.recipes)
+        else:
+            require_training(targets, _of_training(parts, cell.num_train), config.fit)
+            make_task(few, settings, two, Parts(two, two, two), config.fit)
+
+
+@contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    """Let what is raised say which metanetwork on which zoo it is of."""
     try:
-        if isinstance(settings, Metanetwork):
-            require_batch(parts, config.fit)
-            few = zoo._replace(position=jax.tree.map(lambda leaf: leaf[:1], zoo.position))
-            one = Parts(*(np.zeros(1, int) for _ in parts))
-            make_task(few, settings, np.zeros(1), one, config.fit)
-        elif cell.metanet.startswith("recipe") and not zoo.recipes:
-            raise InputError("all its networks have the same recipe")
-    except InputError as error:
-        raise InputError(f"{cell.metanet} on {cell.zoo}: {error}") from error
+        yield
+    except (InputError, DivergedError) as error:
+        raise type(error)(f"{cell.metanet} on {cell.zoo}: {error}") from error
 
 
 def fit_cell(
@@ -166,10 +179,11 @@ def fit_cell(
     else:
         task, key = make_task(zoo, settings, targets, parts, config.fit), jax.random.key(config.seed)
         keys, rates = trial_members(key, config.fit)
-        tried = _measure(run, f"trials {cell.name}", task, keys, rates, config)
-        rate, trials = choose_rate(config.fit, tried["r2"])
+        tried = _measure(run, f"trials/{cell.name}", task, keys, rates, config)
+        with _naming(cell):
+            rate, trials = choose_rate(config.fit, tried["r2"])
         keys = seed_keys(key, config.fit)
-        found = _measure(run, f"seeds {cell.name}", task, keys, jnp.full(len(keys), rate, jnp.float32), config)
+        found = _measure(run, f"seeds/{cell.name}", task, keys, jnp.full(len(keys), rate, jnp.float32), config)
         fitted = Fit(found["predictions"], targets, parts, rate, found["epoch"], trials)
     taus = [one.tau for one in scores_of(fitted)]
     print(f"{cell.zoo}, {cell.metanet}, {cell.num_train} training networks: tau {np.mean(taus):.3f}", flush=True)
@@ -188,9 +202,8 @@ def _measure(run: RunDir, phase: str, task: Task, keys: Key, rates: Array, confi
     def members(chosen: np.ndarray) -> tuple[Key, Array]:
         return keys[chosen], rates[chosen]
 
-    name = "".join(letter if letter.isalnum() else "-" for letter in phase)
     shared = (task.train, task.validation, task.features)
-    return measure_members(run, name, measure, members, shared, len(keys), 1, "metanetworks", config.run)
+    return measure_members(run, phase, measure, members, shared, len(keys), 1, "metanetworks", config.run)
 
 
 def scores_of(fitted: Fit) -> list[Scores]:

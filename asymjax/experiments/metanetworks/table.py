@@ -92,11 +92,11 @@ def _published_table(run: MetanetRun) -> Table:
 def words(run: MetanetRun) -> list[str]:
     """Say what an invariant metanetwork has over a flat one, zoo by zoo: the symmetry that a learner sees."""
     tau = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"]["tau"]["mean"] for cell in run.cells}
-    count = max(cell["num_train"] for cell in run.cells)
+    largest = {zoo: max(cell["num_train"] for cell in run.cells if cell["zoo"] == zoo) for zoo in run.zoos}
     return [
         f"{zoo}: tau is {tau['hnp', count, zoo]:.3f} by hnp and {tau['flat_mlp', count, zoo]:.3f} by flat_mlp; the "
         f"difference, {tau['hnp', count, zoo] - tau['flat_mlp', count, zoo]:.3f}, is what the order of units costs a "
         "learner that does not know of it."
-        for zoo in run.zoos
+        for zoo, count in largest.items()
         if {("hnp", count, zoo), ("flat_mlp", count, zoo)} <= tau.keys()
     ]
