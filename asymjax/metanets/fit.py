@@ -198,9 +198,39 @@ def predict(metanet: Metanet, settled: PyTree, features: PyTree, batch_size: int
     return lax.map(batch, places).reshape(-1)[:count]
 
 
-def predict_targets(task: Task, config: FitConfig, settled: PyTree) -> Array:
-    """Return what a metanetwork predicts of all networks of a zoo [network], in units of the targets."""
-    return task.center + task.scale * predict(task.metanet, settled, task.features, config.batch_size)
+class Member(NamedTuple):
+    """What one metanetwork of those that are fitted leaves.
+
+    Attributes
+    ----------
+    outputs : float32 [network] for all networks of the zoo, see :func:`in_units`.
+    r2, epoch : as of :class:`Fitted`.
+    """
+
+    outputs: Array
+    r2: Array
+    epoch: Array
+
+
+def make_member(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Split, PyTree], Member]:
+    """Build the fit of one metanetwork with its outputs: (key, learning rate, *shared) -> :class:`Member`.
+
+    What members share, ``(task.train, task.validation, task.features)``, is an argument: a compiled program holds no
+    number of a zoo.
+    """
+    one = make_fit(task, config)
+
+    def member(key: Key, learning_rate: Array, train: Split, validation: Split, features: PyTree) -> Member:
+        found = one(key, learning_rate, train, validation)
+        outputs = predict(task.metanet, found.settled, features, config.batch_size)
+        return Member(outputs, found.r2, found.epoch)
+
+    return member
+
+
+def in_units(task: Task, outputs: Array) -> np.ndarray:
+    """Return outputs in units of the targets."""
+    return np.asarray(task.center + task.scale * np.asarray(outputs))
 
 
 def trial_members(key: Key, config: FitConfig) -> tuple[Key, Array]:
@@ -267,18 +297,18 @@ def fit(
         return regress(zoo, settings, targets, parts)
     require_training(targets, parts, config)
     task = make_task(zoo, settings, targets, parts, config)
-    one = make_fit(task, config)
+    member = make_member(task, config)
 
     @jax.jit
-    def many(keys: Key, rates: Array, train: Split, validation: Split) -> Fitted:
+    def many(keys: Key, rates: Array, *shared: PyTree) -> Member:
         size = None if jax.default_backend() == "cpu" else len(rates)
-        return lax.map(lambda member: one(member[0], member[1], train, validation), (keys, rates), batch_size=size)
+        return lax.map(lambda one: member(*one, *shared), (keys, rates), batch_size=size)
 
-    rate, trials = choose_rate(config, np.asarray(many(*trial_members(key, config), task.train, task.validation).r2))
+    shared = (task.train, task.validation, task.features)
+    rate, trials = choose_rate(config, np.asarray(many(*trial_members(key, config), *shared).r2))
     keys = seed_keys(key, config)
-    fitted = many(keys, jnp.full(len(keys), rate, jnp.float32), task.train, task.validation)
-    outputs = jax.jit(lambda found: lax.map(partial(predict_targets, task, config), found))(fitted.settled)
-    return Fit(np.asarray(outputs), targets, parts, rate, np.asarray(fitted.epoch), trials)
+    found = many(keys, jnp.full(len(keys), rate, jnp.float32), *shared)
+    return Fit(in_units(task, found.outputs), targets, parts, rate, np.asarray(found.epoch), trials)
 
 
 def require_training(targets: np.ndarray, parts: Parts, config: FitConfig) -> None:

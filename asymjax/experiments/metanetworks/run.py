@@ -20,11 +20,12 @@ from asymjax.lab.results import Named
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.metanets import METANETS, Fit, Metanetwork, Parts, Regression, Scores, Zoo, score, split
 from asymjax.metanets.fit import (
+    Member,
     Task,
     choose_rate,
-    make_fit,
+    in_units,
+    make_member,
     make_task,
-    predict_targets,
     regress,
     require_training,
     seed_keys,
@@ -32,7 +33,7 @@ from asymjax.metanets.fit import (
 )
 from asymjax.report.read import read_record
 from asymjax.symmetry.interpolation import over_networks
-from asymjax.types import Array, Key, PyTree, Split
+from asymjax.types import Array, Key
 
 EXPERIMENT = "metanet"
 OTHER_ROWS = "validation.accuracy"
@@ -92,7 +93,7 @@ def run_metanets(config: Config) -> Path:
         cell: fit_cell(run, cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
         for cell in cells
     }
-    run.finish(lambda: summarise(paths, zoos, targets, parts, fits))
+    run.finish(lambda: summarise(paths, zoos, targets, parts, fits, run.seconds))
     return run.path
 
 
@@ -181,29 +182,23 @@ def fit_cell(
         keys, rates = trial_members(key, config.fit)
         tried = _measure(run, f"trials/{cell.name}", task, keys, rates, config)
         with _naming(cell):
-            rate, trials = choose_rate(config.fit, tried["r2"])
+            rate, trials = choose_rate(config.fit, tried.r2)
         keys = seed_keys(key, config.fit)
         found = _measure(run, f"seeds/{cell.name}", task, keys, jnp.full(len(keys), rate, jnp.float32), config)
-        fitted = Fit(found["predictions"], targets, parts, rate, found["epoch"], trials)
+        fitted = Fit(in_units(task, found.outputs), targets, parts, rate, found.epoch, trials)
     taus = [one.tau for one in scores_of(fitted)]
     print(f"{cell.zoo}, {cell.metanet}, {cell.num_train} training networks: tau {np.mean(taus):.3f}", flush=True)
     return fitted
 
 
-def _measure(run: RunDir, phase: str, task: Task, keys: Key, rates: Array, config: Config) -> dict[str, np.ndarray]:
-    """Fit a metanetwork a key, and return ``predictions`` [key, network], and ``r2`` and ``epoch`` [key]."""
-    one = make_fit(task, config.fit)
-
-    def measure(key: Key, rate: Array, train: Split, validation: Split, features: PyTree) -> dict[str, Array]:
-        found = one(key, rate, train, validation)
-        predictions = predict_targets(task._replace(features=features), config.fit, found.settled)
-        return {"predictions": predictions, "r2": found.r2, "epoch": found.epoch}
+def _measure(run: RunDir, phase: str, task: Task, keys: Key, rates: Array, config: Config) -> Member:
+    """Fit a metanetwork a key; leaves [key, ...]."""
 
     def members(chosen: np.ndarray) -> tuple[Key, Array]:
         return keys[chosen], rates[chosen]
 
-    shared = (task.train, task.validation, task.features)
-    return measure_members(run, phase, measure, members, shared, len(keys), 1, "metanetworks", config.run)
+    member, shared = make_member(task, config.fit), (task.train, task.validation, task.features)
+    return measure_members(run, phase, member, members, shared, len(keys), 1, "metanetworks", config.run)
 
 
 def scores_of(fitted: Fit) -> list[Scores]:
@@ -218,11 +213,13 @@ def summarise(
     targets: Mapping[str, np.ndarray],
     parts: Mapping[str, Parts],
     fits: Mapping[Cell, Fit],
+    seconds: Mapping[str, float],
 ) -> tuple[dict[str, Any], Named]:
     """Return what summary.json says, and the predictions of all networks."""
     summary = {
         "zoos": {name: _describe(paths[name], zoo, targets[name], parts[name]) for name, zoo in zoos.items()},
         "cells": [cell._asdict() | _describe_fit(fitted) for cell, fitted in fits.items()],
+        "seconds": seconds,
     }
     arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {
         f"predictions/{cell.name}": (("seed", "network"), fitted.predictions) for cell, fitted in fits.items()
