@@ -1,0 +1,89 @@
+"""Metanetworks as a user fits them: a zoo, the command on it, its report, and the end after interruptions."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from outcome import assert_same_outcome
+
+from asymjax.lab import results, run_files
+
+ROOT = Path(__file__).parents[2]
+SCRIPT, ZOO, KILL = ROOT / "runs" / "metanet.py", ROOT / "runs" / "zoo.py", Path(__file__).parent / "kill.py"
+OF_ZOO = "--preset smoke --widths 4 --num-epochs 2 --batch-size 256 --no-progress"
+FITS = "--preset smoke --num-epochs 2 --num-seeds 3 --metanets recipe statnn,widths=8 --no-progress"
+SIGTERM_EXIT, INPUT_EXIT = 75, 2
+COMPARED = """
+import sys
+import jax, numpy as np
+import asymjax
+from asymjax.metanets import FitConfig, StatNN, fit
+config = FitConfig(num_epochs=2, batch_size=16, learning_rates=(0.01,), num_trials=1, num_seeds=3)
+found = fit(asymjax.read_zoo(sys.argv[1]), StatNN(widths=(8,)), key=jax.random.key(0), config=config)
+np.save(sys.argv[2], found.predictions)
+"""
+
+
+@pytest.fixture(scope="module")
+def zoo(script, tmp_path_factory):
+    path = tmp_path_factory.mktemp("zoo") / "run"
+    script(ZOO, *OF_ZOO.split(), "--run-dir", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(script, zoo, tmp_path_factory):
+    done = script(SCRIPT, "--zoo", zoo, *FITS.split(), "--out", tmp_path_factory.mktemp("out"), draw=True)
+    assert done.stderr == "" and "Kendall's tau-b" in done.stdout and "nan" not in done.stdout
+    return Path(done.stdout.splitlines()[-1])
+
+
+def test_summary_predictions_and_report(finished, zoo, script, tmp_path):
+    assert finished.parent.name == "metanet" and finished.name.startswith("1_zoos-test_accuracy-")
+    summary = run_files.read_json(finished / "summary.json")
+    assert summary["zoos"]["standard"]["num_parts"] == {"train": 32, "validation": 16, "test": 16}
+    assert summary["zoos"]["standard"]["path"] == str(zoo)
+    cells = {cell["metanet"]: cell for cell in summary["cells"]}
+    assert list(cells) == ["recipe", "statnn,widths=8"]
+    assert cells["recipe"]["learning_rate"] is None and cells["statnn,widths=8"]["learning_rate"] == 0.01
+    assert len(cells["statnn,widths=8"]["scores"]["tau"]["values"]) == 3
+    found = results.read_arrays(finished, "predictions/")
+    assert found["predictions/standard/statnn,widths=8/32"].shape == (3, 64)
+    assert {"order.png", "order.pdf", "table.md"} == {file.name for file in (finished / "figures").iterdir()}
+    done = script(ROOT / "runs" / "report.py", finished, "--out", tmp_path)
+    assert "statnn,widths=8" in done.stdout and "nan" not in done.stdout and (tmp_path / "table.md").exists()
+    words = ["--zoo", zoo, *FITS.split(), "--run-dir", finished]
+    done = script(SCRIPT, *words, check=False)
+    assert done.returncode == INPUT_EXIT and "is finished; see summary.json" in done.stderr
+    done = script(SCRIPT, *words, "--num-epochs", 3, check=False)
+    assert done.returncode == INPUT_EXIT and "fit/num_epochs: 2 -> 3" in done.stderr
+
+
+def test_a_run_that_is_interrupted_ends_as_if_it_never_was(finished, zoo, script, interrupt, tmp_path):
+    words = [SCRIPT, "--zoo", zoo, *FITS.split(), "--run-dir", tmp_path / "run"]
+    cell = "standard/statnn,widths=8/32"
+    for phase, chunk, place in ((f"trials/{cell}", 1, "between"), (f"seeds/{cell}", 2, "before")):
+        interrupt(phase, chunk, place, *words)
+    assert not (tmp_path / "run" / "DONE").exists()
+    script(*words)
+    assert_same_outcome(tmp_path / "run", finished)
+
+
+@pytest.mark.long
+def test_a_process_that_is_killed_or_asked_to_stop_goes_on_to_what_the_function_fits(zoo, python, tmp_path):
+    words = [SCRIPT, "--zoo", zoo, *FITS.split(), "--run-dir"]
+    cell = "standard/statnn,widths=8/32"
+    python(*words, tmp_path / "whole", as_for_users=True)
+    for phase, chunk, place, code in (
+        (f"trials/{cell}", 1, "sigterm", SIGTERM_EXIT),
+        (f"seeds/{cell}", 1, "between", -signal.SIGKILL),
+        (f"seeds/{cell}", 2, "before", -signal.SIGKILL),
+    ):
+        done = python(KILL, phase, chunk, place, *words, tmp_path / "run", check=False, as_for_users=True)
+        assert done.returncode == code, done.stderr
+    python(*words, tmp_path / "run", as_for_users=True)
+    assert_same_outcome(tmp_path / "run", tmp_path / "whole")
+    python("-c", COMPARED, zoo, tmp_path / "fit.npy", as_for_users=True)
+    found = results.read_arrays(tmp_path / "run", "predictions/")[f"predictions/{cell}"]
+    np.testing.assert_array_equal(found, np.load(tmp_path / "fit.npy"))
