@@ -182,10 +182,10 @@ def fit_cell(
         keys, rates = trial_members(key, config.fit)
         tried = _measure(run, f"trials/{cell.name}", task, keys, rates, config)
         with _naming(cell):
-            rate, trials = choose_rate(config.fit, tried.r2)
+            rate, trials = choose_rate(config.fit, np.asarray(tried.r2))
         keys = seed_keys(key, config.fit)
         found = _measure(run, f"seeds/{cell.name}", task, keys, jnp.full(len(keys), rate, jnp.float32), config)
-        fitted = Fit(in_units(task, found.outputs), targets, parts, rate, found.epoch, trials)
+        fitted = Fit(in_units(task, found.outputs), targets, parts, rate, np.asarray(found.epoch), trials)
     taus = [one.tau for one in scores_of(fitted)]
     print(f"{cell.zoo}, {cell.metanet}, {cell.num_train} training networks: tau {np.mean(taus):.3f}", flush=True)
     return fitted
