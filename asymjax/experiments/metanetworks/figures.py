@@ -33,7 +33,7 @@ class MetanetRun(NamedTuple):
     @property
     def title(self) -> str:
         """What was predicted."""
-        return f"{self.record['config']['target']} of networks from their weights"
+        return f"{self.record['config']['target'].replace('.', ' ')} of networks, from their weights"
 
 
 def read_metanets(path: Path) -> MetanetRun:
@@ -49,12 +49,21 @@ def read_metanets(path: Path) -> MetanetRun:
     return MetanetRun(path, record, summary["zoos"], summary["cells"])
 
 
+def _in_lines(name: str) -> str:
+    """Return a name with what stands after its first comma on a line of its own."""
+    first, comma, rest = name.partition(",")
+    return f"{first}{comma}\n{rest.strip()}" if comma else first
+
+
 @style.styled
 def plot_order(run: MetanetRun) -> Figure:
-    """Draw Kendall's tau of every metanetwork, a panel a zoo: every seed, and where other rows order the networks."""
+    """Draw Kendall's tau of every metanetwork, a panel a zoo: every seed, and that of other rows.
+
+    Below stands the number of training networks.
+    """
     names = list(dict.fromkeys(cell["metanet"] for cell in run.cells))
-    height = 1.1 + 0.2 * len(names)
-    figure = style.new_figure(style.PAGE_WIDTH, height, run.title.capitalize(), "")
+    height = 1.2 + 0.2 * sum(_in_lines(name).count("\n") + 1 for name in names)
+    figure = style.new_figure(style.PAGE_WIDTH, height, run.title.capitalize())
     panels = figure.subplots(1, len(run.zoos), sharex=True, sharey=True, squeeze=False)[0]
     for axes, (zoo, entry) in zip(panels, run.zoos.items(), strict=True):
         largest = max(cell["num_train"] for cell in run.cells if cell["zoo"] == zoo)
@@ -65,9 +74,8 @@ def plot_order(run: MetanetRun) -> Figure:
             axes.plot(values.mean(), place, "|", color=style.BLACK, markersize=10)
         if entry["other_rows"]:
             axes.axvline(entry["other_rows"]["tau"], color=style.GREY, linestyle="--", linewidth=0.8)
-        axes.set_title(f"{zoo}, {largest:,} training networks")
-        axes.set_xlabel("tau")
-    panels[0].set_yticks(range(len(names)), names)
+        axes.set(title=_in_lines(zoo), xlabel=f"tau, from {largest:,}")
+    panels[0].set_yticks(range(len(names)), list(map(_in_lines, names)))
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     return figure
 
@@ -75,11 +83,11 @@ def plot_order(run: MetanetRun) -> Figure:
 @style.styled
 def plot_curves(run: MetanetRun) -> Figure:
     """Draw Kendall's tau against the number of training networks, a panel a zoo, a line a metanetwork."""
-    figure = style.new_figure(style.PAGE_WIDTH, 2.8, run.title.capitalize(), "")
+    figure = style.new_figure(style.PAGE_WIDTH, 2.8, run.title.capitalize())
     panels = figure.subplots(1, len(run.zoos), sharex=True, sharey=True, squeeze=False)[0]
     for axes, zoo in zip(panels, run.zoos, strict=True):
         _draw_curves(axes, [cell for cell in run.cells if cell["zoo"] == zoo])
-        axes.set(title=zoo, xlabel="training networks", xscale="log")
+        axes.set(title=_in_lines(zoo), xlabel="training networks", xscale="log")
     panels[0].set_ylabel("tau")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)

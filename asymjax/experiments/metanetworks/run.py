@@ -32,6 +32,7 @@ from asymjax.metanets.fit import (
     trial_members,
 )
 from asymjax.report.read import read_record
+from asymjax.symmetry.groups import position_spec
 from asymjax.symmetry.interpolation import over_networks
 from asymjax.types import Array, Key
 
@@ -247,6 +248,7 @@ def _describe(path: Path, zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[s
         "excluded": {str(number): why for number, why in zoo.excluded.items()},
         "num_parts": {name: len(part) for name, part in parts._asdict().items()},
         "num_trainable": trees.num_entries(zoo.position) // zoo.num_networks,
+        "is_permutable": bool(position_spec(zoo.model, zoo.frozen)),
         "target": {
             "mean": float(targets.mean()),
             "std": float(targets.std()),

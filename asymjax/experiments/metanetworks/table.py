@@ -94,9 +94,14 @@ def words(run: MetanetRun) -> list[str]:
     tau = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"]["tau"]["mean"] for cell in run.cells}
     largest = {zoo: max(cell["num_train"] for cell in run.cells if cell["zoo"] == zoo) for zoo in run.zoos}
     return [
-        f"{zoo}: tau is {tau['hnp', count, zoo]:.3f} by hnp and {tau['flat_mlp', count, zoo]:.3f} by flat_mlp; the "
-        f"difference, {tau['hnp', count, zoo] - tau['flat_mlp', count, zoo]:.3f}, is what the order of units costs a "
-        "learner that does not know of it."
+        f"{zoo}: tau is {tau['hnp', count, zoo]:.3f} by hnp and {tau['flat_mlp', count, zoo]:.3f} by flat_mlp; "
+        + _reason(tau["hnp", count, zoo] - tau["flat_mlp", count, zoo], run.zoos[zoo]["is_permutable"])
         for zoo, count in largest.items()
         if {("hnp", count, zoo), ("flat_mlp", count, zoo)} <= tau.keys()
     ]
+
+
+def _reason(difference: float, is_permutable: bool) -> str:
+    if not is_permutable:
+        return "units may not be permuted, so that both are perceptrons on the weights."
+    return f"the difference, {difference:.3f}, is what the order of units costs a learner that does not know of it."
