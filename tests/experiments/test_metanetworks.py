@@ -89,7 +89,7 @@ def test_a_zoo_is_given_once(tmp_path, names):
         (["--metanets", "statnn", "--num-train", "20", "41"], "num_train has 41, but standard has 40 networks for"),
         (
             ["--metanets", "statnn", "flat_mlp,is_permuted=yes"],
-            "flat_mlp,is_permuted=True on standard: units are permuted in effective weights; give reads=params",
+            "flat_mlp,is_permuted=yes on standard: units are permuted in effective weights; give reads=params",
         ),
         (
             ["--metanets", "norms", "statnn", "--num-train", "20", "8"],
@@ -103,20 +103,19 @@ def test_what_cannot_be_is_refused_before_anything_is_fitted(on_zoos, flags, mes
     assert not path.exists() and "Warning" not in done.stderr
 
 
-@pytest.mark.parametrize("name", ["recipe", "stat_trees,with_recipe="])
+@pytest.mark.parametrize("name", ["recipe", "stat_trees,with_recipe=yes"])
 def test_a_zoo_of_one_recipe_has_none_to_know(on_zoos, name):
     zoo = make_zoo(COUNT, squared_norm)._replace(recipes={})
-    done, path = on_zoos({"zoo": zoo}, "--metanets", "stat_trees", name.replace("=", "=yes"))
-    assert (
-        f"{name.replace('=', '=True')} on standard: all networks have the same recipe" in done.stderr
-        and not path.exists()
-    )
+    done, path = on_zoos({"zoo": zoo}, "--metanets", "stat_trees", name)
+    assert f"{name} on standard: all networks have the same recipe" in done.stderr and not path.exists()
 
 
-def test_targets_that_are_all_the_same_are_refused(on_zoos):
-    zoo = make_zoo(COUNT, lambda leaves: np.full(COUNT, 0.1))
-    done, path = on_zoos({"zoo": zoo}, "--metanets", "norms", "statnn")
-    assert "statnn on standard: the target is the same for all networks" in done.stderr and not path.exists()
+def test_targets_that_do_not_vary_are_refused(on_zoos):
+    targets = np.full(COUNT, 0.1)
+    targets[split(np.arange(COUNT)).test] = np.linspace(0.1, 0.9, COUNT // 4)
+    done, path = on_zoos({"zoo": make_zoo(COUNT, lambda leaves: targets)}, "--metanets", "norms", "statnn")
+    assert "statnn on standard: the target is the same for all networks of the training or" in done.stderr
+    assert done.returncode == INPUT_EXIT and not path.exists()
 
 
 def test_a_directory_that_is_no_zoo_is_refused(script, tmp_path):
