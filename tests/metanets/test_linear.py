@@ -61,7 +61,7 @@ SPACES = {  # Specification, dimension of the equivariant maps, number of invari
 
 
 def shapes_of(spec):
-    return {path: jax.ShapeDtypeStruct(tuple(axis.size for axis in axes), float) for path, axes in spec.items()}
+    return {path: jax.ShapeDtypeStruct(tuple(axis.size for axis in axes), np.float32) for path, axes in spec.items()}
 
 
 def num_channels(spec):
@@ -247,7 +247,7 @@ def _columns(matrix, which):
     ],
 )
 def test_what_it_cannot_serve_is_refused(spec, words):
-    shapes = {"kernel": jax.ShapeDtypeStruct((4, 3), float), "bias": jax.ShapeDtypeStruct((5,), float)}
+    shapes = {"kernel": jax.ShapeDtypeStruct((4, 3), np.float32), "bias": jax.ShapeDtypeStruct((5,), np.float32)}
     with pytest.raises(InputError, match=words):
         whole_spec(shapes, spec)
 
