@@ -18,10 +18,10 @@ NUM_HALVED = 6
 
 @dataclass(frozen=True)
 class DMC(Metanetwork):
-    """Ten convolutions over the weights in the order of their leaves, then a set of places; exactly as published.
+    """Ten convolutions over the weights in the order of their leaves, then a set of places, as published.
 
-    But for the statistics of batch normalisation, which after training are those of networks of the training at once,
-    and not a running mean over the last batches.
+    What differs is known of the statistics of batch normalisation, which after training are those of networks of the
+    training at once and no running mean over the last batches, and of the initialisation, which is Flax's.
     """
 
     def make(self, read: Read) -> Metanet:

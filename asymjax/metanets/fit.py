@@ -305,9 +305,38 @@ def fit(
         return lax.map(lambda one: member(*one, *shared), (keys, rates), batch_size=size)
 
     shared = (task.train, task.validation, task.features)
-    rate, trials = choose_rate(config, np.asarray(many(*trial_members(key, config), *shared).r2))
+    return fit_by(lambda stage, keys, rates: many(keys, rates, *shared), task, targets, parts, key, config)
+
+
+def fit_by(
+    measure: Callable[[str, Key, Array], Member],
+    task: Task,
+    targets: np.ndarray,
+    parts: Parts,
+    key: Key,
+    config: FitConfig,
+) -> Fit:
+    """Choose the learning rate by trials, then fit the metanetworks that are reported.
+
+    Parameters
+    ----------
+    measure : (``"trials"`` or ``"seeds"``, keys [member], learning rates [member]) -> what ``make_member`` makes of
+        each, leaves [member, ...].
+    task, targets, parts, key, config : as of :func:`fit`.
+
+    Raises
+    ------
+    DivergedError
+        If no learning rate trains, or one of the reported metanetworks has no validation R2 at the one that was chosen.
+    """
+    rate, trials = choose_rate(config, np.asarray(measure("trials", *trial_members(key, config)).r2))
     keys = seed_keys(key, config)
-    found = many(keys, jnp.full(len(keys), rate, jnp.float32), *shared)
+    found = measure("seeds", keys, jnp.full(len(keys), rate, jnp.float32))
+    if num_failed := int(np.sum(~np.isfinite(found.r2))):
+        raise DivergedError(
+            f"{num_failed} of {len(keys)} metanetworks diverged at the learning rate {rate:g}, which its trials did "
+            "not; give smaller ones, or more trials"
+        )
     return Fit(in_units(task, found.outputs), targets, parts, rate, np.asarray(found.epoch), trials)
 
 

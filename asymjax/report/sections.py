@@ -79,6 +79,7 @@ def report_each(
     tables: Callable[[Any], Sequence[Table]],
     figures: Figures,
     needs: Mapping[str, Callable[[Any], object]] = {},
+    words: Callable[[Any], Sequence[str]] = lambda run: (),
 ) -> Report:
     """Return the report of an experiment whose runs compare something each, and not one another.
 
@@ -88,11 +89,12 @@ def report_each(
     tables : (run) -> its tables.
     figures : its figures.
     needs : what a run may lack, as of :func:`figures_of`.
+    words : (run) -> what its tables come to, in sentences.
     """
 
     def section(run: Any) -> Section:
         plots = plots_of(run, figures_of(figures, needs, run))
-        return Section(run.title.capitalize(), tables(run), plots, [run.title], [run])
+        return Section(run.title.capitalize(), tables(run), plots, [run.title], [run], words(run))
 
     return Report(read, lambda runs, out: list(map(section, runs)))
 

@@ -10,7 +10,7 @@ from metanets.zoos import make_zoo, squared_norm
 from asymjax import trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.metanets import DMC, METANETS, FitConfig, FlatMLP, Probe, Recipe, StatNN, StatTrees, fit, score
-from asymjax.metanets.fit import make_task
+from asymjax.metanets.fit import Member, fit_by, make_task
 from asymjax.metanets.regression import Regression
 from asymjax.metanets.statistics import statistics
 from asymjax.metanets.zoo import split
@@ -133,6 +133,18 @@ def test_units_are_shuffled_in_weights_alone():
 def test_learning_rates_that_diverge_are_named():
     with pytest.raises(DivergedError, match=r"no learning rate out of 1000000000000\.0 trains"):
         fit(ZOO, FlatMLP(), config=replace(CONFIG, num_epochs=2, learning_rates=(1e12,)))
+
+
+def test_reported_metanetworks_that_diverge_are_not_scored():
+    task, parts = task_of(FlatMLP()), split(ZOO.ids)
+
+    def measure(stage, keys, rates):
+        outputs = np.zeros((len(keys), ZOO.num_networks))
+        r2 = np.where((stage == "seeds") & (np.arange(len(keys)) == 1), -np.inf, 0.5)
+        return Member(outputs, r2, np.ones(len(keys), int))
+
+    with pytest.raises(DivergedError, match=r"1 of 2 metanetworks diverged at the learning rate 0\.003"):
+        fit_by(measure, task, ZOO.target("test.accuracy"), parts, jax.random.key(0), CONFIG)
 
 
 def test_batches_that_cannot_be_filled_are_refused():

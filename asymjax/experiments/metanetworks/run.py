@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from asymjax import trees
@@ -22,14 +22,11 @@ from asymjax.metanets import METANETS, Fit, Metanetwork, Parts, Regression, Scor
 from asymjax.metanets.fit import (
     Member,
     Task,
-    choose_rate,
-    in_units,
+    fit_by,
     make_member,
     make_task,
     regress,
     require_training,
-    seed_keys,
-    trial_members,
 )
 from asymjax.report.read import read_record
 from asymjax.symmetry.groups import position_spec
@@ -179,26 +176,23 @@ def fit_cell(
     if isinstance(settings, Regression):
         fitted = regress(zoo, settings, targets, parts)
     else:
-        task, key = make_task(zoo, settings, targets, parts, config.fit), jax.random.key(config.seed)
-        keys, rates = trial_members(key, config.fit)
-        tried = _measure(run, f"trials/{cell.name}", task, keys, rates, config)
+        task = make_task(zoo, settings, targets, parts, config.fit)
+        measure = partial(_measure, run, cell, task, config)
         with _naming(cell):
-            rate, trials = choose_rate(config.fit, np.asarray(tried.r2))
-        keys = seed_keys(key, config.fit)
-        found = _measure(run, f"seeds/{cell.name}", task, keys, jnp.full(len(keys), rate, jnp.float32), config)
-        fitted = Fit(in_units(task, found.outputs), targets, parts, rate, np.asarray(found.epoch), trials)
+            fitted = fit_by(measure, task, targets, parts, jax.random.key(config.seed), config.fit)
     taus = [one.tau for one in scores_of(fitted)]
     print(f"{cell.zoo}, {cell.metanet}, {cell.num_train} training networks: tau {np.mean(taus):.3f}", flush=True)
     return fitted
 
 
-def _measure(run: RunDir, phase: str, task: Task, keys: Key, rates: Array, config: Config) -> Member:
+def _measure(run: RunDir, cell: Cell, task: Task, config: Config, stage: str, keys: Key, rates: Array) -> Member:
     """Fit a metanetwork a key; leaves [key, ...]."""
 
     def members(chosen: np.ndarray) -> tuple[Key, Array]:
         return keys[chosen], rates[chosen]
 
     member, shared = make_member(task, config.fit), (task.train, task.validation, task.features)
+    phase = f"{stage}/{cell.name}"
     return measure_members(run, phase, member, members, shared, len(keys), 1, "metanetworks", config.run)
 
 
