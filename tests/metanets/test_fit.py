@@ -5,11 +5,13 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from metanets.zoos import make_zoo, squared_norm
 
 from asymjax import trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.metanets import DMC, METANETS, FitConfig, FlatMLP, Probe, Recipe, StatNN, StatTrees, fit, score
+from asymjax.metanets.deepsets import PooledNumbers
 from asymjax.metanets.fit import Member, fit_by, make_task
 from asymjax.metanets.regression import Regression
 from asymjax.metanets.statistics import statistics
@@ -107,6 +109,23 @@ def test_probes_do_not_see_a_rescaling_of_relu_units():
 def outputs(settings, zoo):
     task = task_of(settings, zoo)
     return np.asarray(jax.jit(lambda x: task.metanet.apply(task.metanet.init(jax.random.key(0)), x))(task.train.inputs))
+
+
+def test_units_of_deepsets_one_after_the_other_are_a_layer_with_layernorm():
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, numbers):
+            return nn.relu(nn.LayerNorm()(nn.Dense(8)(numbers[..., None]))).mean(1)
+
+    numbers = jax.random.normal(jax.random.key(0), (3, 50))
+    params = {name: jax.random.normal(jax.random.key(i), (8,)) for i, name in enumerate(("bias", "shift", "scale"))}
+    kernel = jax.random.normal(jax.random.key(3), (1, 8))
+    same = {
+        "Dense_0": {"kernel": kernel, "bias": params["bias"]},
+        "LayerNorm_0": {"scale": params["scale"], "bias": params["shift"]},
+    }
+    found = PooledNumbers(8).apply({"params": params | {"kernel": kernel}}, numbers)
+    np.testing.assert_allclose(found, Layer().apply({"params": same}, numbers), rtol=1e-5, atol=1e-6)
 
 
 def test_batches_matter_to_dmc_while_it_is_trained_alone():
