@@ -8,6 +8,7 @@ inputs and outputs as units in no order too, which they are not, so that its siz
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ from asymjax.metanets.linear import (
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
 from asymjax.metanets.statistics import flattened
 from asymjax.settings import Count
+from asymjax.symmetry.groups import position_spec
 from asymjax.types import Array, Axis, Fixed, Key, Layer, Model, Perm, PyTree, TreeSpec
 
 INPUTS, OUTPUTS = "network inputs", "network outputs"
@@ -41,6 +43,9 @@ class HNP(Metanetwork):
     """Features of each unit, and of each pair of units that a weight is between."""
     head_width: Count = 64
     """Hidden units of the perceptron that reads the invariants."""
+    group: Literal["symmetries", "units"] = "symmetries"
+    """Orders of units that are the same to it: those that leave the networks the function that they are, or all of
+    hidden units, even where what is fixed in these tells them apart."""
 
     @property
     def reads(self) -> str:
@@ -51,6 +56,10 @@ class HNP(Metanetwork):
     def standardised(self) -> str:
         """Whole leaves; entries of their own would tell units apart."""
         return "leaf"
+
+    def grouped(self, read: Read) -> Read:
+        """Return what it is made for, with the permutations of its group."""
+        return read if self.group == "symmetries" else read._replace(spec=position_spec(read.model, {}))
 
     def spec_of(self, read: Read) -> TreeSpec:
         """Return the permutations that change no prediction, a tree for every axis of every leaf."""
@@ -64,6 +73,7 @@ class HNP(Metanetwork):
         InputError
             If units are permuted within others, or the specification does not fit the networks.
         """
+        read = self.grouped(read)
         if not permutes(read.spec):
             return flat(read.shapes, self.head_width)
         spec = self.spec_of(read)
@@ -71,6 +81,7 @@ class HNP(Metanetwork):
 
     def note(self, read: Read) -> str:
         """Return what it is for those networks, in one sentence."""
+        read = self.grouped(read)
         if not permutes(read.spec):
             entries = trees.num_entries(read.shapes)
             return (

@@ -161,6 +161,7 @@ class ScaleHNP(HNP):
         InputError
             If units may not be scaled, or are permuted within others, or the specification does not fit the networks.
         """
+        read = self.grouped(read)
         if not permutes(read.spec):
             return super().make(read)
         spec, scaling = self.spec_of(read), scaling_of(read.model, read.spec)
@@ -168,5 +169,5 @@ class ScaleHNP(HNP):
 
     def note(self, read: Read) -> str:
         """Return what it is for those networks, in one or two sentences."""
-        scales = " They are the same for all positive scalings of these." if permutes(read.spec) else ""
+        scales = " They are the same for all positive scalings of these." if permutes(self.grouped(read).spec) else ""
         return super().note(read) + scales

@@ -137,6 +137,15 @@ def test_networks_without_permutations_are_read_flat_and_it_says_so():
     assert HNP().note(read_of("mlp")) == "Predictions are the same for all orders of 5 units_0, 4 units_1."
 
 
+def test_all_orders_of_units_are_the_same_where_that_is_asked_for_though_masks_tell_them_apart():
+    read, settings, networks = read_of("mlp", "w_asym"), HNP(channels=8, group="units"), drawn(read_of("mlp").shapes)
+    metanet, spec = settings.make(read), settings.spec_of(settings.grouped(read))
+    params = metanet.init(jax.random.key(0))
+    before = metanet.apply(params, networks)
+    assert change(before, metanet.apply(params, moved(networks, read.shapes, spec))) < INVARIANT
+    assert settings.note(read) == HNP().note(read_of("mlp"))
+
+
 def test_the_trace_of_a_product_of_kernels_is_learnt_from_pairs_of_weights():
     """Linear in the mean over units of <incoming, outgoing>: what no statistic of each leaf by itself has.
 
