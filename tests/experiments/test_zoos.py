@@ -12,14 +12,16 @@ import pytest
 import asymjax
 from asymjax import data, trees
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep.figures import read_sweep
+from asymjax.experiments.train_sweep.figures import combinations, read_sweep
 from asymjax.experiments.train_sweep.run import drawn_recipes
 from asymjax.experiments.variants import num_trainable
 from asymjax.experiments.zoo import read
 from asymjax.experiments.zoo.config import drawn
+from asymjax.experiments.zoo.kinds import kind_of
 from asymjax.experiments.zoo.table import num_at_chance, zoo_tables
 from asymjax.lab.results import NETWORKS, open_networks, tree_of, write_rows
 from asymjax.rng import SeedConfig
+from asymjax.symmetry.groups import position_spec
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "zoo.py"
 COUNT = 42
@@ -146,6 +148,25 @@ def test_the_report_is_the_numbers_of_the_summary(copy):
     assert by_name["learning_rate"][-1] == "+1.000" and abs(float(by_name["label_smoothing"][-1])) < 0.6
     assert by_name["num_epochs"][:3] == ["1", "2", "3"]
     assert run.title == "zoo of mlp on digits"
+
+
+def test_a_control_has_as_many_entries_as_its_method_or_just_fewer(script, tmp_path):
+    path = tmp_path / "run"
+    done = script(
+        SCRIPT, *FLAGS, "--control", "small_standard", "--num-networks", 40, "--run-dir", path, "--no-progress"
+    )
+    assert done.stderr == ""
+    zoo = asymjax.read_zoo(path)
+    # 61 * 6 + 6 + 3 * 10 + 10 = 412 of w_asym with 6 units; 5 units of a standard network have 385, and 6 have 460.
+    assert trees.num_entries(zoo.position) == 40 * 385 and position_spec(zoo.model, zoo.frozen)
+    record = read_sweep(path).record["config"]
+    assert kind_of(record) == "small_standard" and record["model"]["arch"] == "standard"
+    assert kind_of(record | {"start": "shared"}) == "small_standard, shared start"
+    assert zoo_tables(read_sweep(path))[0].rows[0][:3] == ["small_standard", "385", "0"]
+    assert [row.name for row in combinations(read_sweep(path))] == ["small_standard"]
+    done = script(SCRIPT, "--control", "small_standard", "--run-dir", tmp_path / "none", check=False)
+    assert done.returncode == 2 and "arch is standard; it is one of w_asym" in done.stderr
+    assert not (tmp_path / "none").exists()
 
 
 def test_who_guesses_is_at_chance():

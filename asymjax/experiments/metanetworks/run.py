@@ -14,6 +14,7 @@ from asymjax import trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.metanetworks.config import Config
 from asymjax.experiments.words import read_named
+from asymjax.experiments.zoo.kinds import kind_of
 from asymjax.experiments.zoo.read import read_zoo
 from asymjax.lab.measure import measure_members
 from asymjax.lab.results import Named
@@ -96,14 +97,9 @@ def run_metanets(config: Config) -> Path:
 
 
 def _named(paths: tuple[Path, ...]) -> dict[str, Path]:
-    """Return zoos by what differs between them: method, and start; by their directories where that is not enough."""
-
-    def name(path: Path) -> str:
-        config = read_record(path)["config"]
-        arch = config.get("model", {}).get("arch", path.name)
-        return arch if config.get("start", "own") == "own" else f"{arch}, shared start"
-
-    names = [name(path) for path in paths]
+    """Return zoos by what differs between them: kind, and start; by their directories where that is not enough."""
+    configs = [read_record(path)["config"] for path in paths]
+    names = [kind_of(config) if "model" in config else path.name for config, path in zip(configs, paths, strict=True)]
     count = Counter(names)
     found = {one if count[one] == 1 else path.resolve().name: path for one, path in zip(names, paths, strict=True)}
     if len(found) < len(paths):

@@ -128,8 +128,13 @@ def _of_program(run: SweepRun, name: str) -> Iterator[Combination]:
     static = [word.replace("=", " ") for word in name.split(",") if word]
     for own in sorted(members, key=lambda own: own[0]):
         words = [f"{axis} {values[own[0]]:g}" for axis, values in settings.items()]
-        label = ", ".join([*static, *words]) or program["arch"]
+        label = ", ".join([*static, *words]) or _kind(run, program["arch"])
         yield Combination(label, program, own[program["trained"][own]], len(own))
+
+
+def _kind(run: SweepRun, arch: str) -> str:
+    """Return the name of networks of a method, which may be a control."""
+    return str(run.record["config"].get("control", arch))
 
 
 def chosen(run: SweepRun, most: int) -> tuple[list[Combination], int]:
@@ -222,7 +227,7 @@ def _draw_setting(axes: Axes, run: SweepRun, arch: str, name: str) -> None:
     cuts = np.cumsum(counts)[:-1] if len(kinds) <= MAX_VALUES else NUM_GROUPS
     groups = np.array_split(np.argsort(values), cuts)
     medians = np.array([(np.median(values[group]), np.median(scores[group])) for group in groups])
-    axes.plot(*medians.T, color=style.ARCH_COLORS[arch], label=arch)
+    axes.plot(*medians.T, color=style.ARCH_COLORS[arch], label=_kind(run, arch))
     _spread_axis(axes, "x", values)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -38,7 +39,13 @@ SPLITS = ("train", "validation", "test")
 SCORES = tuple(f"{NETWORKS}/{split}." for split in SPLITS)
 
 
-def run_train_sweep(config: Config, program: Program, run_config: RunConfig, experiment: str = "train_sweep") -> Path:
+def run_train_sweep(
+    config: Config,
+    program: Program,
+    run_config: RunConfig,
+    experiment: str = "train_sweep",
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> Path:
     """Train the networks of one program and write a run directory; resumes one that is not finished.
 
     Parameters
@@ -47,6 +54,7 @@ def run_train_sweep(config: Config, program: Program, run_config: RunConfig, exp
     program : the networks, ``num_seeds`` of each combination of settings that vary.
     run_config : where results go and where work runs.
     experiment : name of the experiment.
+    more : what else config.json says of the networks.
 
     Returns
     -------
@@ -68,6 +76,7 @@ def run_train_sweep(config: Config, program: Program, run_config: RunConfig, exp
     settings |= {"start": config.start, "keep_weights": config.keep_weights} | (
         {"coordinates": coordinates} if hyper else {}
     )
+    settings |= more
     opening = open_experiment(experiment, optimizer.optimizer, config.data, variant.model, settings, run_config)
     dataset, model, frozen, _, run = opening
     training = make_training(model, dataset, optimizer, seeds, seed_of, hyper, config.start)

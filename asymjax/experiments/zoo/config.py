@@ -1,6 +1,7 @@
 """Settings of a zoo."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from asymjax.data.config import DataConfig
 from asymjax.experiments.train_sweep.config import Start
@@ -41,6 +42,9 @@ class Config(Settings):
     optimizer: OptimizerConfig = field(default_factory=lambda: drawn(0.1, 1, 10, 32))
     num_networks: Count = 1000
     """Networks, each with a recipe and an order of the rows of its own."""
+    control: Literal["none", "small_standard"] = "none"
+    """Train a control in place of the networks of --arch w_asym: small_standard, standard networks as narrow as w_asym
+    has trainable entries."""
     start: Start = "own"
     """Where networks begin: each at its own initialisation, or at a shared one, that of the first. With a shared start
     units keep their places, so that what follows from a common frame is told from what follows from asymmetry."""

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+from asymjax.errors import InputError
 from asymjax.experiments.grid import grid_programs
+from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.config import Config as SweepConfig
 from asymjax.experiments.train_sweep.run import run_train_sweep
-from asymjax.experiments.variants import Variant
+from asymjax.experiments.variants import CONTROLS, Variant
 from asymjax.experiments.zoo.config import Config
+from asymjax.models import Models
+from asymjax.models.methods import Standard
 
 EXPERIMENT = "zoo"
 
@@ -27,8 +31,30 @@ def run_zoo(config: Config) -> Path:
     StopRequestedError
         If SIGTERM came.
     """
-    (program,) = grid_programs((), Variant(config.model, config.optimizer), config.num_networks)
+    variant = _variant(config)
+    (program,) = grid_programs((), variant, config.num_networks)
     sweep = SweepConfig(
-        config.data, config.model, config.optimizer, config.num_networks, start=config.start, seeds=config.seeds
+        config.data, variant.model, config.optimizer, config.num_networks, start=config.start, seeds=config.seeds
     )
-    return run_train_sweep(sweep, program, config.run, EXPERIMENT)
+    control = {"control": config.control} if config.control != "none" else {}
+    return run_train_sweep(sweep, program, config.run, EXPERIMENT, control)
+
+
+def _variant(config: Config) -> Variant:
+    """Return the networks of a zoo.
+
+    Raises
+    ------
+    InputError
+        If a control is asked for of a method that it is none of.
+    """
+    model, plain = config.model, Variant(config.model, config.optimizer)
+    if config.control == "none":
+        return plain
+    if model.arch != "w_asym":
+        raise InputError(
+            f"control is {config.control}, but arch is {model.arch}; it is one of w_asym, whose settings it needs: "
+            "give --arch w_asym"
+        )
+    models = Models({"standard": Standard(), "w_asym": model.method}, model.backbone, mask_seed=model.mask_seed)
+    return CONTROLS[config.control](models, plain, load_data(config.data))

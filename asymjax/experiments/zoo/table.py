@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from asymjax.experiments.train_sweep.figures import SPLITS, SweepRun, varying
+from asymjax.experiments.zoo.kinds import kind_of
 from asymjax.report.table import Table, number
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -49,9 +50,7 @@ def _networks(run: SweepRun) -> Table:
         accuracy, classes = program["test"]["accuracy"][trained], program["data"]["num_outputs"]
         count = num_at_chance(accuracy, classes, program["num_rows"]["test"])
         columns, row = [*columns, "at chance"], [*row, f"{count:,}"]
-    start = run.record["config"].get("start", "own")
-    name = program["arch"] + (", shared start" if start == "shared" else "")
-    return Table("Networks", OF_NETWORKS, ["kind", *columns], [[name, *row]])
+    return Table("Networks", OF_NETWORKS, ["kind", *columns], [[kind_of(run.record["config"]), *row]])
 
 
 def _spread(run: SweepRun) -> Table:
