@@ -27,6 +27,7 @@ _HOMES = {
     "asymjax.models.symmetry_description": ("describe_symmetries",),
     "asymjax.networks": ("align", "barriers", "train_sweep"),
     "asymjax.priors": ("NormalPrior",),
+    "asymjax.zoos": ("train_zoo",),
     "asymjax.sampling": ("ess", "fit", "rhat", "sample"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

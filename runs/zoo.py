@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from asymjax.data.config import DataConfig
-from asymjax.experiments.zoo.config import Config, drawn
+from asymjax.experiments.zoo.config import Config
 from asymjax.lab import command_line
 from asymjax.lab.command_line import EMBEDDED_IMAGES
 from asymjax.models.backbones import CNN
 from asymjax.models.config import ModelConfig
 from asymjax.models.presets import MODEL_PRESETS
+from asymjax.train.optimizers import drawn
 
 DEFAULT = Config()
 RESNET8 = MODEL_PRESETS["paper_resnet8_metanet"]

@@ -10,7 +10,11 @@ import asymjax
 CORE = ("data", "models", "train", "symmetry", "inference", "diagnostics", "metanets")
 ROOMS = (*CORE, "lab", "report", "experiments")
 PACKAGE = Path(asymjax.__file__).parent
-FACE = {"sampling.py", "networks.py"}  # The public functions that join the core to the lab's devices and progress.
+FACE = {
+    "sampling.py",
+    "networks.py",
+    "zoos.py",
+}  # The public functions that join the core to the lab's devices and progress.
 OF_THE_LAB = {"orbax", "zarr", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
 WITHOUT_JAX = (
     *("experiments.reports", "settings", "priors", "errors", "tree_paths"),

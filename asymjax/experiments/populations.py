@@ -15,16 +15,17 @@ from asymjax.data.config import DataConfig
 from asymjax.data.table import TableConfig
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.setup import load_data
-from asymjax.experiments.train_sweep.run import make_training, train_networks
+from asymjax.experiments.train_sweep.run import train_networks
 from asymjax.experiments.variants import TRAINING, Variant, VariantsConfig, make_variants
 from asymjax.lab import devices, processes, run_files
 from asymjax.lab.results import open_networks, tree_of
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
-from asymjax.lab.sweep import failures
+from asymjax.lab.sweep import why_failed
 from asymjax.models import ModelConfig, Models, draw_frozen, vary_frozen
 from asymjax.rng import SeedConfig
 from asymjax.symmetry.connectivity import finite_networks
+from asymjax.train.members import make_training
 from asymjax.train.optimizers import OptimizerConfig
 from asymjax.tree_paths import differences
 from asymjax.types import Dataset, Frozen, Hyper, Key, Model, Params, Position
@@ -90,11 +91,6 @@ def _effective(model: Model, positions: Position, frozen: Frozen, hyper: Hyper) 
         return model.merge(position, vary_frozen(model, frozen, own))
 
     return trees.to_host(jax.jit(lambda networks: lax.map(merge, networks))((positions, hyper)))
-
-
-def why_failed(failed_step: np.ndarray) -> dict[int, str]:
-    """Return why networks failed in training, by their places; ``failed_step`` int [network]."""
-    return {seed: f"loss not finite at step {step}" for seed, step in failures(failed_step).items()}
 
 
 # Trained here ----------------------------------------------------------------------------------------------------

@@ -17,11 +17,14 @@ from asymjax.lab.devices import Inside, Placement, map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
 from asymjax.lab.recorder import Recorder
 from asymjax.train.trainer import Trainer, TrainState
-from asymjax.types import Array, Frozen, Key, PyTree, Split
+from asymjax.types import Array, Frozen, Graph, Key, PyTree, Split
 
 AXIS = "seed"
 MAX_ROUND, MAX_ROUND_OF_A_DEVICE = 1024, 64
 MAX_SHARE = 0.5  # Of the memory of a device, for the networks of a round.
+# Between checkpoints; an accelerator takes them in seconds, too.
+STEPS_PER_CHUNK, ACCELERATED_STEPS_PER_CHUNK = 500, 10_000
+NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
 
 # (members int [size], [size] whether each is there for the first time, state [size, ...]) -> None
 Finish = Callable[[np.ndarray, np.ndarray, TrainState], None]
@@ -30,6 +33,11 @@ Finish = Callable[[np.ndarray, np.ndarray, TrainState], None]
 def failures(failed_step: Any) -> dict[int, int]:
     """Return the networks whose loss left the finite numbers, each with its first such step; the others have -1."""
     return {network: int(step) for network, step in enumerate(np.asarray(failed_step)) if step >= 0}
+
+
+def why_failed(failed_step: Any) -> dict[int, str]:
+    """Return why networks failed in training, by their places; ``failed_step`` int [network]."""
+    return {network: f"loss not finite at step {step}" for network, step in failures(failed_step).items()}
 
 
 def max_round() -> int:
@@ -72,6 +80,14 @@ def _trace_epoch(trainer: Trainer, key: Key, frozen: Frozen, data: Split) -> tup
     """Return the shape structs of one network in training, and the trace of one pass over the rows."""
     state = jax.eval_shape(trainer.init, key, frozen)
     return state, jax.jit(partial(_advance, trainer, 1)).trace(key, state, frozen, jax.tree.map(jnp.asarray, data))
+
+
+def epochs_per_chunk(data: Split, steps_per_epoch: int) -> int:
+    """Return how many passes over the rows a compiled chunk makes at most."""
+    scale = 1 if jax.default_backend() == "cpu" else ACCELERATED_STEPS_PER_CHUNK // STEPS_PER_CHUNK
+    if isinstance(data.inputs, Graph):
+        return max(1, scale * NODES_PER_CHUNK // len(data.inputs.features))
+    return max(1, scale * STEPS_PER_CHUNK // steps_per_epoch)
 
 
 def run_sweep(

@@ -10,6 +10,7 @@ from jax import lax
 from asymjax import trees
 from asymjax.errors import InputError, choose
 from asymjax.symmetry.alignment import match_pairs
+from asymjax.symmetry.connectivity import finite_networks
 from asymjax.symmetry.groups import position_spec
 from asymjax.symmetry.permutations import permute
 from asymjax.types import Frozen, Model, Position, PyTree, TreeSpec
@@ -95,6 +96,42 @@ def _aligned(params: PyTree, spec: TreeSpec, reference: int) -> PyTree:
     permuted = [permute(one, spec, match.permutations) for one, match in zip(networks, found, strict=True)]
     stacked = {path: np.stack([np.asarray(one[path]) for one in permuted]) for path in moving}
     return trees.unflatten(trees.flatten(params) | stacked)
+
+
+def finite_zoo(
+    model: Model,
+    frozen: Frozen,
+    position: Position,
+    scores: Mapping[str, np.ndarray],
+    recipes: Mapping[str, np.ndarray],
+    failed: Mapping[int, str],
+    source: str = "the zoo",
+) -> Zoo:
+    """Return a zoo of those networks that trained and whose parameters and scores are finite.
+
+    Parameters
+    ----------
+    model, frozen : of all.
+    position, scores, recipes : of all networks of a sweep, leaves [network, ...], as of :class:`Zoo`.
+    failed : place -> why, of networks that did not train.
+    source : where they are from, for the message.
+
+    Raises
+    ------
+    InputError
+        If fewer than ``MIN_NETWORKS`` are left.
+    """
+    is_scored = np.all([np.isfinite(values) for values in scores.values()], axis=0)
+    excluded = {
+        **dict.fromkeys(np.flatnonzero(~is_scored).tolist(), "a score is not finite"),
+        **dict.fromkeys(np.flatnonzero(~finite_networks(position)).tolist(), "parameters are not finite"),
+        **failed,
+    }
+    ids = np.setdiff1d(np.arange(len(is_scored)), list(excluded))
+    if len(ids) < MIN_NETWORKS:
+        raise InputError(f"{source} has {len(ids)} finite networks; a zoo takes {MIN_NETWORKS} at least, train more")
+    own, kept = ({name: values[ids] for name, values in each.items()} for each in (recipes, scores))
+    return Zoo(model, frozen, jax.tree.map(lambda leaf: leaf[ids], position), kept, own, ids, excluded)
 
 
 class Parts(NamedTuple):

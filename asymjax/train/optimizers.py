@@ -117,6 +117,26 @@ def _is_hidden(position: Position) -> PyTree:
     return {name: jax.tree.map(lambda _, name=name: name != OUTPUT, layer) for name, layer in position.items()}
 
 
+def drawn(learning_rate: float, min_epochs: int, num_epochs: int, batch_size: int) -> OptimizerConfig:
+    """Return a drawn recipe of AdamW, whose decay goes to 0.1 and whose smoothing goes to 0.2 as in Lim et al. (2024).
+
+    Parameters
+    ----------
+    learning_rate : the largest.
+    min_epochs, num_epochs : the shortest and the longest training.
+    batch_size : rows a step.
+    """
+    return OptimizerConfig(
+        learning_rate=learning_rate,
+        weight_decay=0.1,
+        label_smoothing=0.2,
+        recipe="drawn",
+        min_epochs=min_epochs,
+        num_epochs=num_epochs,
+        batch_size=batch_size,
+    )
+
+
 def draw_recipe(config: OptimizerConfig, key: Key) -> dict[str, Array]:
     """Draw what differs between networks whose recipe is "drawn" (Lim et al. 2024, the networks of their metanetworks).
 

@@ -8,27 +8,25 @@
 # It takes less than a minute on two cores.
 
 # %%
-import tempfile
-from pathlib import Path
-
+import jax
 import matplotlib.pyplot as plt
+from flax import linen as nn
 
 import asymjax
-from asymjax import metanets
-from asymjax.experiments.zoo.config import Config
-from asymjax.experiments.zoo.run import run_zoo
-from asymjax.lab.run_config import RunConfig
+from asymjax import data, metanets
 
 # %% [markdown]
 # ## A zoo
 #
 # Four hundred networks with 16 hidden units, on the digits of scikit-learn. Each has an initialisation, an order of the
 # rows and a recipe of its own: learning rate, decay, smoothing and number of epochs are drawn. On the command line this
-# is `python runs/zoo.py --num-networks 400`.
+# is `python runs/zoo.py --num-networks 400`. In place of a data set there may be arrays, `(X, y)` and `test=(X, y)`.
 
 # %%
-folder = Path(tempfile.mkdtemp())
-zoo = asymjax.read_zoo(run_zoo(Config(num_networks=400, run=RunConfig(out=folder, progress=False))))
+digits = data.load("digits")
+module = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(16), nn.relu, nn.Dense(10)])
+model = asymjax.from_flax(module, digits.train.inputs[:2])
+zoo = asymjax.train_zoo(jax.random.key(0), model, digits, num_networks=400, show_progress=False)
 accuracy = zoo.target("test.accuracy")
 print(f"{zoo.num_networks} networks, accuracy {accuracy.mean():.3f} +- {accuracy.std():.3f}")
 print("drawn for each:", ", ".join(zoo.recipes))

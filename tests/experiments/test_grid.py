@@ -11,12 +11,12 @@ from model_of import model_of
 from asymjax import data, rng
 from asymjax.errors import InputError
 from asymjax.experiments.grid import grid_programs, grid_variants, read_axes
-from asymjax.experiments.train_sweep.run import make_trainer
 from asymjax.experiments.variants import TRAINING, Variant
 from asymjax.inference.samplers import HMC
 from asymjax.lab import devices
 from asymjax.lab.chains import ChainsConfig
 from asymjax.models import ModelConfig, draw_frozen, vary_frozen
+from asymjax.train.members import make_trainer
 from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Split

@@ -11,7 +11,6 @@ from asymjax.errors import DivergedError
 from asymjax.experiments.linear_connectivity.run import Task
 from asymjax.experiments.monotonic_interpolation.run import interpolate_population
 from asymjax.experiments.populations import Networks, Population
-from asymjax.experiments.train_sweep.run import initial_positions
 from asymjax.experiments.variants import Variant
 from asymjax.lab.recorder import InMemory
 from asymjax.lab.run_config import RunConfig
@@ -19,6 +18,7 @@ from asymjax.models import draw_frozen
 from asymjax.rng import SeedConfig
 from asymjax.symmetry.connectivity import grid, in_batches, make_measure
 from asymjax.symmetry.interpolation import PATH_SCORES
+from asymjax.train.members import initial_positions
 from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Split
 

@@ -10,9 +10,9 @@ from model_of import model_of
 
 from asymjax import data, rng
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions, make_trainer, make_training
 from asymjax.models import draw_frozen
 from asymjax.rng import SeedConfig
+from asymjax.train.members import drawn_recipes, initial_positions, make_trainer, make_training
 from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Member
 from asymjax.types import Split

@@ -13,15 +13,15 @@ import asymjax
 from asymjax import data, trees
 from asymjax.errors import InputError
 from asymjax.experiments.train_sweep.figures import combinations, read_sweep
-from asymjax.experiments.train_sweep.run import drawn_recipes
 from asymjax.experiments.variants import num_trainable
-from asymjax.experiments.zoo import read
-from asymjax.experiments.zoo.config import drawn
 from asymjax.experiments.zoo.kinds import kind_of
 from asymjax.experiments.zoo.table import num_at_chance, zoo_tables
 from asymjax.lab.results import NETWORKS, open_networks, tree_of, write_rows
+from asymjax.metanets import zoo as zoo_module
 from asymjax.rng import SeedConfig
 from asymjax.symmetry.groups import position_spec
+from asymjax.train.members import drawn_recipes
+from asymjax.train.optimizers import drawn
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "zoo.py"
 COUNT = 42
@@ -67,6 +67,19 @@ def test_a_zoo_has_weights_scores_and_recipes_of_every_network(made):
     np.testing.assert_allclose(zoo.target("test.accuracy"), accuracy, atol=1.5 / len(rows.targets))
 
 
+def test_networks_of_a_zoo_in_memory_are_those_of_the_command(made):
+    zoo = asymjax.read_zoo(made)
+    options = {"num_networks": COUNT, "num_epochs": 3, "batch_size": 128, "show_progress": False}
+    found = asymjax.train_zoo(jax.random.key(0), zoo.model, data.load("digits"), **options)
+    jax.tree.map(np.testing.assert_array_equal, found.position, zoo.position)
+    assert found.scores.keys() == zoo.scores.keys() and found.recipes.keys() == zoo.recipes.keys()
+    for own, kept in ((found.scores, zoo.scores), (found.recipes, zoo.recipes)):
+        for name, values in own.items():
+            np.testing.assert_array_equal(values, kept[name])
+            assert values.dtype == kept[name].dtype
+    np.testing.assert_array_equal(found.ids, zoo.ids)
+
+
 def test_networks_that_failed_or_are_not_finite_are_apart(copy, made):
     position = {
         f"position.{layer}.bias": np.full((1, size), np.nan) for layer, size in (("dense_0", 6), ("output", 10))
@@ -77,7 +90,7 @@ def test_networks_that_failed_or_are_not_finite_are_apart(copy, made):
         pytest.raises(InputError, match="has 40 finite networks; a zoo takes 41"),
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(read, "MIN_NETWORKS", 41)
+        patch.setattr(zoo_module, "MIN_NETWORKS", 41)
         asymjax.read_zoo(copy)
     zoo, whole = asymjax.read_zoo(copy), asymjax.read_zoo(made)
     assert zoo.excluded == {3: "parameters are not finite", 5: "loss not finite at step 7"}

@@ -9,8 +9,8 @@ from random_graphs import random_graph
 
 from asymjax import rng
 from asymjax.errors import InputError
-from asymjax.experiments.train_sweep.run import make_evaluate
 from asymjax.lab import devices
+from asymjax.lab.evaluate import make_evaluate
 from asymjax.models import draw_frozen
 from asymjax.symmetry import connectivity
 from asymjax.symmetry.connectivity import in_batches, make_measure
@@ -76,7 +76,7 @@ def test_a_graph_is_measured_in_one_pass_at_the_rows_asked_for(network, data, mo
 
 def test_members_are_scored_on_all_rows_of_a_graph(network, data, monkeypatch):
     model, frozen, position = network
-    monkeypatch.setattr("asymjax.experiments.train_sweep.run.ROWS_PER_BATCH", 70)
+    monkeypatch.setattr("asymjax.lab.evaluate.ROWS_PER_BATCH", 70)
     nothing = np.zeros(2)
     dataset = Dataset("toy", "classification", data, data, data, 2, ("a", "b"), nothing, nothing + 1, "")
     positions = jax.tree.map(lambda leaf: leaf[None], position)

@@ -13,7 +13,6 @@ from asymjax.errors import DivergedError
 from asymjax.experiments.linear_connectivity.run import Ends, Task, compare_populations, run_paths
 from asymjax.experiments.monotonic_interpolation.config import Config
 from asymjax.experiments.populations import Population, prepare_populations
-from asymjax.experiments.train_sweep.run import drawn_recipes, initial_positions
 from asymjax.experiments.variants import VariantsConfig
 from asymjax.lab.results import Named
 from asymjax.lab.run_config import RunConfig
@@ -26,6 +25,7 @@ from asymjax.symmetry.interpolation import (
     smooth_losses,
     summarise_statistics,
 )
+from asymjax.train.members import drawn_recipes, initial_positions
 from asymjax.train.optimizers import OptimizerConfig
 from asymjax.types import Params
 

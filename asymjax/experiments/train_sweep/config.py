@@ -1,16 +1,14 @@
 """Settings of a sweep."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from asymjax.data.config import DataConfig
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.config import ModelConfig
 from asymjax.rng import SeedConfig
 from asymjax.settings import Count, Settings
+from asymjax.train.members import Start
 from asymjax.train.optimizers import OptimizerConfig
-
-Start = Literal["own", "shared"]
 
 
 @dataclass(frozen=True)

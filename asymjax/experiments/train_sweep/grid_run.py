@@ -7,9 +7,10 @@ from asymjax.experiments.child_runs import finish_runs
 from asymjax.experiments.grid import grid_programs
 from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.config import Config
-from asymjax.experiments.train_sweep.run import make_trainer, run_train_sweep
+from asymjax.experiments.train_sweep.run import run_train_sweep
 from asymjax.experiments.variants import Variant
 from asymjax.lab.rundir import open_run
+from asymjax.train.members import make_trainer
 
 EXPERIMENT = "train_grid"
 

@@ -1,41 +1,32 @@
 """A sweep over seeds: independent networks of one model, trained side by side, each scored on its own."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray
-from jax import lax
 
-from asymjax import rng, trees
+from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.experiments.grid import Program
 from asymjax.experiments.setup import describe, open_experiment
-from asymjax.experiments.train_sweep.config import Config, Start
+from asymjax.experiments.train_sweep.config import Config
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import Placement
+from asymjax.lab.evaluate import SPLITS, make_evaluate
 from asymjax.lab.results import NETWORKS, NOT_TRAINED, RESULTS, flatten_names, open_networks, read_arrays
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, require_space
-from asymjax.lab.sweep import Finish, fitting_round, flops_per_step, run_sweep
-from asymjax.models import vary_frozen
-from asymjax.rng import SeedConfig
-from asymjax.train import make_optimizer, make_train
-from asymjax.train.losses import TASK_LOSSES, smoothed_cross_entropy
-from asymjax.train.optimizers import ELEMENTWISE, OptimizerConfig, draw_recipe, shortest, with_values
-from asymjax.train.trainer import Member, Trainer, TrainState, initial_position, make_varied
-from asymjax.types import Dataset, Frozen, Graph, Hyper, Key, Model, Position, PyTree, Split
+from asymjax.lab.sweep import Finish, epochs_per_chunk, fitting_round, flops_per_step, run_sweep
+from asymjax.train.members import Training, drawn_recipes, make_training, steps_per_epoch
+from asymjax.train.optimizers import OptimizerConfig, shortest
+from asymjax.train.trainer import TrainState
+from asymjax.types import Dataset, Frozen, Hyper, Model
 
-# Between checkpoints; an accelerator takes them in seconds, too.
-STEPS_PER_CHUNK, ACCELERATED_STEPS_PER_CHUNK = 500, 10_000
-NODES_PER_CHUNK = 100_000  # A step on a graph passes all its nodes.
-ROWS_PER_BATCH = 1000
-SPLITS = ("train", "validation", "test")
 SCORES = tuple(f"{NETWORKS}/{split}." for split in SPLITS)
 
 
@@ -92,7 +83,7 @@ def run_train_sweep(
 
 
 def _place_rounds(
-    run: RunDir, training: "Training", frozen: Frozen, dataset: Dataset, run_config: RunConfig
+    run: RunDir, training: Training, frozen: Frozen, dataset: Dataset, run_config: RunConfig
 ) -> Placement:
     """Cut a sweep into rounds as it was cut when it began, or else as asked for, or as memory has room for."""
     inside = run_config.placement
@@ -195,124 +186,6 @@ def make_finish(
     return finish
 
 
-def make_trainer(model: Model, dataset: Dataset, config: OptimizerConfig, hyper_names: Collection[str] = ()) -> Trainer:
-    """Build the training of one network of a model on a dataset.
-
-    Parameters
-    ----------
-    hyper_names : settings that each network has of its own, learning_rate, weight_decay, label_smoothing, num_epochs
-        (up to the configured one) or those of ``vary_frozen``; where there are any, the trainer takes a ``Member`` in
-        place of a key.
-
-    Raises
-    ------
-    InputError
-        If a number of the configuration cannot be, there are fewer rows than a batch needs, or labels of a regression
-        are to be smoothed.
-    """
-    is_smoothed = config.label_smoothing != 0 or "label_smoothing" in hyper_names
-    if is_smoothed and dataset.task != "classification":
-        given = config.label_smoothing or "varied"
-        raise InputError(f"label_smoothing is {given}, but {dataset.name} has no classes; give 0")
-    steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
-
-    def make(own: OptimizerConfig) -> Trainer:
-        num_steps = own.num_epochs * steps_per_epoch
-        return make_train(
-            model,
-            smoothed_cross_entropy(own.label_smoothing) if is_smoothed else TASK_LOSSES[dataset.task],
-            make_optimizer(own, num_steps),
-            config.num_epochs,
-            config.batch_size,
-            in_effective_weights=config.optimizer in ELEMENTWISE,
-            last_step=jnp.asarray(num_steps) if "num_epochs" in hyper_names else None,
-        )
-
-    # Even where it is not the one: it refuses what does not fit before anything is traced.
-    trainer = make(shortest(config))
-    if not hyper_names:
-        return trainer
-    return make_varied(lambda hyper: make(with_values(config, hyper)), partial(vary_frozen, model))
-
-
-def _recipe_key(key: Key) -> Key:
-    return rng.named_key(key, "recipe")
-
-
-def _init_keys(seeds: SeedConfig, num_seeds: int) -> Key:
-    return rng.member_keys(rng.role_key(seeds.init_seed, "init"), num_seeds)
-
-
-def _train_keys(seeds: SeedConfig, num_seeds: int) -> Key:
-    return rng.member_keys(rng.role_key(seeds.seed, "train"), num_seeds)
-
-
-def initial_positions(model: Model, frozen: Frozen, seeds: SeedConfig, num_seeds: int) -> Position:
-    """Return where the training of each network of a sweep begins, leaves [seed, ...]."""
-    return jax.jit(jax.vmap(partial(initial_position, model), (0, None)))(_init_keys(seeds, num_seeds), frozen)
-
-
-def drawn_recipes(config: OptimizerConfig, seeds: SeedConfig, num_seeds: int) -> dict[str, np.ndarray]:
-    """Return what was drawn for each network of a sweep, float32 [seed] by name; nothing of a shared recipe."""
-    if config.recipe == "shared":
-        return {}
-    keys = _train_keys(seeds, num_seeds)
-    # One after the other, so that nothing depends on how many there are.
-    return trees.to_host(jax.jit(lambda keys: lax.map(lambda key: draw_recipe(config, _recipe_key(key)), keys))(keys))
-
-
-class Training(NamedTuple):
-    """How the networks of a sweep are trained.
-
-    Attributes
-    ----------
-    num_networks : networks.
-    trainer : training of one.
-    init_members, members : what the trainer takes for each [network]: its key for the start and for the order of the
-        rows, with the settings that it has of its own, if any.
-    """
-
-    num_networks: int
-    trainer: Trainer
-    init_members: PyTree
-    members: PyTree
-
-
-def make_training(
-    model: Model,
-    dataset: Dataset,
-    config: OptimizerConfig,
-    seeds: SeedConfig,
-    seed_of: np.ndarray,
-    hyper: Hyper,
-    start: Start = "own",
-) -> Training:
-    """Prepare the training of the networks of a sweep.
-
-    Parameters
-    ----------
-    seed_of : int [network] which seed each has.
-    hyper : settings that networks have of their own [network], beside the recipes that are drawn for them.
-    start : ``"own"``, or ``"shared"`` for networks that all begin where that of the first seed does.
-
-    Raises
-    ------
-    InputError
-        If a number of the configuration cannot be, there are fewer rows than a batch needs, or labels of a regression
-        are to be smoothed.
-    """
-    num_seeds = int(seed_of.max()) + 1
-    hyper = {name: values[seed_of] for name, values in drawn_recipes(config, seeds, num_seeds).items()} | hyper
-
-    def members(keys: Key) -> PyTree:
-        return Member(keys[seed_of], hyper) if hyper else keys[seed_of]
-
-    trainer = make_trainer(model, dataset, config, hyper)
-    init_keys = _init_keys(seeds, num_seeds)
-    init_keys = init_keys if start == "own" else init_keys[np.zeros(num_seeds, int)]
-    return Training(len(seed_of), trainer, members(init_keys), members(_train_keys(seeds, num_seeds)))
-
-
 def train_networks(
     run: RunDir,
     training: Training,
@@ -344,7 +217,7 @@ def train_networks(
     DivergedError
         If every loss leaves the finite numbers, where all networks train in one round.
     """
-    steps_per_epoch = _steps_per_epoch(config, len(dataset.train.targets))
+    epoch = steps_per_epoch(config, len(dataset.train.targets))
     shape = jax.eval_shape(model.init, jax.random.key(0), frozen)
     kept = trees.num_bytes(shape) * num_kept
     require_space(run.path, 10 * placement.size * trees.num_bytes(shape) + kept)
@@ -352,7 +225,7 @@ def train_networks(
     flops = flops_per_step(training.trainer, one, frozen, dataset.train)
     print(
         f"{placement}; {trees.num_entries(shape):,} trainable parameters, "
-        f"{_describe_cost(config, steps_per_epoch, placement.total, flops)}"
+        f"{_describe_cost(config, epoch, placement.total, flops)}"
         + (f"; weights to write take {kept / 1e6:,.1f} MB" if kept else ""),
         flush=True,
     )
@@ -365,7 +238,7 @@ def train_networks(
         dataset.train,
         placement,
         config.num_epochs,
-        run.settle(f"{phase}_epochs_per_chunk", _epochs_per_chunk(dataset.train, steps_per_epoch)),
+        run.settle(f"{phase}_epochs_per_chunk", epochs_per_chunk(dataset.train, epoch)),
         may_fail=True,
         phase=phase,
         finish=finish,
@@ -381,74 +254,3 @@ def _describe_cost(
         return steps
     total = flops_per_step * (least + most) / 2 * steps_per_epoch * num_networks
     return f"{steps} of {flops_per_step / 1e6:,.3g} MFLOP: {total / 1e9:,.4g} GFLOP in all"
-
-
-def _steps_per_epoch(config: OptimizerConfig, num_rows: int) -> int:
-    """Return the optimizer steps of one pass.
-
-    Raises
-    ------
-    InputError
-        If there are fewer rows than a batch needs.
-    """
-    if config.batch_size is None:
-        return 1
-    if num_rows < config.batch_size:
-        raise InputError(
-            f"batch_size is {config.batch_size}, there are {num_rows} training rows; give 1 to {num_rows}, or None"
-        )
-    return num_rows // config.batch_size
-
-
-def _epochs_per_chunk(data: Split, steps_per_epoch: int) -> int:
-    scale = 1 if jax.default_backend() == "cpu" else ACCELERATED_STEPS_PER_CHUNK // STEPS_PER_CHUNK
-    if isinstance(data.inputs, Graph):
-        return max(1, scale * NODES_PER_CHUNK // len(data.inputs.features))
-    return max(1, scale * STEPS_PER_CHUNK // steps_per_epoch)
-
-
-class Evaluate(NamedTuple):
-    """Scores of the networks of a program.
-
-    Attributes
-    ----------
-    names : what is scored: ``"test.loss"`` and, of classifiers, ``"test.accuracy"``, of every split with rows.
-    score : (positions on their devices, frozen, settings of their own) -> name -> float64 [network] of this process's
-        networks.
-    """
-
-    names: list[str]
-    score: Callable[[Position, Frozen, Hyper], dict[str, np.ndarray]]
-
-
-def make_evaluate(model: Model, dataset: Dataset, placement: Placement) -> Evaluate:
-    """Build the scoring of the networks of a program, where they lie."""
-    loss, is_classifier = TASK_LOSSES[dataset.task], dataset.task == "classification"
-    splits = {name: getattr(dataset, name) for name in SPLITS if len(getattr(dataset, name).targets)}
-
-    def one(position: Position, hyper: Hyper, frozen: Frozen, rows: Split) -> dict[str, jax.Array]:
-        own = vary_frozen(model, frozen, hyper)
-        metrics = {"loss": loss(model.apply, position, own, rows)}
-        if is_classifier:
-            predicted = jnp.argmax(model.apply(position, own, rows.inputs), axis=-1)
-            accuracy = jnp.mean(predicted == rows.targets)
-            metrics["accuracy"] = jnp.where(jnp.isnan(metrics["loss"]), jnp.nan, accuracy)
-        return metrics
-
-    compiled = jax.jit(devices.map_leading(one, placement, [True, True, False, False]))
-    put = partial(devices.put, placement=placement)
-
-    def score(positions: Position, frozen: Frozen, hyper: Hyper) -> dict[str, np.ndarray]:
-        totals: dict[str, np.ndarray] = {}
-        hyper, frozen = put(hyper, is_mapped=True), put(frozen, is_mapped=False)
-        for split, rows in splits.items():
-            for start in range(0, len(rows.targets), ROWS_PER_BATCH):
-                batch = jax.tree.map(jnp.asarray, rows.take(slice(start, start + ROWS_PER_BATCH)))
-                weight = batch.targets.shape[0] / len(rows.targets)
-                for metric, values in compiled(positions, hyper, frozen, put(batch, is_mapped=False)).items():
-                    name = f"{split}.{metric}"
-                    totals[name] = totals.get(name, 0.0) + weight * processes.local(values).astype(np.float64)
-        return totals
-
-    metrics = ("loss", "accuracy") if is_classifier else ("loss",)
-    return Evaluate([f"{split}.{metric}" for split in splits for metric in metrics], score)

@@ -4,33 +4,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from asymjax.data.config import DataConfig
-from asymjax.experiments.train_sweep.config import Start
 from asymjax.lab.run_config import RunConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.config import ModelConfig
 from asymjax.rng import SeedConfig
 from asymjax.settings import Count, Settings
-from asymjax.train.optimizers import OptimizerConfig
-
-
-def drawn(learning_rate: float, min_epochs: int, num_epochs: int, batch_size: int) -> OptimizerConfig:
-    """Return a drawn recipe of AdamW, whose decay goes to 0.1 and whose smoothing goes to 0.2 as in Lim et al. (2024).
-
-    Parameters
-    ----------
-    learning_rate : the largest.
-    min_epochs, num_epochs : the shortest and the longest training.
-    batch_size : rows a step.
-    """
-    return OptimizerConfig(
-        learning_rate=learning_rate,
-        weight_decay=0.1,
-        label_smoothing=0.2,
-        recipe="drawn",
-        min_epochs=min_epochs,
-        num_epochs=num_epochs,
-        batch_size=batch_size,
-    )
+from asymjax.train.members import Start
+from asymjax.train.optimizers import OptimizerConfig, drawn
 
 
 @dataclass(frozen=True)

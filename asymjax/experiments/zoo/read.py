@@ -4,17 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from asymjax.errors import InputError
-from asymjax.experiments.populations import why_failed
 from asymjax.experiments.predictions import PER_NETWORK, read_positions, rebuild
-from asymjax.experiments.train_sweep.run import SPLITS
+from asymjax.lab.evaluate import SPLITS
 from asymjax.lab.results import open_networks
-from asymjax.metanets.zoo import MIN_NETWORKS, Zoo
+from asymjax.lab.sweep import why_failed
+from asymjax.metanets.zoo import Zoo, finite_zoo
 from asymjax.report.read import naming_edits, read_record
-from asymjax.symmetry.connectivity import finite_networks
 
 EXPERIMENTS = ("zoo", "train_sweep")
 
@@ -51,26 +47,9 @@ def read_zoo(run_dir: str | Path) -> Zoo:
     positions, _ = read_positions(path, made)
     networks = open_networks(path)
     scores = {str(name): networks[name].values for name in networks if str(name).partition(".")[0] in SPLITS}
-    num_networks = networks.sizes["network"]
-    is_scored = np.all([np.isfinite(values) for values in scores.values()], axis=0)
-    excluded = {
-        **dict.fromkeys(np.flatnonzero(~is_scored).tolist(), "a score is not finite"),
-        **dict.fromkeys(np.flatnonzero(~finite_networks(positions)).tolist(), "parameters are not finite"),
-        **why_failed(networks["failed_step"].values),
-    }
-    ids = np.setdiff1d(np.arange(num_networks), list(excluded))
-    if len(ids) < MIN_NETWORKS:
-        raise InputError(f"{path} has {len(ids)} finite networks; a zoo takes {MIN_NETWORKS} at least, train more")
-    recipes = {str(name): values.values[ids] for name, values in networks.coords.items() if name != "seed"}
-    return Zoo(
-        made.model,
-        made.frozen,
-        jax.tree.map(lambda leaf: leaf[ids], positions),
-        {name: values[ids] for name, values in scores.items()},
-        recipes,
-        ids,
-        excluded,
-    )
+    recipes = {str(name): values.values for name, values in networks.coords.items() if name != "seed"}
+    failed = why_failed(networks["failed_step"].values)
+    return finite_zoo(made.model, made.frozen, positions, scores, recipes, failed, str(path))
 
 
 def _refuse(path: Path, record: Mapping[str, Any]) -> None:
