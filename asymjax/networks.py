@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
@@ -147,10 +146,7 @@ def align(model: Model, reference: Params, params: Params, frozen: Frozen | None
     if not one or len(one) != len(several) or any(shape[1:] != like for shape, like in zip(several, one, strict=True)):
         matching = alignment.weight_matching(model.permutation_spec, reference, params)
         return alignment.align(model, params, frozen, matching.permutations)
-    networks = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(several[0][0])]
-    found = alignment.match_pairs(model.permutation_spec, [(reference, network) for network in networks])
-    permutations = {name: np.stack([match.permutations[name] for match in found]) for name in found[0].permutations}
-    return jax.vmap(lambda params, element: alignment.align(model, params, frozen, element))(params, permutations)
+    return alignment.align_all(model, reference, params, frozen)
 
 
 def barriers(
@@ -189,20 +185,8 @@ def barriers(
     if not len(pairs):
         raise InputError(f"params hold {count} network; barriers lie between two or more")
     frozen, gates = _constants(model, frozen, count)
-    measure = connectivity.make_measure(model, kind.task)
-    path = connectivity.make_path(measure, points)
-    rows = {"data": connectivity.in_batches(split)}
-
-    @partial(jax.jit)
-    def measure_all(pairs: Any, networks: tuple[Params, Any], frozen: Frozen, rows: Any) -> Any:
-        def one(pair: Any) -> Any:
-            ends = [jax.tree.map(lambda leaf, i=i: leaf[pair[i]], networks) for i in (0, 1)]
-            (start, end), moving = zip(*ends, strict=True)
-            return path(start, end, frozen, rows, None if gates is None else moving)["curves"]["data"]["loss"]
-
-        return lax.map(one, pairs)
-
-    loss = np.asarray(measure_all(jnp.asarray(pairs), (params, gates), frozen, rows))
+    measure = jax.jit(partial(connectivity.losses_between, model, kind.task, points))
+    loss = np.asarray(measure(jnp.asarray(pairs), (params, gates), frozen, connectivity.in_batches(split)))
     return {"pairs": pairs, "loss": loss, **connectivity.barriers(points, loss)}
 
 

@@ -7,6 +7,7 @@ equivariant layers.
 To add one, write a module with a frozen dataclass, a :class:`Metanetwork` with ``make``, and a line in ``METANETS``.
 """
 
+from asymjax.metanets.barriers import reference_barriers, with_barriers
 from asymjax.metanets.config import FitConfig
 from asymjax.metanets.deepsets import DeepSets
 from asymjax.metanets.dmc import DMC
@@ -61,6 +62,8 @@ __all__ = [
     "Zoo",
     "fit",
     "plain",
+    "reference_barriers",
     "score",
     "split",
+    "with_barriers",
 ]

@@ -16,7 +16,7 @@ from asymjax.errors import DivergedError, InputError
 from asymjax.metanets.config import FitConfig
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read
 from asymjax.metanets.regression import Regression
-from asymjax.metanets.zoo import Parts, Zoo, split
+from asymjax.metanets.zoo import Parts, Zoo, reference_of, split
 from asymjax.symmetry.groups import position_spec
 from asymjax.symmetry.permutations import permute, random_permutations
 from asymjax.train.losses import squared_error
@@ -94,8 +94,7 @@ def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts
     InputError
         If the metanetwork cannot read these networks.
     """
-    best = int(parts.train[np.argmax(targets[parts.train])])
-    networks = zoo.networks(settings.reads, best)
+    networks = zoo.networks(settings.reads, reference_of(zoo, targets, parts))
     spec = position_spec(zoo.model, zoo.frozen) if settings.reads != "position" else {}
     if settings.is_permuted and settings.reads == "position":
         raise InputError("units are permuted in effective weights; give reads=params with is_permuted")
@@ -358,8 +357,8 @@ def require_training(targets: np.ndarray, parts: Parts, config: FitConfig) -> No
 
 def regress(zoo: Zoo, settings: Regression, targets: np.ndarray, parts: Parts) -> Fit:
     """Fit a regression to the training networks of a zoo; see :func:`fit`."""
-    best = int(parts.train[np.argmax(targets[parts.train])])
-    features = settings.features(zoo.networks(settings.reads, best), zoo.recipes)
+    networks = zoo.networks(settings.reads, reference_of(zoo, targets, parts))
+    features = settings.features(networks, zoo.recipes)
     with threadpool_limits(1):  # Threads that wait for a busy core cost more than they bring.
         regressor = settings.regressor(0).fit(features[parts.train], targets[parts.train])
         predictions = np.asarray(regressor.predict(features), float)[None]

@@ -48,6 +48,12 @@ class Zoo(NamedTuple):
         """Number of networks."""
         return len(self.ids)
 
+    def take(self, places: np.ndarray) -> "Zoo":
+        """Return the zoo of some of its networks, by their places."""
+        position = jax.tree.map(lambda leaf: leaf[places], self.position)
+        own, recipes = ({name: values[places] for name, values in each.items()} for each in (self.scores, self.recipes))
+        return self._replace(position=position, scores=own, recipes=recipes, ids=self.ids[places])
+
     def networks(self, reads: str, reference: int = 0) -> PyTree:
         """Return what a metanetwork reads, NumPy leaves [network, ...].
 
@@ -86,6 +92,15 @@ class Zoo(NamedTuple):
                 f"{name} is {values[0]:g} for all networks, so that nothing can be predicted; take another"
             )
         return values
+
+
+def reference_of(zoo: Zoo, targets: np.ndarray, parts: "Parts") -> int:
+    """Return the place of the training network that others are aligned to.
+
+    It is the one of the best test accuracy, whatever the target, or of the largest target where that is not known.
+    """
+    values = zoo.scores.get("test.accuracy", targets)
+    return int(parts.train[np.argmax(values[parts.train])])
 
 
 def _aligned(params: PyTree, spec: TreeSpec, reference: int) -> PyTree:
@@ -127,11 +142,11 @@ def finite_zoo(
         **dict.fromkeys(np.flatnonzero(~finite_networks(position)).tolist(), "parameters are not finite"),
         **failed,
     }
-    ids = np.setdiff1d(np.arange(len(is_scored)), list(excluded))
+    all_ids = np.arange(len(is_scored))
+    ids = np.setdiff1d(all_ids, list(excluded))
     if len(ids) < MIN_NETWORKS:
         raise InputError(f"{source} has {len(ids)} finite networks; a zoo takes {MIN_NETWORKS} at least, train more")
-    own, kept = ({name: values[ids] for name, values in each.items()} for each in (recipes, scores))
-    return Zoo(model, frozen, jax.tree.map(lambda leaf: leaf[ids], position), kept, own, ids, excluded)
+    return Zoo(model, frozen, position, scores, recipes, all_ids, excluded).take(ids)
 
 
 class Parts(NamedTuple):

@@ -114,6 +114,26 @@ def align(model: Model, params: Params, frozen: Frozen, permutations: Permutatio
     return Aligned(permuted, gates, jnp.max(jnp.stack(jax.tree.leaves(apart))))
 
 
+def align_all(model: Model, reference: Params, params: Params, frozen: Frozen) -> Aligned:
+    """Permute each of several networks so that its weights match those of a reference; see :func:`weight_matching`.
+
+    Parameters
+    ----------
+    model, frozen : of all.
+    reference : effective parameters.
+    params : effective parameters, leaves [network, ...].
+
+    Returns
+    -------
+    All with leaves [network, ...].
+    """
+    count = len(jax.tree.leaves(params)[0])
+    networks = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(count)]
+    found = match_pairs(model.permutation_spec, [(reference, network) for network in networks])
+    permutations = {name: np.stack([match.permutations[name] for match in found]) for name in found[0].permutations}
+    return jax.vmap(lambda params, element: align(model, params, frozen, element))(params, permutations)
+
+
 # Parameters as arrays with an axis for every atom: (path, number of the block) -> array, or -> atoms.
 _Blocks = Mapping[tuple[str, int], np.ndarray]
 _Atoms = Mapping[tuple[str, int], tuple[Atom, ...]]

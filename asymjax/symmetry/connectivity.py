@@ -213,6 +213,35 @@ def make_path(measure: Measure, points: np.ndarray) -> Callable[..., dict]:
     return path
 
 
+def losses_between(
+    model: Model,
+    task: str,
+    points: np.ndarray,
+    pairs: Array,
+    networks: tuple[Params, Gates | None],
+    frozen: Frozen,
+    rows: Rows,
+) -> Array:
+    """Return the mean loss of rows on the paths between pairs of networks [pair, point], pair after pair.
+
+    Parameters
+    ----------
+    model, task, points : as of :func:`make_measure` and :func:`make_path`.
+    pairs : int [pair, 2].
+    networks : their effective parameters, leaves [network, ...], and where they have gates of their own, these.
+    frozen : constants of all.
+    """
+    path = make_path(make_measure(model, task), points)
+
+    def one(pair: Array) -> Array:
+        ends = [jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf)[pair[i]], networks) for i in (0, 1)]
+        (start, end), moving = zip(*ends, strict=True)
+        gates = None if networks[1] is None else moving
+        return path(start, end, frozen, {"rows": rows}, gates)["curves"]["rows"]["loss"]
+
+    return lax.map(one, pairs)
+
+
 # Barriers, and statistics over pairs -----------------------------------------------------------------------------
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from outcome import assert_same_outcome
 
+import asymjax
+from asymjax import data, metanets
 from asymjax.lab import results, run_files
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,22 @@ def test_summary_predictions_and_report(finished, zoo, script, tmp_path):
     assert done.returncode == INPUT_EXIT and "is finished; see summary.json" in done.stderr
     done = script(SCRIPT, *words, "--num-epochs", 3, check=False)
     assert done.returncode == INPUT_EXIT and "fit/num_epochs: 2 -> 3" in done.stderr
+
+
+def test_barriers_are_a_target_that_the_reference_is_no_part_of(zoo, script, tmp_path):
+    path = tmp_path / "run"
+    words = ["--zoo", zoo, "--target", "barrier", "--metanets", "recipe", "--run-dir", path]
+    done = script(SCRIPT, *words, draw=True)
+    assert "barriers of standard" in done.stderr and "64 networks" in done.stderr
+    whole = asymjax.read_zoo(zoo)
+    expected = metanets.with_barriers(whole, data.load("digits").validation)
+    kept = results.read_arrays(path, "zoos/")
+    np.testing.assert_array_equal(kept["zoos/standard/id"], expected.ids)
+    np.testing.assert_allclose(kept["zoos/standard/target"], expected.target("barrier"), rtol=1e-5, atol=1e-7)
+    best = int(np.argmax(whole.scores["validation.accuracy"]))
+    summary = run_files.read_json(path / "summary.json")["zoos"]["standard"]
+    assert summary["excluded"] == {str(best): "the reference of barriers"} and summary["num_networks"] == 63
+    assert summary["other_rows"] is None and "accuracy" not in done.stdout
 
 
 def test_a_run_that_is_interrupted_ends_as_if_it_never_was(finished, zoo, script, interrupt, tmp_path):

@@ -19,7 +19,11 @@ class Config(Settings):
     statnn, flat_mlp, deepsets, dmc (as published), hnp, np (equivariant), scale_hnp (of ReLU, without scales), probe
     (learned inputs). Regressions: recipe (no weights), norms, stat_trees, ridge."""
     target: str = "test.accuracy"
-    """What is predicted: a score of the zoo, or gap (of training and test accuracy)."""
+    """What is predicted: a score of the zoo; gap (of training and test accuracy); barrier, how far the loss on the
+    validation rows rises on the straight path to the network of the best validation accuracy, which is set apart; or
+    aligned_barrier, the same after weight matching to that network."""
+    data_dir: Path | None = None
+    """Folder with the files of the zoos' data set, where it is not embedded; for barriers."""
     num_train: tuple[Count, ...] = ()
     """Numbers of training networks, for a learning curve; all of them by default."""
     seed: Seed = 0

@@ -12,6 +12,7 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.errors import DivergedError, InputError
+from asymjax.experiments.metanetworks.barriers import measure_barriers
 from asymjax.experiments.metanetworks.config import Config
 from asymjax.experiments.words import read_named
 from asymjax.experiments.zoo.kinds import kind_of
@@ -20,6 +21,7 @@ from asymjax.lab.measure import measure_members
 from asymjax.lab.results import Named
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.metanets import METANETS, Fit, Metanetwork, Parts, Regression, Scores, Zoo, score, split
+from asymjax.metanets.barriers import BARRIERS
 from asymjax.metanets.fit import (
     Member,
     Task,
@@ -80,6 +82,8 @@ def run_metanets(config: Config) -> Path:
         raise InputError("zoo is empty; give run directories of runs/zoo.py, --zoo RUN_DIR [RUN_DIR ...]")
     paths = _named(config.zoo)
     zoos = {name: read_zoo(path) for name, path in paths.items()}
+    if config.target in BARRIERS:
+        zoos = {name: measure_barriers(name, paths[name], zoo, config) for name, zoo in zoos.items()}
     parts = {name: split(zoo.ids) for name, zoo in zoos.items()}
     targets = {name: zoo.target(config.target) for name, zoo in zoos.items()}
     cells = _cells(config, parts, metanets)
@@ -137,10 +141,7 @@ def _check(
 ) -> None:
     """Refuse a metanetwork that cannot read a zoo or be trained on it; the message names both."""
     two = np.arange(2)
-    few = zoo._replace(
-        position=jax.tree.map(lambda leaf: leaf[two], zoo.position),
-        recipes={name: values[two] for name, values in zoo.recipes.items()},
-    )
+    few = zoo.take(two)
     with _naming(cell):
         if isinstance(settings, Regression):
             settings.features(few.networks(settings.reads), few.recipes)
@@ -231,7 +232,7 @@ def _sides(parts: Parts, count: int) -> np.ndarray:
 
 
 def _describe(path: Path, zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[str, Any]:
-    known = zoo.scores.get(OTHER_ROWS)
+    known = None if BARRIERS[0] in zoo.scores else zoo.scores.get(OTHER_ROWS)
     return {
         "path": str(path),
         "num_networks": zoo.num_networks,
