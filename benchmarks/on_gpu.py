@@ -74,6 +74,7 @@ CHECKS: dict[str, Part] = {
     "sgld": Part(_run("bnn_sgld", *SMOKE), 200),
     "vi": Part(_run("bnn_vi", *SMOKE, "--family", "lowrank", "--arch", "w_asym"), 200),
     "sweep": Part(_run("train_sweep", *SMOKE, "--arch", "w_asym"), 200),
+    "zoo": Part(_run("zoo", *SMOKE, "--arch", "w_asym"), 200),
     "connectivity": Part(_run("lmc", *SMOKE), 200),
     "interpolation": Part(_run("mli", *SMOKE), 200),
     "transformer": Part(("examples/my_transformer.py",), 200),
@@ -125,6 +126,17 @@ MEASUREMENTS: dict[str, Part] = {
             "resnet8",
             *("--num-fits", "1", "--num-steps", "2", "--batch-size", "16"),
         ),
+    ),
+    # With progress, which says how many networks a second.
+    "zoo_small_cnn": Part(
+        ("runs/zoo.py", "--preset", "small_cnn", "--num-networks", "1024", "--out", "OUT"),
+        150,
+        ("--num-networks", "4", "--min-epochs", "1", "--num-epochs", "1"),
+    ),
+    "metanets": Part(
+        ("benchmarks/bench_metanets.py",),
+        120,
+        ("--num-networks", "256", "--num-looped", "2", "--num-hidden", "2", "--num-rounds", "1"),
     ),
     "matching": Part(
         ("benchmarks/bench_alignment.py",),
