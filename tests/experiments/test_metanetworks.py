@@ -252,6 +252,8 @@ def test_what_was_published_stands_beside_ours_alone():
     made = made_run()
     unknown = made._replace(cells=[one for one in made.cells if one["metanet"] != "flat_mlp"])
     assert "Beside the paper" not in tables_of(unknown)
+    of_barriers = made._replace(record={"config": {"target": "barrier"}})
+    assert "Beside the paper" not in tables_of(of_barriers) and words(of_barriers) == []
 
 
 def test_words_are_the_difference_at_the_most_training_of_each_zoo():
