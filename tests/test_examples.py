@@ -43,6 +43,7 @@ def test_linear_mode_connectivity(tmp_path):
     assert figure.stat().st_size > 4000
 
 
+@pytest.mark.long
 def test_my_transformer(capsys):
     trained, sampled = load("my_transformer").main(num_epochs=6, num_warmup=6, num_draws=8, num_rows=50)
     assert trained > 0.5 and sampled > 0.2

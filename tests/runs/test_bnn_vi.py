@@ -36,6 +36,7 @@ def test_summary_and_report(finished, script, tmp_path):
     assert "ELBO" in done.stdout and "nan" not in done.stdout and (tmp_path / "table.md").exists()
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_ends_as_if_it_never_was(finished, script, interrupt, tmp_path):
     words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
     for phase, chunk, place in (("warmup", 3, "between"), ("sample", 5, "half")):

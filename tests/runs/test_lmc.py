@@ -136,6 +136,7 @@ def test_strengths_are_zero_without_fixed_weights_and_larger_with_them(kinds, cu
     assert curves["w_asym/strength/dense_0/kernel"].shape == (6 * 5 // 2,)
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, script, interrupt, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]

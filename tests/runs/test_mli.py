@@ -88,6 +88,7 @@ def outcome(path):
     return read_results(path, "kinds/"), json.dumps([metrics, summary], indent=1)
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, script, interrupt, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]

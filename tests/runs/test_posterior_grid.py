@@ -34,6 +34,7 @@ def telling(script):
     jax.config.update(name, before)
 
 
+@pytest.mark.long
 def test_a_posterior_for_each_value_and_one_compilation_for_all(telling, tmp_path):
     path = tmp_path / "grid"
     done = telling(SCRIPT, *TINY.split(), *GRID, "--run-dir", path)

@@ -32,7 +32,9 @@ def draw(posterior, probes, **settings):
     return result.draws["mean"].astype(float)
 
 
-@pytest.mark.parametrize(("arch", "norm"), [("standard", "layer"), ("w_asym", "none")])
+@pytest.mark.parametrize(
+    ("arch", "norm"), [pytest.param("standard", "layer", marks=pytest.mark.long), ("w_asym", "none")]
+)
 def test_predictions_are_those_of_the_plain_sampler(arch, norm):
     numbers = np.random.default_rng(0)
     inputs = (1.0 + numbers.normal(size=(NUM_ROWS + NUM_PROBES, 3))).astype(np.float32)
