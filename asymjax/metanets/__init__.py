@@ -18,7 +18,7 @@ from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
 from asymjax.metanets.probe import Probe
 from asymjax.metanets.regression import Norms, Recipe, Regression, Ridge, StatTrees
 from asymjax.metanets.scales import ScaleHNP
-from asymjax.metanets.scores import Scores, score
+from asymjax.metanets.scores import ClassScores, Scores, accuracy, score, score_classes
 from asymjax.metanets.statnn import StatNN
 from asymjax.metanets.zoo import Parts, Zoo, split
 
@@ -42,6 +42,7 @@ __all__ = [
     "HNP",
     "METANETS",
     "NP",
+    "ClassScores",
     "DeepSets",
     "Fit",
     "FitConfig",
@@ -60,10 +61,12 @@ __all__ = [
     "StatNN",
     "StatTrees",
     "Zoo",
+    "accuracy",
     "fit",
     "plain",
     "reference_barriers",
     "score",
+    "score_classes",
     "split",
     "with_barriers",
 ]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from asymjax.metanets.metanet import Metanet, Metanetwork, Read, of_module
+from asymjax.metanets.metanet import Metanet, Metanetwork, Read, of_module, shaped_outputs
 from asymjax.metanets.statistics import flattened
 from asymjax.settings import Count
 from asymjax.types import Array, PyTree
@@ -25,15 +25,16 @@ class DeepSets(Metanetwork):
 
     def make(self, read: Read) -> Metanet:
         """Build it."""
-        return of_module(_DeepSets(self.width), read)
+        return of_module(_DeepSets(self.width, read.output_shape), read)
 
 
 class _DeepSets(nn.Module):
     width: int
+    output_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, networks: PyTree) -> Array:
-        return Readout(self.width)(PooledNumbers(self.width)(flattened(networks)))
+        return Readout(self.width, self.output_shape)(PooledNumbers(self.width)(flattened(networks)))
 
 
 class PooledNumbers(nn.Module):
@@ -65,25 +66,27 @@ class PooledNumbers(nn.Module):
 
 
 class Readout(nn.Module):
-    """Two layers on what stands for a set [network, feature], and one output [network]."""
+    """Two layers on what stands for a set [network, feature], and outputs of each network."""
 
     width: int
+    output_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Return the outputs."""
         for _ in range(2):
             x = nn.relu(nn.LayerNorm()(nn.Dense(self.width)(x)))
-        return nn.Dense(1)(x)[..., 0]
+        return shaped_outputs(x, self.output_shape)
 
 
 class SetReadout(nn.Module):
     """A layer on each element of a set, their mean, and a :class:`Readout`."""
 
     width: int
+    output_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, elements: Array) -> Array:
-        """Return the outputs [network] of sets [network, element, feature]."""
+        """Return the outputs of sets [network, element, feature]."""
         x = nn.relu(nn.LayerNorm()(nn.Dense(self.width)(elements)))
-        return Readout(self.width)(jnp.mean(x, axis=1))
+        return Readout(self.width, self.output_shape)(jnp.mean(x, axis=1))

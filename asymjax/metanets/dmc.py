@@ -26,7 +26,7 @@ class DMC(Metanetwork):
 
     def make(self, read: Read) -> Metanet:
         """Build it."""
-        module = _Convolutions()
+        module = _Convolutions(read.output_shape)
 
         def apply(params: PyTree, networks: PyTree) -> Array:
             return module.apply(params, networks, mutable=["batch_stats"])[0]
@@ -42,6 +42,8 @@ class DMC(Metanetwork):
 
 
 class _Convolutions(nn.Module):
+    output_shape: tuple[int, ...]
+
     @nn.compact
     def __call__(self, networks: PyTree, is_training: bool = True) -> Array:
         x = flattened(networks)[..., None]
@@ -51,7 +53,7 @@ class _Convolutions(nn.Module):
             x = nn.BatchNorm(use_running_average=not is_training, momentum=0.0)(x)
             is_halved = layer < NUM_HALVED or (layer - NUM_HALVED) % 2 == 1
             x = _halved(x) if is_halved and x.shape[1] > 1 else x
-        return SetReadout(CHANNELS[-1])(x)
+        return SetReadout(CHANNELS[-1], self.output_shape)(x)
 
 
 def _windows(x: Array) -> Array:

@@ -5,6 +5,7 @@ inputs and outputs as units in no order too, which they are not, so that its siz
 (Zhou et al. 2023, arXiv 2302.14040, hidden neuron and neuron permutations).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -75,9 +76,9 @@ class HNP(Metanetwork):
         """
         read = self.grouped(read)
         if not permutes(read.spec):
-            return flat(read.shapes, self.head_width)
-        spec = self.spec_of(read)
-        return invariant(read.shapes, unit_counts(spec), lambda leaves: to_features(leaves, spec), self)
+            return flat(read.shapes, self.head_width, read.output_shape)
+        spec, sizes = self.spec_of(read), unit_counts(self.spec_of(read))
+        return invariant(read.shapes, sizes, lambda leaves: to_features(leaves, spec), self, read.output_shape)
 
     def note(self, read: Read) -> str:
         """Return what it is for those networks, in one sentence."""
@@ -140,7 +141,11 @@ def _sums_of_size(layer: Layer, like: Layer) -> list[int]:
 
 
 def invariant(
-    shapes: PyTree, sizes: Mapping[str, int], read: Callable[[Mapping[str, Array]], Features], settings: HNP
+    shapes: PyTree,
+    sizes: Mapping[str, int],
+    read: Callable[[Mapping[str, Array]], Features],
+    settings: HNP,
+    output_shape: tuple[int, ...] = (),
 ) -> Metanet:
     """Return equivariant layers with ReLU between them, and a perceptron on the invariants of the last.
 
@@ -150,6 +155,7 @@ def invariant(
     sizes : units by name.
     read : leaves of one network by path -> features.
     settings : number and sizes of layers.
+    output_shape : of what is said of one network.
     """
     like = jax.eval_shape(lambda tree: read(trees.named_leaves(tree)), shapes)
     widths = [{index: array.shape[-1] for index, array in like.items()}]
@@ -166,39 +172,43 @@ def invariant(
         keys = rng.member_keys(rng.named_key(key, "layers"), len(layers))
         matrices = [layer.init(one) for layer, one in zip(layers, keys, strict=True)]
         num_invariants = jax.eval_shape(embed, {"layers": matrices}, shapes).shape[0]
-        return {"layers": matrices, "head": init_head(key, num_invariants, settings.head_width)}
+        return {"layers": matrices, "head": init_head(key, num_invariants, settings.head_width, output_shape)}
 
     def apply(params: PyTree, networks: PyTree) -> Array:
-        return head(params["head"], jax.vmap(lambda network: embed(params, network))(networks))
+        return head(params["head"], jax.vmap(lambda network: embed(params, network))(networks), output_shape)
 
     return plain(init, apply)
 
 
-def flat(shapes: PyTree, width: int) -> Metanet:
+def flat(shapes: PyTree, width: int, output_shape: tuple[int, ...] = ()) -> Metanet:
     """Return a perceptron on the flat weights of networks, which may tell any two apart."""
 
     def apply(params: PyTree, networks: PyTree) -> Array:
-        return head(params["head"], flattened(networks))
+        return head(params["head"], flattened(networks), output_shape)
 
-    return plain(lambda key: {"head": init_head(key, trees.num_entries(shapes), width)}, apply)
+    return plain(lambda key: {"head": init_head(key, trees.num_entries(shapes), width, output_shape)}, apply)
 
 
-def init_head(key: Key, num_inputs: int, width: int) -> PyTree:
-    """Return a perceptron of one hidden layer and one output; inputs of order one lead to outputs of order one."""
+def init_head(key: Key, num_inputs: int, width: int, output_shape: tuple[int, ...] = ()) -> PyTree:
+    """Return a perceptron of one hidden layer; inputs of order one lead to outputs of order one."""
     hidden, output = jax.random.split(rng.named_key(key, "head"))
+    num_outputs = math.prod(output_shape)
     return {
         "hidden": {
             "kernel": rng.normal(hidden, (num_inputs, width)) * (GAIN * num_inputs**-0.5),
             "bias": jnp.zeros(width),
         },
-        "output": {"kernel": rng.normal(output, (width, 1)) * width**-0.5, "bias": jnp.zeros(1)},
+        "output": {
+            "kernel": rng.normal(output, (width, num_outputs)) * width**-0.5,
+            "bias": jnp.zeros(num_outputs),
+        },
     }
 
 
-def head(params: PyTree, inputs: Array) -> Array:
-    """Return the output of a perceptron [network] for inputs [network, inputs]."""
+def head(params: PyTree, inputs: Array, output_shape: tuple[int, ...] = ()) -> Array:
+    """Return the outputs of a perceptron [network, *output_shape] for inputs [network, inputs]."""
     hidden = jax.nn.relu(_dense(params["hidden"], inputs))
-    return _dense(params["output"], hidden)[:, 0]
+    return _dense(params["output"], hidden).reshape(len(inputs), *output_shape)
 
 
 def _dense(params: PyTree, inputs: Array) -> Array:

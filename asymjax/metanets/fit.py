@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits
 from asymjax import rng, trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.metanets.config import FitConfig
+from asymjax.metanets.kinds import Kind, kind_of
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read
 from asymjax.metanets.regression import Regression
 from asymjax.metanets.zoo import Parts, Zoo, reference_of, split
 from asymjax.symmetry.groups import position_spec
 from asymjax.symmetry.permutations import permute, random_permutations
-from asymjax.train.losses import squared_error
 from asymjax.train.trainer import make_train
 from asymjax.types import Array, Key, Model, PyTree, Split, TreeSpec
 
@@ -33,7 +33,8 @@ class Fitted(NamedTuple):
     Attributes
     ----------
     settled : what ``Metanet.evaluate`` takes.
-    r2 : float32 [] there, on the validation networks; minus infinity where it was never a number.
+    r2 : float32 [] there, on the validation networks, of classes McFadden's (``Kind.quality``); minus infinity where it
+        was never a number.
     epoch : int32 [] which, from 1.
     curve : float32 [epoch] of every epoch.
     """
@@ -49,8 +50,9 @@ class Fit(NamedTuple):
 
     Attributes
     ----------
-    predictions : float [seed, network]; their spread over seeds is what the seed leaves open.
-    targets : float [network].
+    predictions : float [seed, network], or probabilities of classes [seed, network, class]; their spread over seeds is
+        what the seed leaves open.
+    targets : float [network], or classes int [network].
     parts : which networks they were trained, chosen and tested on.
     learning_rate : the one that was chosen; NaN of a regression.
     epochs : int [seed] whose validation R2 was best; 0 of a regression.
@@ -75,6 +77,7 @@ class Task(NamedTuple):
     features : of all networks of the zoo, leaves [network, ...].
     train, validation : features and targets, less ``center`` and over ``scale``.
     center, scale : [] of the targets.
+    kind : of the targets.
     """
 
     metanet: Metanet
@@ -84,6 +87,7 @@ class Task(NamedTuple):
     validation: Split
     center: np.ndarray
     scale: np.ndarray
+    kind: Kind
 
 
 def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts, config: FitConfig) -> Task:
@@ -100,12 +104,13 @@ def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts
         raise InputError("units are permuted in effective weights; give reads=params with is_permuted")
     features = _standardised(settings.features(networks), parts.train, settings.standardised)
     shapes, of_features = (jax.tree.map(_shape_of_one, tree) for tree in (networks, features))
-    metanet = settings.make(Read(shapes, of_features, spec, zoo.model, zoo.frozen))
+    kind = kind_of(targets)
+    metanet = settings.make(Read(shapes, of_features, spec, zoo.model, zoo.frozen, kind.output_shape))
+    _require_outputs(metanet, of_features, kind)
     center, scale = np.zeros((), np.float32), np.ones((), np.float32)
     if config.targets == "standardised":
-        known = targets[parts.train].astype(np.float32)
-        center, scale = np.asarray(known.mean()), np.asarray(known.std() or 1.0, np.float32)
-    rows = Split(features, ((targets - center) / scale).astype(np.float32))
+        center, scale = kind.center_and_scale(targets[parts.train])
+    rows = Split(features, ((targets - center) / scale).astype(kind.dtype))
     return Task(
         metanet,
         spec if settings.is_permuted else {},
@@ -114,11 +119,24 @@ def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts
         rows.take(parts.validation),
         center,
         scale,
+        kind,
     )
 
 
 def _shape_of_one(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+
+def _require_outputs(metanet: Metanet, features: PyTree, kind: Kind) -> None:
+    """Refuse a metanetwork that says a number where a class is asked for."""
+    if kind.is_class:
+        two = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape), leaf.dtype), features)
+        found = jax.eval_shape(lambda x: metanet.apply(metanet.init(jax.random.key(0)), x), two).shape
+        if found != (2, *kind.output_shape):
+            raise InputError(
+                f"the target is one of {kind.output_shape[0]} classes, but of 2 networks it says {found}; give one "
+                "whose outputs have the shape of Read.output_shape"
+            )
 
 
 def _standardised(features: PyTree, train: np.ndarray, over: str) -> PyTree:
@@ -141,7 +159,7 @@ def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Spli
 
     def fit_one(key: Key, learning_rate: Array, train: Split, validation: Split) -> Fitted:
         optimizer = optax.adamw(learning_rate, weight_decay=config.weight_decay)
-        trainer = make_train(cast(Model, net), squared_error, optimizer, 1, config.batch_size)
+        trainer = make_train(cast(Model, net), task.kind.loss, optimizer, 1, config.batch_size)
         reference = jax.tree.map(lambda leaf: leaf[:NUM_REFERENCE], train.inputs)
 
         def epoch(carry: Any, number: Array) -> tuple[Any, Array]:
@@ -150,8 +168,7 @@ def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Spli
             state, _ = trainer.advance(key, state, {}, rows, 1)
             settled = metanet.settle(state.position, reference)
             outputs = predict(metanet, settled, validation.inputs, config.batch_size)
-            error = jnp.mean(jnp.square(outputs - validation.targets))
-            r2 = 1 - error / jnp.var(validation.targets)
+            r2 = task.kind.quality(outputs, jnp.asarray(validation.targets))
             found = Fitted(settled, r2, number, best.curve)
             best = jax.tree.map(partial(jnp.where, r2 > best.r2), found, best)
             return (state, best), r2
@@ -187,14 +204,15 @@ def _permuted(key: Key, spec: TreeSpec, networks: PyTree) -> PyTree:
 
 
 def predict(metanet: Metanet, settled: PyTree, features: PyTree, batch_size: int) -> Array:
-    """Return the outputs of a metanetwork for any number of networks [network], batch after batch."""
+    """Return the outputs of a metanetwork for any number of networks [network, ...], batch after batch."""
     count = len(jax.tree.leaves(features)[0])
     places = jnp.arange(-(-count // batch_size) * batch_size).reshape(-1, batch_size) % count
 
     def batch(rows: Array) -> Array:
         return metanet.evaluate(settled, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], features))
 
-    return lax.map(batch, places).reshape(-1)[:count]
+    outputs = lax.map(batch, places)
+    return outputs.reshape(-1, *outputs.shape[2:])[:count]
 
 
 class Member(NamedTuple):
@@ -202,7 +220,7 @@ class Member(NamedTuple):
 
     Attributes
     ----------
-    outputs : float32 [network] for all networks of the zoo, see :func:`in_units`.
+    outputs : float32 [network, ...] for all networks of the zoo, see :func:`in_units`.
     r2, epoch : as of :class:`Fitted`.
     """
 
@@ -228,8 +246,8 @@ def make_member(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, S
 
 
 def in_units(task: Task, outputs: Array) -> np.ndarray:
-    """Return outputs in units of the targets."""
-    return np.asarray(task.center + task.scale * np.asarray(outputs))
+    """Return outputs in units of the targets, or as probabilities of classes."""
+    return task.kind.predictions(np.asarray(task.center + task.scale * np.asarray(outputs)))
 
 
 def trial_members(key: Key, config: FitConfig) -> tuple[Key, Array]:
@@ -360,6 +378,6 @@ def regress(zoo: Zoo, settings: Regression, targets: np.ndarray, parts: Parts) -
     networks = zoo.networks(settings.reads, reference_of(zoo, targets, parts))
     features = settings.features(networks, zoo.recipes)
     with threadpool_limits(1):  # Threads that wait for a busy core cost more than they bring.
-        regressor = settings.regressor(0).fit(features[parts.train], targets[parts.train])
-        predictions = np.asarray(regressor.predict(features), float)[None]
-    return Fit(predictions, targets, parts, float("nan"), np.zeros(1, int), {})
+        known = features[parts.train], targets[parts.train]
+        predictions = kind_of(targets).regress(settings, *known, features)
+    return Fit(predictions[None], targets, parts, float("nan"), np.zeros(1, int), {})

@@ -26,12 +26,13 @@ class FlatMLP(Metanetwork):
 
     def make(self, read: Read) -> Metanet:
         """Build the perceptron."""
-        return of_module(_Flat(self.widths), read)
+        return of_module(_Flat(self.widths, read.output_shape), read)
 
 
 class _Flat(nn.Module):
     widths: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
     @nn.compact
     def __call__(self, networks: PyTree) -> Array:
-        return Head(self.widths)(flattened(networks))
+        return Head(self.widths, self.output_shape)(flattened(networks))

@@ -1,5 +1,6 @@
 """The contract of a metanetwork: a network that reads the weights of networks."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,11 +19,11 @@ class Metanet(NamedTuple):
     Attributes
     ----------
     init : (key) -> parameters.
-    apply : (parameters, features) -> outputs [network]; ``features`` are what its settings make of networks, leaves
-        [network, ...].
+    apply : (parameters, features) -> outputs [network, *output_shape], see :class:`Read`; ``features`` are what its
+        settings make of networks, leaves [network, ...].
     settle : (parameters, features) -> what ``evaluate`` takes, given many networks of the training; for what depends on
         the others of a batch while it is trained.
-    evaluate : (settled, features) -> outputs [network], each by itself.
+    evaluate : (settled, features) -> outputs [network, *output_shape], each by itself.
     """
 
     init: Callable[[Key], PyTree]
@@ -40,6 +41,7 @@ class Read(NamedTuple):
     features : the same of its features.
     spec : how units may be permuted, a tree for every axis of the leaves that move; empty where they may not.
     model, frozen : of the networks.
+    output_shape : of what is said of one network: () for a number, (classes,) for a logit of each class.
     """
 
     shapes: PyTree
@@ -47,6 +49,7 @@ class Read(NamedTuple):
     spec: TreeSpec
     model: Model
     frozen: Frozen
+    output_shape: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def plain(init: Callable[[Key], Any], apply: Callable[[Any, Any], Array]) -> Met
 
 
 def of_module(module: nn.Module, read: Read) -> Metanet:
-    """Return the metanetwork of a Linen module: features, leaves [network, ...], to outputs [network]."""
+    """Return the metanetwork of a Linen module: features, leaves [network, ...], to outputs of each network."""
 
     def init(key: Key) -> PyTree:
         return module.init(key, jax.tree.map(lambda leaf: jnp.zeros((1, *leaf.shape), leaf.dtype), read.features))
@@ -98,13 +101,19 @@ def of_module(module: nn.Module, read: Read) -> Metanet:
 
 
 class Head(nn.Module):
-    """Hidden layers of ReLU and then LayerNorm, as Lim et al. (2024) have them, and one output [network]."""
+    """Hidden layers of ReLU and then LayerNorm, as Lim et al. (2024) have them, and outputs of each network."""
 
     widths: tuple[int, ...]
+    output_shape: tuple[int, ...] = ()
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Return the outputs of vectors [network, features]."""
         for width in self.widths:
             x = nn.LayerNorm()(nn.relu(nn.Dense(width)(x)))
-        return nn.Dense(1)(x)[..., 0]
+        return shaped_outputs(x, self.output_shape)
+
+
+def shaped_outputs(x: Array, output_shape: tuple[int, ...]) -> Array:
+    """Return the last layer of a module on vectors [network, features]: outputs [network, *output_shape]."""
+    return nn.Dense(math.prod(output_shape))(x).reshape(*x.shape[:-1], *output_shape)

@@ -62,4 +62,4 @@ class _Probe(nn.Module):
         def answers(params: PyTree) -> Array:
             return self.read.model.forward(params, self.read.frozen, probes).reshape(-1)
 
-        return Head(self.settings.widths)(nn.LayerNorm()(jax.vmap(answers)(networks)))
+        return Head(self.settings.widths, self.read.output_shape)(nn.LayerNorm()(jax.vmap(answers)(networks)))

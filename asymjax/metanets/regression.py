@@ -13,11 +13,16 @@ from asymjax.types import PyTree
 
 ALPHAS = 10.0 ** np.arange(-3, 6)
 """Penalties that ridge regression chooses from, by leaving one network out."""
+MAX_STEPS = 1000
+"""Of the optimizer of logistic regression."""
 
 
 @dataclass(frozen=True)
 class Regression(Settings):
-    """Settings of a predictor; a subclass overrides ``features``, and ``regressor`` where it is no forest of trees."""
+    """Settings of a predictor.
+
+    A subclass overrides ``features``, and ``regressor`` and ``classifier`` where these are no forest of trees.
+    """
 
     @property
     def reads(self) -> str:
@@ -33,6 +38,12 @@ class Regression(Settings):
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         return HistGradientBoostingRegressor(random_state=seed)
+
+    def classifier(self, seed: int) -> Any:
+        """Return what predicts classes, with ``predict_proba``; trees as well."""
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(random_state=seed)
 
 
 @dataclass(frozen=True)
@@ -92,3 +103,11 @@ class Ridge(Regression):
         from sklearn.preprocessing import StandardScaler
 
         return make_pipeline(StandardScaler(), RidgeCV(ALPHAS))
+
+    def classifier(self, seed: int) -> Any:
+        """Return logistic regression on standardised weights, with the penalty that scikit-learn gives it."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        return make_pipeline(StandardScaler(), LogisticRegression(max_iter=MAX_STEPS))

@@ -165,7 +165,10 @@ class ScaleHNP(HNP):
         if not permutes(read.spec):
             return super().make(read)
         spec, scaling = self.spec_of(read), scaling_of(read.model, read.spec)
-        return invariant(read.shapes, unit_counts(spec), lambda leaves: read_canonical(leaves, spec, scaling), self)
+        sizes = unit_counts(spec)
+        return invariant(
+            read.shapes, sizes, lambda leaves: read_canonical(leaves, spec, scaling), self, read.output_shape
+        )
 
     def note(self, read: Read) -> str:
         """Return what it is for those networks, in one or two sentences."""

@@ -21,4 +21,4 @@ class StatNN(Metanetwork):
 
     def make(self, read: Read) -> Metanet:
         """Build the perceptron."""
-        return of_module(Head(self.widths), read)
+        return of_module(Head(self.widths, read.output_shape), read)

@@ -1,6 +1,7 @@
 """Zoos: trained networks, and what is to be predicted of each from its weights."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -33,6 +34,7 @@ class Zoo(NamedTuple):
     ids : int [network], which networks of the sweep they are; networks of one id, as checkpoints of one run, are never
         on two sides of a split.
     excluded : id -> why, of networks that are not here.
+    labels : what kind each network is of, [network] by name: ``"chain"`` of the draws of a posterior.
     """
 
     model: Model
@@ -42,6 +44,7 @@ class Zoo(NamedTuple):
     recipes: Mapping[str, np.ndarray]
     ids: np.ndarray
     excluded: Mapping[int, str]
+    labels: Mapping[str, np.ndarray] = MappingProxyType({})
 
     @property
     def num_networks(self) -> int:
@@ -51,8 +54,9 @@ class Zoo(NamedTuple):
     def take(self, places: np.ndarray) -> "Zoo":
         """Return the zoo of some of its networks, by their places."""
         position = jax.tree.map(lambda leaf: leaf[places], self.position)
-        own, recipes = ({name: values[places] for name, values in each.items()} for each in (self.scores, self.recipes))
-        return self._replace(position=position, scores=own, recipes=recipes, ids=self.ids[places])
+        named = (self.scores, self.recipes, self.labels)
+        own, recipes, labels = ({name: values[places] for name, values in each.items()} for each in named)
+        return self._replace(position=position, scores=own, recipes=recipes, ids=self.ids[places], labels=labels)
 
     def networks(self, reads: str, reference: int = 0) -> PyTree:
         """Return what a metanetwork reads, NumPy leaves [network, ...].
@@ -74,17 +78,21 @@ class Zoo(NamedTuple):
         return _aligned(params, spec, reference)
 
     def target(self, name: str) -> np.ndarray:
-        """Return what is to be predicted, float64 [network]: a score, or ``"gap"``, of training and test accuracy.
+        """Return what is to be predicted.
+
+        A score, or ``"gap"``, of training and test accuracy, is float64 [network]; a label is a class, int64 [network]
+        from 0, in the order of the labels' values.
 
         Raises
         ------
         InputError
-            If there is no score of that name, it is not finite everywhere, or the same for all.
+            If there is no score or label of that name, it is not finite everywhere, or the same for all.
         """
-        named = dict(self.scores)
+        named = {**self.scores, **self.labels}
         if {"train.accuracy", "test.accuracy"} <= named.keys():
             named["gap"] = np.asarray(named["train.accuracy"], float) - np.asarray(named["test.accuracy"], float)
-        values = np.asarray(choose(named, name, "target"), float)
+        values = choose(named, name, "target")
+        values = np.unique(values, return_inverse=True)[1] if name in self.labels else np.asarray(values, float)
         if not np.all(np.isfinite(values)):
             raise InputError(f"{name} is not finite for {np.sum(~np.isfinite(values))} networks; leave them out")
         if np.ptp(values) == 0:

@@ -127,7 +127,7 @@ def test_a_directory_that_is_no_zoo_is_refused(script, tmp_path):
         ([], "zoo is empty; give run directories of runs/zoo.py"),
         (["--zoo", tmp_path / "nothing"], "is not a run directory"),
         (["--zoo", unfinished], "is not finished (there is no DONE); run its command again"),
-        (["--zoo", of_lmc], "is a run of lmc; give one of zoo or train_sweep"),
+        (["--zoo", of_lmc], "is a run of lmc; give one of zoo, train_sweep or bnn_"),
     ):
         done = script(SCRIPT, *words_of_zoo, "--run-dir", tmp_path / "run", check=False)
         assert done.returncode == INPUT_EXIT and message in done.stderr, done.stderr

@@ -111,7 +111,7 @@ def test_networks_that_failed_or_are_not_finite_are_apart(copy, made):
             lambda record: record.update(experiment="train_grid"),
             "is a grid of several programs; give one of the direct",
         ),
-        (lambda record: record.update(experiment="lmc"), "is a run of lmc; give one of zoo or train_sweep"),
+        (lambda record: record.update(experiment="lmc"), "is a run of lmc; give one of zoo, train_sweep or bnn_"),
         (
             lambda record: record["config"].update(coordinates={"mask_seed": [0, 1]}),
             "mask_seed differs between its net",

@@ -9,15 +9,17 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from kill import ending, give_up
 from outcome import assert_same_outcome
 
-from asymjax import data
+import asymjax
+from asymjax import data, trees
 from asymjax.experiments.posterior.draws import convergence_curve
 from asymjax.lab import run_files
-from asymjax.lab.results import open_results
+from asymjax.lab.results import open_results, read_arrays, tree_of
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "bnn_hmc.py", Path(__file__).parent / "kill.py"
@@ -92,6 +94,28 @@ def test_summary_of_a_classifier(finished):
     assert summary["seconds"]["train"] > 0
 
 
+def assert_draws_are_a_zoo(path, summary, monkeypatch):
+    """Compare networks read of a run with its draws, and their log densities with what the run says of the mean."""
+    monkeypatch.setattr("asymjax.experiments.zoo.draws.MIN_DRAWS", 8)
+    zoo, kept = asymjax.read_zoo(path), tree_of(read_arrays(path, "posterior/"), "posterior/")
+    jax.tree.map(lambda leaf, draws: np.testing.assert_array_equal(leaf[8 + 3], draws[1, 3]), zoo.position, kept)
+    density, known = zoo.target("test.log_density"), summary["test"]["posterior"]["gibbs_nll"]
+    assert density.shape == (16,) and -density.mean() == pytest.approx(known, rel=1e-5)
+    np.testing.assert_array_equal(zoo.target("chain"), np.repeat([0, 1], 8))
+    params = zoo.networks("params")
+    assert trees.flatten(params).keys() == trees.flatten(zoo.model.params_shape).keys()
+    return zoo
+
+
+def test_draws_are_a_zoo(finished, monkeypatch):
+    path = finished[0]
+    zoo = assert_draws_are_a_zoo(path, run_files.read_json(path / "summary.json"), monkeypatch)
+    rows = data.load("digits").test
+    logits = jax.jit(jax.vmap(zoo.model.apply, (0, None, None)))(zoo.position, zoo.frozen, rows.inputs)
+    right = np.argmax(np.asarray(logits), axis=-1) == np.asarray(rows.targets)
+    np.testing.assert_allclose(zoo.target("test.accuracy"), right.mean(axis=1), atol=1.5 / len(rows.targets))
+
+
 def test_the_curve_of_convergence_ends_at_the_summary(finished):
     path, summary = finished[0], run_files.read_json(finished[0] / "summary.json")
     curve = convergence_curve(path, data.load("digits"), False)
@@ -129,10 +153,13 @@ def test_a_regression_whose_chains_start_at_copies_of_one_optimum(script, tmp_pa
     assert summary["modes"]["aligned_weight_space"]["nested_rhat_max"] > 1
 
 
-def test_a_regression_that_starts_at_the_prior_has_no_optima(script, tmp_path):
+def test_a_regression_that_starts_at_the_prior_has_no_optima(script, tmp_path, monkeypatch):
     summary = regression(script, tmp_path, "--noise", "learned", "--start", "prior")
     assert assert_summary(summary, "regression") == ["posterior"] and summary["modes"] is not None
     assert summary["num_trainable"] == 10 * 4 + 4 + 8 + 4 + 1 + 1
+    (path,) = (tmp_path / "bnn_hmc").iterdir()
+    zoo = assert_draws_are_a_zoo(path, summary, monkeypatch)
+    assert zoo.scores.keys() == {"test.log_density"} and "noise" in zoo.position
 
 
 def test_a_network_without_hidden_units_has_no_modes(script, tmp_path):

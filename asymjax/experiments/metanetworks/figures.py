@@ -31,6 +31,16 @@ class MetanetRun(NamedTuple):
     cells: list[dict[str, Any]]
 
     @property
+    def score(self) -> str:
+        """The score that stands for all: of numbers tau, of classes accuracy."""
+        return next(iter(self.cells[0]["scores"]))
+
+    @property
+    def is_class(self) -> bool:
+        """Whether classes were told."""
+        return self.score == "accuracy"
+
+    @property
     def title(self) -> str:
         """What was predicted."""
         return f"{self.record['config']['target'].replace('.', ' ')} of networks, from their weights"
@@ -57,7 +67,7 @@ def _in_lines(name: str) -> str:
 
 @style.styled
 def plot_order(run: MetanetRun) -> Figure:
-    """Draw Kendall's tau of every metanetwork, a panel a zoo: every seed, and that of other rows.
+    """Draw tau or accuracy of every metanetwork, a panel a zoo: every seed, and that of other rows or chance.
 
     Below stands the number of training networks.
     """
@@ -69,38 +79,43 @@ def plot_order(run: MetanetRun) -> Figure:
         largest = max(cell["num_train"] for cell in run.cells if cell["zoo"] == zoo)
         own = {cell["metanet"]: cell for cell in run.cells if cell["zoo"] == zoo and cell["num_train"] == largest}
         for place, name in enumerate(names):
-            values = np.asarray(own[name]["scores"]["tau"]["values"])
+            values = np.asarray(own[name]["scores"][run.score]["values"])
             axes.plot(values, np.full(len(values), place), "o", color=style.BLUE, alpha=0.5, markersize=3)
             axes.plot(values.mean(), place, "|", color=style.BLACK, markersize=10)
-        if entry["other_rows"]:
-            axes.axvline(entry["other_rows"]["tau"], color=style.GREY, linestyle="--", linewidth=0.8)
-        axes.set(title=_in_lines(zoo), xlabel=f"tau, from {largest:,}")
+        if (known := _known(entry)) is not None:
+            axes.axvline(known, color=style.GREY, linestyle="--", linewidth=0.8)
+        axes.set(title=_in_lines(zoo), xlabel=f"{run.score}, from {largest:,}")
     panels[0].set_yticks(range(len(names)), list(map(_in_lines, names)))
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     return figure
 
 
+def _known(entry: dict[str, Any]) -> float | None:
+    """Return what a score is to be held against: tau of other rows, or chance."""
+    return entry["target"].get("chance") or (entry.get("other_rows") or {}).get("tau")
+
+
 @style.styled
 def plot_curves(run: MetanetRun) -> Figure:
-    """Draw Kendall's tau against the number of training networks, a panel a zoo, a line a metanetwork."""
+    """Draw tau or accuracy against the number of training networks, a panel a zoo, a line a metanetwork."""
     figure = style.new_figure(style.PAGE_WIDTH, 2.8, run.title.capitalize())
     panels = figure.subplots(1, len(run.zoos), sharex=True, sharey=True, squeeze=False)[0]
     for axes, zoo in zip(panels, run.zoos, strict=True):
-        _draw_curves(axes, [cell for cell in run.cells if cell["zoo"] == zoo])
+        _draw_curves(axes, [cell for cell in run.cells if cell["zoo"] == zoo], run.score)
         axes.set(title=_in_lines(zoo), xlabel="training networks", xscale="log")
-    panels[0].set_ylabel("tau")
+    panels[0].set_ylabel(run.score)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
 
 
-def _draw_curves(axes: Axes, cells: list[dict[str, Any]]) -> None:
+def _draw_curves(axes: Axes, cells: list[dict[str, Any]], score: str) -> None:
     names = list(dict.fromkeys(cell["metanet"] for cell in cells))
     for name, color in zip(names, style.CHAINS * (len(names) // len(style.CHAINS) + 1), strict=False):
         own = sorted((cell for cell in cells if cell["metanet"] == name), key=lambda cell: cell["num_train"])
         counts = [cell["num_train"] for cell in own]
-        axes.plot(counts, [cell["scores"]["tau"]["mean"] for cell in own], "o-", color=color, label=name)
-        low, high = ([cell["scores"]["tau"][end] for cell in own] for end in ("low", "high"))
+        axes.plot(counts, [cell["scores"][score]["mean"] for cell in own], "o-", color=color, label=name)
+        low, high = ([cell["scores"][score][end] for cell in own] for end in ("low", "high"))
         if None not in low:
             axes.fill_between(counts, low, high, color=color, alpha=0.15, linewidth=0)
 

@@ -20,7 +20,20 @@ from asymjax.experiments.zoo.read import read_zoo
 from asymjax.lab.measure import measure_members
 from asymjax.lab.results import Named
 from asymjax.lab.rundir import RunDir, open_run
-from asymjax.metanets import METANETS, Fit, Metanetwork, Parts, Regression, Scores, Zoo, score, split
+from asymjax.metanets import (
+    METANETS,
+    ClassScores,
+    Fit,
+    Metanetwork,
+    Parts,
+    Regression,
+    Scores,
+    Zoo,
+    accuracy,
+    kinds,
+    score,
+    split,
+)
 from asymjax.metanets.barriers import BARRIERS
 from asymjax.metanets.fit import (
     Member,
@@ -147,7 +160,7 @@ def _check(
             settings.features(few.networks(settings.reads), few.recipes)
         else:
             require_training(targets, _of_training(parts, cell.num_train), config.fit)
-            make_task(few, settings, two, Parts(two, two, two), config.fit)
+            make_task(few, settings, targets[two], Parts(two, two, two), config.fit)
 
 
 @contextmanager
@@ -177,8 +190,9 @@ def fit_cell(
         measure = partial(_measure, run, cell, task, config)
         with _naming(cell):
             fitted = fit_by(measure, task, targets, parts, jax.random.key(config.seed), config.fit)
-    taus = [one.tau for one in scores_of(fitted)]
-    print(f"{cell.zoo}, {cell.metanet}, {cell.num_train} training networks: tau {np.mean(taus):.3f}", flush=True)
+    scores = scores_of(fitted)
+    headline, mean = scores[0]._fields[0], np.mean([one[0] for one in scores])
+    print(f"{cell.zoo}, {cell.metanet}, {cell.num_train} training networks: {headline} {mean:.3f}", flush=True)
     return fitted
 
 
@@ -193,10 +207,10 @@ def _measure(run: RunDir, cell: Cell, task: Task, config: Config, stage: str, ke
     return measure_members(run, phase, member, members, shared, len(keys), 1, "metanetworks", config.run)
 
 
-def scores_of(fitted: Fit) -> list[Scores]:
+def scores_of(fitted: Fit) -> list[Scores | ClassScores]:
     """Return the scores of every seed on the test networks."""
-    part = fitted.parts.test
-    return [score(fitted.targets[part], predictions[part]) for predictions in fitted.predictions]
+    part, kind = fitted.parts.test, kinds.kind_of(fitted.targets)
+    return [kind.score(fitted.targets[part], predictions[part]) for predictions in fitted.predictions]
 
 
 def summarise(
@@ -210,11 +224,12 @@ def summarise(
     """Return what summary.json says, and the predictions of all networks."""
     summary = {
         "zoos": {name: _describe(paths[name], zoo, targets[name], parts[name]) for name, zoo in zoos.items()},
-        "cells": [cell._asdict() | _describe_fit(fitted) for cell, fitted in fits.items()],
+        "cells": [cell._asdict() | _describe_fit(fitted, zoos[cell.zoo].ids) for cell, fitted in fits.items()],
         "seconds": seconds,
     }
     arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {
-        f"predictions/{cell.name}": (("seed", "network"), fitted.predictions) for cell, fitted in fits.items()
+        f"predictions/{cell.name}": (("seed", "network", "class")[: fitted.predictions.ndim], fitted.predictions)
+        for cell, fitted in fits.items()
     }
     for name, zoo in zoos.items():
         sides = _sides(parts[name], zoo.num_networks)
@@ -232,7 +247,6 @@ def _sides(parts: Parts, count: int) -> np.ndarray:
 
 
 def _describe(path: Path, zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[str, Any]:
-    known = None if BARRIERS[0] in zoo.scores else zoo.scores.get(OTHER_ROWS)
     return {
         "path": str(path),
         "num_networks": zoo.num_networks,
@@ -240,6 +254,13 @@ def _describe(path: Path, zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[s
         "num_parts": {name: len(part) for name, part in parts._asdict().items()},
         "num_trainable": trees.num_entries(zoo.position) // zoo.num_networks,
         "is_permutable": bool(position_spec(zoo.model, zoo.frozen)),
+        **(_describe_classes if kinds.kind_of(targets).is_class else _describe_numbers)(zoo, targets, parts),
+    }
+
+
+def _describe_numbers(zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[str, Any]:
+    known = None if BARRIERS[0] in zoo.scores else zoo.scores.get(OTHER_ROWS)
+    return {
         "target": {
             "mean": float(targets.mean()),
             "std": float(targets.std()),
@@ -249,14 +270,25 @@ def _describe(path: Path, zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[s
     }
 
 
-def _describe_fit(fitted: Fit) -> dict[str, Any]:
-    values_of = np.array(scores_of(fitted)).T
+def _describe_classes(zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[str, Any]:
+    """Return how many classes and test blocks there are, and the share of the largest class, which is chance."""
+    shares = np.bincount(targets[parts.test]) / len(parts.test)
+    num_blocks = len(np.unique(zoo.ids[parts.test]))
+    return {"target": {"num_classes": int(targets.max()) + 1, "chance": shares.max(), "num_blocks": num_blocks}}
+
+
+def _describe_fit(fitted: Fit, ids: np.ndarray) -> dict[str, Any]:
+    scores = scores_of(fitted)
+    found = {
+        name: over_networks(values) | {"values": values}
+        for name, values in zip(scores[0]._fields, np.array(scores).T, strict=True)
+    }
+    if kinds.kind_of(fitted.targets).is_class:
+        part = fitted.parts.test
+        found["accuracy"] |= accuracy(fitted.targets[part], fitted.predictions[:, part], ids[part])
     return {
         "learning_rate": None if np.isnan(fitted.learning_rate) else fitted.learning_rate,
         "trials": {f"{rate:g}": values for rate, values in fitted.trials.items()},
         "epochs": fitted.epochs,
-        "scores": {
-            name: over_networks(values) | {"values": values}
-            for name, values in zip(Scores._fields, values_of, strict=True)
-        },
+        "scores": found,
     }

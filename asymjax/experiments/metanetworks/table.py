@@ -35,7 +35,10 @@ PUBLISHED = {
 
 def metanet_tables(run: MetanetRun) -> list[Table]:
     """Compare what metanetworks predict of zoos."""
-    tables = [_zoo_table(run), *(_score_table(run, name) for name in SCORES)]
+    tables = [
+        _zoo_table(run),
+        *(score_table(run, name, title, f"{note} {SEEDS}") for name, (title, note) in SCORES.items()),
+    ]
     return [*tables, _published_table(run)] if _published_rows(run) else tables
 
 
@@ -57,15 +60,15 @@ def _zoo_table(run: MetanetRun) -> Table:
     return Table("Zoos", note, columns, [row(name, zoo) for name, zoo in run.zoos.items()])
 
 
-def _score_table(run: MetanetRun, score: str) -> Table:
-    title, note = SCORES[score]
+def score_table(run: MetanetRun, score: str, title: str, note: str) -> Table:
+    """Return one score of every metanetwork on every zoo."""
     found = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"][score] for cell in run.cells}
     rows = list(dict.fromkeys((cell["metanet"], cell["num_train"]) for cell in run.cells))
     cells = [
         [metanet, f"{count:,}", *(interval(found.get((metanet, count, zoo)), ".3f") for zoo in run.zoos)]
         for metanet, count in rows
     ]
-    return Table(title, f"{note} {SEEDS}", ["kind", "training networks", *run.zoos], cells)
+    return Table(title, note, ["kind", "training networks", *run.zoos], cells)
 
 
 def _published_rows(run: MetanetRun) -> list[list[str]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from asymjax.errors import InputError
 from asymjax.experiments.predictions import PER_NETWORK, read_positions, rebuild
+from asymjax.experiments.zoo.draws import PREFIX, read_draws
 from asymjax.lab.evaluate import SPLITS
 from asymjax.lab.results import open_networks
 from asymjax.lab.sweep import why_failed
@@ -20,18 +21,20 @@ def read_zoo(run_dir: str | Path) -> Zoo:
 
     Parameters
     ----------
-    run_dir : of ``runs/zoo.py`` or ``runs/train_sweep.py``; of a grid, one of the directories in it. All weights are
-        read into memory.
+    run_dir : of ``runs/zoo.py`` or ``runs/train_sweep.py``, or of a posterior, ``runs/bnn_*.py``, whose draws are
+        networks then; of a grid, one of the directories in it. All weights are read into memory.
 
     Returns
     -------
-    The networks whose parameters and scores are finite; ``excluded`` names the others. Ids are their places in the run.
+    The networks whose parameters and scores are finite; ``excluded`` names the others. Ids are their places in the run;
+    of draws, see :func:`~asymjax.experiments.zoo.draws.read_draws`.
 
     Raises
     ------
     InputError
         If it is no such directory, its run is not finished or kept no weights, its networks are of several programs or
-        differ in what is fixed, fewer than 40 are finite, or files are lost or damaged.
+        differ in what is fixed, fewer than 40 are finite, chains have fewer than 80 draws, or files are lost or
+        damaged.
 
     Examples
     --------
@@ -41,6 +44,8 @@ def read_zoo(run_dir: str | Path) -> Zoo:
     """
     path = Path(run_dir)
     record = read_record(path)
+    if record["experiment"].startswith(PREFIX):
+        return read_draws(path, record)
     with naming_edits(path):
         _refuse(path, record)
     made = rebuild(path, record)
@@ -64,6 +69,6 @@ def _refuse(path: Path, record: Mapping[str, Any]) -> None:
     if experiment == "train_grid":
         raise InputError(f"{path} is a grid of several programs; give one of the directories in it")
     if experiment not in EXPERIMENTS:
-        raise InputError(f"{path} is a run of {experiment}; give one of {' or '.join(EXPERIMENTS)}")
+        raise InputError(f"{path} is a run of {experiment}; give one of {', '.join(EXPERIMENTS)} or {PREFIX}*")
     if own := set(PER_NETWORK) & set(config.get("coordinates", ())):
         raise InputError(f"{path}: {min(own)} differs between its networks, so they are not of one model; give others")
