@@ -12,7 +12,7 @@ from asymjax.metanets.config import FitConfig
 from asymjax.metanets.deepsets import DeepSets
 from asymjax.metanets.dmc import DMC
 from asymjax.metanets.equivariant import HNP, NP
-from asymjax.metanets.fit import Fit, fit
+from asymjax.metanets.fit import Fit, Learned, fit
 from asymjax.metanets.flat_mlp import FlatMLP
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read, plain
 from asymjax.metanets.probe import Probe
@@ -20,6 +20,7 @@ from asymjax.metanets.regression import Norms, Recipe, Regression, Ridge, StatTr
 from asymjax.metanets.scales import ScaleHNP
 from asymjax.metanets.scores import ClassScores, Scores, accuracy, score, score_classes
 from asymjax.metanets.statnn import StatNN
+from asymjax.metanets.transfer import transfer, widened
 from asymjax.metanets.zoo import Parts, Zoo, split
 
 METANETS: dict[str, type[Metanetwork] | type[Regression]] = {
@@ -47,6 +48,7 @@ __all__ = [
     "Fit",
     "FitConfig",
     "FlatMLP",
+    "Learned",
     "Metanet",
     "Metanetwork",
     "Norms",
@@ -68,5 +70,7 @@ __all__ = [
     "score",
     "score_classes",
     "split",
+    "transfer",
+    "widened",
     "with_barriers",
 ]

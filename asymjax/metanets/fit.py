@@ -45,6 +45,27 @@ class Fitted(NamedTuple):
     curve: Array
 
 
+class Learned(NamedTuple):
+    """What metanetworks learned of a zoo, all that :func:`asymjax.metanets.transfer` needs.
+
+    Attributes
+    ----------
+    settings : which metanetwork, or which regression.
+    settled : what ``Metanet.evaluate`` takes, leaves [seed, ...]; of a regression what scikit-learn fitted; None where
+        it was not kept.
+    moments : mean and scale of the features, see :func:`moments_of`.
+    center, scale : [] of the targets.
+    kind : of the targets.
+    """
+
+    settings: Metanetwork | Regression
+    settled: Any
+    moments: tuple[PyTree, PyTree] | None
+    center: np.ndarray | float
+    scale: np.ndarray | float
+    kind: Kind
+
+
 class Fit(NamedTuple):
     """Predictions for all networks of a zoo, by several metanetworks that differ in their seeds.
 
@@ -57,6 +78,7 @@ class Fit(NamedTuple):
     learning_rate : the one that was chosen; NaN of a regression.
     epochs : int [seed] whose validation R2 was best; 0 of a regression.
     trials : learning rate -> validation R2 of each of its trials.
+    learned : what they learned, with which they read other networks.
     """
 
     predictions: np.ndarray
@@ -65,6 +87,7 @@ class Fit(NamedTuple):
     learning_rate: float
     epochs: np.ndarray
     trials: Mapping[float, np.ndarray]
+    learned: Learned
 
 
 class Task(NamedTuple):
@@ -72,17 +95,20 @@ class Task(NamedTuple):
 
     Attributes
     ----------
-    metanet : it.
+    settings, metanet : it.
     spec : how units are permuted anew in every epoch; empty where they are not.
     features : of all networks of the zoo, leaves [network, ...].
+    moments : mean and scale that they had, see :func:`moments_of`.
     train, validation : features and targets, less ``center`` and over ``scale``.
     center, scale : [] of the targets.
     kind : of the targets.
     """
 
+    settings: Metanetwork
     metanet: Metanet
     spec: TreeSpec
     features: PyTree
+    moments: tuple[PyTree, PyTree] | None
     train: Split
     validation: Split
     center: np.ndarray
@@ -102,19 +128,22 @@ def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts
     spec = position_spec(zoo.model, zoo.frozen) if settings.reads != "position" else {}
     if settings.is_permuted and settings.reads == "position":
         raise InputError("units are permuted in effective weights; give reads=params with is_permuted")
-    features = _standardised(settings.features(networks), parts.train, settings.standardised)
-    shapes, of_features = (jax.tree.map(_shape_of_one, tree) for tree in (networks, features))
-    kind = kind_of(targets)
-    metanet = settings.make(Read(shapes, of_features, spec, zoo.model, zoo.frozen, kind.output_shape))
-    _require_outputs(metanet, of_features, kind)
+    features = settings.features(networks)
+    moments, kind = moments_of(features, parts.train, settings.standardised), kind_of(targets)
+    features = standardised(features, moments)
+    read = read_of(zoo, networks, features, spec, kind)
+    metanet = settings.make(read)
+    _require_outputs(metanet, read.features, kind)
     center, scale = np.zeros((), np.float32), np.ones((), np.float32)
     if config.targets == "standardised":
         center, scale = kind.center_and_scale(targets[parts.train])
     rows = Split(features, ((targets - center) / scale).astype(kind.dtype))
     return Task(
+        settings,
         metanet,
         spec if settings.is_permuted else {},
         features,
+        moments,
         rows.take(parts.train),
         rows.take(parts.validation),
         center,
@@ -123,8 +152,14 @@ def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts
     )
 
 
-def _shape_of_one(leaf: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+def read_of(zoo: Zoo, networks: PyTree, features: PyTree, spec: TreeSpec, kind: Kind) -> Read:
+    """Return what a metanetwork is made for, of what it reads of a zoo, leaves [network, ...]."""
+
+    def of_one(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+    shapes, of_features = (jax.tree.map(of_one, tree) for tree in (networks, features))
+    return Read(shapes, of_features, spec, zoo.model, zoo.frozen, kind.output_shape)
 
 
 def _require_outputs(metanet: Metanet, features: PyTree, kind: Kind) -> None:
@@ -139,16 +174,29 @@ def _require_outputs(metanet: Metanet, features: PyTree, kind: Kind) -> None:
             )
 
 
-def _standardised(features: PyTree, train: np.ndarray, over: str) -> PyTree:
-    """Return features with mean 0 and scale 1 over the networks of the training; what does not vary is 0."""
+def moments_of(features: PyTree, train: np.ndarray, over: str) -> tuple[PyTree, PyTree] | None:
+    """Return mean and scale of features over the networks of the training, None where nothing is standardised.
 
-    def of_leaf(leaf: Any) -> np.ndarray:
-        leaf = np.asarray(leaf)
-        axes = 0 if over == "entry" else None
-        mean, scale = leaf[train].mean(axes), leaf[train].std(axes)
-        return ((leaf - mean) / np.where(scale > 0, scale, 1.0)).astype(leaf.dtype)
+    Parameters
+    ----------
+    features : leaves [network, ...].
+    train : places of those networks.
+    over : see ``Metanetwork.standardised``.
+    """
+    if over == "none":
+        return None
+    axes = 0 if over == "entry" else None
+    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[train], features)
+    return jax.tree.map(lambda leaf: leaf.mean(axes), rows), jax.tree.map(lambda leaf: leaf.std(axes), rows)
 
-    return jax.tree.map(np.asarray if over == "none" else of_leaf, features)
+
+def standardised(features: PyTree, moments: tuple[PyTree, PyTree] | None) -> PyTree:
+    """Return features less their mean and over their scale; what did not vary is 0 where it is as it was."""
+
+    def of_leaf(leaf: Any, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        return ((np.asarray(leaf) - mean) / np.where(scale > 0, scale, 1.0)).astype(leaf.dtype)
+
+    return jax.tree.map(of_leaf, features, *moments) if moments else jax.tree.map(np.asarray, features)
 
 
 def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Split], Fitted]:
@@ -222,30 +270,34 @@ class Member(NamedTuple):
     ----------
     outputs : float32 [network, ...] for all networks of the zoo, see :func:`in_units`.
     r2, epoch : as of :class:`Fitted`.
+    settled : as of :class:`Fitted`, or None.
     """
 
     outputs: Array
     r2: Array
     epoch: Array
+    settled: PyTree = None
 
 
-def make_member(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Split, PyTree], Member]:
+def make_member(
+    task: Task, config: FitConfig, keeps_settled: bool
+) -> Callable[[Key, Array, Split, Split, PyTree], Member]:
     """Build the fit of one metanetwork with its outputs: (key, learning rate, *shared) -> :class:`Member`.
 
     What members share, ``(task.train, task.validation, task.features)``, is an argument: a compiled program holds no
-    number of a zoo.
+    number of a zoo. ``keeps_settled`` says whether it leaves what it learned, which may be much.
     """
     one = make_fit(task, config)
 
     def member(key: Key, learning_rate: Array, train: Split, validation: Split, features: PyTree) -> Member:
         found = one(key, learning_rate, train, validation)
         outputs = predict(task.metanet, found.settled, features, config.batch_size)
-        return Member(outputs, found.r2, found.epoch)
+        return Member(outputs, found.r2, found.epoch, found.settled if keeps_settled else None)
 
     return member
 
 
-def in_units(task: Task, outputs: Array) -> np.ndarray:
+def in_units(task: Task | Learned, outputs: Array) -> np.ndarray:
     """Return outputs in units of the targets, or as probabilities of classes."""
     return task.kind.predictions(np.asarray(task.center + task.scale * np.asarray(outputs)))
 
@@ -314,7 +366,7 @@ def fit(
         return regress(zoo, settings, targets, parts)
     require_training(targets, parts, config)
     task = make_task(zoo, settings, targets, parts, config)
-    member = make_member(task, config)
+    member = make_member(task, config, keeps_settled=True)
 
     @jax.jit
     def many(keys: Key, rates: Array, *shared: PyTree) -> Member:
@@ -354,7 +406,9 @@ def fit_by(
             f"{num_failed} of {len(keys)} metanetworks diverged at the learning rate {rate:g}, which its trials did "
             "not; give smaller ones, or more trials"
         )
-    return Fit(in_units(task, found.outputs), targets, parts, rate, np.asarray(found.epoch), trials)
+    settled = trees.to_host(found.settled)
+    learned = Learned(task.settings, settled, task.moments, task.center, task.scale, task.kind)
+    return Fit(in_units(task, found.outputs), targets, parts, rate, np.asarray(found.epoch), trials, learned)
 
 
 def require_training(targets: np.ndarray, parts: Parts, config: FitConfig) -> None:
@@ -376,8 +430,9 @@ def require_training(targets: np.ndarray, parts: Parts, config: FitConfig) -> No
 def regress(zoo: Zoo, settings: Regression, targets: np.ndarray, parts: Parts) -> Fit:
     """Fit a regression to the training networks of a zoo; see :func:`fit`."""
     networks = zoo.networks(settings.reads, reference_of(zoo, targets, parts))
-    features = settings.features(networks, zoo.recipes)
+    features, kind = settings.features(networks, zoo.recipes), kind_of(targets)
     with threadpool_limits(1):  # Threads that wait for a busy core cost more than they bring.
-        known = features[parts.train], targets[parts.train]
-        predictions = kind_of(targets).regress(settings, *known, features)
-    return Fit(predictions[None], targets, parts, float("nan"), np.zeros(1, int), {})
+        fitted = kind.fit(settings, features[parts.train], targets[parts.train])
+        predictions = kind.regressed(fitted, features)
+    learned = Learned(settings, fitted, None, 0.0, 1.0, kind)
+    return Fit(predictions[None], targets, parts, float("nan"), np.zeros(1, int), {}, learned)

@@ -27,8 +27,8 @@ class Kind(NamedTuple):
         that is said without a look at the networks.
     center_and_scale : (targets of the training) -> what is taken from targets, and what they are divided by then.
     predictions : outputs in units of the targets [..., *output_shape] -> what is predicted, of the same shape.
-    regress : (regression, features and targets of the training, features [network, feature]) -> predictions [network,
-        *output_shape].
+    fit : (regression, features and targets of the training) -> what scikit-learn fitted to them.
+    regressed : (that, features [network, feature]) -> predictions [network, *output_shape].
     score : (targets [network], predictions [network, *output_shape]) -> scores; the first of them stands for all.
     """
 
@@ -38,7 +38,8 @@ class Kind(NamedTuple):
     quality: Callable[[Array, Array], Array]
     center_and_scale: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
     predictions: Callable[[np.ndarray], np.ndarray]
-    regress: Callable[[Regression, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    fit: Callable[[Regression, np.ndarray, np.ndarray], Any]
+    regressed: Callable[[Any, np.ndarray], np.ndarray]
     score: Callable[[np.ndarray, np.ndarray], Scores | ClassScores]
 
     @property
@@ -68,11 +69,15 @@ def _mean_and_scale(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(known.mean()), np.asarray(known.std() or 1.0, np.float32)
 
 
-def _regress(settings: Regression, known: np.ndarray, targets: np.ndarray, features: np.ndarray) -> np.ndarray:
-    return np.asarray(settings.regressor(0).fit(known, targets).predict(features), float)
+def _fit(settings: Regression, known: np.ndarray, targets: np.ndarray) -> Any:
+    return settings.regressor(0).fit(known, targets)
 
 
-NUMBERS = Kind((), np.float32, squared_error, r2, _mean_and_scale, lambda outputs: outputs, _regress, score)
+def _regressed(fitted: Any, features: np.ndarray) -> np.ndarray:
+    return np.asarray(fitted.predict(features), float)
+
+
+NUMBERS = Kind((), np.float32, squared_error, r2, _mean_and_scale, lambda outputs: outputs, _fit, _regressed, score)
 """A number of each network."""
 
 
@@ -82,14 +87,21 @@ NUMBERS = Kind((), np.float32, squared_error, r2, _mean_and_scale, lambda output
 def of_classes(num_classes: int) -> Kind:
     """Return the kind of a target that is one of some classes; what is predicted is the probability of each."""
 
-    def classify(settings: Regression, known: np.ndarray, targets: np.ndarray, features: np.ndarray) -> np.ndarray:
-        classifier = settings.classifier(0).fit(known, targets)
+    def classified(classifier: Any, features: np.ndarray) -> np.ndarray:
         probabilities = np.zeros((len(features), num_classes))
         probabilities[:, classifier.classes_] = classifier.predict_proba(features)  # The training may lack a class.
         return probabilities
 
     return Kind(
-        (num_classes,), np.int32, cross_entropy, explained_entropy, no_center, in_probabilities, classify, score_classes
+        (num_classes,),
+        np.int32,
+        cross_entropy,
+        explained_entropy,
+        no_center,
+        in_probabilities,
+        lambda settings, known, targets: settings.classifier(0).fit(known, targets),
+        classified,
+        score_classes,
     )
 
 

@@ -27,8 +27,10 @@ from asymjax.symmetry.strength import (
     swap_costs,
     transposition_distances,
 )
+from asymjax.symmetry.widening import Widening, idle_units, split_units, widening_of
 
 __all__ = [
+    "Widening",
     "activation_matching",
     "align",
     "all_permutations",
@@ -37,6 +39,7 @@ __all__ = [
     "distance_to_model",
     "gates_of",
     "identity",
+    "idle_units",
     "invert",
     "layer_strengths",
     "log_group_order",
@@ -50,9 +53,11 @@ __all__ = [
     "random_permutations",
     "realisation_costs",
     "sinkhorn_matching",
+    "split_units",
     "swap_costs",
     "transposition_distances",
     "unit_counts",
     "weight_matching",
+    "widening_of",
     "with_gates",
 ]

@@ -142,7 +142,7 @@ def changeable_units(
                 path: numbers.normal(size=leaf.shape).astype(np.float32)
                 for path, leaf in trees.flatten(model.params_shape).items()
             }
-            inputs = jax.tree.map(lambda leaf: _random_like(numbers, leaf), model.example)
+            inputs = jax.tree.map(lambda leaf: random_like(numbers, leaf), model.example)
             outputs = np.asarray(forward(leaves, inputs))
             for name in list(found):
                 moved = np.abs(np.asarray(forward(change(leaves, name), inputs)) - outputs)
@@ -153,7 +153,7 @@ def changeable_units(
     return frozenset(found)
 
 
-def _random_like(numbers: np.random.Generator, leaf: Any) -> np.ndarray:
+def random_like(numbers: np.random.Generator, leaf: Any) -> np.ndarray:
     """Return random inputs where they are real numbers; else those given, or zeros where there are shapes alone."""
     if np.issubdtype(leaf.dtype, np.floating):
         return numbers.normal(size=leaf.shape).astype(leaf.dtype)
