@@ -98,7 +98,8 @@ def test_labels_of_any_values_are_classes_in_their_order():
 def test_trees_know_classes_that_their_training_lacks():
     targets = np.array([0, 2] * 20)
     features = np.stack([targets, np.arange(40)], axis=1).astype(float)
-    found = kind_of(targets).regress(METANETS["stat_trees"](), features, targets, features)
+    kind = kind_of(targets)
+    found = kind.regressed(kind.fit(METANETS["stat_trees"](), features, targets), features)
     assert found.shape == (40, 3) and np.all(found[:, 1] == 0)
     np.testing.assert_array_equal(np.argmax(found, axis=1), targets)
 

@@ -27,6 +27,9 @@ class Config(Settings):
     """Folder with the files of the zoos' data set, where it is not embedded; for barriers."""
     num_train: tuple[Count, ...] = ()
     """Numbers of training networks, for a learning curve; all of them by default."""
+    widened: tuple[Count, ...] = ()
+    """Widths to which the test networks are widened without a change of their function, to be read too: who sees the
+    function says the same. Every hidden layer is made so wide, by splitting units and by units that feed nothing."""
     seed: Seed = 0
     """Seed of metanetworks and of their batches; the split of a zoo is the same for all."""
     fit: FitConfig = field(default_factory=FitConfig)

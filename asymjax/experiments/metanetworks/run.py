@@ -14,6 +14,7 @@ from asymjax import trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.metanetworks.barriers import measure_barriers
 from asymjax.experiments.metanetworks.config import Config
+from asymjax.experiments.metanetworks.widened import describe_wider, wider_zoos
 from asymjax.experiments.words import read_named
 from asymjax.experiments.zoo.kinds import kind_of
 from asymjax.experiments.zoo.read import read_zoo
@@ -83,8 +84,8 @@ def run_metanets(config: Config) -> Path:
     Raises
     ------
     InputError
-        If a zoo cannot be read, a name is unknown, settings cannot be met, a metanetwork cannot read the networks of a
-        zoo, or the directory is not this run's.
+        If a zoo cannot be read or widened, a name is unknown, settings cannot be met, a metanetwork cannot read the
+        networks of a zoo, or the directory is not this run's.
     DivergedError
         If no learning rate of a metanetwork trains.
     StopRequestedError
@@ -102,14 +103,16 @@ def run_metanets(config: Config) -> Path:
     cells = _cells(config, parts, metanets)
     for cell in cells:  # Refuse what cannot be before any is fitted.
         _check(cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
-    settings: dict[str, Any] = {name: getattr(config, name) for name in ("target", "num_train", "seed", "fit")}
+    wider = wider_zoos(paths, zoos, parts, config.widened, config.seed)
+    settings: dict[str, Any] = {name: getattr(config, name) for name in ("target", "num_train", "widened", "seed", "fit")}
     settings |= {"zoo": {name: trees.checksum(zoo.position) for name, zoo in zoos.items()}, "metanets": metanets}
     run = open_run(EXPERIMENT, f"{len(zoos)}_zoos-{config.target.replace('.', '_')}", settings, config.run)
     fits = {
         cell: fit_cell(run, cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
         for cell in cells
     }
-    run.finish(lambda: summarise(paths, zoos, targets, parts, fits, run.seconds))
+    of_wider = {cell: describe_wider(fitted, wider[cell.zoo]) for cell, fitted in fits.items()}
+    run.finish(lambda: summarise(paths, zoos, targets, parts, fits, of_wider, run.seconds))
     return run.path
 
 
@@ -202,7 +205,7 @@ def _measure(run: RunDir, cell: Cell, task: Task, config: Config, stage: str, ke
     def members(chosen: np.ndarray) -> tuple[Key, Array]:
         return keys[chosen], rates[chosen]
 
-    member, shared = make_member(task, config.fit), (task.train, task.validation, task.features)
+    member, shared = make_member(task, config.fit, bool(config.widened)), (task.train, task.validation, task.features)
     phase = f"{stage}/{cell.name}"
     return measure_members(run, phase, member, members, shared, len(keys), 1, "metanetworks", config.run)
 
@@ -219,12 +222,16 @@ def summarise(
     targets: Mapping[str, np.ndarray],
     parts: Mapping[str, Parts],
     fits: Mapping[Cell, Fit],
+    of_wider: Mapping[Cell, list[dict[str, Any]]],
     seconds: Mapping[str, float],
 ) -> tuple[dict[str, Any], Named]:
     """Return what summary.json says, and the predictions of all networks."""
     summary = {
         "zoos": {name: _describe(paths[name], zoo, targets[name], parts[name]) for name, zoo in zoos.items()},
-        "cells": [cell._asdict() | _describe_fit(fitted, zoos[cell.zoo].ids) for cell, fitted in fits.items()],
+        "cells": [
+            cell._asdict() | _describe_fit(fitted, zoos[cell.zoo].ids) | {"widened": of_wider[cell]}
+            for cell, fitted in fits.items()
+        ],
         "seconds": seconds,
     }
     arrays: dict[str, tuple[Sequence[str], np.ndarray]] = {
