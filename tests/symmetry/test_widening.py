@@ -66,7 +66,9 @@ def test_without_dividing_it_is_another_one():
     sources, shares = ({name: pair[i] for name, pair in made.items()} for i in range(2))
     expected = model.forward(params, frozen, x)
     assert_same(wide.forward(duplicated(params, widening, sources, shares), frozen, x), expected)
-    undivided = duplicated(params, widening, sources, {name: jnp.ones(pair[1]) for name, pair in widening.sizes.items()})
+    undivided = duplicated(
+        params, widening, sources, {name: jnp.ones(pair[1]) for name, pair in widening.sizes.items()}
+    )
     assert np.max(np.abs(wide.forward(undivided, frozen, x) - expected)) > 0.1 * np.max(np.abs(expected))
 
 
@@ -102,7 +104,7 @@ def test_a_width_that_stays_leaves_the_network_as_it_is():
 
 
 def test_a_norm_over_units_is_refused():
-    with pytest.raises(InputError, match="the function changes where units are made more by .* without a norm over"):
+    with pytest.raises(InputError, match=r"the function changes where units are made more by .* without a norm over"):
         widening_of(*both(*CASES["mlp"], norm="layer"))
 
 
@@ -133,18 +135,16 @@ class Flattened(nn.Module):
         return nn.Dense(2)(nn.relu(nn.Conv(self.width, (2, 2))(x)).reshape(len(x), -1))
 
 
-@pytest.mark.parametrize("sizes", [(3, 6), (5, 4), (5, 6)], ids=str)
-def test_what_writes_into_a_residual_stream_is_widened_as_one(sizes):
+def test_what_writes_into_a_residual_stream_is_widened_as_one():
     example = np.zeros((1, 3), np.float32)
-    model, wide = (asymjax.from_flax(Residual(*size), example) for size in ((3, 4), sizes))
-    found = widening_of(model, wide, draw_frozen(model, 0)).sizes
-    assert set(found.values()) == {pair for pair in zip((3, 4), sizes, strict=True) if pair[0] < pair[1]}
+    model, wide = (asymjax.from_flax(Residual(*size), example) for size in ((3, 4), (5, 6)))
+    assert set(widening_of(model, wide, draw_frozen(model, 0)).sizes.values()) == {(3, 5), (4, 6)}
 
 
 def test_units_that_are_parts_of_axes_are_refused():
     example = np.zeros((1, 2, 2, 1), np.float32)
     model, wide = (asymjax.from_flax(Flattened(width), example) for width in (2, 4))
-    with pytest.raises(InputError, match="would grow from 8 to 16 along an axis .* units are whole axes"):
+    with pytest.raises(InputError, match=r"would grow from 8 to 16 along an axis .* units are whole axes"):
         widening_of(model, wide, draw_frozen(model, 0))
 
 

@@ -22,7 +22,7 @@ class MetanetRun(NamedTuple):
     path : its directory.
     record : config.json.
     zoos : what the zoos are, by name.
-    cells : every metanetwork on every zoo, with its scores.
+    cells : every metanetwork on every zoo, with its scores, and what it says of wider networks.
     """
 
     path: Path
@@ -56,7 +56,8 @@ def read_metanets(path: Path) -> MetanetRun:
     """
     record = read_record(path)
     summary = read_required(run_files.read_json, path / "summary.json", "zoos", "cells")
-    return MetanetRun(path, record, summary["zoos"], summary["cells"])
+    cells = [{"widened": [], **cell} for cell in summary["cells"]]  # Of runs from before networks were widened.
+    return MetanetRun(path, record, summary["zoos"], cells)
 
 
 def _in_lines(name: str) -> str:
@@ -93,6 +94,48 @@ def plot_order(run: MetanetRun) -> Figure:
 def _known(entry: dict[str, Any]) -> float | None:
     """Return what a score is to be held against: tau of other rows, or chance."""
     return entry["target"].get("chance") or (entry.get("other_rows") or {}).get("tau")
+
+
+@style.styled
+def plot_widened(run: MetanetRun) -> Figure:
+    """Draw Kendall's tau on networks and on wider ones of the same function, a panel a zoo, a row a metanetwork.
+
+    Where a metanetwork cannot read the wider ones there is the first alone.
+    """
+    names = list(dict.fromkeys(cell["metanet"] for cell in run.cells))
+    kinds = list(dict.fromkeys((one["width"], one["way"]) for cell in run.cells for one in cell["widened"]))
+    height = 1.6 + 0.2 * sum(_in_lines(name).count("\n") + 1 for name in names)
+    figure = style.new_figure(style.PAGE_WIDTH, height, run.title.capitalize())
+    panels = figure.subplots(1, len(run.zoos), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, zoo in zip(panels, run.zoos, strict=True):
+        own = [cell for cell in run.cells if cell["zoo"] == zoo]
+        largest = max(cell["num_train"] for cell in own)
+        rows = {names.index(cell["metanet"]): cell for cell in own if cell["num_train"] == largest}
+        axes.plot(
+            [cell["scores"]["tau"]["mean"] for cell in rows.values()], list(rows), "k|", ms=10, label="as they are"
+        )
+        for (width, way), color in zip(kinds, style.CHAINS * (len(kinds) // len(style.CHAINS) + 1), strict=False):
+            found = {place: _tau_of(cell, width, way) for place, cell in rows.items()}
+            found = {place: tau for place, tau in found.items() if tau is not None}
+            axes.plot(
+                list(found.values()), list(found), "o", color=color, alpha=0.7, ms=4, label=f"{width} units, {way}"
+            )
+        axes.set(title=_in_lines(zoo), xlabel=f"tau, from {largest:,}")
+    panels[0].set_yticks(range(len(names)), list(map(_in_lines, names)))
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _tau_of(cell: dict[str, Any], width: int, way: str) -> float | None:
+    """Return the mean tau on wider networks; None where they cannot be read."""
+    found = [one for one in cell["widened"] if (one["width"], one["way"]) == (width, way) and "scores" in one]
+    return found[0]["scores"]["tau"]["mean"] if found else None
+
+
+def has_widened(run: MetanetRun) -> bool:
+    """Return whether wider networks were read."""
+    return any(cell["widened"] for cell in run.cells)
 
 
 @style.styled

@@ -104,7 +104,9 @@ def run_metanets(config: Config) -> Path:
     for cell in cells:  # Refuse what cannot be before any is fitted.
         _check(cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
     wider = wider_zoos(paths, zoos, parts, config.widened, config.seed)
-    settings: dict[str, Any] = {name: getattr(config, name) for name in ("target", "num_train", "widened", "seed", "fit")}
+    settings: dict[str, Any] = {
+        name: getattr(config, name) for name in ("target", "num_train", "widened", "seed", "fit")
+    }
     settings |= {"zoo": {name: trees.checksum(zoo.position) for name, zoo in zoos.items()}, "metanets": metanets}
     run = open_run(EXPERIMENT, f"{len(zoos)}_zoos-{config.target.replace('.', '_')}", settings, config.run)
     fits = {

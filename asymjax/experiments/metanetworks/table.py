@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asymjax.experiments.linear_connectivity.table import interval
-from asymjax.experiments.metanetworks.figures import OTHER_ROWS, MetanetRun
+from asymjax.experiments.metanetworks.figures import OTHER_ROWS, MetanetRun, has_widened
 from asymjax.report.table import Table, number
 
 SCORES = {
@@ -39,6 +39,7 @@ def metanet_tables(run: MetanetRun) -> list[Table]:
         _zoo_table(run),
         *(score_table(run, name, title, f"{note} {SEEDS}") for name, (title, note) in SCORES.items()),
     ]
+    tables += [_widened_table(run, zoo) for zoo in run.zoos] if has_widened(run) else []
     return [*tables, _published_table(run)] if _published_rows(run) else tables
 
 
@@ -71,6 +72,37 @@ def score_table(run: MetanetRun, score: str, title: str, note: str) -> Table:
     return Table(title, note, ["kind", "training networks", *run.zoos], cells)
 
 
+def _widened_table(run: MetanetRun, zoo: str) -> Table:
+    """Compare what metanetworks say of networks and of wider ones of the same function."""
+
+    def row(cell: Mapping[str, Any], wider: Mapping[str, Any]) -> list[str]:
+        found, before = wider.get("scores", {}), cell["scores"]["tau"]["mean"]
+        means = [number(found[name]["mean"] if found else None, ".3f") for name in ("r2", "error")]
+        change = number(found["change"]["mean"] if found else None, ".2g")
+        kind = [cell["metanet"], f"{cell['num_train']:,}", f"{wider['width']} {wider['way']}", f"{before:.3f}"]
+        return [*kind, interval(found.get("tau"), ".3f"), *means, change]
+
+    note = (
+        "Test networks whose hidden layers were made so wide without a change of their function, by splitting units or "
+        "by units that feed nothing (idle). Change: mean absolute difference of the predictions for a network before "
+        f"and after, 0 for what sees the function alone. A dash: cannot be read. {SEEDS}"
+    )
+    columns = ["kind", "training networks", "wider", "tau before", "tau", "R2", "error", "change"]
+    rows = [row(cell, wider) for cell in run.cells if cell["zoo"] == zoo for wider in cell["widened"]]
+    return Table(f"Wider networks: {zoo}", note, columns, rows)
+
+
+def _unread(run: MetanetRun) -> list[str]:
+    """Say which metanetworks cannot read wider networks, and why."""
+    found = {
+        f"{cell['zoo']}: {cell['metanet']} cannot read networks of width {wider['width']}: {wider['reason']}."
+        for cell in run.cells
+        for wider in cell["widened"]
+        if "reason" in wider
+    }
+    return sorted(found)
+
+
 def _published_rows(run: MetanetRun) -> list[list[str]]:
     if run.record["config"]["target"] != "test.accuracy":
         return []
@@ -99,10 +131,16 @@ def _published_table(run: MetanetRun) -> Table:
 
 
 def words(run: MetanetRun) -> list[str]:
-    """Say what an invariant metanetwork has over a flat one, zoo by zoo: the symmetry that a learner sees.
+    """Say what an invariant metanetwork has over a flat one, zoo by zoo, and who cannot read wider networks.
 
-    Nothing of barriers as networks lie, which differ from order to order of the units.
+    The first is the symmetry that a learner sees; nothing of barriers as networks lie, which differ from order to order
+    of the units.
     """
+    return [*_gaps(run), *_unread(run)]
+
+
+def _gaps(run: MetanetRun) -> list[str]:
+    """Return the first of these."""
     if run.record["config"]["target"] == "barrier":
         return []
     tau = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"]["tau"]["mean"] for cell in run.cells}
