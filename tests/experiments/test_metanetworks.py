@@ -10,7 +10,7 @@ from metanets.zoos import make_zoo, squared_norm
 
 from asymjax.errors import InputError
 from asymjax.experiments.metanetworks import run
-from asymjax.experiments.metanetworks.figures import MetanetRun, plot_curves, plot_order
+from asymjax.experiments.metanetworks.figures import MetanetRun, plot_curves, plot_order, plot_widened, read_metanets
 from asymjax.experiments.metanetworks.table import metanet_tables, words
 from asymjax.lab import results, run_files
 from asymjax.metanets import FitConfig, StatNN, fit, split
@@ -203,7 +203,7 @@ def scores_of(tau, half_width=None):
 
 
 def cell(zoo, metanet, count, tau, half_width=None):
-    return {"zoo": zoo, "metanet": metanet, "num_train": count, "scores": scores_of(tau, half_width)}
+    return {"zoo": zoo, "metanet": metanet, "num_train": count, "scores": scores_of(tau, half_width), "widened": []}
 
 
 def zoo_entry(count, other_rows, is_permutable=True):
@@ -281,3 +281,29 @@ def test_figures_are_the_numbers_of_the_summary():
     assert len(right.lines) == len(left.lines) - 1  # No tau of other rows.
     lines = {line.get_label(): line.get_xydata().tolist() for line in curves.axes[0].lines}
     assert lines["hnp"] == [[500, 0.1], [2000, 0.75]]
+
+
+def test_wider_networks_stand_beside_those_that_they_came_from():
+    made = made_run()
+    wider = {"width": 32, "way": "split", "scores": scores_of(0.375, 0.125) | {"change": {"mean": 0.012}}}
+    cells = {(one["zoo"], one["metanet"]): one for one in made.cells}
+    cells["standard", "hnp"]["widened"] = [wider]
+    cells["standard", "flat_mlp"]["widened"] = [{"width": 32, "way": "split", "reason": "there are 9 weights"}]
+    first, second = metanet_tables(made)[5].rows
+    assert first == ["hnp", "2,000", "32 split", "0.750", "0.375 ± 0.125", "0.375", "0.375", "0.012"]
+    assert second == ["flat_mlp", "2,000", "32 split", "0.250", "-", "-", "-", "-"]
+    assert words(made)[-1] == "standard: flat_mlp cannot read networks of width 32: there are 9 weights."
+    figure = plot_widened(made)
+    figure.draw_without_rendering()
+    before, after = figure.axes[0].lines
+    np.testing.assert_array_equal(before.get_xydata(), [[0.5, 0], [0.75, 1], [0.25, 2]])
+    np.testing.assert_array_equal(after.get_xydata(), [[0.375, 1]])
+
+
+def test_runs_from_before_networks_were_widened_are_read(tmp_path):
+    made = made_run()
+    path = make_record(tmp_path / "run", target="test.accuracy")
+    cells = [{name: value for name, value in one.items() if name != "widened"} for one in made.cells]
+    (path / "summary.json").write_text(json.dumps({"zoos": made.zoos, "cells": cells}))
+    found = read_metanets(path)
+    assert tables_of(found) == tables_of(made) and found.cells == made.cells

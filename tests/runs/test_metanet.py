@@ -14,7 +14,7 @@ from asymjax.lab import results, run_files
 ROOT = Path(__file__).parents[2]
 SCRIPT, ZOO, KILL = ROOT / "runs" / "metanet.py", ROOT / "runs" / "zoo.py", Path(__file__).parent / "kill.py"
 OF_ZOO = "--preset smoke --widths 4 --num-epochs 2 --batch-size 256 --no-progress"
-FITS = "--preset smoke --num-epochs 2 --num-seeds 3 --metanets recipe statnn,widths=8 --no-progress"
+FITS = "--preset smoke --num-epochs 2 --num-seeds 3 --metanets recipe statnn,widths=8 ridge --widened 6 --no-progress"
 SIGTERM_EXIT, INPUT_EXIT = 75, 2
 COMPARED = """
 import sys
@@ -47,12 +47,15 @@ def test_summary_predictions_and_report(finished, zoo, script, tmp_path):
     assert summary["zoos"]["standard"]["num_parts"] == {"train": 32, "validation": 16, "test": 16}
     assert summary["zoos"]["standard"]["path"] == str(zoo)
     cells = {cell["metanet"]: cell for cell in summary["cells"]}
-    assert list(cells) == ["recipe", "statnn,widths=8"]
+    assert list(cells) == ["recipe", "statnn,widths=8", "ridge"]
     assert cells["recipe"]["learning_rate"] is None and cells["statnn,widths=8"]["learning_rate"] == 0.01
     assert len(cells["statnn,widths=8"]["scores"]["tau"]["values"]) == 3
     found = results.read_arrays(finished, "predictions/")
     assert found["predictions/standard/statnn,widths=8/32"].shape == (3, 64)
-    assert {"order.png", "order.pdf", "table.md"} == {file.name for file in (finished / "figures").iterdir()}
+    assert {"order.png", "order.pdf", "widened.png", "widened.pdf", "table.md"} == {
+        file.name for file in (finished / "figures").iterdir()
+    }
+    assert len(found) == 3  # Nothing of what was learned, nor of wider networks.
     done = script(ROOT / "runs" / "report.py", finished, "--out", tmp_path)
     assert "statnn,widths=8" in done.stdout and "nan" not in done.stdout and (tmp_path / "table.md").exists()
     words = ["--zoo", zoo, *FITS.split(), "--run-dir", finished]
@@ -76,6 +79,23 @@ def test_barriers_are_a_target_that_the_reference_is_no_part_of(zoo, script, tmp
     summary = run_files.read_json(path / "summary.json")["zoos"]["standard"]
     assert summary["excluded"] == {str(best): "the reference of barriers"} and summary["num_networks"] == 63
     assert summary["other_rows"] is None
+
+
+def test_what_metanetworks_say_of_wider_networks(finished, zoo, script, tmp_path):
+    cells = {cell["metanet"]: cell for cell in run_files.read_json(finished / "summary.json")["cells"]}
+    for cell in cells.values():
+        assert [(one["width"], one["way"]) for one in cell["widened"]] == [(6, "split"), (6, "idle")]
+    for one, other in zip(cells["recipe"]["widened"], cells["statnn,widths=8"]["widened"], strict=True):
+        before = cells["recipe"]["scores"]
+        assert one["scores"]["change"]["mean"] == 0 and one["scores"]["tau"]["values"] == before["tau"]["values"]
+        assert other["scores"]["change"]["mean"] > 0 and len(other["scores"]["r2"]["values"]) == 3
+    for one in cells["ridge"]["widened"]:
+        assert one["reason"] == "it has 310 features of a network, and these have 460"
+    assert "standard: ridge cannot read networks of width 6: it has" in (finished / "figures" / "table.md").read_text()
+    words = ["--zoo", zoo, *FITS.split(), "--run-dir", tmp_path / "run", "--widened", 2]
+    done = script(SCRIPT, *words, check=False)
+    assert done.returncode == INPUT_EXIT and not (tmp_path / "run").exists()
+    assert "standard cannot be widened: units_0 has 4 units, and 2 in the wide model; give at least" in done.stderr
 
 
 def test_a_run_that_is_interrupted_ends_as_if_it_never_was(finished, zoo, script, interrupt, tmp_path):
