@@ -85,6 +85,7 @@ def test_a_zoo_is_given_once(tmp_path, names):
         (["--metanets", "statnn,depth=3"], "unknown setting of statnn 'depth', choose from widths"),
         (["--metanets", "statnn", "statnn"], "'statnn', which is the same as one before it"),
         (["--metanets"], "metanets is empty; name one at least"),
+        (["--target", "barrier", "--widened", "32"], "barriers are of weights, and change where networks are widened"),
         (["--target", "test.loss"], "unknown target 'test.loss', choose from test.accuracy"),
         (["--metanets", "statnn", "--num-train", "20", "41"], "num_train has 41, but standard has 40 networks for"),
         (

@@ -84,8 +84,8 @@ def run_metanets(config: Config) -> Path:
     Raises
     ------
     InputError
-        If a zoo cannot be read or widened, a name is unknown, settings cannot be met, a metanetwork cannot read the
-        networks of a zoo, or the directory is not this run's.
+        If a zoo cannot be read or widened, a name is unknown, settings cannot be met or do not fit each other, a
+        metanetwork cannot read the networks of a zoo, or the directory is not this run's.
     DivergedError
         If no learning rate of a metanetwork trains.
     StopRequestedError
@@ -94,12 +94,18 @@ def run_metanets(config: Config) -> Path:
     metanets = read_named("metanets", config.metanets, METANETS, "metanetwork")
     if not config.zoo:
         raise InputError("zoo is empty; give run directories of runs/zoo.py, --zoo RUN_DIR [RUN_DIR ...]")
+    if config.widened and config.target in BARRIERS:
+        raise InputError("barriers are of weights, and change where networks are widened; give no widths, or a score")
     paths = _named(config.zoo)
     zoos = {name: read_zoo(path) for name, path in paths.items()}
     if config.target in BARRIERS:
         zoos = {name: measure_barriers(name, paths[name], zoo, config) for name, zoo in zoos.items()}
     parts = {name: split(zoo.ids) for name, zoo in zoos.items()}
     targets = {name: zoo.target(config.target) for name, zoo in zoos.items()}
+    if config.widened and any(kinds.kind_of(of_zoo).is_class for of_zoo in targets.values()):
+        raise InputError(
+            f"{config.target} is a class, and wider networks are read for scores; give no widths, or a score"
+        )
     cells = _cells(config, parts, metanets)
     for cell in cells:  # Refuse what cannot be before any is fitted.
         _check(cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
