@@ -104,6 +104,12 @@ def test_what_cannot_be_is_refused_before_anything_is_fitted(on_zoos, flags, mes
     assert not path.exists() and "Warning" not in done.stderr
 
 
+def test_wider_networks_are_of_no_chain(on_zoos):
+    zoo = make_zoo(COUNT, squared_norm)._replace(labels={"chain": np.arange(COUNT) % 2})
+    done, path = on_zoos({"zoo": zoo}, "--metanets", "norms", "--target", "chain", "--widened", "32")
+    assert "chain is a class, and wider networks are scored by numbers" in done.stderr and not path.exists()
+
+
 @pytest.mark.parametrize("name", ["recipe", "stat_trees,with_recipe=yes"])
 def test_a_zoo_of_one_recipe_has_none_to_know(on_zoos, name):
     zoo = make_zoo(COUNT, squared_norm)._replace(recipes={})

@@ -55,7 +55,7 @@ def untrained(settings):
     like = jax.eval_shape(lambda x: task.metanet.settle(task.metanet.init(jax.random.key(0)), x), task.train.inputs)
     draw = np.random.default_rng(0)
     settled = jax.tree.map(lambda leaf: draw.uniform(0.1, 0.3, (1, *leaf.shape)).astype(np.float32), like)
-    return Learned(settings, settled, task.moments, task.center, task.scale)
+    return Learned(settings, settled, task.moments, task.center, task.scale, task.kind)
 
 
 def test_widened_networks_keep_their_function_scores_and_ids():
@@ -121,3 +121,10 @@ def test_networks_that_cannot_be_widened_are_refused():
         widened(zoo, WIDE, "split", jax.random.key(0))
     with pytest.raises(InputError, match="unknown way 'copy', choose from split, idle"):
         widened(ZOO, WIDE, "copy", jax.random.key(0))
+
+
+def test_classes_are_predicted_by_their_probabilities():
+    zoo = ZOO._replace(labels={"chain": np.arange(80) % 2})
+    found = fit(zoo, StatTrees(), target="chain", config=CONFIG)
+    assert found.predictions.shape == (1, 80, 2)
+    np.testing.assert_allclose(transfer(found.learned, zoo.take(FEW)), found.predictions[:, FEW])

@@ -94,18 +94,13 @@ def run_metanets(config: Config) -> Path:
     metanets = read_named("metanets", config.metanets, METANETS, "metanetwork")
     if not config.zoo:
         raise InputError("zoo is empty; give run directories of runs/zoo.py, --zoo RUN_DIR [RUN_DIR ...]")
-    if config.widened and config.target in BARRIERS:
-        raise InputError("barriers are of weights, and change where networks are widened; give no widths, or a score")
     paths = _named(config.zoo)
     zoos = {name: read_zoo(path) for name, path in paths.items()}
+    _require_score(config, zoos)
     if config.target in BARRIERS:
         zoos = {name: measure_barriers(name, paths[name], zoo, config) for name, zoo in zoos.items()}
     parts = {name: split(zoo.ids) for name, zoo in zoos.items()}
     targets = {name: zoo.target(config.target) for name, zoo in zoos.items()}
-    if config.widened and any(kinds.kind_of(of_zoo).is_class for of_zoo in targets.values()):
-        raise InputError(
-            f"{config.target} is a class, and wider networks are read for scores; give no widths, or a score"
-        )
     cells = _cells(config, parts, metanets)
     for cell in cells:  # Refuse what cannot be before any is fitted.
         _check(cell, zoos[cell.zoo], metanets[cell.metanet], targets[cell.zoo], parts[cell.zoo], config)
@@ -133,6 +128,20 @@ def _named(paths: tuple[Path, ...]) -> dict[str, Path]:
     if len(found) < len(paths):
         raise InputError("zoo has a directory twice, or two of one name; give each zoo once")
     return found
+
+
+def _require_score(config: Config, zoos: Mapping[str, Zoo]) -> None:
+    """Refuse to widen networks whose target is no number that their function decides on.
+
+    Raises
+    ------
+    InputError
+        If it is a barrier or a class.
+    """
+    if config.widened and config.target in BARRIERS:
+        raise InputError("barriers are of weights, and change where networks are widened; give no widths, or a score")
+    if config.widened and any(config.target in zoo.labels for zoo in zoos.values()):
+        raise InputError(f"{config.target} is a class, and wider networks are scored by numbers; give no widths")
 
 
 def _cells(config: Config, parts: Mapping[str, Parts], metanets: Mapping[str, Any]) -> list[Cell]:
