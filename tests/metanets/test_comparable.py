@@ -1,8 +1,11 @@
 """Scores among networks of like recipes, and on targets that are spread alike."""
 
 import numpy as np
+from metanets.zoos import make_zoo, squared_norm
 from scipy import stats
 
+from asymjax.experiments.metanetworks.comparable import comparable_taus, matched_places
+from asymjax.metanets import Fit, Parts
 from asymjax.metanets.comparable import matched, recipe_strata, tau_within
 
 NUMBERS = np.random.default_rng(0)
@@ -36,3 +39,25 @@ def test_matched_targets_are_spread_alike_though_zoos_are_not():
     first, second = matched([narrow, wide])
     assert len(first) == len(second) > 500 and len(np.unique(second)) == len(second)
     assert stats.ks_2samp(narrow, wide).pvalue < 1e-6 < 0.01 < stats.ks_2samp(narrow[first], wide[second]).pvalue
+
+
+def fit_of(targets, predictions, test):
+    """Return a fit whose predictions are given, tested on some networks."""
+    parts = Parts(np.arange(2), np.arange(2, 4), test)
+    return Fit(predictions, targets, parts, 0.1, np.zeros(len(predictions), int), {}, None)
+
+
+def test_runs_say_both_of_test_networks_alone():
+    zoo, test = make_zoo(400, squared_norm), np.arange(100, 400)
+    zoo = zoo._replace(recipes={"epochs": np.repeat(np.arange(4.0), 100)})
+    targets = NUMBERS.normal(size=400)
+    own = fit_of(targets, np.stack([targets, -targets]), test)
+    other = fit_of(targets + 1, targets[None], test)
+    places = matched_places({"own": own, "other": other})
+    assert np.all(np.isin(places["own"], test)) and len(places["own"]) == len(places["other"]) < 300
+    found = comparable_taus(zoo, own, places["own"])
+    assert found["tau_within"]["values"] == found["tau_matched"]["values"] == [1.0, -1.0]
+    assert matched_places({"own": own}) == {}
+    assert comparable_taus(zoo._replace(recipes={}), own, None) == {}
+    classes = own._replace(targets=np.arange(400) % 2, predictions=np.ones((1, 400, 2)))
+    assert comparable_taus(zoo, classes, None) == {}

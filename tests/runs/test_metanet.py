@@ -37,7 +37,7 @@ def zoo(script, tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(script, zoo, tmp_path_factory):
     done = script(SCRIPT, "--zoo", zoo, *FITS.split(), "--out", tmp_path_factory.mktemp("out"), draw=True)
-    assert done.stderr == "" and "Kendall's tau-b" in done.stdout and "nan" not in done.stdout
+    assert done.stderr == "" and "Kendall's tau-b, recipes alike" in done.stdout and "nan" not in done.stdout
     return Path(done.stdout.splitlines()[-1])
 
 
@@ -49,7 +49,8 @@ def test_summary_predictions_and_report(finished, zoo, script, tmp_path):
     cells = {cell["metanet"]: cell for cell in summary["cells"]}
     assert list(cells) == ["recipe", "statnn,widths=8", "ridge"]
     assert cells["recipe"]["learning_rate"] is None and cells["statnn,widths=8"]["learning_rate"] == 0.01
-    assert len(cells["statnn,widths=8"]["scores"]["tau"]["values"]) == 3
+    scores = cells["statnn,widths=8"]["scores"]
+    assert len(scores["tau"]["values"]) == len(scores["tau_within"]["values"]) == 3 and "tau_matched" not in scores
     found = results.read_arrays(finished, "predictions/")
     assert found["predictions/standard/statnn,widths=8/32"].shape == (3, 64)
     assert {"order.png", "order.pdf", "widened.png", "widened.pdf", "table.md"} == {

@@ -13,6 +13,7 @@ import numpy as np
 from asymjax import trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.metanetworks.barriers import measure_barriers
+from asymjax.experiments.metanetworks.comparable import comparable_taus, matched_places
 from asymjax.experiments.metanetworks.config import Config
 from asymjax.experiments.metanetworks.widened import describe_wider, wider_zoos
 from asymjax.experiments.words import read_named
@@ -243,10 +244,11 @@ def summarise(
     seconds: Mapping[str, float],
 ) -> tuple[dict[str, Any], Named]:
     """Return what summary.json says, and the predictions of all networks."""
+    places = matched_places({cell.zoo: fitted for cell, fitted in fits.items()})
     summary = {
         "zoos": {name: _describe(paths[name], zoo, targets[name], parts[name]) for name, zoo in zoos.items()},
         "cells": [
-            cell._asdict() | _describe_fit(fitted, zoos[cell.zoo].ids) | {"widened": of_wider[cell]}
+            cell._asdict() | _describe_fit(fitted, zoos[cell.zoo], places.get(cell.zoo)) | {"widened": of_wider[cell]}
             for cell, fitted in fits.items()
         ],
         "seconds": seconds,
@@ -301,7 +303,7 @@ def _describe_classes(zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[str, 
     return {"target": {"num_classes": int(targets.max()) + 1, "chance": shares.max(), "num_blocks": num_blocks}}
 
 
-def _describe_fit(fitted: Fit, ids: np.ndarray) -> dict[str, Any]:
+def _describe_fit(fitted: Fit, zoo: Zoo, places: np.ndarray | None) -> dict[str, Any]:
     scores = scores_of(fitted)
     found = {
         name: over_networks(values) | {"values": values}
@@ -309,10 +311,10 @@ def _describe_fit(fitted: Fit, ids: np.ndarray) -> dict[str, Any]:
     }
     if kinds.kind_of(fitted.targets).is_class:
         part = fitted.parts.test
-        found["accuracy"] |= accuracy(fitted.targets[part], fitted.predictions[:, part], ids[part])
+        found["accuracy"] |= accuracy(fitted.targets[part], fitted.predictions[:, part], zoo.ids[part])
     return {
         "learning_rate": None if np.isnan(fitted.learning_rate) else fitted.learning_rate,
         "trials": {f"{rate:g}": values for rate, values in fitted.trials.items()},
         "epochs": fitted.epochs,
-        "scores": found,
+        "scores": found | comparable_taus(zoo, fitted, places),
     }

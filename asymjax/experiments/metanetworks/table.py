@@ -13,6 +13,17 @@ SCORES = {
     "r2_recalibrated": ("R2, recalibrated", "After the best affine map of the predictions: what a wrong scale hides."),
     "error": ("Mean absolute error", "In units of the target."),
 }
+COMPARABLE = {
+    "tau_within": (
+        "Kendall's tau-b, recipes alike",
+        "Over pairs of networks alone whose recipes have each number in the same third: without what recipes tell.",
+    ),
+    "tau_matched": (
+        "Kendall's tau-b, targets alike",
+        "Of test networks drawn so that the targets of all zoos are spread alike: to be compared between zoos.",
+    ),
+}
+"""Scores that runs have since zoos are compared by them, and not of every zoo."""
 SEEDS = (
     "Means over metanetworks of several seeds ± half their 95 % interval (t), on test networks; zoo and split are one."
 )
@@ -37,7 +48,7 @@ def metanet_tables(run: MetanetRun) -> list[Table]:
     """Compare what metanetworks predict of zoos."""
     tables = [
         _zoo_table(run),
-        *(score_table(run, name, title, f"{note} {SEEDS}") for name, (title, note) in SCORES.items()),
+        *(score_table(run, name, title, f"{note} {SEEDS}") for name, (title, note) in _scores(run).items()),
     ]
     tables += [_widened_table(run, zoo) for zoo in run.zoos] if has_widened(run) else []
     return [*tables, _published_table(run)] if _published_rows(run) else tables
@@ -61,9 +72,15 @@ def _zoo_table(run: MetanetRun) -> Table:
     return Table("Zoos", note, columns, [row(name, zoo) for name, zoo in run.zoos.items()])
 
 
+def _scores(run: MetanetRun) -> dict[str, tuple[str, str]]:
+    """Return the scores that any metanetwork of a run has, with title and note."""
+    known = set().union(*(cell["scores"] for cell in run.cells))
+    return SCORES | {name: told for name, told in COMPARABLE.items() if name in known}
+
+
 def score_table(run: MetanetRun, score: str, title: str, note: str) -> Table:
     """Return one score of every metanetwork on every zoo."""
-    found = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"][score] for cell in run.cells}
+    found = {(cell["metanet"], cell["num_train"], cell["zoo"]): cell["scores"].get(score) for cell in run.cells}
     rows = list(dict.fromkeys((cell["metanet"], cell["num_train"]) for cell in run.cells))
     cells = [
         [metanet, f"{count:,}", *(interval(found.get((metanet, count, zoo)), ".3f") for zoo in run.zoos)]

@@ -1,0 +1,46 @@
+"""Kendall's tau by which zoos can be compared: among networks of like recipes, and on targets spread alike."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from asymjax.metanets import Fit, Zoo, kinds, score
+from asymjax.metanets.comparable import matched, recipe_strata, tau_within
+from asymjax.symmetry.interpolation import over_networks
+
+Places = Mapping[str, np.ndarray]
+
+
+def matched_places(fits: Mapping[str, Fit]) -> Places:
+    """Return, of each zoo, test networks whose targets are spread as those of all others; none of one zoo alone.
+
+    Parameters
+    ----------
+    fits : one of each zoo, for its targets and its split.
+    """
+    if len(fits) < 2:
+        return {}
+    targets = [fitted.targets[fitted.parts.test] for fitted in fits.values()]
+    found = zip(fits.items(), matched(targets), strict=True)
+    return {name: fitted.parts.test[places] for (name, fitted), places in found}
+
+
+def comparable_taus(zoo: Zoo, fitted: Fit, places: np.ndarray | None) -> dict[str, dict[str, Any]]:
+    """Return further scores of numbers, each over seeds, by name; of classes none.
+
+    Parameters
+    ----------
+    zoo, fitted : the networks, and what is predicted of them.
+    places : of :func:`matched_places`, if there are other zoos.
+    """
+    if kinds.kind_of(fitted.targets).is_class:
+        return {}
+    taus: dict[str, list[float]] = {}
+    test = fitted.parts.test
+    if zoo.recipes:
+        strata = recipe_strata({name: values[test] for name, values in zoo.recipes.items()})
+        taus["tau_within"] = [tau_within(fitted.targets[test], one[test], strata) for one in fitted.predictions]
+    if places is not None:
+        taus["tau_matched"] = [score(fitted.targets[places], one[places]).tau for one in fitted.predictions]
+    return {name: over_networks(np.array(values)) | {"values": values} for name, values in taus.items()}
