@@ -13,6 +13,9 @@ from asymjax.tree_paths import flatten as flatten
 from asymjax.tree_paths import unflatten as unflatten
 from asymjax.types import Array, PyTree
 
+BLOCK_BYTES = 2**25
+"""Of leaves that may be stored and not in memory, what is read at once."""
+
 
 def named_leaves(tree: PyTree) -> dict[str, Any]:
     """Return the leaves of any tree by path, keys joined by ``"/"``: as :func:`flatten` where all keys are strings.
@@ -51,13 +54,21 @@ def num_bytes(tree: PyTree) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def row_blocks(tree: PyTree) -> list[slice]:
+    """Return slices of the leading axis of all leaves, each of ``BLOCK_BYTES`` at most, or of one row."""
+    count = len(jax.tree.leaves(tree)[0])
+    size = max(1, BLOCK_BYTES * count // max(1, num_bytes(tree)))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
 def checksum(tree: Mapping[str, Any]) -> str:
     """Return the SHA-256 of a tree of arrays: paths, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for path, leaf in flatten(tree).items():
-        array = np.ascontiguousarray(leaf)
+        array = np.ascontiguousarray(leaf) if isinstance(leaf, jax.Array) or not getattr(leaf, "ndim", 0) else leaf
         digest.update(f"{path}:{array.dtype.str}:{array.shape};".encode())
-        digest.update(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        for rows in row_blocks(array):
+            digest.update(np.ascontiguousarray(array[rows]).reshape(-1).view(np.uint8))  # type: ignore[arg-type]
     return digest.hexdigest()
 
 

@@ -92,7 +92,7 @@ def require_same(task: Any, peer: Any) -> None:
     import jax
     import numpy as np
 
-    few = jax.tree.map(lambda leaf: leaf[:8], task.features)
+    few = jax.tree.map(lambda leaf: leaf[:8], task.features.held)
 
     def outputs(metanet: Any) -> Any:
         return jax.jit(lambda key: metanet.apply(metanet.init(key), few))(jax.random.key(0))
@@ -114,7 +114,7 @@ def epoch_rows(made: dict[str, Any], config: Config, fit_config: Any) -> list[di
     rows: list[dict[str, Any]] = []
     calls = []
     for name, task in made.items():
-        arguments = jax.device_put((jax.random.key(0), jnp.asarray(1e-3), task.train, task.validation))
+        arguments = jax.device_put((jax.random.key(0), jnp.asarray(1e-3), *task.shared))
         begun = time.perf_counter()
         program = jax.jit(make_fit(task, fit_config)).lower(*arguments).compile()
         compile_seconds = time.perf_counter() - begun
@@ -132,7 +132,7 @@ def loop_row(task: Any, config: Config) -> dict[str, Any]:
     import jax
     from measure import interleaved
 
-    few = jax.device_put(jax.tree.map(lambda leaf: leaf[: config.num_looped], task.features))
+    few = jax.device_put(jax.tree.map(lambda leaf: leaf[: config.num_looped], task.features.held))
     count = len(jax.tree.leaves(few)[0])
     single = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], few) for i in range(count)]
     params, apply = task.metanet.init(jax.random.key(0)), jax.jit(task.metanet.apply)
@@ -176,7 +176,7 @@ def equation_rows(config: Config, fit_config: Any) -> list[dict[str, Any]]:
         if num_hidden == min(config.num_hidden):
             require_same(task, peer)
         row = {"part": "equations", "num_hidden": num_hidden, "num_leaves": len(trees.flatten(zoo.position))}
-        counts = [num_equations(one.metanet, one.features) for one in (task, peer)]
+        counts = [num_equations(one.metanet, one.features.held) for one in (task, peer)]
         rows.append(row | dict(zip(("hnp", "pair_by_pair"), counts, strict=True)))
     return rows
 

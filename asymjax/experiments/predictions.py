@@ -1,6 +1,6 @@
 """What the networks of a finished run predict for new inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,8 +120,15 @@ def _rebuild(path: Path, record: Mapping[str, Any]) -> Made:
     return Made(model, model_config, draw_frozen(model, model_config.mask_seed), kind, units, posterior is not None)
 
 
-def read_positions(path: Path, made: Made) -> tuple[Position, Hyper]:
+def read_positions(
+    path: Path, made: Made, weights: Callable[[Any, str], Position] = results.tree_of
+) -> tuple[Position, Hyper]:
     """Read the weights of a finished run.
+
+    Parameters
+    ----------
+    path, made : of the run.
+    weights : (networks of a sweep, prefix) -> their positions, as ``results.tree_of``.
 
     Returns
     -------
@@ -132,13 +139,13 @@ def read_positions(path: Path, made: Made) -> tuple[Position, Hyper]:
     InputError
         If it kept none, files are lost or damaged, or they have other shapes than the model.
     """
-    positions, own = _read_positions(path, made.is_posterior, made.config.mask_seed)
+    positions, own = _read_positions(path, made, weights)
 
     def init(frozen: Frozen) -> Position:
         return made.model.init(jax.random.key(0), frozen) | made.kind.init()
 
     given, wanted = (
-        {name: np.shape(leaf)[first:] for name, leaf in trees.flatten(tree).items()}
+        {name: leaf.shape[first:] for name, leaf in trees.flatten(tree).items()}
         for tree, first in ((positions, 2 if made.is_posterior else 1), (jax.eval_shape(init, made.frozen), 0))
     )
     if given != wanted:
@@ -146,8 +153,8 @@ def read_positions(path: Path, made: Made) -> tuple[Position, Hyper]:
     return positions, own
 
 
-def _read_positions(path: Path, is_posterior: bool, mask_seed: int) -> tuple[Position, Hyper]:
-    if is_posterior:
+def _read_positions(path: Path, made: Made, weights: Callable[[Any, str], Position]) -> tuple[Position, Hyper]:
+    if made.is_posterior:
         draws = results.read_arrays(path, "posterior/")
         if not draws:
             raise InputError(f"{path} kept no weights (--keep outputs); sample it again with --keep weights")
@@ -157,5 +164,5 @@ def _read_positions(path: Path, is_posterior: bool, mask_seed: int) -> tuple[Pos
         raise InputError(f"{path} kept no weights (--no-keep-weights); train it again with weights")
     own = {name: jnp.asarray(networks[name].values) for name in PER_NETWORK if name in networks.coords}
     if own:
-        own.setdefault("mask_seed", jnp.full(networks.sizes["network"], mask_seed))
-    return results.tree_of(networks, "position."), own
+        own.setdefault("mask_seed", jnp.full(networks.sizes["network"], made.config.mask_seed))
+    return weights(networks, "position."), own

@@ -14,12 +14,14 @@ from threadpoolctl import threadpool_limits
 from asymjax import rng, trees
 from asymjax.errors import DivergedError, InputError
 from asymjax.metanets.config import FitConfig
+from asymjax.metanets.features import Features, make_features, regression_features
 from asymjax.metanets.kinds import Kind, kind_of
 from asymjax.metanets.metanet import Metanet, Metanetwork, Read
+from asymjax.metanets.reader import permute_moving
 from asymjax.metanets.regression import Regression
 from asymjax.metanets.zoo import Parts, Zoo, reference_of, split
 from asymjax.symmetry.groups import position_spec
-from asymjax.symmetry.permutations import permute, random_permutations
+from asymjax.symmetry.permutations import random_permutations
 from asymjax.train.trainer import make_train
 from asymjax.types import Array, Key, Model, PyTree, Split, TreeSpec
 
@@ -53,7 +55,7 @@ class Learned(NamedTuple):
     settings : which metanetwork, or which regression.
     settled : what ``Metanet.evaluate`` takes, leaves [seed, ...]; of a regression what scikit-learn fitted; None where
         it was not kept.
-    moments : mean and scale of the features, see :func:`moments_of`.
+    moments : mean and scale of the features, see :func:`~asymjax.metanets.features.moments_of`.
     center, scale : [] of the targets.
     kind : of the targets.
     """
@@ -97,9 +99,8 @@ class Task(NamedTuple):
     ----------
     settings, metanet : it.
     spec : how units are permuted anew in every epoch; empty where they are not.
-    features : of all networks of the zoo, leaves [network, ...].
-    moments : mean and scale that they had, see :func:`moments_of`.
-    train, validation : features and targets, less ``center`` and over ``scale``.
+    features : of all networks of the zoo.
+    train, validation : places in the zoo, int32 [network], and targets, less ``center`` and over ``scale``.
     center, scale : [] of the targets.
     kind : of the targets.
     """
@@ -107,13 +108,17 @@ class Task(NamedTuple):
     settings: Metanetwork
     metanet: Metanet
     spec: TreeSpec
-    features: PyTree
-    moments: tuple[PyTree, PyTree] | None
+    features: Features
     train: Split
     validation: Split
     center: np.ndarray
     scale: np.ndarray
     kind: Kind
+
+    @property
+    def shared(self) -> tuple[Split, Split, PyTree]:
+        """What all members share, see :func:`make_member`."""
+        return self.train, self.validation, self.features.held
 
 
 def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts, config: FitConfig) -> Task:
@@ -124,42 +129,28 @@ def make_task(zoo: Zoo, settings: Metanetwork, targets: np.ndarray, parts: Parts
     InputError
         If the metanetwork cannot read these networks.
     """
-    networks = zoo.networks(settings.reads, reference_of(zoo, targets, parts))
     spec = position_spec(zoo.model, zoo.frozen) if settings.reads != "position" else {}
     if settings.is_permuted and settings.reads == "position":
         raise InputError("units are permuted in effective weights; give reads=params with is_permuted")
-    features = settings.features(networks)
-    moments, kind = moments_of(features, parts.train, settings.standardised), kind_of(targets)
-    features = standardised(features, moments)
-    read = read_of(zoo, networks, features, spec, kind)
+    features, kind = make_features(zoo, settings, parts.train, reference_of(zoo, targets, parts)), kind_of(targets)
+    read = Read(features.networks, features.shapes, spec, zoo.model, zoo.frozen, kind.output_shape)
     metanet = settings.make(read)
     _require_outputs(metanet, read.features, kind)
     center, scale = np.zeros((), np.float32), np.ones((), np.float32)
     if config.targets == "standardised":
         center, scale = kind.center_and_scale(targets[parts.train])
-    rows = Split(features, ((targets - center) / scale).astype(kind.dtype))
+    rows = Split(np.arange(len(targets), dtype=np.int32), ((targets - center) / scale).astype(kind.dtype))
     return Task(
         settings,
         metanet,
         spec if settings.is_permuted else {},
         features,
-        moments,
         rows.take(parts.train),
         rows.take(parts.validation),
         center,
         scale,
         kind,
     )
-
-
-def read_of(zoo: Zoo, networks: PyTree, features: PyTree, spec: TreeSpec, kind: Kind) -> Read:
-    """Return what a metanetwork is made for, of what it reads of a zoo, leaves [network, ...]."""
-
-    def of_one(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
-
-    shapes, of_features = (jax.tree.map(of_one, tree) for tree in (networks, features))
-    return Read(shapes, of_features, spec, zoo.model, zoo.frozen, kind.output_shape)
 
 
 def _require_outputs(metanet: Metanet, features: PyTree, kind: Kind) -> None:
@@ -174,48 +165,27 @@ def _require_outputs(metanet: Metanet, features: PyTree, kind: Kind) -> None:
             )
 
 
-def moments_of(features: PyTree, train: np.ndarray, over: str) -> tuple[PyTree, PyTree] | None:
-    """Return mean and scale of features over the networks of the training, None where nothing is standardised.
-
-    Parameters
-    ----------
-    features : leaves [network, ...].
-    train : places of those networks.
-    over : see ``Metanetwork.standardised``.
-    """
-    if over == "none":
-        return None
-    axes = 0 if over == "entry" else None
-    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[train], features)
-    return jax.tree.map(lambda leaf: leaf.mean(axes), rows), jax.tree.map(lambda leaf: leaf.std(axes), rows)
-
-
-def standardised(features: PyTree, moments: tuple[PyTree, PyTree] | None) -> PyTree:
-    """Return features less their mean and over their scale; what did not vary is 0 where it is as it was."""
-
-    def of_leaf(leaf: Any, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        return ((np.asarray(leaf) - mean) / np.where(scale > 0, scale, 1.0)).astype(leaf.dtype)
-
-    return jax.tree.map(of_leaf, features, *moments) if moments else jax.tree.map(np.asarray, features)
-
-
-def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Split], Fitted]:
-    """Build the fit of one metanetwork: (key, learning rate, train, validation) -> :class:`Fitted`."""
+def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Split, PyTree], Fitted]:
+    """Build the fit of one metanetwork: (key, learning rate, *task.shared) -> :class:`Fitted`."""
     metanet = task.metanet
-    net: Any = _Trained(lambda key, frozen: metanet.init(key), lambda params, frozen, x: metanet.apply(params, x))
     least = jnp.asarray(-jnp.inf, jnp.float32)
 
-    def fit_one(key: Key, learning_rate: Array, train: Split, validation: Split) -> Fitted:
+    def fit_one(key: Key, learning_rate: Array, train: Split, validation: Split, held: PyTree) -> Fitted:
+        take = partial(task.features.take, held)
+        net: Any = _Trained(
+            lambda key, frozen: metanet.init(key),
+            lambda params, frozen, batch: metanet.apply(params, _permuted(batch, task.spec, take(batch["places"]))),
+        )
         optimizer = optax.adamw(learning_rate, weight_decay=config.weight_decay)
         trainer = make_train(cast(Model, net), task.kind.loss, optimizer, 1, config.batch_size)
-        reference = jax.tree.map(lambda leaf: leaf[:NUM_REFERENCE], train.inputs)
+        reference = take(jnp.asarray(train.inputs)[:NUM_REFERENCE])
 
         def epoch(carry: Any, number: Array) -> tuple[Any, Array]:
             state, best = carry
-            rows = train._replace(inputs=_permuted(jax.random.fold_in(key, number), task.spec, train.inputs))
+            rows = _with_keys(train, jax.random.fold_in(key, number), task.spec)
             state, _ = trainer.advance(key, state, {}, rows, 1)
             settled = metanet.settle(state.position, reference)
-            outputs = predict(metanet, settled, validation.inputs, config.batch_size)
+            outputs = predict(metanet, settled, take, jnp.asarray(validation.inputs), config.batch_size)
             r2 = task.kind.quality(outputs, jnp.asarray(validation.targets))
             found = Fitted(settled, r2, number, best.curve)
             best = jax.tree.map(partial(jnp.where, r2 > best.r2), found, best)
@@ -237,29 +207,33 @@ class _Trained(NamedTuple):
     free_mask: None = None
 
 
-def _permuted(key: Key, spec: TreeSpec, networks: PyTree) -> PyTree:
-    """Return each network with its units in an order of its own; as they are where nothing moves."""
+def _with_keys(rows: Split, key: Key, spec: TreeSpec) -> Split:
+    """Return places of networks with a key for the order of the units of each; without one where nothing moves."""
+    inputs: Any = {"places": rows.inputs}
+    if spec:
+        inputs["key"] = jax.random.split(key, len(rows.targets))
+    return rows._replace(inputs=inputs)
+
+
+def _permuted(batch: Mapping[str, Array], spec: TreeSpec, networks: PyTree) -> PyTree:
+    """Return each network with its units in the order of its key; as they are where nothing moves."""
     if not spec:
         return networks
-    leaves = trees.flatten(networks)
-    moving = {path: leaf for path, leaf in leaves.items() if path in spec}
 
     def one(key: Key, network: PyTree) -> PyTree:
-        return permute(network, spec, random_permutations(key, network, spec))
+        moving = {path: leaf for path, leaf in trees.flatten(network).items() if path in spec}
+        return permute_moving(network, spec, random_permutations(key, moving, spec))
 
-    keys = jax.random.split(key, len(next(iter(leaves.values()))))
-    return trees.unflatten(leaves | jax.vmap(one)(keys, moving))
+    return jax.vmap(one)(batch["key"], networks)
 
 
-def predict(metanet: Metanet, settled: PyTree, features: PyTree, batch_size: int) -> Array:
-    """Return the outputs of a metanetwork for any number of networks [network, ...], batch after batch."""
-    count = len(jax.tree.leaves(features)[0])
-    places = jnp.arange(-(-count // batch_size) * batch_size).reshape(-1, batch_size) % count
-
-    def batch(rows: Array) -> Array:
-        return metanet.evaluate(settled, jax.tree.map(lambda leaf: jnp.asarray(leaf)[rows], features))
-
-    outputs = lax.map(batch, places)
+def predict(
+    metanet: Metanet, settled: PyTree, take: Callable[[Array], PyTree], places: Array, batch_size: int
+) -> Array:
+    """Return the outputs of a metanetwork for networks at any places [network, ...], batch after batch."""
+    count = len(places)
+    batches = jnp.arange(-(-count // batch_size) * batch_size).reshape(-1, batch_size) % count
+    outputs = lax.map(lambda rows: metanet.evaluate(settled, take(places[rows])), batches)
     return outputs.reshape(-1, *outputs.shape[2:])[:count]
 
 
@@ -284,14 +258,15 @@ def make_member(
 ) -> Callable[[Key, Array, Split, Split, PyTree], Member]:
     """Build the fit of one metanetwork with its outputs: (key, learning rate, *shared) -> :class:`Member`.
 
-    What members share, ``(task.train, task.validation, task.features)``, is an argument: a compiled program holds no
-    number of a zoo. ``keeps_settled`` says whether it leaves what it learned, which may be much.
+    What members share, ``task.shared``, is an argument: a compiled program holds no number of a zoo.
+    ``keeps_settled`` says whether it leaves what it learned, which may be much.
     """
     one = make_fit(task, config)
 
-    def member(key: Key, learning_rate: Array, train: Split, validation: Split, features: PyTree) -> Member:
-        found = one(key, learning_rate, train, validation)
-        outputs = predict(task.metanet, found.settled, features, config.batch_size)
+    def member(key: Key, learning_rate: Array, train: Split, validation: Split, held: PyTree) -> Member:
+        found = one(key, learning_rate, train, validation, held)
+        take, places = partial(task.features.take, held), jnp.arange(task.features.num_networks)
+        outputs = predict(task.metanet, found.settled, take, places, config.batch_size)
         return Member(outputs, found.r2, found.epoch, found.settled if keeps_settled else None)
 
     return member
@@ -373,8 +348,7 @@ def fit(
         size = None if jax.default_backend() == "cpu" else len(rates)
         return lax.map(lambda one: member(*one, *shared), (keys, rates), batch_size=size)
 
-    shared = (task.train, task.validation, task.features)
-    return fit_by(lambda stage, keys, rates: many(keys, rates, *shared), task, targets, parts, key, config)
+    return fit_by(lambda stage, keys, rates: many(keys, rates, *task.shared), task, targets, parts, key, config)
 
 
 def fit_by(
@@ -407,7 +381,7 @@ def fit_by(
             "not; give smaller ones, or more trials"
         )
     settled = trees.to_host(found.settled)
-    learned = Learned(task.settings, settled, task.moments, task.center, task.scale, task.kind)
+    learned = Learned(task.settings, settled, task.features.moments, task.center, task.scale, task.kind)
     return Fit(in_units(task, found.outputs), targets, parts, rate, np.asarray(found.epoch), trials, learned)
 
 
@@ -429,8 +403,7 @@ def require_training(targets: np.ndarray, parts: Parts, config: FitConfig) -> No
 
 def regress(zoo: Zoo, settings: Regression, targets: np.ndarray, parts: Parts) -> Fit:
     """Fit a regression to the training networks of a zoo; see :func:`fit`."""
-    networks = zoo.networks(settings.reads, reference_of(zoo, targets, parts))
-    features, kind = settings.features(networks, zoo.recipes), kind_of(targets)
+    features, kind = regression_features(zoo, settings, reference_of(zoo, targets, parts)), kind_of(targets)
     with threadpool_limits(1):  # Threads that wait for a busy core cost more than they bring.
         fitted = kind.fit(settings, features[parts.train], targets[parts.train])
         predictions = kind.regressed(fitted, features)

@@ -4,15 +4,20 @@ A metanetwork reads networks of other widths where none of its parameters has a 
 sees the function of networks, and nothing else, says the same of a network and of a wider one of the same function.
 """
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from threadpoolctl import threadpool_limits
 
 from asymjax import trees
 from asymjax.errors import InputError, choose
-from asymjax.metanets.fit import Learned, in_units, predict, read_of, standardised
-from asymjax.metanets.metanet import Metanet
+from asymjax.metanets.features import standardised, take_held
+from asymjax.metanets.fit import Learned, in_units, predict
+from asymjax.metanets.metanet import Metanet, Read
+from asymjax.metanets.reader import shape_of_one
 from asymjax.metanets.regression import Regression
 from asymjax.metanets.zoo import Zoo
 from asymjax.symmetry.groups import position_spec
@@ -75,11 +80,16 @@ def transfer(learned: Learned, zoo: Zoo) -> np.ndarray:
         return _regressed(learned, settings.features(networks, zoo.recipes))
     features = settings.features(networks)
     spec = position_spec(zoo.model, zoo.frozen) if settings.reads != "position" else {}
-    metanet = settings.make(read_of(zoo, networks, features, spec, learned.kind))
+    shapes, of_features = (jax.tree.map(shape_of_one, tree) for tree in (networks, features))
+    metanet = settings.make(Read(shapes, of_features, spec, zoo.model, zoo.frozen, learned.kind.output_shape))
     _require_shapes(learned, metanet, features)
-    features = standardised(features, learned.moments)
-    many = jax.jit(lambda settled, features: lax.map(lambda one: predict(metanet, one, features, BATCH_SIZE), settled))
-    return in_units(learned, many(learned.settled, features))
+    places = jnp.arange(zoo.num_networks)
+
+    @jax.jit
+    def many(settled: PyTree, features: PyTree) -> Array:
+        return lax.map(lambda one: predict(metanet, one, partial(take_held, features), places, BATCH_SIZE), settled)
+
+    return in_units(learned, many(learned.settled, standardised(features, learned.moments)))
 
 
 def _regressed(learned: Learned, features: np.ndarray) -> np.ndarray:

@@ -6,15 +6,12 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax import lax
 
 from asymjax import trees
 from asymjax.errors import InputError, choose
-from asymjax.symmetry.alignment import match_pairs
+from asymjax.metanets.reader import Reader, make_reader
 from asymjax.symmetry.connectivity import finite_networks
-from asymjax.symmetry.groups import position_spec
-from asymjax.symmetry.permutations import permute
-from asymjax.types import Frozen, Model, Position, PyTree, TreeSpec
+from asymjax.types import Frozen, Model, Position, PyTree
 
 SHARES = (0.5, 0.25)
 """Of the networks, those for training and for validation; the others are for the test (Lim et al. 2024)."""
@@ -28,7 +25,8 @@ class Zoo(NamedTuple):
     Attributes
     ----------
     model, frozen : of all.
-    position : their trainable leaves, NumPy [network, ...], finite.
+    position : their trainable leaves [network, ...], finite: NumPy, or what reads rows anew whenever it is indexed, and
+        has ``select(places)``, the same for some networks.
     scores : what was measured of each, float64 [network] by name: ``"test.accuracy"``, ``"train.loss"``.
     recipes : what was drawn for the training of each, [network] by name; empty where all had the same.
     ids : int [network], which networks of the sweep they are; networks of one id, as checkpoints of one run, are never
@@ -53,7 +51,9 @@ class Zoo(NamedTuple):
 
     def take(self, places: np.ndarray) -> "Zoo":
         """Return the zoo of some of its networks, by their places."""
-        position = jax.tree.map(lambda leaf: leaf[places], self.position)
+        position = jax.tree.map(
+            lambda leaf: leaf.select(places) if hasattr(leaf, "select") else leaf[places], self.position
+        )
         named = (self.scores, self.recipes, self.labels)
         own, recipes, labels = ({name: values[places] for name, values in each.items()} for each in named)
         return self._replace(position=position, scores=own, recipes=recipes, ids=self.ids[places], labels=labels)
@@ -68,14 +68,11 @@ class Zoo(NamedTuple):
             Ainsworth et al. 2023).
         reference : place of that network.
         """
-        if reads == "position":
-            return self.position
-        merge = jax.jit(lambda positions: lax.map(lambda position: self.model.merge(position, self.frozen), positions))
-        params = trees.to_host(merge(self.position))
-        spec = position_spec(self.model, self.frozen)
-        if reads == "params" or not spec:
-            return params
-        return _aligned(params, spec, reference)
+        return self.reader(reads, reference).read(slice(None))
+
+    def reader(self, reads: str, reference: int = 0) -> Reader:
+        """Return how networks are read, see :meth:`networks`: some of them at a time."""
+        return make_reader(reads, self.model, self.frozen, self.position, reference)
 
     def target(self, name: str) -> np.ndarray:
         """Return what is to be predicted.
@@ -111,16 +108,6 @@ def reference_of(zoo: Zoo, targets: np.ndarray, parts: "Parts") -> int:
     return int(parts.train[np.argmax(values[parts.train])])
 
 
-def _aligned(params: PyTree, spec: TreeSpec, reference: int) -> PyTree:
-    """Return networks with units permuted to match those of one of them; leaves that do not move stay as they are."""
-    moving = {path: leaf for path, leaf in trees.flatten(params).items() if path in spec}
-    networks = [{path: leaf[i] for path, leaf in moving.items()} for i in range(len(next(iter(moving.values()))))]
-    found = match_pairs(spec, [(networks[reference], network) for network in networks])
-    permuted = [permute(one, spec, match.permutations) for one, match in zip(networks, found, strict=True)]
-    stacked = {path: np.stack([np.asarray(one[path]) for one in permuted]) for path in moving}
-    return trees.unflatten(trees.flatten(params) | stacked)
-
-
 def finite_zoo(
     model: Model,
     frozen: Frozen,
@@ -144,10 +131,12 @@ def finite_zoo(
     InputError
         If fewer than ``MIN_NETWORKS`` are left.
     """
+    blocks = (jax.tree.map(lambda leaf, rows=rows: leaf[rows], position) for rows in trees.row_blocks(position))
+    is_finite = np.concatenate([finite_networks(block) for block in blocks])
     is_scored = np.all([np.isfinite(values) for values in scores.values()], axis=0)
     excluded = {
         **dict.fromkeys(np.flatnonzero(~is_scored).tolist(), "a score is not finite"),
-        **dict.fromkeys(np.flatnonzero(~finite_networks(position)).tolist(), "parameters are not finite"),
+        **dict.fromkeys(np.flatnonzero(~is_finite).tolist(), "parameters are not finite"),
         **failed,
     }
     all_ids = np.arange(len(is_scored))

@@ -16,7 +16,9 @@ from asymjax.experiments.train_sweep.figures import combinations, read_sweep
 from asymjax.experiments.variants import num_trainable
 from asymjax.experiments.zoo.kinds import kind_of
 from asymjax.experiments.zoo.table import num_at_chance, zoo_tables
-from asymjax.lab.results import NETWORKS, open_networks, tree_of, write_rows
+from asymjax.lab.results import NETWORKS, RESULTS, open_networks, tree_of, write_rows
+from asymjax.lab.stored import StoredRows
+from asymjax.metanets import reader
 from asymjax.metanets import zoo as zoo_module
 from asymjax.rng import SeedConfig
 from asymjax.symmetry.groups import position_spec
@@ -101,6 +103,23 @@ def test_networks_that_failed_or_are_not_finite_are_apart(copy, made):
     np.testing.assert_array_equal(zoo.recipes["learning_rate"], whole.recipes["learning_rate"][kept])
     write_rows(copy, NETWORKS, {"network": 4}, {"test.loss": np.array([np.inf])})
     with pytest.raises(InputError, match="has 39 finite networks"):
+        asymjax.read_zoo(copy)
+
+
+def test_what_is_read_of_the_store_is_what_is_read_into_memory(copy, monkeypatch):
+    weights = {f"position.{layer}.bias": np.full((1, n), np.nan) for layer, n in (("dense_0", 6), ("output", 10))}
+    write_rows(copy, NETWORKS, {"network": 3}, weights)
+    held = asymjax.read_zoo(copy)
+    monkeypatch.setattr(reader, "MAX_BYTES", 0)
+    stored = asymjax.read_zoo(copy)
+    assert {type(leaf) for leaf in jax.tree.leaves(stored.position)} == {StoredRows}
+    assert stored.excluded == held.excluded == {3: "parameters are not finite"}
+    jax.tree.map(lambda leaf, whole: np.testing.assert_array_equal(leaf[:], whole), stored.position, held.position)
+    monkeypatch.setattr(trees, "BLOCK_BYTES", 500)
+    assert trees.checksum(stored.position) == trees.checksum(held.position)
+    (file,) = (copy / RESULTS / NETWORKS / "position.dense_0.bias" / "c").glob("*/*")
+    file.write_bytes(b"\1" + file.read_bytes()[1:])
+    with pytest.raises(InputError, match=r"position\.dense_0\.bias is damaged"):
         asymjax.read_zoo(copy)
 
 

@@ -35,6 +35,10 @@ def task_of(settings, zoo=ZOO):
     return make_task(zoo, settings, zoo.target("test.accuracy"), parts, CONFIG)
 
 
+def features_of(task, part):
+    return task.features.take(task.features.held, part.inputs)
+
+
 def permuted(zoo, seed=0):
     name = next(axis for axis in zoo.model.permutation_spec["dense_0/kernel"] if axis)
     return permute_all(zoo, {name: np.random.default_rng(seed).permutation(4)})
@@ -108,7 +112,9 @@ def test_probes_do_not_see_a_rescaling_of_relu_units():
 
 def outputs(settings, zoo):
     task = task_of(settings, zoo)
-    return np.asarray(jax.jit(lambda x: task.metanet.apply(task.metanet.init(jax.random.key(0)), x))(task.train.inputs))
+    return np.asarray(
+        jax.jit(lambda x: task.metanet.apply(task.metanet.init(jax.random.key(0)), x))(features_of(task, task.train))
+    )
 
 
 def test_units_of_deepsets_one_after_the_other_are_a_layer_with_layernorm():
@@ -139,7 +145,7 @@ def test_batches_matter_to_dmc_while_it_is_trained_alone():
         after = task.metanet.evaluate(settled, few)[0], task.metanet.evaluate(settled, one)[0]
         return after, (task.metanet.apply(params, few)[0], task.metanet.apply(params, features)[0])
 
-    (together, alone), (of_few, of_many) = all_of(task.train.inputs)
+    (together, alone), (of_few, of_many) = all_of(features_of(task, task.train))
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
     assert abs(float(of_few - of_many)) > 1e-3
 
@@ -182,5 +188,5 @@ def test_every_metanetwork_reads_every_zoo(name, arch):
         params = task.metanet.init(jax.random.key(0))
         return task.metanet.evaluate(task.metanet.settle(params, train), features)
 
-    found = evaluated(task.train.inputs, task.validation.inputs)
+    found = evaluated(features_of(task, task.train), features_of(task, task.validation))
     assert found.shape == (15,) and np.all(np.isfinite(found))

@@ -52,10 +52,10 @@ def wide_zoo(way="split"):
 def untrained(settings):
     """Return what one metanetwork would have learned of the zoo without a step."""
     task = make_task(ZOO, settings, ZOO.target("test.accuracy"), split(ZOO.ids), CONFIG)
-    like = jax.eval_shape(lambda x: task.metanet.settle(task.metanet.init(jax.random.key(0)), x), task.train.inputs)
+    like = jax.eval_shape(lambda x: task.metanet.settle(task.metanet.init(jax.random.key(0)), x), task.features.held)
     draw = np.random.default_rng(0)
     settled = jax.tree.map(lambda leaf: draw.uniform(0.1, 0.3, (1, *leaf.shape)).astype(np.float32), like)
-    return Learned(settings, settled, task.moments, task.center, task.scale, task.kind)
+    return Learned(settings, settled, task.features.moments, task.center, task.scale, task.kind)
 
 
 def test_widened_networks_keep_their_function_scores_and_ids():

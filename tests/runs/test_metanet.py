@@ -10,6 +10,7 @@ from outcome import assert_same_outcome
 import asymjax
 from asymjax import data, metanets
 from asymjax.lab import results, run_files
+from asymjax.metanets import reader
 
 ROOT = Path(__file__).parents[2]
 SCRIPT, ZOO, KILL = ROOT / "runs" / "metanet.py", ROOT / "runs" / "zoo.py", Path(__file__).parent / "kill.py"
@@ -107,6 +108,16 @@ def test_a_run_that_is_interrupted_ends_as_if_it_never_was(finished, zoo, script
     assert not (tmp_path / "run" / "DONE").exists()
     script(*words)
     assert_same_outcome(tmp_path / "run", finished)
+
+
+def test_a_run_on_weights_that_are_read_anew_goes_on_where_it_was(zoo, script, interrupt, monkeypatch, tmp_path):
+    monkeypatch.setattr(reader, "MAX_BYTES", 0)
+    shared = FITS.partition("--metanets")[0].split()
+    words = [SCRIPT, "--zoo", zoo, *shared, "--metanets", "flat_mlp,widths=8", "--no-progress", "--run-dir"]
+    script(*words, tmp_path / "whole")
+    interrupt("seeds/standard/flat_mlp,widths=8/32", 2, "before", *words, tmp_path / "run")
+    script(*words, tmp_path / "run")
+    assert_same_outcome(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.mark.long

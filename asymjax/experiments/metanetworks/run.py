@@ -37,6 +37,7 @@ from asymjax.metanets import (
     split,
 )
 from asymjax.metanets.barriers import BARRIERS
+from asymjax.metanets.features import regression_features, require_memory
 from asymjax.metanets.fit import (
     Member,
     Task,
@@ -178,7 +179,7 @@ def _check(
     few = zoo.take(two)
     with _naming(cell):
         if isinstance(settings, Regression):
-            settings.features(few.networks(settings.reads), few.recipes)
+            require_memory(regression_features(few, settings, 0), zoo.num_networks)
         else:
             require_training(targets, _of_training(parts, cell.num_train), config.fit)
             make_task(few, settings, targets[two], Parts(two, two, two), config.fit)
@@ -223,9 +224,9 @@ def _measure(run: RunDir, cell: Cell, task: Task, config: Config, stage: str, ke
     def members(chosen: np.ndarray) -> tuple[Key, Array]:
         return keys[chosen], rates[chosen]
 
-    member, shared = make_member(task, config.fit, bool(config.widened)), (task.train, task.validation, task.features)
+    member = make_member(task, config.fit, bool(config.widened))
     phase = f"{stage}/{cell.name}"
-    return measure_members(run, phase, member, members, shared, len(keys), 1, "metanetworks", config.run)
+    return measure_members(run, phase, member, members, task.shared, len(keys), 1, "metanetworks", config.run)
 
 
 def scores_of(fitted: Fit) -> list[Scores | ClassScores]:

@@ -1,17 +1,23 @@
 """From the directory of a finished run to a zoo."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import xarray
 
 from asymjax.errors import InputError
 from asymjax.experiments.predictions import PER_NETWORK, read_positions, rebuild
 from asymjax.experiments.zoo.draws import PREFIX, read_draws
 from asymjax.lab.evaluate import SPLITS
-from asymjax.lab.results import open_networks
+from asymjax.lab.results import NETWORKS, open_networks, tree_of
+from asymjax.lab.stored import stored_tree
 from asymjax.lab.sweep import why_failed
+from asymjax.metanets.reader import is_large
 from asymjax.metanets.zoo import Zoo, finite_zoo
 from asymjax.report.read import naming_edits, read_record
+from asymjax.types import Position
 
 EXPERIMENTS = ("zoo", "train_sweep")
 
@@ -22,12 +28,13 @@ def read_zoo(run_dir: str | Path) -> Zoo:
     Parameters
     ----------
     run_dir : of ``runs/zoo.py`` or ``runs/train_sweep.py``, or of a posterior, ``runs/bnn_*.py``, whose draws are
-        networks then; of a grid, one of the directories in it. All weights are read into memory.
+        networks then; of a grid, one of the directories in it.
 
     Returns
     -------
     The networks whose parameters and scores are finite; ``excluded`` names the others. Ids are their places in the run;
-    of draws, see :func:`~asymjax.experiments.zoo.draws.read_draws`.
+    of draws, see :func:`~asymjax.experiments.zoo.draws.read_draws`. Weights of a sweep of more than a GiB stay in the
+    directory, and rows of leaves are read when they are asked for; draws are read into memory.
 
     Raises
     ------
@@ -49,12 +56,18 @@ def read_zoo(run_dir: str | Path) -> Zoo:
     with naming_edits(path):
         _refuse(path, record)
     made = rebuild(path, record)
-    positions, _ = read_positions(path, made)
+    positions, _ = read_positions(path, made, partial(_weights, path))
     networks = open_networks(path)
     scores = {str(name): networks[name].values for name in networks if str(name).partition(".")[0] in SPLITS}
     recipes = {str(name): values.values for name, values in networks.coords.items() if name != "seed"}
     failed = why_failed(networks["failed_step"].values)
     return finite_zoo(made.model, made.frozen, positions, scores, recipes, failed, str(path))
+
+
+def _weights(path: Path, networks: xarray.Dataset, prefix: str) -> Position:
+    """Return the weights of networks: in memory, or as rows of the store where they are large."""
+    num_bytes = sum(array.nbytes for name, array in networks.items() if str(name).startswith(prefix))
+    return stored_tree(path, NETWORKS, prefix) if is_large(num_bytes) else tree_of(networks, prefix)
 
 
 def _refuse(path: Path, record: Mapping[str, Any]) -> None:
