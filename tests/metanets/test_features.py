@@ -9,7 +9,7 @@ from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.metanets import HNP, FitConfig, FlatMLP, Ridge, StatNN, StatTrees, fit, split
 from asymjax.metanets import reader as reading
-from asymjax.metanets.features import make_features
+from asymjax.metanets.features import make_features, moments_of, standardised
 
 CONFIG = FitConfig(num_epochs=2, batch_size=16, learning_rates=(0.01,), num_trials=1, num_seeds=1)
 ZOO = make_zoo(80, squared_norm)
@@ -100,6 +100,14 @@ def test_regressions_read_blocks_and_hold_what_they_make_of_them(streamed, monke
     monkeypatch.undo()
     np.testing.assert_array_equal(found.predictions, fit(ZOO, StatTrees()).predictions)
     assert max(leaf.largest for leaf in jax.tree.leaves(zoo.position)) <= BLOCK // (39 * 4)
+
+
+def test_what_is_the_same_for_all_networks_is_zero():
+    # The float32 mean of many equal numbers differs from them, by which they were 1 or -1.
+    features = {"a": np.tile(np.float32([0.1, 1.3, -0.37, 0]), (5000, 1)), "b": np.float32([[1], [3], [1], [3]] * 1250)}
+    found = standardised(features, moments_of(features, np.arange(5000), "entry"))
+    np.testing.assert_array_equal(found["a"], 0)
+    np.testing.assert_array_equal(found["b"], features["b"] - 2)
 
 
 def test_ridge_on_more_weights_than_are_held_is_refused(streamed):
