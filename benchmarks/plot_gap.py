@@ -4,7 +4,7 @@
 
 Above, the gap in Kendall's tau against each knob, with 95 % intervals over zoos (Student's t), between the gaps of
 standard networks of own starts and of a shared one. Below, the gap of every zoo against the linear barrier and against
-the swap cost of its best networks.
+the swap cost of its best networks, where that is finite.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,8 @@ WHERE = {
     "gate scale": "scale of gates (sigma_asym)",
 }
 MEASURES = {"barrier": "linear barrier (nats)", "swap_cost": "swap cost (signed root)"}
+LIMITS = (-0.06, 0.46)
+"""Of gaps."""
 Row = Mapping[str, Any]
 
 
@@ -70,7 +72,7 @@ def _draw_knob(axes: Axes, rows: Sequence[Row], knob: str) -> None:
     places = np.arange(len(own))  # Zero has a place among the others.
     axes.errorbar(places, mean, (high - low) / 2, color=KNOBS[knob], marker="o", capsize=2)
     axes.set_xticks(places, [f"{row['value']:.3g}" for row in own])
-    axes.set(xlabel=WHERE[knob], ylim=(-0.06, 0.36), ylabel="gap in tau" if knob == next(iter(KNOBS)) else None)
+    axes.set(xlabel=WHERE[knob], ylim=LIMITS, ylabel="gap in tau" if knob == next(iter(KNOBS)) else None)
 
 
 def _draw_measure(axes: Axes, rows: Sequence[Row], measure: str) -> None:
@@ -85,7 +87,7 @@ def _draw_measure(axes: Axes, rows: Sequence[Row], measure: str) -> None:
         axes.plot(*finite.T, "o", color=color, markersize=3, label=knob)
     if measure == "swap_cost":
         axes.set_xscale("symlog", linthresh=1)
-    axes.set(xlabel=MEASURES[measure], ylim=(-0.06, 0.36), ylabel="gap in tau" if measure == "barrier" else None)
+    axes.set(xlabel=MEASURES[measure], ylim=LIMITS, ylabel="gap in tau" if measure == "barrier" else None)
 
 
 def main(config: Config) -> None:
