@@ -6,12 +6,12 @@ Zoos of digits at every strength of a method: W-asymmetric ones by the scale and
 sigma-asymmetric ones by the scale of the gates, and standard ones of own and of shared starts. Each is read by a
 perceptron on flat weights and by equivariant layers to which all orders of hidden units are the same; the gap is the
 difference of their Kendall's tau. Beside it stand, of the best networks of each zoo, the linear barrier of all pairs as
-they lie, and the swap costs of hidden units (none where gates tell units apart). Zoos and fits are run directories: the
-same command goes on where one was stopped. The last line is the file of the results.
+they lie, and the swap costs of hidden units (none where gates tell units apart, or where they are infinite). Zoos and
+fits are run directories: the same command goes on where one was stopped. The last line is the file of the results.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -69,6 +69,7 @@ def train_zoo(config: Config, kind: Kind, seed: int) -> Path:
     """Train one zoo; return its run directory."""
     from dataclasses import replace
 
+    from asymjax.experiments.child_runs import make_runs
     from asymjax.experiments.zoo.config import Config as ZooConfig
     from asymjax.experiments.zoo.run import run_zoo
     from asymjax.lab.run_config import RunConfig
@@ -76,20 +77,24 @@ def train_zoo(config: Config, kind: Kind, seed: int) -> Path:
 
     default = ZooConfig()
     model = default.model.having({"arch": kind.arch, **kind.settings})
-    place = config.out_dir / "zoos" / f"{kind.knob.replace(' ', '_')}-{kind.value:g}-{seed}"
+    place = config.out_dir / f"zoos-{config.num_networks}" / f"{kind.knob.replace(' ', '_')}-{kind.value:g}-{seed}"
     made = replace(
         default,
         model=replace(model, mask_seed=seed),
         num_networks=config.num_networks,
         start=kind.start,
         seeds=SeedConfig(seed=seed, init_seed=seed),
-        run=RunConfig(run_dir=place, progress=False),
+        run=RunConfig(progress=False),
     )
-    return run_zoo(made)
+    make_runs(place.parent, {place.name: lambda run: run_zoo(replace(made, run=run))}, made.run)
+    return place
 
 
 def fit_zoos(config: Config, zoos: list[Path], name: str) -> dict[str, list[float]]:
     """Fit the metanetworks to the zoos of a kind; return Kendall's tau of each, the mean over its seeds, [zoo]."""
+    from dataclasses import replace
+
+    from asymjax.experiments.child_runs import make_runs
     from asymjax.experiments.metanetworks.config import Config as FitsConfig
     from asymjax.experiments.metanetworks.run import run_metanets
     from asymjax.lab import run_files
@@ -100,9 +105,11 @@ def fit_zoos(config: Config, zoos: list[Path], name: str) -> dict[str, list[floa
         zoo=tuple(zoos),
         metanets=METANETS,
         fit=FitConfig(learning_rates=(1e-3, 3e-3, 1e-2), num_seeds=config.num_seeds),
-        run=RunConfig(run_dir=config.out_dir / "fits" / name, progress=False),
+        run=RunConfig(progress=False),
     )
-    cells = run_files.read_json(run_metanets(made) / "summary.json")["cells"]
+    folder = config.out_dir / f"fits-{config.num_networks}-{config.num_zoos}-{config.num_seeds}"
+    make_runs(folder, {name: lambda run: run_metanets(replace(made, run=run))}, made.run)
+    cells = run_files.read_json(folder / name / "summary.json")["cells"]
     return {
         metanet: [one["scores"]["tau"]["mean"] for one in cells if one["metanet"] == metanet] for metanet in METANETS
     }
@@ -110,15 +117,13 @@ def fit_zoos(config: Config, zoos: list[Path], name: str) -> dict[str, list[floa
 
 def look_at(config: Config, path: Path, rows: Any) -> dict[str, Any]:
     """Return the accuracy of a zoo, and barriers and swap costs of its best networks, medians over pairs."""
-    import jax
     import numpy as np
 
     import asymjax
 
     zoo = asymjax.read_zoo(path)
     best = np.argsort(-zoo.target("validation.accuracy"), kind="stable")[: config.num_best]
-    few = zoo._replace(position=jax.tree.map(lambda leaf: leaf[best], zoo.position))
-    params = few.networks("params")
+    params = zoo.take(best).networks("params")
     barriers = asymjax.barriers(zoo.model, params, rows, zoo.frozen)["maximum"]
     accuracy = zoo.target("test.accuracy")
     return {
@@ -135,14 +140,12 @@ def swap_cost(zoo: Any, params: Any, rows: Any) -> float | None:
     import numpy as np
 
     from asymjax import trees
-    from asymjax.errors import InputError
-    from asymjax.symmetry.strength import check_measurable, layer_strengths
+    from asymjax.symmetry.permutations import gates_of
+    from asymjax.symmetry.strength import layer_strengths
 
-    inputs = rows[0]
-    try:
-        check_measurable(zoo.model, zoo.frozen, inputs)
-    except InputError:
+    if gates_of(zoo.frozen):
         return None
+    inputs = rows[0]
     costs = []
     for i in range(len(jax.tree.leaves(params)[0])):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], params)
@@ -184,7 +187,8 @@ def main(config: Config) -> list[dict[str, Any]]:
             f"barrier {np.mean(row['barrier']):.3f}{costs}",
             flush=True,
         )
-        saved = save(config.name, rows, {"num_networks": config.num_networks})
+        settings = {name: value for name, value in asdict(config).items() if name.startswith("num_")}
+        saved = save(config.name, rows, settings)
     print(saved)
     return rows
 

@@ -48,10 +48,11 @@ class _Durable(LocalStore):
         await asyncio.to_thread(_sync, self.root / key)
 
 
-class _Strict(LocalStore):
+class Strict(LocalStore):
     """Has every chunk, so that none reads as fill values."""
 
     async def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+        """Return what is stored, and refuse a chunk that is not."""
         value = await super().get(key, *args, **kwargs)
         name = key.rpartition("/")[-1]
         if value is None and name != "zarr.json" and not name.startswith(".z"):
@@ -220,7 +221,7 @@ def open_results(run_dir: Path) -> xarray.DataTree:
     is_finished = (run_dir / "DONE").exists()  # Before, metadata are not in one file.
     with naming_damage(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Object at .* is not recognized")  # What a kill left.
-        return xarray.open_datatree(_Strict(path, read_only=True), engine="zarr", consolidated=is_finished)  # type: ignore[arg-type]
+        return xarray.open_datatree(Strict(path, read_only=True), engine="zarr", consolidated=is_finished)  # type: ignore[arg-type]
 
 
 def read_arrays(run_dir: Path, *prefixes: str) -> dict[str, np.ndarray]:

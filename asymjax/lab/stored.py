@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from asymjax.errors import InputError
-from asymjax.lab.results import CODECS, REMEDY, RESULTS, _Strict, naming_damage
+from asymjax.lab.results import CODECS, REMEDY, RESULTS, Strict, naming_damage
 from asymjax.tree_paths import unflatten
 
 
@@ -105,7 +105,7 @@ def stored_tree(run_dir: Path, group: str, prefix: str) -> dict[str, Any]:
     """
     path = run_dir / RESULTS
     with naming_damage(path / group):
-        arrays = dict(zarr.open_group(_Strict(path, read_only=True), path=group, mode="r").arrays())
+        arrays = dict(zarr.open_group(Strict(path, read_only=True), path=group, mode="r").arrays())
     leaves = {
         name.removeprefix(prefix).replace(".", "/"): _rows_of(path / group / name, array)
         for name, array in arrays.items()

@@ -104,8 +104,11 @@ def with_barriers(zoo: Zoo, rows: Any, reference: int | None = None, measure: Ba
     Raises
     ------
     InputError
-        As of :func:`reference_barriers` and :func:`best_network`.
+        If ids stand for several networks each, as those of draws; or as of :func:`reference_barriers` and
+        :func:`best_network`.
     """
+    if len(np.unique(zoo.ids)) < zoo.num_networks:
+        raise InputError("barriers are of networks that were trained one by one, and ids here stand for several each")
     reference = best_network(zoo) if reference is None else reference
     found = measure(zoo, rows, reference)
     is_finite = np.all([np.isfinite(values) for values in found.values()], axis=0)

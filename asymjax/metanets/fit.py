@@ -178,7 +178,7 @@ def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Spli
         )
         optimizer = optax.adamw(learning_rate, weight_decay=config.weight_decay)
         trainer = make_train(cast(Model, net), task.kind.loss, optimizer, 1, config.batch_size)
-        reference = take(jnp.asarray(train.inputs)[:NUM_REFERENCE])
+        reference = take(jnp.asarray(train.inputs)[_spread(len(train.targets), NUM_REFERENCE)])
 
         def epoch(carry: Any, number: Array) -> tuple[Any, Array]:
             state, best = carry
@@ -197,6 +197,11 @@ def make_fit(task: Task, config: FitConfig) -> Callable[[Key, Array, Split, Spli
         return best._replace(curve=curve)
 
     return fit_one
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """Return so many places of a count at most, from first to last: networks may lie kind after kind."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
 
 
 class _Trained(NamedTuple):

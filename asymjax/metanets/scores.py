@@ -71,13 +71,13 @@ def accuracy(targets: np.ndarray, probabilities: np.ndarray, ids: np.ndarray) ->
 
     Returns
     -------
-    ``mean``; ``std``, the standard error of it; ``low``, ``high``. All but the mean NaN for a single block.
+    ``mean``; ``standard_error`` of it; ``low``, ``high``. All but the mean NaN for a single block.
     """
     right = is_right(targets, probabilities).mean(axis=0)
     mean, (kinds, block) = float(right.mean()), np.unique(ids, return_inverse=True)
     if len(kinds) < 2:
-        return {"mean": mean, "std": np.nan, "low": np.nan, "high": np.nan}
+        return {"mean": mean, "standard_error": np.nan, "low": np.nan, "high": np.nan}
     excess = np.bincount(block, right - mean)
     error = float(np.sqrt(len(kinds) / (len(kinds) - 1) * np.sum(excess**2)) / len(right))
     half_width = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(kinds) - 1)) * error
-    return {"mean": mean, "std": error, "low": mean - half_width, "high": mean + half_width}
+    return {"mean": mean, "standard_error": error, "low": mean - half_width, "high": mean + half_width}

@@ -50,8 +50,8 @@ def widened(zoo: Zoo, wide: Model, way: str, key: Key) -> Zoo:
         params = zoo.model.merge(position, zoo.frozen)
         return wide.split(widen(jax.random.fold_in(key, number), params, widening), zoo.frozen)
 
-    position = jax.jit(lambda ids, positions: lax.map(one, (ids, positions)))(zoo.ids, zoo.position)
-    return zoo._replace(model=wide, position=trees.to_host(position))
+    networks = zoo.ids, zoo.networks("position")
+    return zoo._replace(model=wide, position=trees.to_host(jax.jit(lambda rows: lax.map(one, rows))(networks)))
 
 
 def transfer(learned: Learned, zoo: Zoo) -> np.ndarray:

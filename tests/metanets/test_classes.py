@@ -144,8 +144,8 @@ def test_the_interval_is_over_blocks():
     blocks, single = (accuracy(targets, probabilities, one) for one in (ids, np.arange(400)))
     assert blocks["mean"] == single["mean"] == right.mean()
     share = right.mean()
-    assert blocks["std"] == pytest.approx(np.sqrt(share * (1 - share) / 39))
-    assert single["std"] == pytest.approx(np.sqrt(share * (1 - share) / 399))
+    assert blocks["standard_error"] == pytest.approx(np.sqrt(share * (1 - share) / 39))
+    assert single["standard_error"] == pytest.approx(np.sqrt(share * (1 - share) / 399))
     assert np.isnan(accuracy(targets, probabilities, np.zeros(400))["low"])
 
 

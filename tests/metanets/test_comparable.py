@@ -58,6 +58,7 @@ def test_runs_say_both_of_test_networks_alone():
     found = comparable_taus(zoo, own, places["own"])
     assert found["tau_within"]["values"] == found["tau_matched"]["values"] == [1.0, -1.0]
     assert matched_places({"own": own}) == {}
+    assert matched_places({"own": own, "far": own._replace(targets=targets + 100)}) == {}  # Nothing is spread alike.
     assert comparable_taus(zoo._replace(recipes={}), own, None) == {}
     classes = own._replace(targets=np.arange(400) % 2, predictions=np.ones((1, 400, 2)))
     assert comparable_taus(zoo, classes, None) == {}

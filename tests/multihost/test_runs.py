@@ -120,6 +120,7 @@ def test_sigterm_to_one_process_stops_all_after_the_same_chunk(outcomes):
     assert one[1] in [f"asked to stop; train chunk {num_done} of 6 is kept" for num_done in (2, 3)]
 
 
+@pytest.mark.long
 def test_two_go_on_until_one_is_killed_and_one_finishes(outcomes, reference, launch, python):
     path = outcomes[1] / "run"
     words = [TRAIN_SWEEP, *SWEEP, "--run-dir", path]

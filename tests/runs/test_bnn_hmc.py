@@ -142,6 +142,7 @@ def regression(script, out, *words):
     return run_files.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
 
 
+@pytest.mark.long
 def test_a_regression_whose_chains_start_at_copies_of_one_optimum(script, tmp_path):
     starts = ["--num-chains", "4", "--start", "permuted", "--chains-per-start", "2"]
     warmup = ["--mass-matrix", "adapted", "--num-warmup", "20"]

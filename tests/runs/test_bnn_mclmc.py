@@ -71,9 +71,8 @@ def test_predictions_of_a_run_that_was_edited_are_refused(whole, tmp_path, file,
         asymjax.predict(tmp_path / "edited", np.zeros((3, 10)))
 
 
-@pytest.mark.parametrize(
-    "where", [("warmup", 3, "between"), pytest.param(("sample", 2, "half"), marks=pytest.mark.long)], ids=str
-)
+@pytest.mark.long
+@pytest.mark.parametrize("where", [("warmup", 3, "between"), ("sample", 2, "half")], ids=str)
 def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interrupt, tmp_path, where):
     words = [SCRIPT, *WORDS, "--run-dir", tmp_path / "run"]
     interrupt(*where, *words)

@@ -20,6 +20,7 @@ def summary_of(done):
     return run_files.read_json(Path(done.stdout.splitlines()[-1]) / "summary.json")
 
 
+@pytest.mark.long
 def test_a_grid_holds_the_networks_of_plain_sweeps(script, tmp_path):
     path = tmp_path / "grid"
     done = script(SCRIPT, *TRAINING, *GRID, "--run-dir", path)

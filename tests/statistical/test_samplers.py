@@ -163,6 +163,7 @@ ACCEPTED = jnp.stack([jnp.ones(10), jnp.logspace(-1, 0, 10), jnp.ones(10)]), jnp
 NUM_ACCEPTED = 32
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXACT)
 def test_the_step_size_that_is_kept_reaches_the_acceptance_rate_that_was_asked_for(name):
     algorithm = ALGORITHMS[name](num_warmup=500)

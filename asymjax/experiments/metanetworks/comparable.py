@@ -10,20 +10,26 @@ from asymjax.metanets.comparable import matched, recipe_strata, tau_within
 from asymjax.symmetry.interpolation import over_networks
 
 Places = Mapping[str, np.ndarray]
+MIN_MATCHED = 40
+"""Networks of a zoo below which none are matched."""
 
 
 def matched_places(fits: Mapping[str, Fit]) -> Places:
-    """Return, of each zoo, test networks whose targets are spread as those of all others; none of one zoo alone.
+    """Return, of each zoo, test networks whose targets are spread as those of all others.
+
+    There are none of one zoo alone, of classes, or where fewer than ``MIN_MATCHED`` would be left.
 
     Parameters
     ----------
     fits : one of each zoo, for its targets and its split.
     """
-    if len(fits) < 2:
+    if len(fits) < 2 or any(kinds.kind_of(fitted.targets).is_class for fitted in fits.values()):
         return {}
     targets = [fitted.targets[fitted.parts.test] for fitted in fits.values()]
-    found = zip(fits.items(), matched(targets), strict=True)
-    return {name: fitted.parts.test[places] for (name, fitted), places in found}
+    found = matched(targets)
+    if len(found[0]) < MIN_MATCHED:
+        return {}
+    return {name: fitted.parts.test[places] for (name, fitted), places in zip(fits.items(), found, strict=True)}
 
 
 def comparable_taus(zoo: Zoo, fitted: Fit, places: np.ndarray | None) -> dict[str, dict[str, Any]]:

@@ -29,7 +29,8 @@ class Config(Settings):
     """Numbers of training networks, for a learning curve; all of them by default."""
     widened: tuple[Count, ...] = ()
     """Widths to which the test networks are widened without a change of their function, to be read too: who sees the
-    function says the same. Every hidden layer is made so wide, by splitting units and by units that feed nothing."""
+    function says the same. Every hidden layer is made so wide (a resnet so many times as wide as with a width of 1), by
+    splitting units and by units that feed nothing."""
     seed: Seed = 0
     """Seed of metanetworks and of their batches; the split of a zoo is the same for all."""
     fit: FitConfig = field(default_factory=FitConfig)

@@ -53,7 +53,7 @@ from asymjax.symmetry.interpolation import over_networks
 from asymjax.types import Array, Key
 
 EXPERIMENT = "metanet"
-OTHER_ROWS = "validation.accuracy"
+KNOWN = "validation.accuracy"
 """What tells how well accuracy on some rows is known from accuracy on others."""
 
 
@@ -98,7 +98,7 @@ def run_metanets(config: Config) -> Path:
         raise InputError("zoo is empty; give run directories of runs/zoo.py, --zoo RUN_DIR [RUN_DIR ...]")
     paths = _named(config.zoo)
     zoos = {name: read_zoo(path) for name, path in paths.items()}
-    _require_score(config, zoos)
+    _refuse_widened(config, zoos)
     if config.target in BARRIERS:
         zoos = {name: measure_barriers(name, paths[name], zoo, config) for name, zoo in zoos.items()}
     parts = {name: split(zoo.ids) for name, zoo in zoos.items()}
@@ -132,7 +132,7 @@ def _named(paths: tuple[Path, ...]) -> dict[str, Path]:
     return found
 
 
-def _require_score(config: Config, zoos: Mapping[str, Zoo]) -> None:
+def _refuse_widened(config: Config, zoos: Mapping[str, Zoo]) -> None:
     """Refuse to widen networks whose target is no number that their function decides on.
 
     Raises
@@ -247,6 +247,7 @@ def summarise(
     """Return what summary.json says, and the predictions of all networks."""
     places = matched_places({cell.zoo: fitted for cell, fitted in fits.items()})
     summary = {
+        "num_matched": len(next(iter(places.values()), ())),
         "zoos": {name: _describe(paths[name], zoo, targets[name], parts[name]) for name, zoo in zoos.items()},
         "cells": [
             cell._asdict() | _describe_fit(fitted, zoos[cell.zoo], places.get(cell.zoo)) | {"widened": of_wider[cell]}
@@ -286,7 +287,7 @@ def _describe(path: Path, zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[s
 
 
 def _describe_numbers(zoo: Zoo, targets: np.ndarray, parts: Parts) -> dict[str, Any]:
-    known = None if BARRIERS[0] in zoo.scores else zoo.scores.get(OTHER_ROWS)
+    known = None if BARRIERS[0] in zoo.scores else zoo.scores.get(KNOWN)
     return {
         "target": {
             "mean": float(targets.mean()),

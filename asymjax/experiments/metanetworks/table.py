@@ -64,8 +64,9 @@ def _zoo_table(run: MetanetRun) -> Table:
         return [name, *(f"{count:,}" for count in counts), split, *cells]
 
     note = (
-        "Set apart: networks that are not finite. Quantiles: least, quartiles, largest. Other rows: tau of accuracy on "
-        "the validation rows, how well accuracy on some rows is known from that on others."
+        "Set apart: networks that are not finite, and the reference of barriers. Quantiles: least, quartiles, largest. "
+        "Other rows: tau of accuracy on the validation rows, how well accuracy on some rows is known from that on "
+        "others."
     )
     columns = ["kind", "networks", "set apart", "trainable", "training / validation / test"]
     columns += ["mean", "std", "quantiles", OTHER_ROWS]

@@ -16,6 +16,7 @@ from asymjax.experiments.predictions import read_positions, rebuild
 from asymjax.inference.likelihoods import Likelihood
 from asymjax.lab import results
 from asymjax.metanets.zoo import MIN_NETWORKS, Zoo
+from asymjax.symmetry.connectivity import finite_networks
 
 PREFIX = "bnn_"
 """Of the experiments whose networks are draws."""
@@ -40,19 +41,24 @@ def read_draws(path: Path, record: Mapping[str, Any]) -> Zoo:
     Raises
     ------
     InputError
-        If the run is of a grid, kept no weights or fewer than 80 draws a chain, or files are lost or damaged.
+        If the run is of a grid, kept no weights or fewer than 80 draws a chain, draws are not finite, or files are lost
+        or damaged.
     """
     made = rebuild(path, record)
     positions, _ = read_positions(path, made)
     num_chains, num_draws = np.shape(jax.tree.leaves(positions)[0])[:2]
     if num_draws < MIN_DRAWS:
         raise InputError(f"{path} has {num_draws} draws a chain; a zoo takes {MIN_DRAWS} at least, sample more")
-    scores = _scores(path, made.kind)
+    position = trees.to_host(jax.tree.map(_joined, positions))
+    scores = {name: _joined(values) for name, values in _scores(path, made.kind).items()}
+    is_finite = finite_networks({"position": position, "scores": scores})
+    if num_lost := int(np.sum(~is_finite)):
+        raise InputError(f"{path} has {num_lost} draws that are not finite, or whose outputs are not; sample it again")
     return Zoo(
         made.model,
         made.frozen,
-        trees.to_host(jax.tree.map(_joined, positions)),
-        {name: _joined(values) for name, values in scores.items()},
+        position,
+        scores,
         {},
         np.tile(blocks(num_draws), num_chains),
         {},
