@@ -146,6 +146,9 @@ def plot_curves(run: MetanetRun) -> Figure:
     for axes, zoo in zip(panels, run.zoos, strict=True):
         _draw_curves(axes, [cell for cell in run.cells if cell["zoo"] == zoo], run.score)
         axes.set(title=_in_lines(zoo), xlabel="training networks", xscale="log")
+        counts = sorted({cell["num_train"] for cell in run.cells if cell["zoo"] == zoo})
+        axes.set_xticks(counts, [f"{count:,}" for count in counts], rotation=45)
+        axes.set_xticks([], minor=True)
     panels[0].set_ylabel(run.score)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
