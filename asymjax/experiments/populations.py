@@ -18,7 +18,7 @@ from asymjax.experiments.setup import load_data
 from asymjax.experiments.train_sweep.run import train_networks
 from asymjax.experiments.variants import TRAINING, Variant, VariantsConfig, make_variants
 from asymjax.lab import devices, processes, run_files
-from asymjax.lab.results import open_networks, tree_of
+from asymjax.lab.results import open_networks, tree_of, values_of
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
 from asymjax.lab.sweep import why_failed
@@ -310,7 +310,7 @@ def _load(arch: str, model: Model, frozen: Frozen, sweeps: Sequence[Sweep], run:
         prefix = f"{number}." if len(sweeps) > 1 else ""
         parts.append(_effective(model, tree_of(networks, "position."), frozen, {}))
         names += [f"{prefix}{seed}" for seed in range(sweep.config["num_seeds"])]
-        failed |= {f"{prefix}{seed}": why for seed, why in why_failed(networks["failed_step"].values).items()}
+        failed |= {f"{prefix}{seed}": why for seed, why in why_failed(values_of(networks, "failed_step")).items()}
     params = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
     run.identify(**{f"params_{arch}": trees.checksum(params)})
     return keep_finite(arch, trees.to_host(params), names, failed)

@@ -162,7 +162,7 @@ def _read_positions(path: Path, made: Made, weights: Callable[[Any, str], Positi
     networks = results.open_networks(path)
     if not any(str(name).startswith("position.") for name in networks):
         raise InputError(f"{path} kept no weights (--no-keep-weights); train it again with weights")
-    own = {name: jnp.asarray(networks[name].values) for name in PER_NETWORK if name in networks.coords}
+    own = {name: jnp.asarray(results.values_of(networks, name)) for name in PER_NETWORK if name in networks.coords}
     if own:
         own.setdefault("mask_seed", jnp.full(networks.sizes["network"], made.config.mask_seed))
     return weights(networks, "position."), own

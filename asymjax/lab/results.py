@@ -344,10 +344,23 @@ def tree_of(named: Mapping[Any, Any], prefix: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there is no such array, or a file is lost.
+        If there is no such array, or a file is lost or damaged.
     """
     names = {str(name): name for name in named if str(name).startswith(prefix)}
     if not names:
         raise InputError(f"no array begins with {prefix!r}; there are {', '.join(map(str, named))}")
     paths = {path.removeprefix(prefix).replace(".", "/"): name for path, name in names.items()}
-    return unflatten({path: np.asarray(named[name]) for path, name in paths.items()})
+    return unflatten({path: values_of(named, name) for path, name in paths.items()})
+
+
+def values_of(named: Mapping[Any, Any], name: Any) -> np.ndarray:
+    """Read one of the arrays that :func:`tree_of` takes.
+
+    Raises
+    ------
+    InputError
+        If a file of it is lost or damaged.
+    """
+    source = getattr(named, "encoding", {}).get("source", RESULTS)
+    with naming_damage(Path(source) / str(name)):
+        return np.asarray(named[name])

@@ -117,9 +117,15 @@ def test_what_is_read_of_the_store_is_what_is_read_into_memory(copy, monkeypatch
     jax.tree.map(lambda leaf, whole: np.testing.assert_array_equal(leaf[:], whole), stored.position, held.position)
     monkeypatch.setattr(trees, "BLOCK_BYTES", 500)
     assert trees.checksum(stored.position) == trees.checksum(held.position)
-    (file,) = (copy / RESULTS / NETWORKS / "position.dense_0.bias" / "c").glob("*/*")
+
+
+@pytest.mark.parametrize("name", ["position.dense_0.bias", "test.loss", "learning_rate"])
+@pytest.mark.parametrize("max_bytes", [0, reader.MAX_BYTES])
+def test_damage_is_named_by_its_array(copy, monkeypatch, name, max_bytes):
+    monkeypatch.setattr(reader, "MAX_BYTES", max_bytes)
+    file = next(file for file in (copy / RESULTS / NETWORKS / name / "c").rglob("*") if file.is_file())
     file.write_bytes(b"\1" + file.read_bytes()[1:])
-    with pytest.raises(InputError, match=r"position\.dense_0\.bias is damaged"):
+    with pytest.raises(InputError, match=f"{name} is damaged"):
         asymjax.read_zoo(copy)
 
 

@@ -18,7 +18,7 @@ from asymjax.experiments.train_sweep.config import Config
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import Placement
 from asymjax.lab.evaluate import SPLITS, make_evaluate
-from asymjax.lab.results import NETWORKS, NOT_TRAINED, RESULTS, flatten_names, open_networks, read_arrays
+from asymjax.lab.results import NETWORKS, NOT_TRAINED, RESULTS, flatten_names, open_networks, read_arrays, values_of
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir, require_space
 from asymjax.lab.sweep import Finish, epochs_per_chunk, fitting_round, flops_per_step, run_sweep
@@ -75,7 +75,9 @@ def run_train_sweep(
     recipes = {name: values[seed_of] for name, values in drawn_recipes(optimizer, seeds, config.num_seeds).items()}
     coordinates = coordinates | recipes
     finish = make_finish(run, model, frozen, dataset, placement, hyper, coordinates, config.keep_weights)
-    num_kept = int(np.sum(open_networks(run.path)["failed_step"] == NOT_TRAINED)) if config.keep_weights else 0
+    num_kept = (
+        int(np.sum(values_of(open_networks(run.path), "failed_step") == NOT_TRAINED)) if config.keep_weights else 0
+    )
     train_networks(run, training, model, frozen, dataset, optimizer, placement, finish=finish, num_kept=num_kept)
     description = describe(opening, config.data, variant.model, optimizer.trained)
     run.finish(lambda: (description | {"num_seeds": config.num_seeds} | summarise_sweep(run, coordinates), {}))
@@ -104,7 +106,7 @@ def summarise_sweep(run: RunDir, coordinates: Mapping[str, np.ndarray]) -> dict[
         If the results are damaged, or lack networks: they are not those that networks were written to.
     """
     networks = open_networks(run.path)
-    if num_missing := int(np.sum(networks["failed_step"] == NOT_TRAINED)):
+    if num_missing := int(np.sum(values_of(networks, "failed_step") == NOT_TRAINED)):
         raise InputError(
             f"{run.path / RESULTS} lacks {num_missing} networks that were trained, so it is not the one that they were "
             "written to; train again with --force"

@@ -11,7 +11,7 @@ from asymjax.errors import InputError
 from asymjax.experiments.predictions import PER_NETWORK, read_positions, rebuild
 from asymjax.experiments.zoo.draws import PREFIX, read_draws
 from asymjax.lab.evaluate import SPLITS
-from asymjax.lab.results import NETWORKS, open_networks, tree_of
+from asymjax.lab.results import NETWORKS, open_networks, tree_of, values_of
 from asymjax.lab.stored import stored_tree
 from asymjax.lab.sweep import why_failed
 from asymjax.metanets.reader import is_large
@@ -58,9 +58,9 @@ def read_zoo(run_dir: str | Path) -> Zoo:
     made = rebuild(path, record)
     positions, _ = read_positions(path, made, partial(_weights, path))
     networks = open_networks(path)
-    scores = {str(name): networks[name].values for name in networks if str(name).partition(".")[0] in SPLITS}
-    recipes = {str(name): values.values for name, values in networks.coords.items() if name != "seed"}
-    failed = why_failed(networks["failed_step"].values)
+    scores = {str(name): values_of(networks, name) for name in networks if str(name).partition(".")[0] in SPLITS}
+    recipes = {str(name): values_of(networks, name) for name in networks.coords if name != "seed"}
+    failed = why_failed(values_of(networks, "failed_step"))
     return finite_zoo(made.model, made.frozen, positions, scores, recipes, failed, str(path))
 
 
