@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from asymjax import trees
-from asymjax.symmetry.alignment import match_pairs
+from asymjax.symmetry.alignment import match_all
 from asymjax.symmetry.groups import position_spec
 from asymjax.symmetry.permutations import permute
 from asymjax.types import Frozen, Model, Position, PyTree, TreeSpec
@@ -122,11 +122,10 @@ def make_reader(reads: str, model: Model, frozen: Frozen, position: Position, re
 def _elements(params: Reader, spec: TreeSpec, reference: int) -> dict[str, np.ndarray]:
     """Return the permutations that match the units of every network to those of one of them, [network, ...] by name."""
 
-    def moving(networks: PyTree) -> list[dict[str, np.ndarray]]:
-        leaves = {path: leaf for path, leaf in trees.flatten(networks).items() if path in spec}
-        return [{path: leaf[i] for path, leaf in leaves.items()} for i in range(len(next(iter(leaves.values()))))]
+    def moving(networks: PyTree) -> dict[str, np.ndarray]:
+        return {path: leaf for path, leaf in trees.flatten(networks).items() if path in spec}
 
-    (target,), found = moving(params.read(np.array([reference]))), []
-    for networks in params.blocks(params.split(np.arange(params.num_networks))):
-        found += [match.permutations for match in match_pairs(spec, [(target, one) for one in moving(networks)])]
-    return {name: np.stack([element[name] for element in found]).astype(np.int32) for name in found[0]}
+    target = {path: leaf[0] for path, leaf in moving(params.read(np.array([reference]))).items()}
+    blocks = params.blocks(params.split(np.arange(params.num_networks)))
+    found = [match_all(spec, target, moving(networks)) for networks in blocks]
+    return {name: np.concatenate([part[name] for part in found]).astype(np.int32) for name in found[0]}

@@ -127,11 +127,23 @@ def align_all(model: Model, reference: Params, params: Params, frozen: Frozen) -
     -------
     All with leaves [network, ...].
     """
+    permutations = match_all(model.permutation_spec, reference, params)
+    return jax.vmap(lambda params, element: align(model, params, frozen, element))(params, permutations)
+
+
+def match_all(spec: PermutationSpec | TreeSpec, reference: Params, params: Params) -> dict[str, np.ndarray]:
+    """Return the permutations, int [network, units] by name, that match several networks to a reference.
+
+    Parameters
+    ----------
+    spec : as of :func:`match_pairs`.
+    reference : effective parameters.
+    params : effective parameters, leaves [network, ...].
+    """
     count = len(jax.tree.leaves(params)[0])
     networks = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(count)]
-    found = match_pairs(model.permutation_spec, [(reference, network) for network in networks])
-    permutations = {name: np.stack([match.permutations[name] for match in found]) for name in found[0].permutations}
-    return jax.vmap(lambda params, element: align(model, params, frozen, element))(params, permutations)
+    found = match_pairs(spec, [(reference, network) for network in networks])
+    return {name: np.stack([match.permutations[name] for match in found]) for name in found[0].permutations}
 
 
 # Parameters as arrays with an axis for every atom: (path, number of the block) -> array, or -> atoms.
