@@ -7,7 +7,7 @@ import pytest
 
 import asymjax
 
-CORE = ("data", "models", "train", "symmetry", "inference", "diagnostics", "metanets")
+CORE = ("data", "models", "train", "symmetry", "inference", "diagnostics", "metanets", "sparse")
 ROOMS = (*CORE, "lab", "report", "experiments")
 PACKAGE = Path(asymjax.__file__).parent
 FACE = {
