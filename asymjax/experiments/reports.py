@@ -15,6 +15,7 @@ from asymjax.experiments.linear_connectivity import report as linear_connectivit
 from asymjax.experiments.metanetworks import report as metanetworks
 from asymjax.experiments.monotonic_interpolation import report as monotonic_interpolation
 from asymjax.experiments.posterior import report as posterior
+from asymjax.experiments.sparse_connectivity import report as sparse_connectivity
 from asymjax.experiments.train_sweep import report as train_sweep
 from asymjax.experiments.zoo import report as zoo
 from asymjax.lab import run_files
@@ -30,6 +31,7 @@ REPORTS: dict[str, Report] = {
     "bnn_vi": posterior.REPORT,
     "lmc": linear_connectivity.REPORT,
     "metanet": metanetworks.REPORT,
+    "sparse_lmc": sparse_connectivity.REPORT,
     "mli": monotonic_interpolation.REPORT,
     "train_sweep": train_sweep.REPORT,
     "train_grid": train_sweep.REPORT,

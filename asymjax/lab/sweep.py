@@ -93,8 +93,8 @@ def epochs_per_chunk(data: Split, steps_per_epoch: int) -> int:
 def run_sweep(
     run: Recorder,
     trainer: Trainer,
-    init_keys: Key,
-    keys: Key,
+    init_keys: PyTree,
+    keys: PyTree,
     frozen: Frozen,
     data: Split,
     placement: Placement,

@@ -80,6 +80,7 @@ def report_each(
     figures: Figures,
     needs: Mapping[str, Callable[[Any], object]] = {},
     words: Callable[[Any], Sequence[str]] = lambda run: (),
+    headline: Callable[[Any], Sequence[Table] | None] = lambda run: None,
 ) -> Report:
     """Return the report of an experiment whose runs compare something each, and not one another.
 
@@ -90,11 +91,12 @@ def report_each(
     figures : its figures.
     needs : what a run may lack, as of :func:`figures_of`.
     words : (run) -> what its tables come to, in sentences.
+    headline : (run) -> the tables that it ends with; None for all.
     """
 
     def section(run: Any) -> Section:
         plots = plots_of(run, figures_of(figures, needs, run))
-        return Section(run.title.capitalize(), tables(run), plots, [run.title], [run], words(run))
+        return Section(run.title.capitalize(), tables(run), plots, [run.title], [run], words(run), headline(run))
 
     return Report(read, lambda runs, out: list(map(section, runs)))
 

@@ -16,6 +16,7 @@ from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.models.methods import Pruned
 from asymjax.models.methods.w_asym import pack
+from asymjax.symmetry.permutations import Permutations, permute
 from asymjax.types import Array, Frozen, Key, Model, Params, Position, PyTree
 
 CONSTANTS, KEPT = "constants", "kept"
@@ -31,6 +32,31 @@ def apply_mask(position: Position, kept: Mask) -> Position:
 def full_mask(position: Position) -> Mask:
     """Return the mask that keeps every entry; of positions or of shape structs."""
     return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, bool), position)
+
+
+def effective_mask(model: Model, kept: Mask, frozen: Frozen) -> Params:
+    """Return which effective parameters are moved by kept entries, a tree of booleans like them."""
+    ones = jax.tree.map(lambda keep: jnp.asarray(keep, jnp.float32), kept)
+    none = jax.tree.map(jnp.zeros_like, ones)
+    ends = (model.merge(position, frozen) for position in (ones, none))
+    return jax.tree.map(lambda with_kept, without: with_kept - without > 0.5, *ends)  # Affine, so 1 or 0.
+
+
+def permuted_mask(model: Model, kept: Mask, frozen: Frozen, permutations: Permutations) -> Mask:
+    """Return a mask whose units are permuted as a network's are (Adnan et al. 2025, arXiv 2505.05143).
+
+    Where entries are fixed by the architecture, what is moved onto them is lost, and what they are moved onto is
+    pruned: the permuted mask of a W-asymmetric network may keep fewer entries.
+
+    Parameters
+    ----------
+    model, kept, frozen : of one network.
+    permutations : name -> int [units], as of :func:`asymjax.symmetry.weight_matching`.
+    """
+    moved = permute(effective_mask(model, kept, frozen), model.permutation_spec, permutations)
+    nothing = model.merge(jax.tree.map(lambda keep: jnp.zeros(keep.shape), kept), frozen)
+    found = model.split(jax.tree.map(lambda base, keep: base + keep, nothing, moved), frozen)
+    return jax.tree.map(lambda entry: entry > 0.5, found)
 
 
 def with_mask(frozen: Frozen, kept: Mask) -> Frozen:
@@ -53,10 +79,7 @@ def masked(model: Model) -> Model:
         return with_mask(constants, full_mask(jax.eval_shape(model.init, jax.random.key(0), constants)))
 
     def free_mask(frozen: Frozen) -> Params:
-        kept = jax.tree.map(lambda keep: keep.astype(jnp.float32), frozen[KEPT])
-        none = jax.tree.map(jnp.zeros_like, kept)
-        ends = (model.merge(position, frozen[CONSTANTS]) for position in (kept, none))
-        return jax.tree.map(lambda with_kept, without: with_kept - without > 0.5, *ends)
+        return effective_mask(model, frozen[KEPT], frozen[CONSTANTS])
 
     return _wrapped(
         model,

@@ -269,6 +269,29 @@ def barriers(points: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
     return {"midpoint": excess[:, len(points) // 2], "maximum": np.maximum(excess.max(axis=1), 0.0)}
 
 
+def instabilities(points: np.ndarray, curves: np.ndarray) -> dict[str, np.ndarray]:
+    """Return how far curves rise on a path by the three definitions of the literature, which differ where ends do.
+
+    Parameters
+    ----------
+    points : [point], as of :func:`grid`.
+    curves : [pair, point] of a loss or an error rate.
+
+    Returns
+    -------
+    ``over_mean``: largest L(t) - (L(0) + L(1)) / 2, the linear interpolation instability of Frankle et al. (2020);
+    ``over_line``: largest L(t) - (1 - t) L(0) - t L(1), the ``maximum`` of :func:`barriers`; ``over_worse``: largest
+    L(t) - max(L(0), L(1)). Each [pair], over all points, ends included.
+    """
+    curves = np.asarray(curves, np.float64)
+    ends = curves[:, [0, -1]]
+    return {
+        "over_mean": curves.max(axis=1) - ends.mean(axis=1),
+        "over_line": barriers(points, curves)["maximum"],
+        "over_worse": curves.max(axis=1) - ends.max(axis=1),
+    }
+
+
 def over_pairs(values: np.ndarray, pairs: np.ndarray) -> dict[str, np.ndarray]:
     """Return mean, standard deviation over pairs, and the interval of the mean.
 

@@ -91,26 +91,28 @@ def _recipe_key(key: Key) -> Key:
     return rng.named_key(key, "recipe")
 
 
-def _init_keys(seeds: Seeds, num_seeds: int) -> Key:
+def initial_keys(seeds: Seeds, num_seeds: int) -> Key:
+    """Return the keys of the initial positions of the networks of a sweep [seed]."""
     one = rng.role_key(seeds.init_seed, "init") if isinstance(seeds, SeedConfig) else rng.named_key(seeds, "init")
     return rng.member_keys(one, num_seeds)
 
 
-def _train_keys(seeds: Seeds, num_seeds: int) -> Key:
+def train_keys(seeds: Seeds, num_seeds: int) -> Key:
+    """Return the keys of the order of rows, and of drawn recipes, of the networks of a sweep [seed]."""
     one = rng.role_key(seeds.seed, "train") if isinstance(seeds, SeedConfig) else rng.named_key(seeds, "train")
     return rng.member_keys(one, num_seeds)
 
 
 def initial_positions(model: Model, frozen: Frozen, seeds: Seeds, num_seeds: int) -> Position:
     """Return where the training of each network of a sweep begins, leaves [seed, ...]."""
-    return jax.jit(jax.vmap(partial(initial_position, model), (0, None)))(_init_keys(seeds, num_seeds), frozen)
+    return jax.jit(jax.vmap(partial(initial_position, model), (0, None)))(initial_keys(seeds, num_seeds), frozen)
 
 
 def drawn_recipes(config: OptimizerConfig, seeds: Seeds, num_seeds: int) -> dict[str, np.ndarray]:
     """Return what was drawn for each network of a sweep, float32 [seed] by name; nothing of a shared recipe."""
     if config.recipe == "shared":
         return {}
-    keys = _train_keys(seeds, num_seeds)
+    keys = train_keys(seeds, num_seeds)
     # One after the other, so that nothing depends on how many there are.
     return trees.to_host(jax.jit(lambda keys: lax.map(lambda key: draw_recipe(config, _recipe_key(key)), keys))(keys))
 
@@ -162,6 +164,6 @@ def make_training(
         return Member(keys[seed_of], hyper) if hyper else keys[seed_of]
 
     trainer = make_trainer(model, dataset, config, hyper)
-    init_keys = _init_keys(seeds, num_seeds)
+    init_keys = initial_keys(seeds, num_seeds)
     init_keys = init_keys if start == "own" else init_keys[np.zeros(num_seeds, int)]
-    return Training(len(seed_of), trainer, members(init_keys), members(_train_keys(seeds, num_seeds)))
+    return Training(len(seed_of), trainer, members(init_keys), members(train_keys(seeds, num_seeds)))

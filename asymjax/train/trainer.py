@@ -53,11 +53,14 @@ class Trainer(NamedTuple):
     advance : (key, state, frozen, data, num_epochs) -> (TrainState, mean loss of each epoch [num_epochs]);
         ``num_epochs`` is static.
     train : (key, frozen, data) -> (TrainState, losses [num_epochs]); a whole run.
+    begin : (key, state, frozen, data, num_steps) -> TrainState after the first steps, which need not fill an epoch;
+        ``num_steps`` is static.
     """
 
     init: Callable[[Any, Frozen], TrainState]
     advance: Callable[[Any, TrainState, Frozen, Split, int], tuple[TrainState, Array]]
     train: Callable[[Any, Frozen, Split], tuple[TrainState, Array]]
+    begin: Callable[[Any, TrainState, Frozen, Split, int], TrainState]
 
 
 def initial_position(model: Model, key: Key, frozen: Frozen) -> Position:
@@ -65,7 +68,7 @@ def initial_position(model: Model, key: Key, frozen: Frozen) -> Position:
     return model.init(rng.named_key(key, "init"), frozen)
 
 
-def _map_position_like(fn: Callable[[PyTree], PyTree], state: PyTree, position: PyTree) -> PyTree:
+def map_position_like(fn: Callable[[PyTree], PyTree], state: PyTree, position: PyTree) -> PyTree:
     """Map ``fn`` over the subtrees of an optimizer state that have the structure of a position."""
     structure: Any = jax.tree.structure(position)
 
@@ -123,11 +126,11 @@ def make_train(
         def spread(tree: PyTree) -> PyTree:
             return jax.tree.map(jnp.subtract, model.merge(tree, frozen), zero)
 
-        opt_state = _map_position_like(spread, state.opt_state, state.position)
+        opt_state = map_position_like(spread, state.opt_state, state.position)
         return state._replace(position=model.merge(state.position, frozen), opt_state=opt_state)
 
     def leave(state: TrainState, frozen: Frozen) -> TrainState:
-        opt_state = _map_position_like(lambda tree: model.split(tree, frozen), state.opt_state, state.position)
+        opt_state = map_position_like(lambda tree: model.split(tree, frozen), state.opt_state, state.position)
         return state._replace(position=model.split(state.position, frozen), opt_state=opt_state)
 
     def step(state: TrainState, batch: Split, frozen: Frozen, mask: PyTree) -> tuple[TrainState, Array]:
@@ -139,7 +142,9 @@ def make_train(
         failed = jnp.where((state.failed_step < 0) & ~jnp.isfinite(value), state.step, state.failed_step)
         return TrainState(optax.apply_updates(state.position, updates), opt_state, state.step + 1, failed), value
 
-    def epoch(key: Key, state: TrainState, frozen: Frozen, data: Split, mask: PyTree) -> tuple[TrainState, Array]:
+    def epoch(
+        key: Key, state: TrainState, frozen: Frozen, data: Split, mask: PyTree, num_steps: int | None = None
+    ) -> tuple[TrainState, Array]:
         if batch_size is None:
             return step(state, data, frozen, mask)
         if isinstance(data.inputs, Graph):
@@ -152,10 +157,12 @@ def make_train(
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Array]:
             return step(state, data.take(rows), frozen, mask)
 
-        state, values = lax.scan(one, state, order.reshape(num_batches, batch_size))
+        state, values = lax.scan(one, state, order.reshape(num_batches, batch_size)[:num_steps])
         return state, jnp.mean(values)
 
-    def advance(key: Key, state: TrainState, frozen: Frozen, data: Split, num_epochs: int) -> tuple[TrainState, Array]:
+    def advance(
+        key: Key, state: TrainState, frozen: Frozen, data: Split, num_epochs: int, num_more_steps: int = 0
+    ) -> tuple[TrainState, Array]:
         mask: Any = model.free_mask(frozen) if effective else None  # type: ignore[misc]
         state = enter(state, frozen) if effective else state
         order_key = rng.named_key(key, "order")
@@ -167,12 +174,18 @@ def make_train(
             return move(state) if last_step is None else lax.cond(state.step < last_step, move, _rest, state)
 
         state, losses = lax.scan(one, state, None, length=num_epochs)
+        if num_more_steps:
+            state, _ = epoch(order_key, state, frozen, data, mask, num_more_steps)
         return (leave(state, frozen) if effective else state), losses
 
     def train(key: Key, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
         return advance(key, init(key, frozen), frozen, data, num_epochs)
 
-    return Trainer(init, advance, train)
+    def begin(key: Key, state: TrainState, frozen: Frozen, data: Split, num_steps: int) -> TrainState:
+        steps_per_epoch = 1 if batch_size is None else data.targets.shape[0] // batch_size
+        return advance(key, state, frozen, data, *divmod(num_steps, steps_per_epoch))[0]
+
+    return Trainer(init, advance, train, begin)
 
 
 def make_varied(make: Callable[[Hyper], Trainer], vary: Callable[[Frozen, Hyper], Frozen]) -> Trainer:
@@ -199,4 +212,7 @@ def make_varied(make: Callable[[Hyper], Trainer], vary: Callable[[Frozen, Hyper]
     def train(member: Member, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
         return make(member.hyper).train(member.key, vary(frozen, member.hyper), data)
 
-    return Trainer(init, advance, train)
+    def begin(member: Member, state: TrainState, frozen: Frozen, data: Split, num_steps: int) -> TrainState:
+        return make(member.hyper).begin(member.key, state, vary(frozen, member.hyper), data, num_steps)
+
+    return Trainer(init, advance, train, begin)

@@ -13,7 +13,7 @@ ROUNDING = 1e-6
 """Share of a value up to which the difference to another is the rounding of float32, and nothing to test."""
 
 
-def over_repeats(values: Sequence[float], baseline: Sequence[float] | None = None) -> dict[str, Any]:
+def over_repeats(values: ArrayLike, baseline: ArrayLike | None = None) -> dict[str, Any]:
     """Return the values of repeats, their statistics, and those of the differences to a baseline's same repeats.
 
     Returns

@@ -1,0 +1,117 @@
+"""Where masks come from: each source gives the masks of one study, level by level."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax import rng, trees
+from asymjax.lab.tickets import Rounds
+from asymjax.sparse.masks import Mask, permuted_mask
+from asymjax.sparse.pruning import SCORES, prune, prune_each_leaf
+from asymjax.symmetry.alignment import match_pairs
+from asymjax.train.trainer import TrainState
+from asymjax.types import Array, Dataset, Frozen, Key, Model, Params, Position
+
+
+class Study(NamedTuple):
+    """Networks of one method that tickets are sought for, from one step on.
+
+    Attributes
+    ----------
+    model, frozen : the model, and the constants of all networks.
+    dataset : what they are trained on.
+    keys : [seed] of training.
+    starts : states at the step that tickets begin at, leaves [seed, ...].
+    paths : of the leaves that are pruned.
+    counts : weights that are left after 0, 1, ... rounds.
+    levels : rounds at which masks are wanted, from 1.
+    scope : see ``SparseConfig``.
+    rounds : (``"imp"``, ``"distilled"`` or ``"subset"``) -> iterative pruning on these rows.
+    """
+
+    model: Model
+    frozen: Frozen
+    dataset: Dataset
+    keys: Key
+    starts: TrainState
+    paths: tuple[str, ...]
+    counts: list[int]
+    levels: tuple[int, ...]
+    scope: str
+    rounds: Callable[[str], Rounds]
+
+
+Source = Callable[[Study], Mask]
+"""(study) -> masks [level, seed, ...]."""
+
+
+def choose_mask(
+    paths: tuple[str, ...], scope: str, total: int, scores: Position, kept: Mask, num_left: Array | int
+) -> Mask:
+    """Return the mask that keeps the best ``num_left`` of ``total`` weights by their scores; see ``SparseConfig``."""
+    if scope == "global":
+        return prune(scores, kept, paths, num_left)
+    return prune_each_leaf(scores, kept, paths, num_left / total)
+
+
+def _iterative(study: Study, rows: str) -> Mask:
+    kept = study.rounds(rows).kept
+    return jax.tree.map(lambda leaf: leaf[np.asarray(study.levels)], kept)
+
+
+def _at_once(study: Study, score: str) -> Mask:
+    """Prune the networks of step k in one go, to each level."""
+    rows = study.dataset.train
+    whole = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], bool), study.starts.position)
+
+    def one(network: tuple[Key, Position], num_left: Array) -> Mask:
+        key, position = network
+        scores = SCORES[score](key, study.model, position, study.frozen, rows, study.dataset.task)
+        return choose_mask(study.paths, study.scope, study.counts[0], scores, whole, num_left)
+
+    keys = jax.vmap(lambda key: rng.named_key(key, score))(study.keys)
+    of_seeds = jax.jit(
+        lambda num_left: jax.lax.map(lambda network: one(network, num_left), (keys, study.starts.position))
+    )
+    masks = [trees.to_host(of_seeds(jnp.asarray(study.counts[level]))) for level in study.levels]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *masks)
+
+
+def _naive(study: Study) -> Mask:
+    """Give every seed the mask of the next one."""
+    return jax.tree.map(lambda leaf: np.roll(leaf, -1, axis=1), _iterative(study, "imp"))
+
+
+def _permuted(study: Study) -> Mask:
+    """Give every seed the mask of the next one, its units permuted as match those of the dense networks."""
+    dense = jax.tree.map(lambda leaf: leaf[0], study.rounds("imp").position)
+    networks = trees.to_host(jax.jit(jax.vmap(study.model.merge, (0, None)))(dense, study.frozen))
+    num_seeds = len(study.keys)
+
+    def of(seed: int) -> Params:
+        return jax.tree.map(lambda leaf: leaf[seed % num_seeds], networks)
+
+    found = match_pairs(study.model.permutation_spec, [(of(seed), of(seed + 1)) for seed in range(num_seeds)])
+    permutations = jax.tree.map(lambda *each: np.stack(each), *(one.permutations for one in found))
+
+    def moved(kept: Mask, element: dict[str, Array]) -> Mask:
+        return permuted_mask(study.model, kept, study.frozen, element)
+
+    of_levels = jax.vmap(jax.vmap(moved), (0, None))
+    return trees.to_host(jax.jit(of_levels)(_naive(study), permutations))
+
+
+SOURCES: dict[str, Source] = {
+    "imp": partial(_iterative, rows="imp"),
+    "distilled": partial(_iterative, rows="distilled"),
+    "subset": partial(_iterative, rows="subset"),
+    "random": partial(_at_once, score="random"),
+    "magnitude": partial(_at_once, score="magnitude"),
+    "snip": partial(_at_once, score="snip"),
+    "naive": _naive,
+    "permuted": _permuted,
+}

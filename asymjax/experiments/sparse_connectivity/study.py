@@ -1,0 +1,237 @@
+"""One study: the networks of one method, from one step on. Masks, twins of every ticket, and paths between twins."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache, partial
+from itertools import combinations, pairwise
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from asymjax import trees
+from asymjax.errors import DivergedError
+from asymjax.experiments.linear_connectivity.run import Ends, Task, matched_ends, run_paths
+from asymjax.experiments.sparse_connectivity.config import Config
+from asymjax.experiments.sparse_connectivity.plan import Plan
+from asymjax.experiments.sparse_connectivity.sources import SOURCES, Study, choose_mask
+from asymjax.lab import devices, processes
+from asymjax.lab.rundir import RunDir
+from asymjax.lab.sweep import epochs_per_chunk, run_sweep, why_failed
+from asymjax.lab.tickets import Rounds, run_rounds, run_starts, twin_keys
+from asymjax.sparse.masks import Mask, full_mask, prunable
+from asymjax.sparse.pruning import SCORES
+from asymjax.sparse.tickets import Ticket, begun_anew, make_ticket_trainer, ticket_member
+from asymjax.train.members import initial_keys, make_trainer, steps_per_epoch, train_keys
+from asymjax.types import Dataset, Frozen, Model, Params, Split
+
+DENSE = "dense"
+
+
+class Subject(NamedTuple):
+    """The networks that are studied.
+
+    Attributes
+    ----------
+    name : what phases and arrays of the run begin with, ``"standard-0"``.
+    arch : the method.
+    step : step that tickets begin at.
+    model, frozen, dataset : as in :class:`~asymjax.experiments.sparse_connectivity.sources.Study`.
+    small : name -> the small sets of rows that masks are sought on.
+    """
+
+    name: str
+    arch: str
+    step: int
+    model: Model
+    frozen: Frozen
+    dataset: Dataset
+    small: Mapping[str, Split]
+
+
+class Members(NamedTuple):
+    """The networks that are trained from tickets, arrays [network].
+
+    Attributes
+    ----------
+    source : where the mask comes from, ``"dense"`` for none.
+    round : rounds of pruning that its sparsity is of.
+    seed, twin : which initialisation, and which order of the rows.
+    """
+
+    source: np.ndarray
+    round: np.ndarray
+    seed: np.ndarray
+    twin: np.ndarray
+
+    def pairs_of_twins(self) -> np.ndarray:
+        """Return all pairs of networks that were trained from the same ticket, int [pair, 2]."""
+        places: dict[tuple, list[int]] = {}
+        for index, ticket in enumerate(zip(self.source, self.round, self.seed, strict=True)):
+            places.setdefault(ticket, []).append(index)
+        return np.array([pair for twins in places.values() for pair in combinations(twins, 2)], int).reshape(-1, 2)
+
+    def pairs_of_seeds(self) -> np.ndarray:
+        """Return all pairs of dense first twins, from two initialisations, int [pair, 2]."""
+        first = np.flatnonzero((self.source == DENSE) & (self.twin == 0))
+        return np.array(list(combinations(first.tolist(), 2)), int).reshape(-1, 2)
+
+    def pairs_of_levels(self) -> np.ndarray:
+        """Return pairs of first twins of one seed and source at successive levels, int [pair, 2] (Paul et al. 2022)."""
+        found = []
+        for source in dict.fromkeys(self.source.tolist()):
+            own = (self.source == source) | (self.source == DENSE)
+            for seed in np.unique(self.seed):
+                chosen = np.flatnonzero(own & (self.seed == seed) & (self.twin == 0))
+                chosen = chosen[np.argsort(self.round[chosen])]
+                found += [] if source == DENSE else list(pairwise(chosen))
+        return np.array(found, int).reshape(-1, 2)
+
+
+class Studied(NamedTuple):
+    """What one study found, host arrays.
+
+    Attributes
+    ----------
+    members : the networks.
+    masks : source -> masks [level, seed, ...].
+    failed : network -> why it is no network.
+    curves : split -> metric -> [pair, point], of ``pairs``, and of ``aligned`` ones those of the second part.
+    pairs : kind -> int [pair, 2]; ``"twins"``, ``"seeds"``, ``"aligned"``, ``"levels"``.
+    distance : [pair], of all kinds one after the other.
+    """
+
+    members: Members
+    masks: dict[str, Mask]
+    failed: dict[int, str]
+    pairs: dict[str, np.ndarray]
+    curves: dict[str, Any]
+    distance: np.ndarray
+
+
+def study_networks(run: RunDir, subject: Subject, config: Config, plan: Plan, task: Task) -> Studied:
+    """Find masks, train twins, and measure the paths between them, in resumable phases."""
+    study = _begin(run, subject, config, plan)
+    masks = {source: SOURCES[source](study) for source in config.sparse.sources}
+    members = _members(config, plan)
+    params, failed = _train_twins(run, subject, config, plan, study, masks, members)
+    pairs = {"twins": members.pairs_of_twins(), "seeds": members.pairs_of_seeds(), "levels": members.pairs_of_levels()}
+    pairs = {kind: _between(found, failed) for kind, found in pairs.items()}
+
+    def ends(index: np.ndarray) -> Ends:
+        return Ends(*(jax.tree.map(lambda leaf, i=i: leaf[index[:, i]], params) for i in (0, 1)))
+
+    measure = partial(run_paths, frozen=subject.frozen, task=task, run_config=config.run)
+    plain = measure(run, f"paths-{subject.name}", ends, np.concatenate(list(pairs.values())))
+    measured = [{name: plain[name] for name in ("curves", "distance")}]
+    if len(pairs["seeds"]):
+        matched = matched_ends(ends, subject.model.permutation_spec, subject.frozen)
+        aligned = measure(run, f"aligned-{subject.name}", matched, pairs["seeds"])
+        pairs["aligned"] = pairs["seeds"]
+        measured.append({name: aligned[name] for name in ("curves", "distance")})
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *measured)
+    return Studied(members, masks, failed, pairs, whole["curves"], whole["distance"])
+
+
+def _between(pairs: np.ndarray, failed: Mapping[int, str]) -> np.ndarray:
+    """Return the pairs both of whose networks are there."""
+    return pairs[~np.isin(pairs, list(failed)).any(axis=1)]
+
+
+def _begin(run: RunDir, subject: Subject, config: Config, plan: Plan) -> Study:
+    """Train dense networks to the step that tickets begin at, and prepare the search for masks."""
+    model, frozen, dataset = subject.model, subject.frozen, subject.dataset
+    init_keys = initial_keys(config.seeds, config.num_seeds)
+    keys = train_keys(config.seeds, config.num_seeds)
+    trainer = make_trainer(model, dataset, config.optimizer)
+    starts = run_starts(
+        run, f"start-{subject.name}", trainer, init_keys, keys, frozen, dataset.train, subject.step, config.run
+    )
+    counts, paths = plan.counts_of(model), tuple(sorted(prunable(model)))
+
+    def pick(position: Any, kept: Mask, num_left: Any) -> Mask:
+        scores = SCORES["magnitude"](jax.random.key(0), model, position, frozen, dataset.train, dataset.task)
+        return choose_mask(paths, config.sparse.scope, counts[0], scores, kept, num_left)
+
+    @cache
+    def rounds(rows: str) -> Rounds:
+        is_all = rows not in subject.small
+        data = dataset.train if is_all else subject.small[rows]
+        optimizer = config.optimizer if is_all else _on_few(config, len(data.targets))
+        make = partial(make_trainer, dataset=dataset._replace(train=data), config=optimizer)
+        return run_rounds(
+            run,
+            f"{rows}-{subject.name}",
+            make_ticket_trainer(model, make),
+            twin_keys(keys, 1)[:, 0],
+            starts if is_all else jax.tree.map(np.asarray, begun_anew(starts)),
+            frozen,
+            data,
+            counts,
+            pick,
+            plan.num_passes_after(subject.step) if is_all else config.sparse.search_epochs,
+            epochs_per_chunk(data, steps_per_epoch(optimizer, len(data.targets))),
+            config.run,
+        )
+
+    return Study(model, frozen, dataset, keys, starts, paths, counts, plan.levels, config.sparse.scope, rounds)
+
+
+def _on_few(config: Config, num_rows: int) -> Any:
+    """Return how networks are trained on few rows: as on all, but for the number of passes."""
+    batch_size = config.optimizer.batch_size and min(config.optimizer.batch_size, num_rows)
+    return replace(config.optimizer, num_epochs=config.sparse.search_epochs, batch_size=batch_size)
+
+
+def _members(config: Config, plan: Plan) -> Members:
+    tickets = [(DENSE, 0)] + [(source, level) for source in config.sparse.sources for level in plan.levels]
+    each = [
+        (source, level, seed, twin)
+        for source, level in tickets
+        for seed in range(config.num_seeds)
+        for twin in range(config.sparse.num_twins)
+    ]
+    return Members(*map(np.array, zip(*each, strict=True)))
+
+
+def _train_twins(
+    run: RunDir,
+    subject: Subject,
+    config: Config,
+    plan: Plan,
+    study: Study,
+    masks: Mapping[str, Mask],
+    members: Members,
+) -> tuple[Params, dict[int, str]]:
+    """Train all twins of all tickets in one program; return effective weights [network, ...], and who failed."""
+    whole = jax.tree.map(np.asarray, full_mask(jax.tree.map(lambda leaf: leaf[0], study.starts.position)))
+
+    def mask_of(source: str, level: int, seed: int) -> Mask:
+        if source == DENSE:
+            return whole
+        return jax.tree.map(lambda leaf: leaf[plan.levels.index(level), seed], masks[source])
+
+    of_each = map(mask_of, members.source, members.round, members.seed)
+    kept = jax.tree.map(lambda *leaves: np.stack(leaves), *of_each)
+    starts = jax.tree.map(lambda leaf: np.asarray(leaf)[members.seed], study.starts)
+    keys = twin_keys(study.keys, config.sparse.num_twins)[members.seed, members.twin]
+    make = partial(make_trainer, dataset=subject.dataset, config=config.optimizer)
+    state = run_sweep(
+        run,
+        make_ticket_trainer(subject.model, make),
+        Ticket(starts, kept),
+        ticket_member(keys, kept),
+        subject.frozen,
+        subject.dataset.train,
+        devices.place(len(members.seed), config.run.num_devices, config.run.placement),
+        plan.num_passes_after(subject.step),
+        run.settle(f"twins-{subject.name}-epochs", epochs_per_chunk(subject.dataset.train, plan.num_steps_per_epoch)),
+        may_fail=True,
+        phase=f"twins-{subject.name}",
+    )
+    position, failed_step = processes.gather((state.position, state.failed_step))
+    failed = why_failed(failed_step)
+    if len(failed) == len(members.seed):
+        raise DivergedError(f"{subject.name}: every network diverged; lower --learning-rate, or clip the gradient")
+    merge = jax.jit(lambda position: jax.lax.map(lambda one: subject.model.merge(one, subject.frozen), position))
+    return trees.to_host(merge(position)), failed

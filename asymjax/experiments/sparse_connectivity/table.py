@@ -1,0 +1,144 @@
+"""Tables and sentences of sparse networks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asymjax.experiments.linear_connectivity.table import interval
+from asymjax.experiments.sparse_connectivity.figures import RISES, SparseRun, sources_of, study_name
+from asymjax.report.table import Table, number
+
+NOTE = (
+    "Means over initialisations of the means over their pairs of twins, plus or minus half the 95 % interval. Rise: of "
+    "the path, at most, over the mean of both ends (Frankle et al. 2020). Stable: a rise of the test error below 0.02. "
+    "Matching: an error at most 0.002 above that of dense twins. Overlap: with the mask of imp, what both keep as a "
+    "share of what either keeps. Least density: of the layer that keeps least."
+)
+RISE_NOTE = (
+    "The largest rise of a path by three definitions: over the mean of both ends, over the straight line between them, "
+    "and over the worse end; recalibrated: of the loss at each point's best softmax temperature. Distance: Euclidean, "
+    "of effective weights."
+)
+BETWEEN_NOTE = (
+    "Paths between dense networks of different initialisations, as they are, and after permuting units to match."
+)
+SUCCESSIVE_NOTE = "Paths from a first twin to that of the same initialisation and source at the next sparsity measured."
+
+
+def twin_tables(run: SparseRun) -> list[Table]:
+    """Return what twins of every source and sparsity achieve, and how far the paths between them rise."""
+    return [_cells(run, study) for study in run.studies]
+
+
+def sparse_tables(run: SparseRun) -> list[Table]:
+    """Return the tables of a run."""
+    tables = twin_tables(run)
+    tables += [_rises(run, study) for study in run.studies]
+    tables += [_between(run)] if any(study["between"] for study in run.studies) else []
+    return tables + ([_successive(run)] if any(study["successive"] for study in run.studies) else [])
+
+
+def _value(cell: Mapping[str, Any], name: str, form: str = ".4f") -> str:
+    return interval(cell["measures"].get(name), form)
+
+
+def _truth(value: bool | None) -> str:
+    return "-" if value is None else "yes" if value else "no"
+
+
+def _cells(run: SparseRun, study: dict[str, Any]) -> Table:
+    rise = f"test.{run.outcome}.over_mean"
+    rows = [
+        [
+            cell["source"],
+            f"{cell['sparsity']:.1%}",
+            _value(cell, f"test.{run.outcome}"),
+            _value(cell, "test.loss"),
+            _value(cell, rise),
+            _value(cell, "test.loss.over_mean"),
+            _truth(cell["is_stable"]),
+            _truth(cell["is_matching"]),
+            number(cell["overlap"], ".2f"),
+            f"{min(cell['density'].values()):.1%}" if cell["density"] else "-",
+        ]
+        for cell in study["cells"]
+    ]
+    columns = ["source", "pruned", run.outcome, "loss", f"rise of {run.outcome}", "rise of loss"]
+    columns += ["stable", "matching", "overlap", "least density"]
+    return Table(f"Twins of {study_name(study)}", NOTE, columns, rows)
+
+
+def _rises(run: SparseRun, study: dict[str, Any]) -> Table:
+    measured = [("test", run.outcome), ("train", run.outcome), ("test", "loss"), ("test", "recalibrated_loss")]
+    measured = [one for one in dict.fromkeys(measured) if ".".join(one) in study["cells"][0]["measures"]]
+    rows = [
+        [cell["source"], f"{cell['sparsity']:.1%}", f"{split} {metric}".replace("_", " ")]
+        + [_value(cell, f"{split}.{metric}.{rise}") for rise in RISES]
+        + [_value(cell, "distance", ".2f")]
+        for cell in study["cells"]
+        for split, metric in measured
+    ]
+    return Table(
+        f"Rises by definition, {study_name(study)}",
+        RISE_NOTE,
+        ["source", "pruned", "of", *RISES.values(), "distance"],
+        rows,
+    )
+
+
+def _between(run: SparseRun) -> Table:
+    rows = [
+        [
+            study_name(study),
+            {"seeds": "as they are", "aligned": "aligned"}[kind],
+            *(interval(measures.get(name)) for name in (f"test.{run.outcome}.over_mean", "test.loss.over_mean")),
+        ]
+        for study in run.studies
+        for kind, measures in study["between"].items()
+    ]
+    columns = ["kind", "paths", f"rise of {run.outcome}", "rise of loss"]
+    return Table("Between initialisations", BETWEEN_NOTE, columns, rows)
+
+
+def _successive(run: SparseRun) -> Table:
+    rows = [
+        [study_name(study), one["source"], f"{one['from']} to {one['to']}"]
+        + [_value(one, name) for name in (f"test.{run.outcome}.over_mean", "test.loss.over_mean")]
+        for study in run.studies
+        for one in study["successive"]
+    ]
+    columns = ["kind", "source", "rounds", f"rise of {run.outcome}", "rise of loss"]
+    return Table("From one sparsity to the next", SUCCESSIVE_NOTE, columns, rows)
+
+
+def sparse_words(run: SparseRun) -> list[str]:
+    """Say for each study which sources make twins more or less stable than dense ones, and name what failed."""
+    return [sentence for study in run.studies for sentence in _words(run, study)]
+
+
+def _words(run: SparseRun, study: dict[str, Any]) -> Sequence[str]:
+    rise = f"test.{run.outcome}.over_mean"
+    name, dense = study_name(study), study["cells"][0]["measures"]
+    error = interval(dense.get(f"test.{run.outcome}"))
+    sentences = [f"{name}: dense twins, {run.outcome} {error}, rise {interval(dense.get(rise))}."]
+    for source, (_, *cells) in sources_of(study).items():
+        told = [
+            f"{interval(cell['measures'].get(rise))} at {cell['sparsity']:.1%}{_compared(cell, rise)}" for cell in cells
+        ]
+        sentences.append(f"  {source}: rise {'; '.join(told)}.")
+    for cell in study["cells"]:
+        for seed, paths in cell["collapsed"].items():
+            sentences.append(
+                f"warning: {name}, {cell['source']}, {cell['sparsity']:.1%}: the mask of seed {seed} keeps nothing of "
+                f"{', '.join(paths)}; no signal passes there"
+            )
+    return [*sentences, *(f"warning: {name}: {who} is left out, {why}" for who, why in study["failed"].items())]
+
+
+def _compared(cell: Mapping[str, Any], rise: str) -> str:
+    """Say whether a rise differs from that of dense twins of the same initialisations."""
+    difference = (cell["measures"].get(rise) or {}).get("difference")
+    if not difference or difference["low"] is None:
+        return ""
+    if difference["high"] < 0:
+        return " (less than dense)"
+    return " (more than dense)" if difference["low"] > 0 else ""
