@@ -27,6 +27,7 @@ _HOMES = {
     "asymjax.models.symmetry_description": ("describe_symmetries",),
     "asymjax.networks": ("align", "barriers", "train_sweep"),
     "asymjax.priors": ("NormalPrior",),
+    "asymjax.tickets": ("find_tickets", "train_twins"),
     "asymjax.zoos": ("train_zoo",),
     "asymjax.sampling": ("ess", "fit", "rhat", "sample"),
 }

@@ -14,6 +14,7 @@ FACE = {
     "sampling.py",
     "networks.py",
     "zoos.py",
+    "tickets.py",
 }  # The public functions that join the core to the lab's devices and progress.
 OF_THE_LAB = {"orbax", "zarr", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
 WITHOUT_JAX = (
