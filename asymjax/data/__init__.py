@@ -6,15 +6,24 @@ To add one: a module whose ``load(name, data_dir, data_seed)`` makes ``checked_r
 ``keep_test`` of them, and one line in ``DATASETS``. A key that ends in "/" is a family whose names go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from asymjax.data import cifar, embedded, graphs, idx, planetoid, table, uci
+from asymjax.data import cifar, distilled, embedded, graphs, idx, planetoid, table, uci
 from asymjax.data.table import TableConfig
 from asymjax.errors import InputError
 from asymjax.types import Dataset
 
 __all__ = ["DATASETS", "load"]
+
+
+def _load_distilled(name: str, data_dir: str | Path | None, data_seed: int) -> Dataset:
+    def original(origin: Mapping[str, Any]) -> Dataset:
+        return load(origin["dataset"], data_dir, data_seed, TableConfig().having(origin))
+
+    return distilled.join(name, data_seed, original)
+
 
 DATASETS: dict[str, Callable[[str, str | Path | None, int], Dataset]] = {
     "digits": embedded.load,
@@ -31,6 +40,7 @@ DATASETS: dict[str, Callable[[str, str | Path | None, int], Dataset]] = {
     "planetoid/": planetoid.load,
     "uci/": uci.load,
     "table/": table.load,
+    "distilled/": _load_distilled,
 }
 
 
@@ -48,7 +58,8 @@ def load(
 
     Parameters
     ----------
-    name : a key of ``DATASETS``, or such a key with its rest: ``"uci/energy"``, ``"uci/energy/3"``, ``"table/a.csv"``.
+    name : a key of ``DATASETS``, or such a key with its rest: ``"uci/energy"``, ``"uci/energy/3"``, ``"table/a.csv"``,
+        ``"distilled/RUN_DIR"`` of a finished run of ``runs/distill.py``.
     data_dir : folder that holds the files; embedded sets ignore it.
     data_seed : decides the random splits and the order of rows; 0 or more.
     config : how a table of one's own is read.
@@ -66,7 +77,8 @@ def load(
     if family + slash not in DATASETS:
         raise InputError(
             f"unknown dataset {name!r}, choose from {', '.join(DATASETS)}; "
-            "where a name ends in '/', go on with planetoid/NAME, uci/NAME, uci/NAME/SPLIT or table/FILE"
+            "where a name ends in '/', go on with planetoid/NAME, uci/NAME, "
+            "uci/NAME/SPLIT, table/FILE or distilled/RUN_DIR"
         )
     if data_seed < 0:
         raise InputError(f"data_seed is {data_seed}, expected 0 or more")

@@ -17,7 +17,7 @@ class DataConfig(Settings):
     dataset: str = "digits"
     """Embedded: digits, diabetes, breast_cancer, wine, mnist5k, toy1d (a noisy sine), teacher (a network of two ReLU
     units), digits_graph. From files: mnist, cifar10, cifar100, planetoid/NAME, uci/NAME or uci/NAME/SPLIT, table/FILE.
-    Graphs: digits_graph, planetoid/."""
+    Graphs: digits_graph, planetoid/. Made here: distilled/RUN_DIR of runs/distill.py."""
     data_dir: Path | None = None
     """Folder with the files of a dataset that is not embedded, or with a folder of its usual name (mnist,
     cifar-10-batches-bin, planetoid, uci)."""

@@ -421,6 +421,21 @@ class RunDir:
 
     # The end
 
+    def write_file(self, name: str, content: bytes) -> None:
+        """Write a file of the run's own, whole or not at all; process 0 does.
+
+        Raises
+        ------
+        InputError
+            If the disk is full or cannot be written.
+        """
+
+        def write() -> None:
+            with self.explaining(name), _replacing(self.path / name) as file:
+                file.write(content)
+
+        processes.lead(write)
+
     def finish(self, summarise: Callable[[], Summary]) -> None:
         """Write the arrays of figures and summary.json, then DONE.
 

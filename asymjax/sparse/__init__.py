@@ -4,3 +4,8 @@ In: a ``Model``, positions, and the rows that they are trained on. Out: masks, w
 ``position``, and rows. To add a way to score entries or to match data: a function in its module, and one line in its
 dictionary.
 """
+
+from asymjax.sparse.distillation import Distilled, distill
+from asymjax.sparse.matching import soft_cross_entropy
+
+__all__ = ["Distilled", "distill", "soft_cross_entropy"]

@@ -1,0 +1,1 @@
+"""Distilled data: made, trained on beside real data, and kept as a dataset that every script takes."""
