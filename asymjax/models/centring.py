@@ -56,16 +56,15 @@ def centred_biases(model: Model, frozen: Frozen, inputs: Any) -> tuple[str, ...]
     inputs : what it takes, or the structure of that.
     """
     position = jax.eval_shape(model.init, jax.random.key(0), frozen)
-    shapes, fixed = trees.flatten(position), trees.flatten(frozen)
+    plain = _left_alone(model, position, frozen)
     paths = [
         path
         for path, layer in model.symmetries.layers.items()
-        if path in shapes
-        and layer.role == "bias"
+        if layer.role == "bias"
         and not layer.is_norm
         and perms_of(as_trees(model.symmetries.spec[path], layer.shape))
         and path not in model.symmetries.dead
-        and not any(name.startswith(f"{path}/") for name in fixed)
+        and path in plain
     ]
     uses: dict[str, list[bool]] = {path: [] for path in paths}
 
@@ -78,6 +77,14 @@ def centred_biases(model: Model, frozen: Frozen, inputs: Any) -> tuple[str, ...]
 
     jax.eval_shape(look, jax.eval_shape(model.merge, position, frozen), frozen, inputs)
     return tuple(path for path in paths if uses[path] == [True])
+
+
+def _left_alone(model: Model, position: Position, frozen: Frozen) -> set[str]:
+    """Return the paths of the leaves that are effective parameters as they are, which the jaxpr of ``merge`` tells."""
+    closed, params = jax.make_jaxpr(model.merge, return_shape=True)(position, frozen)
+    given = dict(zip(trees.named_leaves(position), closed.jaxpr.invars, strict=False))  # Those of constants follow.
+    made = dict(zip(trees.named_leaves(params), closed.jaxpr.outvars, strict=True))
+    return {path for path, var in given.items() if made.get(path) is var}
 
 
 def take_means(

@@ -6,15 +6,19 @@ random directions filter by filter to the norm of the network's own, since the s
 Directions that must lead to given networks cannot be scaled like that, nor can the networks themselves (behind a
 LayerNorm units have no scales of their own, and fixed weights pin them). But lengths can be measured in units of each
 filter's norm: the same plane, and the same losses at the networks, with coordinates that say how far a filter moves
-compared with its size.
+compared with its size. Rescaling all units of a ReLU layer alike leaves these lengths as they are; rescaling one unit
+does not quite, since it is one of the weights of each filter that reads it.
+
+Around one network the directions are random, and there they are scaled as in that paper.
 """
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from asymjax import trees
+from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.types import Array, Params
+from asymjax.types import Array, Key, Params
 
 MARGIN = 0.25
 MIN_SINE = 1e-4
@@ -111,3 +115,32 @@ def on_plane(networks: Params, steps: Array) -> Params:
     return jax.tree.map(
         lambda leaf: leaf[0] + steps[0] * (leaf[1] - leaf[0]) + steps[1] * (leaf[2] - leaf[0]), networks
     )
+
+
+def random_directions(key: Key, params: Params, kept: Params | None = None) -> Params:
+    """Return a network and the ends of two random directions from it, leaves [3, ...], as :func:`on_plane` takes them.
+
+    Each filter of a direction is as long as that of the network (Li et al. 2018, section 4); biases and norms stay.
+
+    Parameters
+    ----------
+    key : of both directions.
+    params : effective parameters.
+    kept : tree of booleans like them, True where they may move, as of ``Model.free_mask``; None for all.
+    """
+    may_move = {} if kept is None else trees.flatten(kept)
+    networks = {}
+    for path, leaf in trees.flatten(params).items():
+        here = jnp.asarray(leaf)[None]
+        drawn = rng.normal(rng.named_key(key, path), (2, *leaf.shape))
+        moved = jnp.where(may_move.get(path, True), drawn, 0) * path.endswith("/kernel")
+        lengths = _filter_lengths(moved)
+        networks[path] = jnp.concatenate(
+            [here, here + moved * _filter_lengths(here) / jnp.where(lengths > 0, lengths, 1)]
+        )
+    return trees.unflatten(networks)
+
+
+def _filter_lengths(leaf: Array) -> Array:
+    """Return the lengths of filters [network, ..., unit], with axes of one index for what enters."""
+    return jnp.sqrt(jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim - 1)), keepdims=True))
