@@ -27,6 +27,8 @@ from asymjax.sparse.matching import MATCHINGS, Batches, Match, MatchingConfig
 from asymjax.sparse.tiles import check_factor, decode, encode
 from asymjax.types import Array, Dataset, Frozen, Key, Model, Position, PyTree, Split
 
+LEAST_RATE = 1e-15
+"""Learning rate on distilled rows where there would be none, which has no logarithm."""
 CONFIDENT = 5.0
 """Logit of an image's own class where its label begins; of all others it is 0."""
 
@@ -78,6 +80,7 @@ class Distilled(NamedTuple):
     stored : float32 [stored rows, *input_shape].
     losses : [step] the mean loss over networks.
     counts : what they cost.
+    learning_rate : of gradient descent on them, as it was learned; None where no trajectories were matched.
     """
 
     inputs: np.ndarray
@@ -85,6 +88,7 @@ class Distilled(NamedTuple):
     stored: np.ndarray
     losses: np.ndarray
     counts: Counts
+    learning_rate: float | None
 
 
 class ByClass(NamedTuple):
@@ -109,13 +113,15 @@ class DistillState(NamedTuple):
     ----------
     images : stored [classes, images, *input_shape].
     logits : of learned labels [classes, decoded images, classes]; None of others.
-    opt_state : state of the optimizer, over images and logits.
+    log_rate : [] logarithm of the learning rate on distilled rows, learned where trajectories are matched.
+    opt_state : state of the optimizer, over images, logits and log_rate.
     networks : positions of the random networks [network, ...].
     step : int32 [] steps done.
     """
 
     images: Array
     logits: Array | None
+    log_rate: Array
     opt_state: PyTree
     networks: Position
     step: Array
@@ -192,7 +198,7 @@ def make_distiller(
     input_shape : of one input.
     num_classes : classes.
     at_once : networks that run at once (vmap); the others follow.
-    optimizer : of images and of the logits of labels. Default: Adam with the configured rate and momentum.
+    optimizer : of images, logits of labels and log_rate. Default: Adam with the configured rate and momentum.
     learn_labels : whether labels are learned: shares of the classes, a row each.
 
     Raises
@@ -215,10 +221,12 @@ def make_distiller(
 
     def init(key: Key, frozen: Frozen, data: ByClass) -> DistillState:
         images = _first_images(rng.named_key(key, "images"), data, config, per_class)
-        own = jnp.eye(num_classes)[:, None, :] * CONFIDENT
-        logits = jnp.broadcast_to(own, (num_classes, per_class, num_classes)) if learn_labels else None
+        certain = jnp.eye(num_classes)[:, None, :] * CONFIDENT
+        logits = jnp.broadcast_to(certain, (num_classes, per_class, num_classes)) if learn_labels else None
         networks = jax.vmap(lambda key: model.init(key, frozen))(_member_keys(key, "networks", 0, config.num_networks))
-        return DistillState(images, logits, optimizer.init((images, logits)), networks, jnp.array(0))
+        rate = config.network_learning_rate * config.network_steps / max(1, config.student_steps)
+        own = images, logits, jnp.log(jnp.asarray(max(rate, LEAST_RATE), jnp.float32))
+        return DistillState(*own, optimizer.init(own), networks, jnp.array(0))
 
     step = _make_step(model, config, match, batches, optimizer, at_once)
 
@@ -242,6 +250,7 @@ def _make_step(
     num_matches = config.num_matches if config.trains else 1
 
     def step(key: Key, state: DistillState, frozen: Frozen, data: ByClass) -> tuple[DistillState, Array]:
+        own = state.images, state.logits, state.log_rate
         use, fresh = state.step % num_matches, state.step // num_matches
         init_keys = _member_keys(key, "networks", fresh, config.num_networks)
         keys = _member_keys(key, "match", state.step, config.num_networks)
@@ -251,18 +260,19 @@ def _make_step(
             init_key, key, position = member
             position = lax.cond(use == 0, lambda: model.init(init_key, frozen), lambda: position)
 
-            def loss(own: tuple[Array, Array | None]) -> tuple[Array, Position]:
-                return match(key, position, frozen, batches(*own), draw)
+            def loss(own: tuple[Array, Array | None, Array]) -> tuple[Array, Position]:
+                images, logits, log_rate = own
+                return match(key, position, frozen, batches(images, logits), draw, log_rate)
 
-            (value, after), grad = jax.value_and_grad(loss, has_aux=True)((state.images, state.logits))
+            (value, after), grad = jax.value_and_grad(loss, has_aux=True)(own)
             return value, grad, after
 
         width = at_once if at_once > 1 else None
         values, grads, networks = lax.map(of_network, (init_keys, keys, state.networks), batch_size=width)
         mean = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), grads)
-        updates, opt_state = optimizer.update(mean, state.opt_state, (state.images, state.logits))
-        images, logits = optax.apply_updates((state.images, state.logits), updates)
-        return DistillState(images, logits, opt_state, networks, state.step + 1), jnp.mean(values)
+        updates, opt_state = optimizer.update(mean, state.opt_state, own)
+        images, logits, log_rate = optax.apply_updates(own, updates)
+        return DistillState(images, logits, log_rate, opt_state, networks, state.step + 1), jnp.mean(values)
 
     return step
 
@@ -315,9 +325,9 @@ def collect(distiller: Distiller, state: DistillState, losses: Any, config: Dist
     is_soft = jnp.issubdtype(rows.targets.dtype, jnp.floating)
     targets = np.asarray(rows.targets, np.float32 if is_soft else np.int32)
     counts = count_cost(config, len(stored))
-    return Distilled(
-        np.asarray(rows.inputs), targets, stored.reshape(-1, *stored.shape[2:]), np.asarray(losses), counts
-    )
+    rate = float(np.exp(state.log_rate)) if config.method == "trajectory" else None
+    flat = stored.reshape(-1, *stored.shape[2:])
+    return Distilled(np.asarray(rows.inputs), targets, flat, np.asarray(losses), counts, rate)
 
 
 def distill(
@@ -343,7 +353,7 @@ def distill(
     method : ``"distribution"``, ``"gradient"`` or ``"trajectory"``.
     learn_labels : whether labels are learned, and shares of the classes then; train on them with
         :func:`~asymjax.sparse.soft_cross_entropy`.
-    optimizer : of Optax, of images and logits. Default: Adam with ``image_learning_rate`` and ``image_momentum``.
+    optimizer : of Optax, of all that is learned. Default: Adam with ``image_learning_rate`` and ``image_momentum``.
     frozen : constants of the networks. Default: those of mask seed 0.
     settings : other fields of :class:`DistillationConfig`.
 

@@ -46,7 +46,7 @@ class MatchingConfig(Settings):
     network_steps: Natural = 10
     """Steps of training between two matchings; of trajectories, those on real rows that distilled ones imitate."""
     student_steps: Count = 5
-    """Steps on distilled rows that imitate them, at a rate at which both go as far."""
+    """Steps on distilled rows that imitate them, at a learning rate that is learned."""
     network_rows: Literal["distilled", "real"] = "distilled"
     """Rows that networks are trained on between matchings of gradients: distilled (DC) or real (IDC)."""
     network_learning_rate: Positive = 0.1
@@ -162,9 +162,10 @@ class Batches(NamedTuple):
         return Split(*(leaf.reshape(-1, *leaf.shape[2:]) for leaf in self))
 
 
-# (key, position, frozen, distilled, draw) -> (loss [], position of the network when it is used next);
-# ``draw`` maps a key to real Batches.
-Match = Callable[[Key, Position, Frozen, Batches, Callable[[Key], Batches]], tuple[Array, Position]]
+# (key, position, frozen, distilled, draw, log_rate) -> (loss [], position of the network when it is used next);
+# ``draw`` maps a key to real Batches, ``log_rate`` [] is the logarithm of the learning rate on distilled rows.
+Draw = Callable[[Key], Batches]
+Match = Callable[[Key, Position, Frozen, Batches, Draw, Array], tuple[Array, Position]]
 
 
 def _augmented(augment: Augment, key: Key, rows: Any) -> Any:
@@ -180,7 +181,7 @@ def descend(
     model: Model,
     position: Position,
     frozen: Frozen,
-    learning_rate: float,
+    learning_rate: float | Array,
     keys: Key,
     rows: Callable[[Key], Split],
 ) -> Position:
@@ -239,7 +240,7 @@ def match_distributions(model: Model, config: MatchingConfig, augment: Augment) 
         return flat.reshape(*inputs.shape[:2], -1)
 
     def match(
-        key: Key, position: Position, frozen: Frozen, distilled: Batches, draw: Callable[[Key], Batches]
+        key: Key, position: Position, frozen: Frozen, distilled: Batches, draw: Draw, log_rate: Array
     ) -> tuple[Array, Position]:
         own, change = jax.random.split(key)
         params = model.merge(position, frozen)
@@ -271,7 +272,7 @@ def match_gradients(model: Model, config: MatchingConfig, augment: Augment) -> M
     unit_axes = {path: layer.batch_axes + layer.out_axes for path, layer in model.layers.items()}
 
     def match(
-        key: Key, position: Position, frozen: Frozen, distilled: Batches, draw: Callable[[Key], Batches]
+        key: Key, position: Position, frozen: Frozen, distilled: Batches, draw: Draw, log_rate: Array
     ) -> tuple[Array, Position]:
         own, change, train = jax.random.split(key, 3)
         params = model.merge(position, frozen)
@@ -294,6 +295,9 @@ def match_gradients(model: Model, config: MatchingConfig, augment: Augment) -> M
 def match_trajectories(model: Model, config: MatchingConfig, augment: Augment) -> Match:
     """Return the matching of where training leads; a network goes on from where real rows led it.
 
+    The learning rate on distilled rows is learned beside them, as in the paper: one that is too high makes the loss
+    more than 1, as if it were better not to move.
+
     Raises
     ------
     InputError
@@ -304,15 +308,14 @@ def match_trajectories(model: Model, config: MatchingConfig, augment: Augment) -
             raise InputError(f"{name} is 0; trajectories need one step at least")
 
     def match(
-        key: Key, position: Position, frozen: Frozen, distilled: Batches, draw: Callable[[Key], Batches]
+        key: Key, position: Position, frozen: Frozen, distilled: Batches, draw: Draw, log_rate: Array
     ) -> tuple[Array, Position]:
         expert, student = jax.random.split(key)
         rate = config.network_learning_rate
         keys = jax.random.split(expert, config.network_steps)
         real = descend(model, position, frozen, rate, keys, _trained_on(draw, augment))
         keys = jax.random.split(student, config.student_steps)
-        rate = rate * config.network_steps / config.student_steps
-        made = descend(model, position, frozen, rate, keys, _trained_on(lambda key: distilled, augment))
+        made = descend(model, position, frozen, jnp.exp(log_rate), keys, _trained_on(lambda key: distilled, augment))
         return trajectory_loss(position, made, real), real
 
     return match
