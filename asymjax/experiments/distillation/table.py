@@ -22,8 +22,8 @@ PUBLISHED: Mapping[str, Mapping[int, str]] = {
 }
 PUBLISHED_NOTE = (
     "MNIST, ConvNet of three blocks of 128 channels with instance norm, in percent. Gradient: the authors' readme "
-    "(Zhao et al. 2021, VICO-UoE/DatasetCondensation). Distribution (Zhao & Bilen 2023) and random: from memory of tables in "
-    "papers, so check before you repeat them. Here networks with fewer channels and a mean over pixels, Adam and fewer "
+    "(Zhao et al. 2021, VICO-UoE/DatasetCondensation). Distribution (Zhao & Bilen 2023) and random: from memory of "
+    "tables, so check before you repeat them. Here networks with fewer channels and a mean over pixels, Adam and fewer "
     "steps for the images, and training without augmentation: numbers of two recipes."
 )
 
