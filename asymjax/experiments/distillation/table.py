@@ -21,8 +21,8 @@ PUBLISHED: Mapping[str, Mapping[int, str]] = {
     "distribution": {1: "89.7", 10: "97.5", 50: "98.6"},
 }
 PUBLISHED_NOTE = (
-    "MNIST, ConvNet of three blocks of 128 channels with instance norm, in percent, as tables of Zhao et al. (2021) and "
-    "Zhao & Bilen (2023) have them; from memory of those tables, so check before you repeat them. Here other networks "
+    "MNIST, ConvNet of three blocks of 128 channels with instance norm, in percent, as tables of Zhao et al. (2021) "
+    "and Zhao & Bilen (2023) have them; from memory of those tables, so check before you repeat them. Here other networks "
     "with fewer channels, Adam and fewer steps for the images, and no augmentation: the numbers are not of one recipe."
 )
 

@@ -9,6 +9,7 @@ from asymjax.models.backbones import CNN
 from asymjax.models.config import Models
 from asymjax.rng import SeedConfig
 from asymjax.settings import MOST, Count, Inside, Natural, Range, Settings
+from asymjax.sparse.distillation import DistillationConfig
 from asymjax.train.optimizers import OptimizerConfig
 
 
@@ -52,6 +53,7 @@ class Config(Settings):
         default_factory=lambda: OptimizerConfig("sgd", 0.1, num_epochs=20, batch_size=32)
     )
     sparse: SparseConfig = field(default_factory=SparseConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     num_seeds: Count = 4
     """Initialisations of each method; a ticket is found for each."""
     seeds: SeedConfig = field(default_factory=SeedConfig)

@@ -26,6 +26,8 @@ from asymjax.train.members import initial_keys, make_trainer, steps_per_epoch, t
 from asymjax.types import Dataset, Frozen, Model, Params, Split
 
 DENSE = "dense"
+KINDS = ("twins", "seeds", "levels", "aligned")
+"""Of pairs: of one ticket, of two initialisations, of successive sparsities, and of two initialisations aligned."""
 
 
 class Subject(NamedTuple):
