@@ -50,7 +50,7 @@ class Config(Settings):
         )
     )
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig("sgd", 0.1, num_epochs=20, batch_size=32)
+        default_factory=lambda: OptimizerConfig("sgd", 0.2, num_epochs=20, batch_size=16)
     )
     sparse: SparseConfig = field(default_factory=SparseConfig)
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
