@@ -37,6 +37,11 @@ class SparseConfig(Settings):
     """Points on each path, both ends included; odd, so that the middle is one of them."""
     num_train_rows: Count = 2000
     """Training rows that are measured on the paths, the first ones."""
+    num_probes: Natural = 10
+    """Products with the Hessian for its trace, and as many for its largest eigenvalue, at five points of the first path
+    of each ticket; 0 measures no curvature."""
+    curvature_rows: Count = 200
+    """Training rows that curvature is measured on, the first ones."""
 
 
 @dataclass(frozen=True)

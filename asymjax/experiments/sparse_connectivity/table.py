@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from asymjax.experiments.linear_connectivity.table import interval
 from asymjax.experiments.sparse_connectivity.figures import RISES, SparseRun, sources_of, study_name
+from asymjax.report.read import as_numbers
 from asymjax.report.table import Table, number
 
 NOTE = (
@@ -20,6 +23,14 @@ RISE_NOTE = (
     "The largest rise of a path by three definitions: over the mean of both ends, over the straight line between them, "
     "and over the worse end; recalibrated: of the loss at each point's best softmax temperature. Distance: Euclidean, "
     "of effective weights."
+)
+CURVATURE_NOTE = (
+    "Trace of the Hessian (Hutchinson) and its largest eigenvalue (Lanczos) among the weights that are kept, on the "
+    "first path of each ticket; means over initialisations. All networks meet the same rows and probes."
+)
+STABILITY_NOTE = (
+    "Largest eigenvalue of the Hessian of the dense networks at the step that tickets begin at, and the learning rate "
+    "times it over 2 + 2 x 0.9, the momentum: above 1 gradient descent with momentum leaves a quadratic."
 )
 COST_NOTE = (
     "All rounds of one network, and of distilled data the distillation: the real rows that it visits, and its steps "
@@ -41,12 +52,43 @@ def sparse_tables(run: SparseRun) -> list[Table]:
     tables = [*twin_tables(run), _masks(run)]
     tables += [_rises(run, study) for study in run.studies]
     tables += [_between(run)] if any(study["between"] for study in run.studies) else []
+    if any(study.get("stability") for study in run.studies):
+        tables += [_curvatures(run), _stability(run)]
     tables += [_costs(run)] if any(study["costs"] for study in run.studies) else []
     return tables + ([_successive(run)] if any(study["successive"] for study in run.studies) else [])
 
 
 def _value(cell: Mapping[str, Any], name: str, form: str = ".4f") -> str:
     return interval(cell["measures"].get(name), form)
+
+
+def _curvatures(run: SparseRun) -> Table:
+    rows = [
+        [
+            *(study_name(study), cell["source"], f"{cell['sparsity']:.1%}"),
+            *(interval(cell["curvature"]["trace"][at], ".3g") for at in (0, 2)),
+            *(interval(cell["curvature"]["largest"][at], ".3g") for at in (0, 2)),
+        ]
+        for study in run.studies
+        for cell in study["cells"]
+        if cell.get("curvature", {}).get("trace")
+    ]
+    columns = ["kind", "source", "pruned", "trace at ends", "trace halfway", "largest at ends", "largest halfway"]
+    return Table("Curvature of the training loss", CURVATURE_NOTE, columns, rows)
+
+
+def _stability(run: SparseRun) -> Table:
+    rows = [
+        [
+            study_name(study),
+            *(
+                number(np.mean(as_numbers(study["stability"][name] or [np.nan])), ".3g")
+                for name in ("largest", "ratio")
+            ),
+        ]
+        for study in run.studies
+    ]
+    return Table("Where tickets begin", STABILITY_NOTE, ["kind", "largest eigenvalue", "stability ratio"], rows)
 
 
 def _costs(run: SparseRun) -> Table:
