@@ -86,7 +86,7 @@ def masks_of(config: Config, model: Any, dataset: Any, network: int) -> dict[int
     trainer = make_train(masked(model), cross_entropy, optax.adam(3e-3), config.num_epochs, batch_size=50)
     advance, outputs = jax.jit(trainer.advance, static_argnums=4), jax.jit(masked(model).apply)
     state = trainer.init(key, with_mask(frozen, full_mask(model.init(key, frozen))))
-    trained, start, kept, paths = state, state.position, full_mask(state.position), prunable(model)
+    trained, start, kept, paths = state, state.position, full_mask(state.position), sorted(prunable(model))
     total = num_entries([leaf for path, leaf in flatten(start).items() if path in paths])
     counts, found = pruning.counts_left(total, SHARE, max(config.num_rounds)), {}
     for number, left in enumerate(counts):

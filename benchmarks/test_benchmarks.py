@@ -14,6 +14,7 @@ SCRIPTS = {
     "bench_minibatch.py": "",
     "bench_vi.py": "--peers --num-fit-steps 500",
     "bench_alignment.py": "",
+    "bench_curvature.py": "--backbones mlp --num-rounds 1",
     "bench_metanets.py": "--num-networks 512 --num-hidden 2 4",
     "bench_lmc.py": "",
     "bench_against.py": "--targets diabetes --num-seeds 1 --num-draws 50 --step-samplers hmc",

@@ -27,6 +27,7 @@ PRESETS = {
         models=Models(backbone=MLP((16,), norm="none", activation="relu")),
         optimizer=replace(DEFAULT.optimizer, num_epochs=2),
         sparse=replace(DEFAULT.sparse, sparsities=(0.36, 0.59), num_twins=2, search_epochs=10),
+        distillation=replace(DEFAULT.distillation, images_per_class=1, num_steps=20, num_networks=2),
         num_seeds=2,
     ),
     # LeNet-300-100 on MNIST (Frankle et al. 2020), stable from the start.

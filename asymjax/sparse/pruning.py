@@ -5,7 +5,7 @@ after training (Han et al. 2015, arXiv 1506.02626; Frankle and Carbin 2019, arXi
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
 import jax
@@ -67,7 +67,7 @@ def rounds_to(sparsity: float, share: float) -> int:
     return max(0, round(math.log(1 - sparsity) / math.log(1 - share)))
 
 
-def prune(scores: Position, kept: Mask, paths: Sequence[str], num_left: Array | int) -> Mask:
+def prune(scores: Position, kept: Mask, paths: Iterable[str], num_left: Array | int) -> Mask:
     """Return the mask that keeps the best of what a mask keeps, chosen over all pruned leaves at once.
 
     By rank, so that exactly so many are left; of equal scores the earlier entry goes first (in the order of paths, then
@@ -92,7 +92,7 @@ def prune(scores: Position, kept: Mask, paths: Sequence[str], num_left: Array | 
     return trees.unflatten(before | chosen)
 
 
-def prune_each_leaf(scores: Position, kept: Mask, paths: Sequence[str], share_left: Array | float) -> Mask:
+def prune_each_leaf(scores: Position, kept: Mask, paths: Iterable[str], share_left: Array | float) -> Mask:
     """Return :func:`prune` of every leaf on its own, each keeping the same share of its entries, rounded up.
 
     Parameters
@@ -120,8 +120,3 @@ def check_left(counts: Sequence[int], num_leaves: int) -> None:
                 f"after {number} rounds {left} of {counts[0]:,} weights are left, fewer than the {num_leaves} layers, "
                 f"so that one is empty; prune {number - 1} rounds at most"
             )
-
-
-def empty_leaves(kept: Mask, paths: Sequence[str]) -> list[str]:
-    """Return the paths of pruned leaves of which one network's mask keeps nothing: a layer has collapsed."""
-    return [path for path, keep in trees.flatten(kept).items() if path in paths and not np.any(keep)]

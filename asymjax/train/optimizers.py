@@ -52,11 +52,13 @@ class OptimizerConfig(Settings):
 
 
 OUTPUT = "output"
+MOMENTUM = 0.9
+"""Of sgd."""
 
 OPTIMIZERS: dict[str, Callable[[optax.Schedule, float], optax.GradientTransformation]] = {
     "adamw": lambda rate, decay: optax.adamw(rate, weight_decay=decay),
     "adam": lambda rate, decay: optax.adam(rate),
-    "sgd": lambda rate, decay: optax.sgd(rate, momentum=0.9),
+    "sgd": lambda rate, decay: optax.sgd(rate, momentum=MOMENTUM),
     "lamb": lambda rate, decay: optax.lamb(rate, weight_decay=decay),
 }
 DECAYING = frozenset({"adamw", "lamb"})

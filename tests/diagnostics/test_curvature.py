@@ -15,7 +15,7 @@ from asymjax.diagnostics.curvature import (
     largest_eigenvalue,
     mean_loss,
     stability_ratio,
-    summarise,
+    summarise_diagonal,
 )
 from asymjax.models import ModelConfig
 from asymjax.models.backbones import MLP
@@ -93,7 +93,7 @@ def test_entries_that_are_not_kept_have_no_curvature_and_meet_no_probe():
     assert abs(found.trace - np.trace(own)) < 3 * found.trace_error < 0.2 * np.trace(own)
     whole = jax.jit(lambda key: hessian_diagonal(quadratic(POSITIVE), AT, key, num_probes=200))(KEY)
     assert abs(whole.trace - found.trace) > 3 * found.trace_error
-    told = summarise(found.diagonal, KEPT)
+    told = summarise_diagonal(found.diagonal, KEPT)
     np.testing.assert_allclose(told["mean"], found.trace / len(own), rtol=1e-5)
     np.testing.assert_allclose(
         told["percentile_99"], np.percentile(ravel_pytree(found.diagonal)[0][ravel_pytree(KEPT)[0]], 99), rtol=1e-5

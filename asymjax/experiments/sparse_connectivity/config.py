@@ -9,6 +9,7 @@ from asymjax.models.backbones import CNN
 from asymjax.models.config import Models
 from asymjax.rng import SeedConfig
 from asymjax.settings import MOST, Count, Inside, Natural, Range, Settings
+from asymjax.sparse.distillation import DistillationConfig
 from asymjax.train.optimizers import OptimizerConfig
 
 
@@ -36,6 +37,11 @@ class SparseConfig(Settings):
     """Points on each path, both ends included; odd, so that the middle is one of them."""
     num_train_rows: Count = 2000
     """Training rows that are measured on the paths, the first ones."""
+    num_probes: Natural = 10
+    """Products with the Hessian for its trace, and as many for its largest eigenvalue, at five points of the first path
+    of each ticket; 0 measures no curvature."""
+    curvature_rows: Count = 200
+    """Training rows that curvature is measured on, the first ones."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,10 @@ class Config(Settings):
         )
     )
     optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig("sgd", 0.1, num_epochs=20, batch_size=32)
+        default_factory=lambda: OptimizerConfig("sgd", 0.2, num_epochs=20, batch_size=16)
     )
     sparse: SparseConfig = field(default_factory=SparseConfig)
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
     num_seeds: Count = 4
     """Initialisations of each method; a ticket is found for each."""
     seeds: SeedConfig = field(default_factory=SeedConfig)

@@ -13,7 +13,7 @@ from asymjax.report import style
 from asymjax.report.read import read_record, read_required, read_results
 
 SUMMARY = ("dataset", "backbone", "task", "studies")
-DENSE = "dense"
+DENSE, TWINS = "dense", 0
 COLORS = {
     DENSE: style.BLACK,
     "imp": style.BLUE,
@@ -155,7 +155,8 @@ def _draw_path(axes: Axes, run: SparseRun, study: dict[str, Any], source: str, l
     name = f"{study['arch']}-{study['step']}"
     kinds, ends = run.arrays[f"{name}/kind"], run.arrays[f"{name}/ends"]
     sources, rounds = run.arrays[f"{name}/source"], run.arrays[f"{name}/round"]
-    own = (kinds == "twins") & (sources[ends[:, 0]] == source) & (rounds[ends[:, 0]] == level)
+    place = [DENSE, *sources_of(study)].index(source)
+    own = (kinds == TWINS) & (sources[ends[:, 0]] == place) & (rounds[ends[:, 0]] == level)
     if own.any():
         curve = run.arrays[f"{name}/test.loss"][own].mean(axis=0)
         axes.plot(run.arrays["points"], curve, color=color, label=source)

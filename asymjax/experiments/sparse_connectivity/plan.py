@@ -7,8 +7,10 @@ import jax
 
 from asymjax import trees
 from asymjax.errors import InputError, choose
+from asymjax.experiments.distillation.run import refuse_what_has_no_classes
 from asymjax.experiments.sparse_connectivity.config import Config
 from asymjax.experiments.sparse_connectivity.sources import SOURCES
+from asymjax.sparse.distillation import count_cost
 from asymjax.sparse.masks import prunable
 from asymjax.sparse.pruning import check_left, counts_left, rounds_to
 from asymjax.train.members import steps_per_epoch
@@ -87,9 +89,37 @@ def make_plan(config: Config, dataset: Dataset) -> Plan:
         )
     if FROM_ANOTHER & set(sparse.sources) and config.num_seeds < 2:
         raise InputError("masks of another seed need two seeds at least; give --num-seeds 2 or more")
-    if set(SMALL) & set(sparse.sources) and dataset.task != "classification":
-        raise InputError(f"{dataset.name} has no classes; leave the sources distilled and subset out")
+    if set(SMALL) & set(sparse.sources):
+        refuse_what_has_no_classes(dataset, config.data.dataset)
     return Plan(levels, sparse.pruned_share, num_steps, optimizer.num_epochs)
+
+
+def search_costs(config: Config, plan: Plan, dataset: Dataset, step: int) -> dict[str, dict[str, int]]:
+    """Return what the search for the sparsest masks costs, by iterative source.
+
+    Returns
+    -------
+    Source -> ``stored``: points that are kept; ``decoded``: rows that they are in training; ``visited``: rows that
+    networks pass, as often as each does; ``gradient_steps``. Of distilled data the distillation is counted too: the
+    real rows that it visits, and its steps. All rounds, and all of one network.
+    """
+    num_rounds, num_real = max(plan.levels), len(dataset.train.targets)
+    made = count_cost(config.distillation, dataset.num_outputs)
+    sizes = {"imp": (num_real, num_real), **dict.fromkeys(("distilled", "subset"), (made.stored, made.decoded))}
+    costs = {}
+    for source in [name for name in sizes if name in config.sparse.sources]:
+        stored, decoded = sizes[source]
+        batch_size = min(config.optimizer.batch_size or decoded, decoded)
+        passes = plan.num_passes_after(step) if source == "imp" else config.sparse.search_epochs
+        steps = num_rounds * passes * (decoded // batch_size)
+        extra = (made.visited, made.gradient_steps) if source == "distilled" else (0, 0)
+        costs[source] = {
+            "stored": stored if source != "subset" else decoded,
+            "decoded": decoded,
+            "visited": steps * batch_size + extra[0],
+            "gradient_steps": steps + extra[1],
+        }
+    return costs
 
 
 def _require_distinct(name: str, values: Sequence[Any]) -> None:

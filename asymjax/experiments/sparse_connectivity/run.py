@@ -1,17 +1,18 @@
 """A run of ``sparse_lmc``: a study of every method and of every step that tickets begin at."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asymjax import rng, trees
+from asymjax.experiments.distillation.distil import distil_data
+from asymjax.experiments.distillation.run import random_subsets
 from asymjax.experiments.linear_connectivity.run import Task
 from asymjax.experiments.setup import describe_data, load_data
 from asymjax.experiments.sparse_connectivity.config import Config
-from asymjax.experiments.sparse_connectivity.plan import make_plan
-from asymjax.experiments.sparse_connectivity.study import Studied, Subject, study_networks
+from asymjax.experiments.sparse_connectivity.plan import SMALL, make_plan, search_costs
+from asymjax.experiments.sparse_connectivity.study import DENSE, KINDS, Studied, Subject, study_networks
 from asymjax.experiments.sparse_connectivity.summary import summarise_study
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.models import draw_frozen
@@ -47,6 +48,7 @@ def run_sparse(config: Config) -> Path:
         "data": config.data.identity(dataset),
         "models": {arch: model.record() for arch, model in models.items()},
         **{name: getattr(config, name) for name in ("optimizer", "sparse", "seeds", "num_seeds")},
+        "distillation": config.distillation if set(SMALL) & set(sparse.sources) else None,
     }
     backbone = next(iter(models.values())).backbone_name
     run = open_run(EXPERIMENT, f"{backbone}-{config.data.slug}", settings, config.run)
@@ -62,7 +64,8 @@ def run_sparse(config: Config) -> Path:
             subject = Subject(f"{arch}-{step}", arch, step, model, frozen, dataset, small)
             studied = study_networks(run, subject, config, plan, task)
             found = summarise_study(studied, points, prunable(model), plan.levels)
-            studies.append({"arch": arch, "step": step, "counts": counts[arch]} | found)
+            costs = search_costs(config, plan, dataset, step)
+            studies.append({"arch": arch, "step": step, "counts": counts[arch], "costs": costs} | found)
             arrays |= _arrays(subject.name, studied)
     summary = describe_data(dataset, config.data.dataset) | {"backbone": backbone, "levels": plan.levels}
     run.finish(lambda: (summary | {"studies": studies, "seconds": run.seconds}, arrays))
@@ -70,14 +73,16 @@ def run_sparse(config: Config) -> Path:
 
 
 def _arrays(name: str, studied: Studied) -> dict[str, Any]:
-    """Return the curves of all paths of a study, with what lies at their ends."""
-    kinds = np.concatenate([np.full(len(pairs), kind) for kind, pairs in studied.pairs.items()])
+    """Return the curves of all paths of a study, with what lies at their ends; a source is its place, after dense."""
+    kinds = np.concatenate([np.full(len(pairs), KINDS.index(kind)) for kind, pairs in studied.pairs.items()])
+    sources = [DENSE, *studied.masks]
     arrays: dict[str, Any] = {
         "kind": (("path",), kinds),
         "ends": (("path", "end"), np.concatenate(list(studied.pairs.values()))),
         "distance": (("path",), studied.distance),
     }
-    arrays |= {column: (("network",), values) for column, values in studied.members._asdict().items()}
+    members = studied.members._asdict() | {"source": np.array([sources.index(one) for one in studied.members.source])}
+    arrays |= {column: (("network",), values) for column, values in members.items()}
     for split, metrics in studied.curves.items():
         arrays |= {f"{split}.{metric}": (("path", "point"), curves) for metric, curves in metrics.items()}
     return {f"paths/{name}/{array}": values for array, values in arrays.items()}
@@ -85,12 +90,14 @@ def _arrays(name: str, studied: Studied) -> dict[str, Any]:
 
 def _small_rows(
     run: RunDir, arch: str, model: Model, frozen: Frozen, dataset: Dataset, config: Config
-) -> Mapping[str, Split]:
+) -> dict[str, Split]:
     """Return the small sets that masks are sought on: distilled data, and as many random rows of each class."""
-    rows = {}
+    rows, distillation, seed = {}, config.distillation, config.seeds.seed
+    if "distilled" in config.sparse.sources:
+        key = rng.role_key(seed, "distil")
+        rows["distilled"] = distil_data(run, f"distil-{arch}", key, model, frozen, dataset, distillation, config.run)
     if "subset" in config.sparse.sources:
-        key = rng.role_key(config.seeds.seed, "subset")
-        from asymjax.sparse.subsets import random_subset
-
-        rows["subset"] = random_subset(key, dataset.train, dataset.num_outputs, 10)
+        per_class = distillation.images_per_class * distillation.factor**2
+        (chosen,) = random_subsets(np.asarray(dataset.train.targets), per_class, 1, seed)
+        rows["subset"] = dataset.train.take(chosen)
     return rows

@@ -10,9 +10,11 @@ import jax
 import numpy as np
 
 from asymjax import trees
+from asymjax.diagnostics.curvature import Curvature
 from asymjax.errors import DivergedError
 from asymjax.experiments.linear_connectivity.run import Ends, Task, matched_ends, run_paths
 from asymjax.experiments.sparse_connectivity.config import Config
+from asymjax.experiments.sparse_connectivity.curvature import path_curvatures, start_stability
 from asymjax.experiments.sparse_connectivity.plan import Plan
 from asymjax.experiments.sparse_connectivity.sources import SOURCES, Study, choose_mask
 from asymjax.lab import devices, processes
@@ -23,9 +25,11 @@ from asymjax.sparse.masks import Mask, full_mask, prunable
 from asymjax.sparse.pruning import SCORES
 from asymjax.sparse.tickets import Ticket, begun_anew, make_ticket_trainer, ticket_member
 from asymjax.train.members import initial_keys, make_trainer, steps_per_epoch, train_keys
-from asymjax.types import Dataset, Frozen, Model, Params, Split
+from asymjax.types import Dataset, Frozen, Model, Params, Position, Split
 
 DENSE = "dense"
+KINDS = ("twins", "seeds", "levels", "aligned")
+"""Of pairs: of one ticket, of two initialisations, of successive sparsities, and of two initialisations aligned."""
 
 
 class Subject(NamedTuple):
@@ -71,6 +75,11 @@ class Members(NamedTuple):
             places.setdefault(ticket, []).append(index)
         return np.array([pair for twins in places.values() for pair in combinations(twins, 2)], int).reshape(-1, 2)
 
+    def first_of_tickets(self, pairs: np.ndarray) -> np.ndarray:
+        """Return the place of the first pair of each ticket, int [ticket]."""
+        tickets = [(self.source[a], self.round[a], self.seed[a]) for a in pairs[:, 0]]
+        return np.array([tickets.index(ticket) for ticket in dict.fromkeys(tickets)], int)
+
     def pairs_of_seeds(self) -> np.ndarray:
         """Return all pairs of dense first twins, from two initialisations, int [pair, 2]."""
         first = np.flatnonzero((self.source == DENSE) & (self.twin == 0))
@@ -96,9 +105,12 @@ class Studied(NamedTuple):
     members : the networks.
     masks : source -> masks [level, seed, ...].
     failed : network -> why it is no network.
-    curves : split -> metric -> [pair, point], of ``pairs``, and of ``aligned`` ones those of the second part.
-    pairs : kind -> int [pair, 2]; ``"twins"``, ``"seeds"``, ``"aligned"``, ``"levels"``.
+    pairs : kind -> int [pair, 2], see ``KINDS``.
+    curves : split -> metric -> [pair, point], and
     distance : [pair], of all kinds one after the other.
+    first : int [ticket] places among the pairs of twins of the first of each ticket, and
+    curvature : of their paths [ticket, point]; None where it was not measured.
+    stability : of the networks that tickets begin from, see ``start_stability``; None likewise.
     """
 
     members: Members
@@ -107,6 +119,25 @@ class Studied(NamedTuple):
     pairs: dict[str, np.ndarray]
     curves: dict[str, Any]
     distance: np.ndarray
+    first: np.ndarray
+    curvature: Curvature | None
+    stability: dict[str, Any] | None
+
+
+class Twins(NamedTuple):
+    """Networks that were trained from tickets, NumPy leaves [network, ...].
+
+    Attributes
+    ----------
+    position, kept : the networks, and their masks.
+    params : effective weights.
+    failed : network -> why it is none.
+    """
+
+    position: Position
+    kept: Mask
+    params: Params
+    failed: dict[int, str]
 
 
 def study_networks(run: RunDir, subject: Subject, config: Config, plan: Plan, task: Task) -> Studied:
@@ -114,23 +145,39 @@ def study_networks(run: RunDir, subject: Subject, config: Config, plan: Plan, ta
     study = _begin(run, subject, config, plan)
     masks = {source: SOURCES[source](study) for source in config.sparse.sources}
     members = _members(config, plan)
-    params, failed = _train_twins(run, subject, config, plan, study, masks, members)
+    twins = _train_twins(run, subject, config, plan, study, masks, members)
     pairs = {"twins": members.pairs_of_twins(), "seeds": members.pairs_of_seeds(), "levels": members.pairs_of_levels()}
-    pairs = {kind: _between(found, failed) for kind, found in pairs.items()}
+    pairs = {kind: _between(found, twins.failed) for kind, found in pairs.items()}
+    pairs, curves, distance = _measure_paths(run, subject, config, task, twins.params, pairs)
+    first = members.first_of_tickets(pairs["twins"])
+    curvature, stability = None, None
+    if config.sparse.num_probes:
+        name, own = subject.name, (subject.model, subject.frozen, subject.dataset)
+        at_start = study.starts.position
+        stability = start_stability(run, f"stability-{name}", *own, at_start, config)
+        chosen = pairs["twins"][first]
+        curvature = path_curvatures(run, f"curvature-{name}", *own, twins.position, twins.kept, chosen, config)
+    return Studied(members, masks, twins.failed, pairs, curves, distance, first, curvature, stability)
+
+
+def _measure_paths(
+    run: RunDir, subject: Subject, config: Config, task: Task, params: Params, pairs: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, Any], np.ndarray]:
+    """Measure the paths between pairs; return them with those of aligned networks, and all curves and distances."""
 
     def ends(index: np.ndarray) -> Ends:
         return Ends(*(jax.tree.map(lambda leaf, i=i: leaf[index[:, i]], params) for i in (0, 1)))
 
     measure = partial(run_paths, frozen=subject.frozen, task=task, run_config=config.run)
     plain = measure(run, f"paths-{subject.name}", ends, np.concatenate(list(pairs.values())))
-    measured = [{name: plain[name] for name in ("curves", "distance")}]
+    measured, pairs = [{name: plain[name] for name in ("curves", "distance")}], dict(pairs)
     if len(pairs["seeds"]):
         matched = matched_ends(ends, subject.model.permutation_spec, subject.frozen)
         aligned = measure(run, f"aligned-{subject.name}", matched, pairs["seeds"])
         pairs["aligned"] = pairs["seeds"]
         measured.append({name: aligned[name] for name in ("curves", "distance")})
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *measured)
-    return Studied(members, masks, failed, pairs, whole["curves"], whole["distance"])
+    return pairs, whole["curves"], whole["distance"]
 
 
 def _between(pairs: np.ndarray, failed: Mapping[int, str]) -> np.ndarray:
@@ -202,8 +249,8 @@ def _train_twins(
     study: Study,
     masks: Mapping[str, Mask],
     members: Members,
-) -> tuple[Params, dict[int, str]]:
-    """Train all twins of all tickets in one program; return effective weights [network, ...], and who failed."""
+) -> Twins:
+    """Train all twins of all tickets in one program."""
     whole = jax.tree.map(np.asarray, full_mask(jax.tree.map(lambda leaf: leaf[0], study.starts.position)))
 
     def mask_of(source: str, level: int, seed: int) -> Mask:
@@ -234,4 +281,4 @@ def _train_twins(
     if len(failed) == len(members.seed):
         raise DivergedError(f"{subject.name}: every network diverged; lower --learning-rate, or clip the gradient")
     merge = jax.jit(lambda position: jax.lax.map(lambda one: subject.model.merge(one, subject.frozen), position))
-    return trees.to_host(merge(position)), failed
+    return Twins(trees.to_host(position), kept, trees.to_host(merge(position)), failed)

@@ -10,6 +10,7 @@ from asymjax.experiments.compare_posteriors.repeats import over_repeats
 from asymjax.experiments.sparse_connectivity.study import DENSE, Studied
 from asymjax.sparse.masks import Mask, densities, overlap, sparsity
 from asymjax.symmetry.connectivity import instabilities, over_pairs
+from asymjax.symmetry.interpolation import over_networks
 
 STABLE, MATCHING = 0.02, 0.002
 """Frankle et al. (2020): a test error that rises by less is stable, an accuracy that is lower by less is matching."""
@@ -40,7 +41,7 @@ def summarise_study(
     measured = pair_measures(studied, points)
     tickets = [(DENSE, 0)] + [(source, level) for source in studied.masks for level in levels]
     dense = _of_seeds(studied, measured, DENSE, 0)
-    cells = []
+    cells: list[dict[str, Any]] = []
     for source, level in tickets:
         own = _of_seeds(studied, measured, source, level)
         statistics = _statistics(own, None if source == DENSE else dense)
@@ -51,8 +52,13 @@ def summarise_study(
         for kind in ("seeds", "aligned")
         if len(studied.pairs.get(kind, ()))
     }
+    if studied.curvature is not None:
+        for cell, ticket in zip(cells, tickets, strict=True):
+            cell["curvature"] = _curvature(studied, *ticket)
     failed = {_name(studied, index): why for index, why in studied.failed.items()}
-    return {"cells": cells, "between": between, "successive": _successive(studied, measured), "failed": failed}
+    return {"cells": cells, "between": between, "successive": _successive(studied, measured), "failed": failed} | {
+        "stability": studied.stability
+    }
 
 
 def pair_measures(studied: Studied, points: np.ndarray) -> dict[str, Measures]:
@@ -122,6 +128,17 @@ def _of_masks(
         "density": {path: min(shares[path] for shares in own) for path in own[0]},
         "collapsed": {seed: found for seed, found in empty.items() if found},
         "overlap": None if common is None else float(np.mean(common)),
+    }
+
+
+def _curvature(studied: Studied, source: str, level: int) -> dict[str, Any]:
+    """Return statistics over initialisations of trace and largest eigenvalue at each point of a path of twins."""
+    first = studied.pairs["twins"][studied.first, 0]
+    is_own = (studied.members.source[first] == source) & (studied.members.round[first] == level)
+    found = studied.curvature
+    names = {"trace": found.trace, "largest": found.largest} if found is not None else {}
+    return {
+        name: [over_networks(at) for at in values[is_own].T] if is_own.any() else [] for name, values in names.items()
     }
 
 

@@ -3,20 +3,38 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from asymjax.experiments.linear_connectivity.table import interval
 from asymjax.experiments.sparse_connectivity.figures import RISES, SparseRun, sources_of, study_name
+from asymjax.report.read import as_numbers
 from asymjax.report.table import Table, number
 
 NOTE = (
     "Means over initialisations of the means over their pairs of twins, plus or minus half the 95 % interval. Rise: of "
     "the path, at most, over the mean of both ends (Frankle et al. 2020). Stable: a rise of the test error below 0.02. "
-    "Matching: an error at most 0.002 above that of dense twins. Overlap: with the mask of imp, what both keep as a "
-    "share of what either keeps. Least density: of the layer that keeps least."
+    "Matching: an error at most 0.002 above that of dense twins."
+)
+MASK_NOTE = (
+    "Overlap: with the mask of imp, what both keep as a share of what either keeps, the mean over initialisations. "
+    "Least densities: of each layer, by name, the least share of weights that is left of any initialisation."
 )
 RISE_NOTE = (
     "The largest rise of a path by three definitions: over the mean of both ends, over the straight line between them, "
     "and over the worse end; recalibrated: of the loss at each point's best softmax temperature. Distance: Euclidean, "
     "of effective weights."
+)
+CURVATURE_NOTE = (
+    "Trace of the Hessian (Hutchinson) and its largest eigenvalue (Lanczos) among the weights that are kept, on the "
+    "first path of each ticket; means over initialisations. All networks meet the same rows and probes."
+)
+STABILITY_NOTE = (
+    "Largest eigenvalue of the Hessian of the dense networks at the step that tickets begin at, and the learning rate "
+    "times it over 2 + 2 x 0.9, the momentum: above 1 gradient descent with momentum leaves a quadratic."
+)
+COST_NOTE = (
+    "All rounds of one network, and of distilled data the distillation: the real rows that it visits, and its steps "
+    "of images and of random networks."
 )
 BETWEEN_NOTE = (
     "Paths between dense networks of different initialisations, as they are, and after permuting units to match."
@@ -26,14 +44,17 @@ SUCCESSIVE_NOTE = "Paths from a first twin to that of the same initialisation an
 
 def twin_tables(run: SparseRun) -> list[Table]:
     """Return what twins of every source and sparsity achieve, and how far the paths between them rise."""
-    return [_cells(run, study) for study in run.studies]
+    return [_twins(run, study) for study in run.studies]
 
 
 def sparse_tables(run: SparseRun) -> list[Table]:
     """Return the tables of a run."""
-    tables = twin_tables(run)
+    tables = [*twin_tables(run), _masks(run)]
     tables += [_rises(run, study) for study in run.studies]
     tables += [_between(run)] if any(study["between"] for study in run.studies) else []
+    if any(study.get("stability") for study in run.studies):
+        tables += [_curvatures(run), _stability(run)]
+    tables += [_costs(run)] if any(study["costs"] for study in run.studies) else []
     return tables + ([_successive(run)] if any(study["successive"] for study in run.studies) else [])
 
 
@@ -41,30 +62,73 @@ def _value(cell: Mapping[str, Any], name: str, form: str = ".4f") -> str:
     return interval(cell["measures"].get(name), form)
 
 
+def _curvatures(run: SparseRun) -> Table:
+    rows = [
+        [
+            *(study_name(study), cell["source"], f"{cell['sparsity']:.1%}"),
+            *(interval(cell["curvature"]["trace"][at], ".3g") for at in (0, 2)),
+            *(interval(cell["curvature"]["largest"][at], ".3g") for at in (0, 2)),
+        ]
+        for study in run.studies
+        for cell in study["cells"]
+        if cell.get("curvature", {}).get("trace")
+    ]
+    columns = ["kind", "source", "pruned", "trace at ends", "trace halfway", "largest at ends", "largest halfway"]
+    return Table("Curvature of the training loss", CURVATURE_NOTE, columns, rows)
+
+
+def _stability(run: SparseRun) -> Table:
+    rows = [
+        [
+            study_name(study),
+            *(
+                number(np.mean(as_numbers(study["stability"][name] or [np.nan])), ".3g")
+                for name in ("largest", "ratio")
+            ),
+        ]
+        for study in run.studies
+    ]
+    return Table("Where tickets begin", STABILITY_NOTE, ["kind", "largest eigenvalue", "stability ratio"], rows)
+
+
+def _costs(run: SparseRun) -> Table:
+    rows = [
+        [study_name(study), source, *(f"{cost[name]:,}" for name in ("stored", "decoded", "visited", "gradient_steps"))]
+        for study in run.studies
+        for source, cost in study["costs"].items()
+    ]
+    columns = ["kind", "source", "points stored", "rows decoded", "rows visited", "gradient steps"]
+    return Table("What a search for masks costs", COST_NOTE, columns, rows)
+
+
 def _truth(value: bool | None) -> str:
     return "-" if value is None else "yes" if value else "no"
 
 
-def _cells(run: SparseRun, study: dict[str, Any]) -> Table:
-    rise = f"test.{run.outcome}.over_mean"
+def _twins(run: SparseRun, study: dict[str, Any]) -> Table:
+    measures = (f"test.{run.outcome}", "test.loss", f"test.{run.outcome}.over_mean", "test.loss.over_mean")
     rows = [
         [
-            cell["source"],
-            f"{cell['sparsity']:.1%}",
-            _value(cell, f"test.{run.outcome}"),
-            _value(cell, "test.loss"),
-            _value(cell, rise),
-            _value(cell, "test.loss.over_mean"),
-            _truth(cell["is_stable"]),
-            _truth(cell["is_matching"]),
-            number(cell["overlap"], ".2f"),
-            f"{min(cell['density'].values()):.1%}" if cell["density"] else "-",
+            *(cell["source"], f"{cell['sparsity']:.1%}"),
+            *(_value(cell, name, ".3f") for name in measures),
+            *(_truth(cell["is_stable"]), _truth(cell["is_matching"])),
         ]
         for cell in study["cells"]
     ]
-    columns = ["source", "pruned", run.outcome, "loss", f"rise of {run.outcome}", "rise of loss"]
-    columns += ["stable", "matching", "overlap", "least density"]
+    columns = ["source", "pruned", run.outcome, "loss", f"rise of {run.outcome}", "rise of loss", "stable", "matching"]
     return Table(f"Twins of {study_name(study)}", NOTE, columns, rows)
+
+
+def _masks(run: SparseRun) -> Table:
+    rows = [
+        [
+            *(study_name(study), cell["source"], f"{cell['sparsity']:.1%}", number(cell["overlap"], ".2f")),
+            " ".join(f"{share:.1%}" for share in cell["density"].values()),
+        ]
+        for study in run.studies
+        for cell in study["cells"][1:]
+    ]
+    return Table("Masks", MASK_NOTE, ["kind", "source", "pruned", "overlap", "least densities"], rows)
 
 
 def _rises(run: SparseRun, study: dict[str, Any]) -> Table:
