@@ -14,7 +14,7 @@ from asymjax.report.read import as_numbers, read_record, read_required, read_res
 SUMMARY = ("backbone", "arch", "dataset", "data", "counts", "accuracy", "steps", "curve")
 METHODS = {"distribution": "distribution (DM)", "gradient": "gradient (DC)", "trajectory": "trajectory (MTT)"}
 COLORS = {"distribution": style.BLUE, "gradient": style.VERMILLION, "trajectory": style.GREEN}
-MAX_COLUMNS = 10
+MAX_IMAGES, MAX_CLASSES = 10, 20
 
 
 class DistillRun(NamedTuple):
@@ -45,6 +45,12 @@ class DistillRun(NamedTuple):
         return METHODS[self.own["method"]] + more
 
     @property
+    def network(self) -> str:
+        """Method, backbone and widths of the networks."""
+        widths = "-".join(map(str, self.record["config"]["model"].get("widths", [])))
+        return f"{self.summary['arch']} {self.summary['backbone']} {widths}".strip()
+
+    @property
     def title(self) -> str:
         """What was distilled, and how."""
         return f"{self.summary['dataset']} by {self.name}, {self.own['images_per_class']} a class"
@@ -69,7 +75,7 @@ def images(run: DistillRun) -> np.ndarray | None:
     if stored.ndim != 4:
         return None
     per_class = run.own["images_per_class"]
-    return stored.reshape(-1, per_class, *stored.shape[1:])[:, :MAX_COLUMNS]
+    return stored.reshape(-1, per_class, *stored.shape[1:])[:, :MAX_IMAGES]
 
 
 def has_images(run: DistillRun) -> bool:
@@ -79,27 +85,28 @@ def has_images(run: DistillRun) -> bool:
 
 @style.styled
 def plot_images(run: DistillRun) -> Figure:
-    """Draw the stored images, a row a class, in the units of the raw data."""
+    """Draw the stored images, a column a class, in the units of the raw data; the first classes of very many."""
     shown: Any = images(run)
     data = run.summary["data"]
-    raw = shown * np.asarray(data["input_scale"]) + np.asarray(data["input_mean"])
-    num_classes, columns = raw.shape[:2]
-    figure = style.new_figure(style.PAGE_WIDTH, 0.5 + 0.62 * num_classes, f"Images of {run.title}")
-    panels = figure.subplots(num_classes, columns, squeeze=False)
+    raw = shown[:MAX_CLASSES] * np.asarray(data["input_scale"]) + np.asarray(data["input_mean"])
+    num_classes, num_rows = raw.shape[:2]
+    figure = style.new_figure(style.PAGE_WIDTH, 0.6 + 6.5 * num_rows / num_classes, f"Images of {run.title}")
+    panels = figure.subplots(num_rows, num_classes, squeeze=False)
     low, high = np.quantile(raw, (0.005, 0.995))
-    for row, name, of_class in zip(panels, data["class_names"], raw, strict=True):
-        for axes, image in zip(row, of_class, strict=True):
+    for column, name, of_class in zip(panels.T, data["class_names"], raw, strict=False):
+        for axes, image in zip(column, of_class, strict=True):
             pixels = np.clip((image - low) / (high - low), 0, 1)
             axes.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+            axes.spines[:].set_visible(False)
+        column[0].set_title(name, loc="center")
     return figure
 
 
 @style.styled
 def plot_accuracy(run: DistillRun) -> Figure:
     """Draw the test accuracy of networks against the steps of the images, beside that of real rows, with intervals."""
-    figure = style.new_figure(style.COLUMN_WIDTH, 2.6, f"{run.title[0].upper()}{run.title[1:]}", "test accuracy")
+    figure = style.new_figure(style.COLUMN_WIDTH, 2.9, f"{run.title[0].upper()}{run.title[1:]}", "test accuracy")
     axes = figure.subplots()
     color, curve = COLORS[run.own["method"]], run.summary["curve"]
     steps, mean = as_numbers(run.summary["steps"]), as_numbers([point["mean"] for point in curve])
@@ -112,7 +119,7 @@ def plot_accuracy(run: DistillRun) -> Figure:
             ends = as_numbers([found["low"], found["high"]])
             axes.axhspan(*ends.tolist(), color=line, alpha=0.1, linewidth=0)
     axes.set(xlabel="steps of the images", ylabel="test accuracy")
-    axes.legend()
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -122,8 +129,9 @@ LABELS = {"random": "random real rows, as many", "whole": "all real rows"}
 @style.styled
 def plot_sizes(runs: Sequence[DistillRun]) -> Figure:
     """Draw the test accuracy of several runs on one dataset against images a class, a line a method."""
-    dataset, backbone = runs[0].summary["dataset"], runs[0].summary["backbone"]
-    figure = style.new_figure(style.COLUMN_WIDTH, 2.8, f"Distilled {dataset}", f"{backbone} trained on it")
+    first_run = runs[0]
+    title = f"Distilled {first_run.summary['dataset']}", f"{first_run.network} trained on it"
+    figure = style.new_figure(style.COLUMN_WIDTH, 2.8, *title)
     axes = figure.subplots()
     for name in dict.fromkeys(run.name for run in runs):
         own = sorted((run for run in runs if run.name == name), key=lambda run: run.own["images_per_class"])

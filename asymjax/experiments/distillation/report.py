@@ -23,16 +23,19 @@ NEEDS = {"images": has_images}
 
 
 def sections(runs: Sequence[DistillRun], out: Path) -> list[Section]:
-    """Compare the runs on each dataset, and draw each."""
+    """Compare the runs of each network on each dataset, and draw each."""
     found = []
-    for dataset in dict.fromkeys(run.summary["dataset"] for run in runs):
-        own = [run for run in runs if run.summary["dataset"] == dataset]
+    for dataset, network in dict.fromkeys((run.summary["dataset"], run.network) for run in runs):
+        own = [run for run in runs if (run.summary["dataset"], run.network) == (dataset, network)]
         plots = [plot for run in own for plot in plots_of(run, figures_of(FIGURES, NEEDS, run))]
         if len(own) > 1:
-            plots.append(Plot(out, f"distilled-{dataset.replace('/', '_')}", partial(plot_sizes, own)))
+            name = f"distilled-{dataset}-{network}".replace("/", "_").replace(" ", "-")
+            plots.append(Plot(out, name, partial(plot_sizes, own)))
         sentences = [sentence for run in own for sentence in words(run)]
         titles = [run.title for run in own]
-        found.append(Section(f"Distilled {dataset}", distillation_tables(own), plots, titles, own, sentences))
+        found.append(
+            Section(f"Distilled {dataset}, {network}", distillation_tables(own), plots, titles, own, sentences)
+        )
     return found
 
 

@@ -50,10 +50,9 @@ def distillation_tables(runs: Sequence[DistillRun]) -> list[Table]:
 
 def _trained(run: DistillRun) -> str:
     """Return which networks were trained, and for how long."""
-    widths = "-".join(map(str, run.record["config"]["model"].get("widths", [])))
     evaluation = run.record["config"]["evaluation"]
     steps = f"{evaluation['train_steps']:,} steps of {evaluation['batch_size']} rows at most"
-    return f"{evaluation['num_seeds']} {run.summary['arch']} {run.summary['backbone']} {widths}, {steps}"
+    return f"{evaluation['num_seeds']} {run.network}, {steps}"
 
 
 def _accuracy_row(run: DistillRun) -> list[str]:
@@ -81,11 +80,19 @@ def words(run: DistillRun) -> list[str]:
     found: Any = run.summary["accuracy"]
     counts = run.summary["counts"]
     all_rows = f"; on all real rows {found['whole']['mean']:.3f}" if "whole" in found else ""
-    gap = found["distilled"]["mean"] - found["random"]["mean"]
-    verdict = "better than" if gap > 0 else "no better than"
+    verdict = _verdict(found["distilled"], found["random"])
     return [
         f"{METHODS[run.own['method']]}: networks trained on {counts['decoded']:,} distilled rows have a test accuracy "
-        f"of {found['distilled']['mean']:.3f}, {verdict} on random real ones ({found['random']['mean']:.3f})"
+        f"of {found['distilled']['mean']:.3f}, {verdict} random real ones ({found['random']['mean']:.3f})"
         f"{all_rows}.",
         f"As a dataset: --dataset distilled/{run.path}",
     ]
+
+
+def _verdict(distilled: Mapping[str, Any], random: Mapping[str, Any]) -> str:
+    """Return how two means compare whose 95 % intervals are known; of single networks nothing is."""
+    if None in (distilled["low"], random["low"]):
+        return "of one network, beside that on"
+    if distilled["low"] > random["high"]:
+        return "better than on"
+    return "worse than on" if distilled["high"] < random["low"] else "not told apart, by 95 % intervals, from that on"
