@@ -1,5 +1,6 @@
 """Sparse networks in memory: lottery tickets of the user's own model, and twins that are trained from one ticket."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def find_tickets(
     num_rounds : rounds of pruning.
     pruned_share : of the weights left that a round prunes, between 0 and 1.
     rewind_steps : steps k on ``data`` after which tickets begin.
-    num_epochs, batch_size : passes over the rows in a round, and rows a step; None takes all rows.
+    num_epochs, batch_size : passes over the rows in a round, and rows a step; None takes all, as do fewer rows.
     optimizer : of Optax, acting on positions. Default: AdamW with learning rate 0.001.
     frozen : constants of the network. Default: those of mask seed 0.
     show_progress : whether to show a bar.
@@ -90,8 +91,7 @@ def find_tickets(
     Raises
     ------
     InputError
-        If data are damaged, rows do not fill a batch, a number or the key is none, or fewer weights would be left than
-        there are layers.
+        If data are damaged, a number or the key is none, or fewer weights would be left than there are layers.
 
     Examples
     --------
@@ -108,34 +108,11 @@ def find_tickets(
     frozen, key = checked_frozen(model, frozen), rng.checked_key(key)
     rows, kind, _ = read_rows(model, data)
     searched = rows if search_data is None else read_rows(model, search_data, kind)[0]
-    for name, value in {"num_epochs": num_epochs, "batch_size": batch_size}.items():
-        OptimizerConfig.require(name, value)
-    if not 0 < pruned_share < 1 or num_rounds < 1 or rewind_steps < 0:
-        raise InputError(
-            f"pruned_share is {pruned_share}, num_rounds {num_rounds}, rewind_steps {rewind_steps}; give a share "
-            "between 0 and 1, one round at least, and steps from 0"
-        )
-    shapes = jax.eval_shape(model.init, key, frozen)
-    paths = [path for path in trees.flatten(shapes) if path in prunable(model)]
-    counts = counts_left(trees.num_entries([trees.flatten(shapes)[path] for path in paths]), pruned_share, num_rounds)
-    check_left(counts, len(paths))
-
-    def make(split: Split) -> Any:
-        size = batch_size if batch_size is None or split is rows else min(batch_size, len(split.targets))
-        if size is not None and size > len(split.targets):
-            raise InputError(f"batch_size is {size}, but there are {len(split.targets)} rows; give at most as many")
-        return partial(
-            make_train,
-            loss=TASK_LOSSES[kind.task],
-            optimizer=optimizer or optax.adamw(1e-3),
-            num_epochs=num_epochs,
-            batch_size=size,
-        )
-
+    counts, paths = _plan(model, frozen, num_rounds, pruned_share, rewind_steps)
+    make, search = (_make_trainer(kind.task, optimizer, each, num_epochs, batch_size) for each in (rows, searched))
     run, own = InMemory(show_progress), RunConfig()
     init_keys, keys = (rng.member_keys(rng.named_key(key, role), num_seeds) for role in ("init", "train"))
-    starts = run_starts(run, "start", make(rows)(model), init_keys, keys, frozen, rows, rewind_steps, own)
-    trainer = make_ticket_trainer(model, make(searched))
+    starts = run_starts(run, "start", make(model), init_keys, keys, frozen, rows, rewind_steps, own)
 
     def choose(position: Position, kept: Mask, num_left: Array) -> Mask:
         return prune(jax.tree.map(abs, position), kept, paths, num_left)
@@ -143,9 +120,9 @@ def find_tickets(
     found = run_rounds(
         run,
         "rounds",
-        trainer,
+        make_ticket_trainer(model, search),
         twin_keys(keys, 1)[:, 0],
-        starts if searched is rows else jax.tree.map(np.asarray, begun_anew(starts)),
+        starts if search_data is None else jax.tree.map(np.asarray, begun_anew(starts)),
         frozen,
         searched,
         counts,
@@ -154,9 +131,39 @@ def find_tickets(
         epochs_per_chunk(searched, max(1, len(searched.targets) // (batch_size or len(searched.targets)))),
         own,
     )
-    sparsity = 1 - np.array(counts) / counts[0]
-    own_trainer = make_ticket_trainer(model, make(rows))
-    return Tickets(starts, found.kept, found.position, sparsity, frozen, own_trainer, num_epochs, keys)
+    sparsity, trainer = 1 - np.array(counts) / counts[0], make_ticket_trainer(model, make)
+    return Tickets(starts, found.kept, found.position, sparsity, frozen, trainer, num_epochs, keys)
+
+
+def _plan(
+    model: Model, frozen: Frozen, num_rounds: int, pruned_share: float, rewind_steps: int
+) -> tuple[list[int], list[str]]:
+    """Return the weights left after each round, and the paths of the leaves that are pruned."""
+    if not 0 < pruned_share < 1 or num_rounds < 1 or rewind_steps < 0:
+        raise InputError(
+            f"pruned_share is {pruned_share}, num_rounds {num_rounds}, rewind_steps {rewind_steps}; give a share "
+            "between 0 and 1, one round at least, and steps from 0"
+        )
+    leaves = trees.flatten(jax.eval_shape(model.init, jax.random.key(0), frozen))
+    pruned = {path: leaf for path, leaf in leaves.items() if path in prunable(model)}
+    counts = counts_left(trees.num_entries(pruned), pruned_share, num_rounds)
+    check_left(counts, len(pruned))
+    return counts, list(pruned)
+
+
+def _make_trainer(
+    task: str, optimizer: optax.GradientTransformation | None, rows: Split, num_epochs: int, batch_size: int | None
+) -> Callable[[Model], Trainer]:
+    """Return what builds the training of a model on rows; of fewer rows than a batch, all in every step."""
+    for name, value in {"num_epochs": num_epochs, "batch_size": batch_size}.items():
+        OptimizerConfig.require(name, value)
+    return partial(
+        make_train,
+        loss=TASK_LOSSES[task],
+        optimizer=optimizer or optax.adamw(1e-3),
+        num_epochs=num_epochs,
+        batch_size=batch_size and min(batch_size, len(rows.targets)),
+    )
 
 
 def train_twins(

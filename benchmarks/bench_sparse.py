@@ -1,0 +1,203 @@
+"""A study of lottery tickets and a step of distillation, against the obvious loops.
+
+    python benchmarks/bench_sparse.py
+
+"study" is iterative pruning of a few initialisations with rewinding, and twins of the last tickets, from arrays to
+weights, compilation included. Beside it one network at a time: "epochs", whose passes are compiled, and "steps", a
+compiled step called batch by batch, as training loops mostly are. All train the same networks, masks and batches of a
+small CNN on digits. "distillation" is a step of images whose loss is averaged over random networks in one program,
+against a call for each of them. Rounds are interleaved.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is timed."""
+
+    num_seeds: int = 4
+    """Initialisations."""
+    num_rounds: int = 10
+    """Rounds of pruning."""
+    num_twins: int = 3
+    """Twins of each of the last tickets."""
+    num_epochs: int = 10
+    """Passes over the rows in a training."""
+    batch_size: int = 16
+    """Rows a step."""
+    num_networks: tuple[int, ...] = (1, 4, 16)
+    """Random networks of a step of distillation."""
+    repeats: int = 2
+    """Interleaved rounds; the median is reported."""
+    save: bool = True
+    """Write results/sparse.json."""
+
+
+def one_at_a_time(config: Config, model: Any, rows: Any, by_epoch: bool) -> Callable[[], Any]:
+    """Return a study that trains one network after the other, by calls of an epoch or of a step."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    from asymjax.sparse.masks import apply_mask, full_mask, prunable
+    from asymjax.sparse.pruning import counts_left, prune
+    from asymjax.train.losses import cross_entropy
+
+    optimizer, num_batches = optax.sgd(0.1, momentum=0.9), len(rows.targets) // config.batch_size
+    paths = prunable(model)
+
+    def step(carry: Any, kept: Any, index: Any) -> Any:
+        position, state = carry
+        slope = jax.grad(lambda at: cross_entropy(model.apply, at, {}, rows.take(index)))(position)
+        updates, state = optimizer.update(apply_mask(slope, kept), state)
+        return optax.apply_updates(position, updates), state
+
+    @jax.jit
+    def epoch(carry: Any, kept: Any, order: Any) -> Any:
+        return jax.lax.scan(lambda carry, index: (step(carry, kept, index), None), carry, order)[0]
+
+    compiled_step, generator = jax.jit(step), np.random.default_rng(0)
+    pick = jax.jit(lambda position, kept, left: prune(jax.tree.map(jnp.abs, position), kept, paths, left))
+
+    def train(start: Any, kept: Any) -> Any:
+        position = apply_mask(start, kept)
+        carry = position, optimizer.init(position)
+        for _ in range(config.num_epochs):
+            order = generator.permutation(len(rows.targets))[: num_batches * config.batch_size]
+            order = order.reshape(num_batches, config.batch_size)
+            if by_epoch:
+                carry = epoch(carry, kept, order)
+            else:
+                for index in order:
+                    carry = compiled_step(carry, kept, index)
+        return carry[0]
+
+    def study() -> Any:
+        found = []
+        for seed in range(config.num_seeds):
+            start = model.init(jax.random.key(seed), {})
+            kept = full_mask(start)
+            total = sum(leaf.size for path, leaf in _flat(start).items() if path in paths)
+            for left in counts_left(total, 0.2, config.num_rounds)[1:]:
+                kept = pick(train(start, kept), kept, left)
+            found += [train(start, kept) for _ in range(config.num_twins)]
+        return jax.block_until_ready(found)
+
+    return study
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+    from asymjax import trees
+
+    return trees.flatten(tree)
+
+
+def side_by_side(config: Config, model: Any, rows: Any) -> Callable[[], Any]:
+    """Return the study of this library, all initialisations and all twins side by side."""
+    import jax
+    import optax
+
+    from asymjax.tickets import find_tickets, train_twins
+
+    def study() -> Any:
+        tickets = find_tickets(
+            jax.random.key(0),
+            model,
+            rows,
+            num_seeds=config.num_seeds,
+            num_rounds=config.num_rounds,
+            num_epochs=config.num_epochs,
+            batch_size=config.batch_size,
+            optimizer=optax.sgd(0.1, momentum=0.9),
+            show_progress=False,
+        )
+        twins = train_twins(model, rows, tickets, config.num_rounds, num_twins=config.num_twins, show_progress=False)
+        return jax.block_until_ready(twins)
+
+    return study
+
+
+def time_study(config: Config, model: Any, rows: Any) -> list[dict[str, Any]]:
+    """Time a study in three ways, interleaved, and print what each takes."""
+    from statistics import median
+
+    ways = {
+        "side by side": side_by_side(config, model, rows),
+        "epochs": one_at_a_time(config, model, rows, by_epoch=True),
+        "steps": one_at_a_time(config, model, rows, by_epoch=False),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(config.repeats):
+        for name, study in ways.items():
+            start = time.perf_counter()
+            study()
+            times[name].append(time.perf_counter() - start)
+    num_trainings = config.num_seeds * (config.num_rounds + config.num_twins)
+    own, found = median(times["side by side"]), []
+    for name, seconds in times.items():
+        ratio = median(seconds) / own
+        print(f"study of {num_trainings} trainings, {name}: {median(seconds):.1f} s, {ratio:.2f} times", flush=True)
+        found.append({"what": "study", "way": name, "trainings": num_trainings, "seconds": seconds, "ratio": ratio})
+    return found
+
+
+def time_distillation(config: Config, model: Any, rows: Any, num_networks: int) -> dict[str, Any]:
+    """Time a step of images over several networks in one call, against a call for each network."""
+    import jax
+    from measure import interleaved
+
+    from asymjax.sparse.distillation import DistillationConfig, by_class, make_distiller
+
+    data = by_class(rows, 10)
+
+    def call(count: int, num_calls: int) -> Callable[[], Any]:
+        settings = DistillationConfig(images_per_class=10, num_networks=count)
+        distiller = make_distiller(model, settings, rows.inputs.shape[1:], 10)
+        state = jax.jit(distiller.init)(jax.random.key(0), {}, data)
+        step = jax.jit(lambda key, state, frozen, data: distiller.advance(key, state, frozen, data, 1))
+
+        def run() -> Any:
+            after = state
+            for _ in range(num_calls):
+                after, _ = step(jax.random.key(0), after, {}, data)
+            return after
+
+        return run
+
+    together, apart = interleaved([call(num_networks, 1), call(1, num_networks)], config.repeats + 1)
+    print(f"distillation over {num_networks} networks: {together:.3f} s a step, apart {apart / together:.2f} times")
+    return {"what": "distillation", "networks": num_networks, "seconds": together, "ratio": apart / together}
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    """Time all and print what is found."""
+    from asymjax.lab import devices
+
+    devices.configure_host_devices()
+    import jax
+    import jax.numpy as jnp
+    from measure import ceilings, save
+
+    from asymjax import data
+    from asymjax.models import ModelConfig
+    from asymjax.models.backbones import CNN
+
+    machine, dataset = ceilings(), data.load("digits")
+    model = ModelConfig(backbone=CNN((16, 16), norm="none", activation="relu")).build(dataset.input_shape, 10)
+    rows = jax.tree.map(jnp.asarray, dataset.train)
+    found = time_study(config, model, rows)
+    found += [time_distillation(config, model, rows, count) for count in config.num_networks]
+    if config.save:
+        print(save("sparse", found, machine))
+    return found
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
