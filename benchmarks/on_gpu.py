@@ -77,6 +77,8 @@ CHECKS: dict[str, Part] = {
     "zoo": Part(_run("zoo", *SMOKE, "--arch", "w_asym"), 200),
     "connectivity": Part(_run("lmc", *SMOKE), 200),
     "interpolation": Part(_run("mli", *SMOKE), 200),
+    "sparse": Part(_run("sparse_lmc", *SMOKE, "--archs", "standard"), 200),
+    "distill": Part(_run("distill", *SMOKE), 200),
     "transformer": Part(("examples/my_transformer.py",), 200),
 }
 """Whether every room works; side by side, to save time."""

@@ -13,7 +13,7 @@ from asymjax.report import style
 from asymjax.report.read import read_record, read_required, read_results
 
 SUMMARY = ("dataset", "backbone", "task", "studies")
-DENSE, TWINS = "dense", 0
+DENSE, TWINS, ROOM = "dense", 0, 1.25
 COLORS = {
     DENSE: style.BLACK,
     "imp": style.BLUE,
@@ -103,7 +103,11 @@ def plot_instability(run: SparseRun) -> Figure:
                 _draw(axes, cells, measure, COLORS[source], source)
         column[0].set_title(study_name(study))
         column[-1].set_xlabel("weights left")
-    for axes, name in zip(panels[:, 0], rows.values(), strict=True):
+    for axes, (measure, name) in zip(panels[:, 0], rows.items(), strict=True):
+        means = [
+            cell["measures"][measure]["mean"] for study in run.studies for cell in study["cells"] if cell["measures"]
+        ]
+        axes.set_ylim(-0.05 * max(means), ROOM * max(means))  # Intervals of few initialisations may be longer.
         axes.set_ylabel(name.replace(" between", "\nbetween"))
     if run.outcome == "error":
         for axes in panels[0]:
