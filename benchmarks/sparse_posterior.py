@@ -5,9 +5,7 @@
 Networks of one hidden layer on rows of digits, by method. Each network is trained, a fifth of its weights of smallest
 magnitude is pruned over all layers at once, the rest begins again from where it began, and so on. What its mask keeps
 at a few rounds is sampled by Hamiltonian Monte Carlo, several chains a mask, and so is the dense network, with the same
-budget. Entries have the prior that they have in the dense network; the sparsest network is sampled under a wider one
-too, whose standard deviations are divided by the root of the share of weights that is left, as if each unit had that
-share of its inputs.
+budget. Entries have the prior that they have in the dense network.
 
 Told are R-hat, effective sample sizes a gradient of the draws (warmup apart), and the scores of the mixture of all
 draws on test rows. Weight space is that of the coordinates on which the likelihood depends: what is cut off has the
@@ -18,7 +16,7 @@ the file of the results.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import tyro
 
@@ -36,8 +34,6 @@ class Config:
     """Methods."""
     num_rounds: tuple[int, ...] = (0, 4, 9, 15)
     """Rounds of pruning after which networks are sampled; 0 for the dense network."""
-    priors: tuple[Literal["dense", "widened"], ...] = ("dense", "widened")
-    """Priors of the entries: that of the dense network, for all; the wider one, for the sparsest too."""
     num_networks: int = 3
     """Networks of a method, each with its start, its masks and its frozen constants."""
     width: int = 32
@@ -54,19 +50,6 @@ class Config:
     """Draws of a chain."""
     name: str = "sparse_posterior"
     """Name of the file of the results."""
-
-
-class Case(NamedTuple):
-    """Rounds of pruning, and the prior: that of the dense network, or the wider one."""
-
-    num_rounds: int
-    prior: Literal["dense", "widened"]
-
-
-def cases_of(config: Config) -> list[Case]:
-    """Return the cases of a network."""
-    dense, sparsest = [Case(number, "dense") for number in config.num_rounds], max(config.num_rounds)
-    return dense + [Case(sparsest, "widened")] * ("widened" in config.priors and sparsest > 0)
 
 
 def masks_of(config: Config, model: Any, dataset: Any, network: int) -> dict[int, tuple[Any, dict[str, float]]]:
@@ -101,7 +84,7 @@ def masks_of(config: Config, model: Any, dataset: Any, network: int) -> dict[int
     return found
 
 
-def sample_one(config: Config, model: Any, dataset: Any, kept: Any, network: int, prior_scale: float) -> dict[str, Any]:
+def sample_one(config: Config, model: Any, dataset: Any, kept: Any, network: int) -> dict[str, Any]:
     """Sample the posterior of what a mask keeps of a network; tell what its chains and its predictions are worth."""
     import jax
     import numpy as np
@@ -114,8 +97,7 @@ def sample_one(config: Config, model: Any, dataset: Any, kept: Any, network: int
     from asymjax.sparse.masks import surviving
 
     sparse = surviving(model, kept)
-    prior = asymjax.NormalPrior(scale=prior_scale)
-    posterior = asymjax.make_posterior(sparse, dataset.train, prior, frozen=draw_frozen(sparse, network))
+    posterior = asymjax.make_posterior(sparse, dataset.train, frozen=draw_frozen(sparse, network))
     result = asymjax.sample(
         jax.random.key(network),
         posterior,
@@ -168,17 +150,14 @@ def measure(config: Config) -> Iterator[dict[str, Any]]:
     for arch in config.archs:
         model = ModelConfig.of(arch=arch, widths=(config.width,), norm="none").build(dataset.input_shape, 10)
         for network in range(config.num_networks):
-            files = {
-                case: folder / f"{arch}-{network}-{case.num_rounds}-{case.prior}.json" for case in cases_of(config)
-            }
+            files = {number: folder / f"{arch}-{network}-{number}.json" for number in config.num_rounds}
             is_done = all(file.exists() for file in files.values())
             masks = {} if is_done else masks_of(config, model, dataset, network)
-            for case, file in files.items():
+            for number, file in files.items():
                 if not file.exists():
-                    kept, trained = masks[case.num_rounds]
-                    prior_scale = 1.0 if case.prior == "dense" else (1 - trained["sparsity"]) ** -0.5
-                    told = sample_one(config, model, dataset, jax.device_get(kept), network, prior_scale)
-                    row = {"arch": arch, "network": network, **case._asdict(), "trained": trained, **told}
+                    kept, trained = masks[number]
+                    told = sample_one(config, model, dataset, jax.device_get(kept), network)
+                    row = {"arch": arch, "network": network, "num_rounds": number, "trained": trained, **told}
                     part = file.with_suffix(".part")
                     part.write_text(run_files.dumps(row, indent=1))
                     part.replace(file)  # Half a file is never read.
@@ -207,7 +186,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     for row in measure(config):
         rows.append(row)
         print(
-            f"{row['arch']} {row['network']} {row['trained']['sparsity']:.3f} {row['prior']}: {in_short(row)}",
+            f"{row['arch']} {row['network']} {row['trained']['sparsity']:.3f}: {in_short(row)}",
             flush=True,
         )
         saved = save(config.name, rows, {})
