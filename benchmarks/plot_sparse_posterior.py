@@ -30,6 +30,7 @@ def _of_space(space: str, name: str, factor: float = 1) -> Callable[[Row], float
 
 MEASURES: dict[str, Callable[[Row], float]] = {
     "R-hat, weights": _of_space("weights", "rhat_max"),
+    "median R-hat, weights": _of_space("weights", "rhat_median"),
     "R-hat, functions": _of_space("functions", "rhat_max"),
     "ESS, weights": _of_space("weights", "ess_bulk_median_per_grad_eval", 1000),
     "ESS, functions": _of_space("functions", "ess_bulk_median_per_grad_eval", 1000),
