@@ -36,6 +36,7 @@ class Tickets(NamedTuple):
     kept : masks [round + 1, seed, ...], True where a weight is kept; the first keeps all.
     position : the networks that were trained to be pruned [round, seed, ...].
     sparsity : float64 [round + 1] share of the pruned leaves' weights that is gone.
+    failed : int [seed] the first round in which a network diverged, whose masks are none from then on; or -1.
     frozen : the constants of all.
     trainer, num_epochs : how tickets are trained on the rows that they are meant for.
     keys : [seed] of their training.
@@ -45,6 +46,7 @@ class Tickets(NamedTuple):
     kept: Mask
     position: Position
     sparsity: np.ndarray
+    failed: np.ndarray
     frozen: Frozen
     trainer: Trainer
     num_epochs: int
@@ -92,6 +94,8 @@ def find_tickets(
     ------
     InputError
         If data are damaged, a number or the key is none, or fewer weights would be left than there are layers.
+    DivergedError
+        If every network's loss leaves the finite numbers.
 
     Examples
     --------
@@ -132,7 +136,7 @@ def find_tickets(
         own,
     )
     sparsity, trainer = 1 - np.array(counts) / counts[0], make_ticket_trainer(model, make)
-    return Tickets(starts, found.kept, found.position, sparsity, frozen, trainer, num_epochs, keys)
+    return Tickets(starts, *found[:2], sparsity, found.failed, frozen, trainer, num_epochs, keys)
 
 
 def _plan(

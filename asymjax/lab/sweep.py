@@ -20,6 +20,7 @@ from asymjax.train.trainer import Trainer, TrainState
 from asymjax.types import Array, Frozen, Graph, Key, PyTree, Split
 
 AXIS = "seed"
+REMEDY = "lower the learning rate, warm it up or clip the gradient"
 MAX_ROUND, MAX_ROUND_OF_A_DEVICE = 1024, 64
 MAX_SHARE = 0.5  # Of the memory of a device, for the networks of a round.
 # Between checkpoints; an accelerator takes them in seconds, too.
@@ -217,4 +218,4 @@ def _failure_message(failed: dict[int, int]) -> str:
     places = [f"network {network} at step {step}" for network, step in failed.items()]
     more = f" and {len(places) - 10} more" if len(places) > 10 else ""
     where = ", ".join(places[:10]) + more
-    return f"the loss is not finite: {where}; lower the learning rate, warm it up or clip the gradient"
+    return f"the loss is not finite: {where}; {REMEDY}"

@@ -10,10 +10,12 @@ import numpy as np
 
 from asymjax import rng, trees
 from asymjax.divisors import largest_divisor
+from asymjax.errors import DivergedError
 from asymjax.lab import devices, processes
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
 from asymjax.lab.measure import measure_members
 from asymjax.lab.run_config import RunConfig
+from asymjax.lab.sweep import REMEDY
 from asymjax.sparse.masks import Mask
 from asymjax.sparse.tickets import Ticket, rewound, ticket_member
 from asymjax.train.trainer import Trainer, TrainState
@@ -30,10 +32,13 @@ class Rounds(NamedTuple):
     ----------
     kept : masks [round + 1, network, ...]; the first keeps all.
     position : trained networks [round, network, ...], each with the mask of its round.
+    failed : int [network] the first round in which a network's loss was not finite, or -1; its masks are none from then
+        on.
     """
 
     kept: Mask
     position: Position
+    failed: np.ndarray
 
 
 def run_rounds(
@@ -65,6 +70,11 @@ def run_rounds(
     num_epochs : passes over the rows in a round.
     epochs_per_chunk : upper bound on the passes in one compiled chunk.
     run_config : where work runs.
+
+    Raises
+    ------
+    DivergedError
+        If every loss leaves the finite numbers.
     """
     num_networks, num_rounds = len(keys), len(counts) - 1
     placement = devices.place(num_networks, run_config.num_devices, run_config.placement)
@@ -85,7 +95,8 @@ def run_rounds(
     def init() -> PyTree:
         masks = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (num_rounds + 1, *leaf.shape)), whole)
         trained = jax.tree.map(lambda leaf: np.zeros((num_rounds, *leaf.shape), leaf.dtype), starts.position)
-        return {"state": trees.to_host(begin(Ticket(starts, whole))), "kept": masks, "trained": trained}
+        state = trees.to_host(begin(Ticket(starts, whole)))
+        return {"state": state, "kept": masks, "trained": trained, "failed": np.full(num_networks, -1)}
 
     def chunk(index: int, old: PyTree) -> Chunk:
         number, within = divmod(index, num_epochs // epochs)
@@ -96,17 +107,21 @@ def run_rounds(
         metrics = {"round": number, "epoch": (within + 1) * epochs, "loss": losses[:, -1]}
         if within + 1 < num_epochs // epochs:
             return Chunk({**old, "state": state}, metrics=metrics, note=note)
+        failed = np.where((old["failed"] < 0) & (state.failed_step >= 0), number, old["failed"])
+        if (failed >= 0).all():
+            raise DivergedError(f"{phase}: every network diverged, seed by seed in rounds {failed}; {REMEDY}")
         chosen = trees.to_host(pick(state.position, kept, counts[number + 1]))
         new = {
             "state": trees.to_host(begin(Ticket(starts, chosen))),
             "kept": _with(old["kept"], number + 1, chosen),
             "trained": _with(old["trained"], number, state.position),
+            "failed": failed,
         }
         return Chunk(new, metrics=metrics, note=note)
 
     num_chunks = num_rounds * (num_epochs // epochs)
     final = run_phase(run, phase, num_chunks, init, chunk, init(), (num_rounds, "rounds"))
-    return Rounds(final["kept"], final["trained"])
+    return Rounds(final["kept"], final["trained"], final["failed"])
 
 
 def _with(stacked: PyTree, index: int, values: PyTree) -> PyTree:

@@ -8,7 +8,7 @@ import pytest
 
 import asymjax
 from asymjax import trees
-from asymjax.errors import InputError
+from asymjax.errors import DivergedError, InputError
 from asymjax.models import ModelConfig
 from asymjax.models.backbones import MLP
 from asymjax.models.methods import METHODS
@@ -158,6 +158,13 @@ def test_what_cannot_be_is_refused(found):
         asymjax.find_tickets(jax.random.key(0), model, (X, Y), num_rounds=40)
     with pytest.raises(InputError, match="pruned_share is 1"):
         asymjax.find_tickets(jax.random.key(0), model, (X, Y), pruned_share=1)
+
+
+def test_networks_that_diverge_are_named(found):
+    model, _, _ = found
+    options = QUIET | {"num_seeds": 2, "num_rounds": 1}
+    with pytest.raises(DivergedError, match="every network diverged, seed by seed in rounds"):
+        asymjax.find_tickets(jax.random.key(0), model, (X, Y), **options | {"optimizer": optax.sgd(1e30)})
 
 
 @pytest.mark.parametrize("arch", ["standard", "sigma_asym", "syre"])

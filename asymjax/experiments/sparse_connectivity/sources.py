@@ -81,6 +81,15 @@ def _at_once(study: Study, score: str) -> Mask:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *masks)
 
 
+def failed_searches(study: Study, source: str) -> dict[int, str]:
+    """Return the seeds whose mask of a source is none, since the search for it diverged, and in which round."""
+    rows, shift = SEARCHED.get(source, (None, 0))
+    if rows is None:
+        return {}
+    failed = np.roll(study.rounds(rows).failed, -shift)
+    return {seed: f"the search diverged in round {failed[seed]}" for seed in np.flatnonzero(failed >= 0).tolist()}
+
+
 def _naive(study: Study) -> Mask:
     """Give every seed the mask of the next one."""
     return jax.tree.map(lambda leaf: np.roll(leaf, -1, axis=1), _iterative(study, "imp"))
@@ -90,6 +99,7 @@ def _permuted(study: Study) -> Mask:
     """Give every seed the mask of the next one, its units permuted as match those of the dense networks."""
     dense = jax.tree.map(lambda leaf: leaf[0], study.rounds("imp").position)
     networks = trees.to_host(jax.jit(jax.vmap(study.model.merge, (0, None)))(dense, study.frozen))
+    networks = jax.tree.map(np.nan_to_num, networks)  # Of those that diverged, whose masks are none.
     num_seeds = len(study.keys)
 
     def of(seed: int) -> Params:
@@ -115,3 +125,9 @@ SOURCES: dict[str, Source] = {
     "naive": _naive,
     "permuted": _permuted,
 }
+
+SEARCHED: dict[str, tuple[str, int]] = {
+    **{rows: (rows, 0) for rows in ("imp", "distilled", "subset")},
+    **dict.fromkeys(("naive", "permuted"), ("imp", 1)),
+}
+"""Source -> the rows that its masks are sought on, and how many seeds further on they come from."""

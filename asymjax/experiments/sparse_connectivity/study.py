@@ -16,7 +16,7 @@ from asymjax.experiments.linear_connectivity.run import Ends, Task, matched_ends
 from asymjax.experiments.sparse_connectivity.config import Config
 from asymjax.experiments.sparse_connectivity.curvature import path_curvatures, start_stability
 from asymjax.experiments.sparse_connectivity.plan import Plan
-from asymjax.experiments.sparse_connectivity.sources import SOURCES, Study, choose_mask
+from asymjax.experiments.sparse_connectivity.sources import SOURCES, Study, choose_mask, failed_searches
 from asymjax.lab import devices, processes
 from asymjax.lab.rundir import RunDir
 from asymjax.lab.sweep import epochs_per_chunk, run_sweep, why_failed
@@ -241,6 +241,13 @@ def _members(config: Config, plan: Plan) -> Members:
     return Members(*map(np.array, zip(*each, strict=True)))
 
 
+def _failed_searches(study: Study, members: Members) -> dict[int, str]:
+    """Return the networks whose mask is none, and why."""
+    of_sources = {source: failed_searches(study, source) for source in dict.fromkeys(members.source.tolist())}
+    of_each = [of_sources[source].get(seed) for source, seed in zip(members.source, members.seed.tolist(), strict=True)]
+    return {network: why for network, why in enumerate(of_each) if why}
+
+
 def _train_twins(
     run: RunDir,
     subject: Subject,
@@ -277,7 +284,7 @@ def _train_twins(
         phase=f"twins-{subject.name}",
     )
     position, failed_step = processes.gather((state.position, state.failed_step))
-    failed = why_failed(failed_step)
+    failed = _failed_searches(study, members) | why_failed(failed_step)
     if len(failed) == len(members.seed):
         raise DivergedError(f"{subject.name}: every network diverged; lower --learning-rate, or clip the gradient")
     merge = jax.jit(lambda position: jax.lax.map(lambda one: subject.model.merge(one, subject.frozen), position))
