@@ -10,21 +10,22 @@ import optax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
+from asymjax.inference.likelihoods import Likelihood
 from asymjax.inference.posterior import read_rows
 from asymjax.lab import devices
 from asymjax.lab.recorder import InMemory
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.sweep import epochs_per_chunk, run_sweep
-from asymjax.lab.tickets import run_rounds, run_starts, twin_keys
+from asymjax.lab.tickets import Search, run_starts, search_keys, search_masks, twin_keys
 from asymjax.models import checked_frozen
-from asymjax.sparse.masks import Mask, prunable
-from asymjax.sparse.pruning import check_left, counts_left, prune
+from asymjax.sparse.masks import Mask, apply_mask
+from asymjax.sparse.pruning import plan_pruning
 from asymjax.sparse.tickets import Ticket, begun_anew, make_ticket_trainer, ticket_member
 from asymjax.train import make_train
 from asymjax.train.losses import TASK_LOSSES
 from asymjax.train.optimizers import OptimizerConfig
 from asymjax.train.trainer import Trainer, TrainState
-from asymjax.types import Array, Frozen, Key, Model, Params, Position, Split
+from asymjax.types import Frozen, Key, Model, Params, Position, Split
 
 
 class Tickets(NamedTuple):
@@ -34,23 +35,25 @@ class Tickets(NamedTuple):
     ----------
     start : states of the dense networks at the step that tickets begin at, leaves [seed, ...].
     kept : masks [round + 1, seed, ...], True where a weight is kept; the first keeps all.
-    position : the networks that were trained to be pruned [round, seed, ...].
-    sparsity : float64 [round + 1] share of the pruned leaves' weights that is gone.
+    dense : the networks of the first round, trained before anything is pruned [seed, ...].
     failed : int [seed] the first round in which a network diverged, whose masks are none from then on; or -1.
+    sparsity : float64 [round + 1] share of the pruned leaves' weights that is gone.
     frozen : the constants of all.
     trainer, num_epochs : how tickets are trained on the rows that they are meant for.
     keys : [seed] of their training.
+    likelihood : what its rows are, for ``data`` to be read alike.
     """
 
     start: TrainState
     kept: Mask
-    position: Position
-    sparsity: np.ndarray
+    dense: Position
     failed: np.ndarray
+    sparsity: np.ndarray
     frozen: Frozen
     trainer: Trainer
     num_epochs: int
     keys: Key
+    likelihood: Likelihood
 
 
 def find_tickets(
@@ -112,47 +115,34 @@ def find_tickets(
     frozen, key = checked_frozen(model, frozen), rng.checked_key(key)
     rows, kind, _ = read_rows(model, data)
     searched = rows if search_data is None else read_rows(model, search_data, kind)[0]
-    counts, paths = _plan(model, frozen, num_rounds, pruned_share, rewind_steps)
+    if not 0 < pruned_share < 1 or min(num_seeds, num_rounds) < 1 or rewind_steps < 0:
+        raise InputError(
+            f"pruned_share is {pruned_share}, num_rounds {num_rounds}, num_seeds {num_seeds}, rewind_steps "
+            f"{rewind_steps}; give a share between 0 and 1, a round and a seed at least, and steps from 0"
+        )
+    plan = plan_pruning(model, pruned_share, num_rounds)
     make, search = (_make_trainer(kind.task, optimizer, each, num_epochs, batch_size) for each in (rows, searched))
     run, own = InMemory(show_progress), RunConfig()
     init_keys, keys = (rng.member_keys(rng.named_key(key, role), num_seeds) for role in ("init", "train"))
     starts = run_starts(run, "start", make(model), init_keys, keys, frozen, rows, rewind_steps, own)
-
-    def choose(position: Position, kept: Mask, num_left: Array) -> Mask:
-        return prune(jax.tree.map(abs, position), kept, paths, num_left)
-
-    found = run_rounds(
+    anew = jax.vmap(lambda position: begun_anew(model, search, position, frozen))
+    found = search_masks(
         run,
         "rounds",
-        make_ticket_trainer(model, search),
-        twin_keys(keys, 1)[:, 0],
-        starts if search_data is None else jax.tree.map(np.asarray, begun_anew(starts)),
-        frozen,
-        searched,
-        counts,
-        choose,
-        num_epochs,
-        epochs_per_chunk(searched, max(1, len(searched.targets) // (batch_size or len(searched.targets)))),
+        Search(
+            make_ticket_trainer(model, search),
+            search_keys(keys),
+            starts if search_data is None else trees.to_host(anew(starts.position)),
+            frozen,
+            searched,
+            plan,
+            num_epochs,
+            epochs_per_chunk(searched, max(1, len(searched.targets) // (batch_size or len(searched.targets)))),
+        ),
         own,
     )
-    sparsity, trainer = 1 - np.array(counts) / counts[0], make_ticket_trainer(model, make)
-    return Tickets(starts, *found[:2], sparsity, found.failed, frozen, trainer, num_epochs, keys)
-
-
-def _plan(
-    model: Model, frozen: Frozen, num_rounds: int, pruned_share: float, rewind_steps: int
-) -> tuple[list[int], list[str]]:
-    """Return the weights left after each round, and the paths of the leaves that are pruned."""
-    if not 0 < pruned_share < 1 or num_rounds < 1 or rewind_steps < 0:
-        raise InputError(
-            f"pruned_share is {pruned_share}, num_rounds {num_rounds}, rewind_steps {rewind_steps}; give a share "
-            "between 0 and 1, one round at least, and steps from 0"
-        )
-    leaves = trees.flatten(jax.eval_shape(model.init, jax.random.key(0), frozen))
-    pruned = {path: leaf for path, leaf in leaves.items() if path in prunable(model)}
-    counts = counts_left(trees.num_entries(pruned), pruned_share, num_rounds)
-    check_left(counts, len(pruned))
-    return counts, list(pruned)
+    sparsity, trainer = 1 - plan.counts / plan.counts[0], make_ticket_trainer(model, make)
+    return Tickets(starts, *found, sparsity, frozen, trainer, num_epochs, keys, kind)
 
 
 def _make_trainer(
@@ -191,7 +181,7 @@ def train_twins(
     Raises
     ------
     InputError
-        If there were not so many rounds, there are fewer than two twins, or data are damaged.
+        If there were not so many rounds, there are fewer than two twins, rows fill no batch, or data are damaged.
     DivergedError
         If a network's loss leaves the finite numbers.
 
@@ -208,7 +198,7 @@ def train_twins(
     >>> asymjax.barriers(model, jax.tree.map(lambda leaf: leaf[0], twins), (X, y))["maximum"].shape
     (3,)
     """
-    rows = read_rows(model, data)[0]
+    rows = read_rows(model, data, tickets.likelihood)[0]
     num_seeds, most = len(tickets.keys), len(tickets.sparsity) - 1
     if not 0 <= num_rounds <= most or num_twins < 2:
         raise InputError(
@@ -229,5 +219,11 @@ def train_twins(
         tickets.num_epochs,
         tickets.num_epochs,
     )
-    params = trees.to_host(jax.jit(jax.vmap(model.merge, (0, None)))(state.position, tickets.frozen))
+    if not np.any(np.asarray(state.step) > np.asarray(starts.step)):
+        raise InputError(f"there are {len(rows.targets)} rows, which fill no batch; give the rows of the tickets")
+
+    def merge(position: Position, kept: Mask) -> Params:
+        return model.merge(apply_mask(position, kept), tickets.frozen)
+
+    params = trees.to_host(jax.jit(jax.vmap(merge))(state.position, kept))
     return jax.tree.map(lambda leaf: leaf.reshape(num_seeds, num_twins, *leaf.shape[1:]), params)

@@ -9,13 +9,13 @@ import numpy as np
 from asymjax.lab import devices, processes
 from asymjax.lab.devices import map_leading
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
+from asymjax.lab.recorder import Recorder
 from asymjax.lab.run_config import RunConfig
-from asymjax.lab.rundir import RunDir
 from asymjax.types import PyTree
 
 
 def measure_members(
-    run: RunDir,
+    run: Recorder,
     phase: str,
     measure: Callable[..., PyTree],
     members: Callable[[np.ndarray], Sequence[PyTree]],

@@ -22,6 +22,9 @@ class Recorder(Protocol):
     def profiled(self, phase: str) -> AbstractContextManager[None]:
         """Return a context that may be traced."""
 
+    def settle(self, name: str, value: int) -> int:
+        """Return what was settled under a name when the run began."""
+
     def restore(self, phase: str, like: PyTree, has_draws: bool = False) -> tuple[int, PyTree]:
         """Return the chunks that are done, and the state after them."""
 

@@ -52,6 +52,11 @@ class DistillationConfig(MatchingConfig):
     image_momentum: Fraction = 0.5
     """Momentum of the images."""
 
+    @property
+    def rows_per_class(self) -> int:
+        """Rows of each class that the stored images are decoded to."""
+        return self.images_per_class * self.factor**2
+
 
 class Counts(NamedTuple):
     """What a distilled set costs.
@@ -60,13 +65,14 @@ class Counts(NamedTuple):
     ----------
     stored : images that are kept.
     decoded : rows that they are decoded to.
-    visited : real rows that were looked at to make them, as often as each was.
-    gradient_steps : steps of the images, and of all networks in their training.
+    visited, visited_distilled : real and distilled rows that passed a random network, as often as each did.
+    gradient_steps : gradients of random networks, those that are matched and those of their training.
     """
 
     stored: int
     decoded: int
     visited: int
+    visited_distilled: int
     gradient_steps: int
 
 
@@ -211,7 +217,7 @@ def make_distiller(
         raise InputError("means of features do not depend on labels; learn them with the method gradient or trajectory")
     match = choose(MATCHINGS, config.method, "method")(model, config, make_augment(config.augmentations, input_shape))
     optimizer = optimizer or optax.adam(config.image_learning_rate, b1=config.image_momentum)
-    per_class = config.images_per_class * config.factor**2
+    per_class = config.rows_per_class
 
     def batches(images: Array, logits: Array | None) -> Batches:
         inputs = jax.vmap(partial(decode, factor=config.factor))(images)
@@ -297,7 +303,7 @@ def check_start(config: DistillationConfig, data: ByClass) -> None:
     InputError
         If a class has fewer.
     """
-    needed, least = config.images_per_class * config.factor**2, int(jnp.min(data.counts))
+    needed, least = config.rows_per_class, int(jnp.min(data.counts))
     if config.start == "real" and least < needed:
         which = int(jnp.argmin(data.counts))
         raise InputError(
@@ -308,14 +314,17 @@ def check_start(config: DistillationConfig, data: ByClass) -> None:
 
 def count_cost(config: DistillationConfig, num_classes: int) -> Counts:
     """Return what a distilled set costs."""
-    stored = config.images_per_class * num_classes
-    uses = config.num_steps * config.num_networks
+    stored, batch = config.images_per_class * num_classes, num_classes * config.real_per_class
+    decoded, uses = num_classes * config.rows_per_class, config.num_steps * config.num_networks
     trained = uses * config.network_steps * config.trains
-    on_real = trained if config.method == "trajectory" or config.network_rows == "real" else 0
-    batches = on_real + (uses if config.method != "trajectory" else 0)
-    students = uses * config.student_steps * (config.method == "trajectory")
-    steps = config.num_steps + trained + students
-    return Counts(stored, stored * config.factor**2, batches * num_classes * config.real_per_class, steps)
+    if config.method == "trajectory":
+        students = uses * config.student_steps
+        return Counts(stored, decoded, trained * batch, students * decoded, trained + students)
+    # Of classes one by one, for the real rows and the distilled ones; means of features take one derivative.
+    matched = uses * (2 * num_classes if config.method == "gradient" else 1)
+    is_real = config.network_rows == "real"
+    real, distilled = uses + trained * is_real, uses + trained * (not is_real)
+    return Counts(stored, decoded, real * batch, distilled * decoded, matched + trained)
 
 
 def collect(distiller: Distiller, state: DistillState, losses: Any, config: DistillationConfig) -> Distilled:

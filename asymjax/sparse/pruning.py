@@ -5,8 +5,9 @@ after training (Han et al. 2015, arXiv 1506.02626; Frankle and Carbin 2019, arXi
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from fractions import Fraction
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +15,20 @@ import numpy as np
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
-from asymjax.sparse.masks import Mask
+from asymjax.sparse.masks import Mask, prunable
 from asymjax.train.losses import TASK_LOSSES
 from asymjax.types import Array, Frozen, Key, Model, Position, Split
 
-Score = Callable[[Key, Model, Position, Frozen, Split, str], Position]
-"""(key, model, position, frozen, rows, task) -> tree like the position; the smallest are pruned first."""
+Score = Callable[[Key, Position, Model, Frozen, Split, str], Position]
+"""(key, position, model, frozen, rows, task) -> tree like the position; the smallest are pruned first."""
 
 
-def magnitude(key: Key, model: Model, position: Position, frozen: Frozen, rows: Split, task: str) -> Position:
+def magnitude(key: Key, position: Position, model: Model, frozen: Frozen, rows: Split, task: str) -> Position:
     """Return the magnitude of every entry."""
     return jax.tree.map(jnp.abs, position)
 
 
-def random(key: Key, model: Model, position: Position, frozen: Frozen, rows: Split, task: str) -> Position:
+def random(key: Key, position: Position, model: Model, frozen: Frozen, rows: Split, task: str) -> Position:
     """Return a random number for every entry: all masks of one count are alike likely."""
     leaves = {
         path: rng.uniform(rng.named_key(key, path), leaf.shape, 1.0) for path, leaf in trees.flatten(position).items()
@@ -35,7 +36,7 @@ def random(key: Key, model: Model, position: Position, frozen: Frozen, rows: Spl
     return trees.unflatten(leaves)
 
 
-def snip(key: Key, model: Model, position: Position, frozen: Frozen, rows: Split, task: str) -> Position:
+def snip(key: Key, position: Position, model: Model, frozen: Frozen, rows: Split, task: str) -> Position:
     """Return |entry x gradient of the loss on the rows|, the first-order change of the loss when an entry goes.
 
     Lee et al. (2019), "SNIP: single-shot network pruning", arXiv 1810.02340, equation 5, without its normalisation.
@@ -92,31 +93,59 @@ def prune(scores: Position, kept: Mask, paths: Iterable[str], num_left: Array | 
     return trees.unflatten(before | chosen)
 
 
-def prune_each_leaf(scores: Position, kept: Mask, paths: Iterable[str], share_left: Array | float) -> Mask:
-    """Return :func:`prune` of every leaf on its own, each keeping the same share of its entries, rounded up.
+class PruningPlan(NamedTuple):
+    """Iterative pruning, settled: who competes, and how many are left.
+
+    Attributes
+    ----------
+    groups : paths of the leaves that compete with each other; one group of all, or one of each leaf.
+    left : int [round + 1, group] entries that are left after so many rounds.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    left: np.ndarray
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Entries of all pruned leaves that are left after 0, 1, ... rounds, int [round + 1]."""
+        return self.left.sum(axis=1)
+
+
+def plan_pruning(model: Model, share: float, num_rounds: int, scope: str = "global") -> PruningPlan:
+    """Settle what each of some rounds prunes.
 
     Parameters
     ----------
-    scores, kept, paths : see :func:`prune`.
-    share_left : of all entries of a leaf [], from 0 to 1, may be traced.
-    """
-    for path in sorted(set(paths) & set(trees.flatten(kept))):
-        size = trees.flatten(kept)[path].size
-        kept = prune(scores, kept, [path], jnp.ceil(share_left * size - 1e-4).astype(jnp.int32))
-    return kept
-
-
-def check_left(counts: Sequence[int], num_leaves: int) -> None:
-    """Refuse to prune below one entry a leaf.
+    model : the network.
+    share : of the entries left that a round prunes, between 0 and 1; see :func:`counts_left`.
+    num_rounds : rounds.
+    scope : ``"global"``, entries of all leaves compete; or ``"layer"``, those of each leaf alone.
 
     Raises
     ------
     InputError
-        If fewer entries would be left than there are leaves, so that a layer is empty for certain.
+        If the network has no kernels, or fewer entries would be left than there are leaves, so that a layer is empty.
     """
-    for number, left in enumerate(counts):
-        if left < num_leaves:
+    constants = jax.eval_shape(model.freeze, jax.random.key(0))
+    leaves = trees.flatten(jax.eval_shape(model.init, jax.random.key(0), constants))
+    sizes = {path: leaf.size for path, leaf in leaves.items() if path in prunable(model)}
+    if not sizes:
+        raise InputError("the network has no kernel that is trained, so there is nothing to prune")
+    groups = (tuple(sizes),) if scope == "global" else tuple((path,) for path in sizes)
+    left = [counts_left(sum(sizes[path] for path in group), share, num_rounds) for group in groups]
+    plan = PruningPlan(groups, np.array(left).T)
+    for number, count in enumerate(plan.counts):
+        if count < len(sizes):
             raise InputError(
-                f"after {number} rounds {left} of {counts[0]:,} weights are left, fewer than the {num_leaves} layers, "
-                f"so that one is empty; prune {number - 1} rounds at most"
+                f"after {number} rounds {count} of {plan.counts[0]:,} weights are left, fewer than the {len(sizes)} "
+                f"layers, so that one is empty; prune {number - 1} rounds at most"
             )
+    return plan
+
+
+def prune_to(plan: PruningPlan, scores: Position, kept: Mask, num_rounds: Array | int) -> Mask:
+    """Return the mask of a network after so many rounds of a plan, by :func:`prune`; ``num_rounds`` may be traced."""
+    left = jnp.asarray(plan.left)[num_rounds]
+    for index, group in enumerate(plan.groups):
+        kept = prune(scores, kept, group, left[index])
+    return kept

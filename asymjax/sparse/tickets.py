@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from asymjax.sparse.masks import KEPT, Mask, apply_mask, masked, with_mask
 from asymjax.train.trainer import Member, Trainer, TrainState, make_varied, map_position_like
-from asymjax.types import Frozen, Hyper, Key, Model
+from asymjax.types import Frozen, Hyper, Key, Model, Position
 
 
 class Ticket(NamedTuple):
@@ -41,10 +40,16 @@ def rewound(ticket: Ticket) -> TrainState:
     return start._replace(position=apply_mask(start.position, kept), opt_state=moments)
 
 
-def begun_anew(start: TrainState) -> TrainState:
-    """Return the state of training on other rows that begins at the weights of a state: no step, no moments."""
-    fresh = jax.tree.map(jnp.zeros_like, start)
-    return fresh._replace(position=start.position, failed_step=jnp.full_like(start.failed_step, -1))
+def begun_anew(model: Model, make: Callable[[Model], Trainer], position: Position, frozen: Frozen) -> TrainState:
+    """Return the state of a training that begins at given weights, with a fresh optimizer.
+
+    Parameters
+    ----------
+    model, make : see :func:`make_ticket_trainer`.
+    position : the weights.
+    frozen : constants of the model.
+    """
+    return make(model._replace(init=lambda key, frozen: position)).init(jax.random.key(0), frozen)
 
 
 def make_ticket_trainer(model: Model, make: Callable[[Model], Trainer]) -> Trainer:

@@ -10,7 +10,7 @@ from asymjax.errors import InputError
 from asymjax.models import ModelConfig
 from asymjax.models.backbones import MLP
 from asymjax.sparse.masks import full_mask, num_kept, prunable
-from asymjax.sparse.pruning import SCORES, check_left, counts_left, prune, prune_each_leaf, rounds_to
+from asymjax.sparse.pruning import SCORES, counts_left, plan_pruning, prune, prune_to, rounds_to
 from asymjax.types import Split
 
 PATHS = ("a", "b")
@@ -50,15 +50,26 @@ def test_what_was_pruned_stays_pruned_whatever_its_score():
     assert prune(scores, kept, PATHS, 4)["b"].tolist() == [False, True, False]
 
 
-def test_each_leaf_keeps_its_share():
-    kept = prune_each_leaf(SCORE, full_mask(SCORE), PATHS, 0.5)
-    assert [int(kept[path].sum()) for path in PATHS] == [2, 2]
-    assert kept["bias"].tolist() == [True]
+def test_layers_compete_or_each_keeps_its_share():
+    model = ModelConfig(backbone=MLP((5,), norm="none")).build((7,), 3)
+    position = model.init(jax.random.key(0), {})
+    scores = jax.tree.map(jnp.abs, position)
+    for scope, groups in (("global", 1), ("layer", 2)):
+        plan = plan_pruning(model, 0.2, 6, scope)
+        assert plan.left.shape == (7, groups) and plan.counts[0] == 7 * 5 + 5 * 3
+        kept = trees.flatten(prune_to(plan, scores, full_mask(position), jnp.asarray(6)))
+        left = {path: int(keep.sum()) for path, keep in kept.items() if path.endswith("kernel")}
+        assert sum(left.values()) == plan.counts[6]
+        if scope == "layer":
+            assert left == {path: counts_left(kept[path].size, 0.2, 6)[-1] for path in left}
 
 
-def test_fewer_weights_than_layers_are_refused():
-    with pytest.raises(InputError, match="after 2 rounds 1 of 4 weights are left, fewer than the 2 layers"):
-        check_left([4, 2, 1], 2)
+def test_fewer_weights_than_layers_and_networks_without_kernels_are_refused():
+    model = ModelConfig(backbone=MLP((5,), norm="none")).build((7,), 3)
+    with pytest.raises(InputError, match="of 50 weights are left, fewer than the 2 layers"):
+        plan_pruning(model, 0.5, 20)
+    with pytest.raises(InputError, match="no kernel that is trained"):
+        plan_pruning(model._replace(symmetries=model.symmetries._replace(layers={})), 0.2, 1)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +103,7 @@ def test_iterative_pruning_finds_a_planted_support_and_random_pruning_does_not(l
     for left in [*counts_left(64, 0.2, 8)[1:], 8]:
         scores = jax.tree.map(jnp.abs, trained(kept))
         kept = prune(scores, kept, paths, left)
-        random = SCORES["random"](jax.random.key(left), model, position, {}, rows, "regression")
+        random = SCORES["random"](jax.random.key(left), position, model, {}, rows, "regression")
         by_chance = prune(random, by_chance, paths, left)
     assert (np.ravel(trees.flatten(kept)[path]) == support).all()
     assert not (np.ravel(trees.flatten(by_chance)[path]) == support).all()
@@ -101,7 +112,7 @@ def test_iterative_pruning_finds_a_planted_support_and_random_pruning_does_not(l
 def test_snip_is_the_change_of_the_loss_to_first_order(linear):
     model, rows, _ = linear
     position = model.init(jax.random.key(1), {})
-    scores = trees.flatten(SCORES["snip"](jax.random.key(0), model, position, {}, rows, "regression"))
+    scores = trees.flatten(SCORES["snip"](jax.random.key(0), position, model, {}, rows, "regression"))
     (path,) = prunable(model)
 
     def loss(entry):

@@ -47,6 +47,7 @@ def run_distillation(config: Config) -> Path:
     opening = open_experiment(EXPERIMENT, suffix, config.data, config.model, settings, config.run)
     dataset, run = opening.dataset, opening.run
     refuse_what_has_no_classes(dataset, config.data.dataset)
+    random_subsets(np.asarray(dataset.train.targets), own.rows_per_class, 1, 0)  # Before any work.
     key = rng.role_key(config.seeds.seed, "distil")
     found = distil_snapshots(run, "distil", key, opening.model, opening.frozen, dataset, own, config.run)
     scores = _score_all(opening, found, config)
@@ -78,7 +79,7 @@ def _score_all(opening: Opening, found: Snapshots, config: Config) -> dict[str, 
     index = np.arange(len(rows.targets)).reshape(len(found.rows), 1, size).repeat(count, axis=1)
     distilled = _score(opening, "distilled", rows, index.reshape(-1, size), config)
     scores = {"distilled": distilled.reshape(len(found.rows), count)}
-    chosen = random_subsets(np.asarray(train.targets), config.distillation.images_per_class, count, config.seeds.seed)
+    chosen = random_subsets(np.asarray(train.targets), config.distillation.rows_per_class, count, config.seeds.seed)
     scores["random"] = _score(opening, "random", train, chosen, config)
     if evaluation.whole:
         index = np.arange(len(train.targets))[None].repeat(count, axis=0)
@@ -87,8 +88,16 @@ def _score_all(opening: Opening, found: Snapshots, config: Config) -> dict[str, 
 
 
 def random_subsets(labels: np.ndarray, per_class: int, count: int, seed: int) -> np.ndarray:
-    """Draw rows of each class, none twice, for each of several networks: int [network, classes * per_class]."""
+    """Draw rows of each class, none twice, for each of several networks: int [network, classes * per_class].
+
+    Raises
+    ------
+    InputError
+        If a class has fewer rows.
+    """
     places = [np.flatnonzero(labels == one) for one in np.unique(labels)]
+    if (least := min(map(len, places))) < per_class:
+        raise InputError(f"{per_class} rows of each class are asked for, and one class has {least}; give fewer images")
 
     def draw(network: int) -> np.ndarray:
         generator = np.random.default_rng([seed, rng.checksum("random"), network])

@@ -39,7 +39,7 @@ def distillation_tables(runs: Sequence[DistillRun]) -> list[Table]:
         Table(
             "Cost",
             COST_NOTE,
-            ["kind", "images a class", "stored", "decoded", "visited", "gradient steps"],
+            ["kind", "images a class", "stored", "decoded", "real rows passed", "distilled rows passed", "gradients"],
             list(map(_cost_row, runs)),
         ),
     ]
@@ -62,7 +62,10 @@ def _accuracy_row(run: DistillRun) -> list[str]:
 
 
 def _cost_row(run: DistillRun) -> list[str]:
-    counts = (f"{run.summary['counts'][name]:,}" for name in ("stored", "decoded", "visited", "gradient_steps"))
+    counts = (
+        f"{run.summary['counts'][name]:,}"
+        for name in ("stored", "decoded", "visited", "visited_distilled", "gradient_steps")
+    )
     return [run.name, str(run.own["images_per_class"]), *counts]
 
 

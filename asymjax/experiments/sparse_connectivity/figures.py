@@ -13,7 +13,7 @@ from asymjax.report import style
 from asymjax.report.read import read_record, read_required, read_results
 
 SUMMARY = ("dataset", "backbone", "task", "studies")
-DENSE, TWINS, ROOM = "dense", 0, 1.25
+DENSE, TWINS, ROOM, TINY = "dense", 0, 1.25, 1e-6
 COLORS = {
     DENSE: style.BLACK,
     "imp": style.BLUE,
@@ -90,7 +90,7 @@ def plot_instability(run: SparseRun) -> Figure:
     """Draw what rises between twins and what they achieve against the share of weights left, a column a study."""
     rows = {
         f"test.{run.outcome}.over_mean": f"rise of the test {run.outcome} between twins",
-        "test.loss.over_mean": "rise of the test loss (nats)",
+        "test.loss.over_mean": "rise of the test loss",
         f"test.{run.outcome}": f"test {run.outcome} of twins",
     }
     count = len(run.studies)
@@ -107,7 +107,8 @@ def plot_instability(run: SparseRun) -> Figure:
         means = [
             cell["measures"][measure]["mean"] for study in run.studies for cell in study["cells"] if cell["measures"]
         ]
-        axes.set_ylim(-0.05 * max(means), ROOM * max(means))  # Intervals of few initialisations may be longer.
+        top = max([*means, TINY])  # Intervals of few initialisations may be longer.
+        axes.set_ylim(-0.05 * top, ROOM * top)
         axes.set_ylabel(name.replace(" between", "\nbetween"))
     if run.outcome == "error":
         for axes in panels[0]:

@@ -40,10 +40,9 @@ def run_sparse(config: Config) -> Path:
         If SIGTERM came.
     """
     dataset = load_data(config.data)
-    plan, sparse = make_plan(config, dataset), config.sparse
     models = {arch: config.models.of(arch) for arch in config.models.archs}
     built = {arch: model.build(dataset.input_shape, dataset.num_outputs) for arch, model in models.items()}
-    counts = {arch: plan.counts_of(model) for arch, model in built.items()}
+    plan, sparse = make_plan(config, dataset, built), config.sparse
     settings = {
         "data": config.data.identity(dataset),
         "models": {arch: model.record() for arch, model in models.items()},
@@ -65,7 +64,7 @@ def run_sparse(config: Config) -> Path:
             studied = study_networks(run, subject, config, plan, task)
             found = summarise_study(studied, points, prunable(model), plan.levels)
             costs = search_costs(config, plan, dataset, step)
-            studies.append({"arch": arch, "step": step, "counts": counts[arch], "costs": costs} | found)
+            studies.append({"arch": arch, "step": step, "counts": plan.pruning[arch].counts, "costs": costs} | found)
             arrays |= _arrays(subject.name, studied)
     summary = describe_data(dataset, config.data.dataset) | {"backbone": backbone, "levels": plan.levels}
     run.finish(lambda: (summary | {"studies": studies, "seconds": run.seconds}, arrays))
@@ -97,7 +96,6 @@ def _small_rows(
         key = rng.role_key(seed, "distil")
         rows["distilled"] = distil_data(run, f"distil-{arch}", key, model, frozen, dataset, distillation, config.run)
     if "subset" in config.sparse.sources:
-        per_class = distillation.images_per_class * distillation.factor**2
-        (chosen,) = random_subsets(np.asarray(dataset.train.targets), per_class, 1, seed)
+        (chosen,) = random_subsets(np.asarray(dataset.train.targets), distillation.rows_per_class, 1, seed)
         rows["subset"] = dataset.train.take(chosen)
     return rows

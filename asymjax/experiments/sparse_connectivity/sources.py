@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from asymjax import rng, trees
-from asymjax.lab.tickets import Rounds
-from asymjax.sparse.masks import Mask, permuted_mask
-from asymjax.sparse.pruning import SCORES, prune, prune_each_leaf
+from asymjax.lab.tickets import Found
+from asymjax.sparse.masks import Mask, full_mask, permuted_mask
+from asymjax.sparse.pruning import SCORES, PruningPlan, prune_to
 from asymjax.symmetry.alignment import match_pairs
 from asymjax.train.trainer import TrainState
-from asymjax.types import Array, Dataset, Frozen, Key, Model, Params, Position
+from asymjax.types import Array, Frozen, Key, Model, Params, Position, Split
 
 
 class Study(NamedTuple):
@@ -23,61 +23,51 @@ class Study(NamedTuple):
     Attributes
     ----------
     model, frozen : the model, and the constants of all networks.
-    dataset : what they are trained on.
+    rows, task : what masks are scored on at once, and its task.
     keys : [seed] of training.
     starts : states at the step that tickets begin at, leaves [seed, ...].
-    paths : of the leaves that are pruned.
-    counts : weights that are left after 0, 1, ... rounds.
+    plan : what each round prunes.
     levels : rounds at which masks are wanted, from 1.
-    scope : see ``SparseConfig``.
-    rounds : (``"imp"``, ``"distilled"`` or ``"subset"``) -> iterative pruning on these rows.
+    search : (``"imp"``, ``"distilled"`` or ``"subset"``) -> what iterative pruning on these rows found.
     """
 
     model: Model
     frozen: Frozen
-    dataset: Dataset
+    rows: Split
+    task: str
     keys: Key
     starts: TrainState
-    paths: tuple[str, ...]
-    counts: list[int]
+    plan: PruningPlan
     levels: tuple[int, ...]
-    scope: str
-    rounds: Callable[[str], Rounds]
+    search: Callable[[str], Found]
 
 
 Source = Callable[[Study], Mask]
 """(study) -> masks [level, seed, ...]."""
 
 
-def choose_mask(
-    paths: tuple[str, ...], scope: str, total: int, scores: Position, kept: Mask, num_left: Array | int
-) -> Mask:
-    """Return the mask that keeps the best ``num_left`` of ``total`` weights by their scores; see ``SparseConfig``."""
-    if scope == "global":
-        return prune(scores, kept, paths, num_left)
-    return prune_each_leaf(scores, kept, paths, num_left / total)
-
-
 def _iterative(study: Study, rows: str) -> Mask:
-    kept = study.rounds(rows).kept
+    kept = study.search(rows).kept
     return jax.tree.map(lambda leaf: leaf[np.asarray(study.levels)], kept)
 
 
 def _at_once(study: Study, score: str) -> Mask:
     """Prune the networks of step k in one go, to each level."""
-    rows = study.dataset.train
-    whole = jax.tree.map(lambda leaf: jnp.ones(leaf.shape[1:], bool), study.starts.position)
 
-    def one(network: tuple[Key, Position], num_left: Array) -> Mask:
-        key, position = network
-        scores = SCORES[score](key, study.model, position, study.frozen, rows, study.dataset.task)
-        return choose_mask(study.paths, study.scope, study.counts[0], scores, whole, num_left)
+    def of_seeds(num_rounds: Array, keys: Key, positions: Position, frozen: Frozen, rows: Split) -> Mask:
+        def one(network: tuple[Key, Position]) -> Mask:
+            scores = SCORES[score](*network, study.model, frozen, rows, study.task)
+            return prune_to(study.plan, scores, full_mask(network[1]), num_rounds)
+
+        return jax.lax.map(one, (keys, positions))
 
     keys = jax.vmap(lambda key: rng.named_key(key, score))(study.keys)
-    of_seeds = jax.jit(
-        lambda num_left: jax.lax.map(lambda network: one(network, num_left), (keys, study.starts.position))
-    )
-    masks = [trees.to_host(of_seeds(jnp.asarray(study.counts[level]))) for level in study.levels]
+    rows = jax.tree.map(jnp.asarray, study.rows)
+    compiled = jax.jit(of_seeds)
+    masks = [
+        trees.to_host(compiled(jnp.asarray(level), keys, study.starts.position, study.frozen, rows))
+        for level in study.levels
+    ]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *masks)
 
 
@@ -86,7 +76,7 @@ def failed_searches(study: Study, source: str) -> dict[int, str]:
     rows, shift = SEARCHED.get(source, (None, 0))
     if rows is None:
         return {}
-    failed = np.roll(study.rounds(rows).failed, -shift)
+    failed = np.roll(study.search(rows).failed, -shift)
     return {seed: f"the search diverged in round {failed[seed]}" for seed in np.flatnonzero(failed >= 0).tolist()}
 
 
@@ -97,7 +87,7 @@ def _naive(study: Study) -> Mask:
 
 def _permuted(study: Study) -> Mask:
     """Give every seed the mask of the next one, its units permuted as match those of the dense networks."""
-    dense = jax.tree.map(lambda leaf: leaf[0], study.rounds("imp").position)
+    dense = study.search("imp").dense
     networks = trees.to_host(jax.jit(jax.vmap(study.model.merge, (0, None)))(dense, study.frozen))
     networks = jax.tree.map(np.nan_to_num, networks)  # Of those that diverged, whose masks are none.
     num_seeds = len(study.keys)

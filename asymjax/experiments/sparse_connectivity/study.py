@@ -1,7 +1,6 @@
 """One study: the networks of one method, from one step on. Masks, twins of every ticket, and paths between twins."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache, partial
 from itertools import combinations, pairwise
 from typing import Any, NamedTuple
@@ -15,14 +14,13 @@ from asymjax.errors import DivergedError
 from asymjax.experiments.linear_connectivity.run import Ends, Task, matched_ends, run_paths
 from asymjax.experiments.sparse_connectivity.config import Config
 from asymjax.experiments.sparse_connectivity.curvature import path_curvatures, start_stability
-from asymjax.experiments.sparse_connectivity.plan import Plan
-from asymjax.experiments.sparse_connectivity.sources import SOURCES, Study, choose_mask, failed_searches
+from asymjax.experiments.sparse_connectivity.plan import Plan, on_few
+from asymjax.experiments.sparse_connectivity.sources import SOURCES, Study, failed_searches
 from asymjax.lab import devices, processes
 from asymjax.lab.rundir import RunDir
-from asymjax.lab.sweep import epochs_per_chunk, run_sweep, why_failed
-from asymjax.lab.tickets import Rounds, run_rounds, run_starts, twin_keys
-from asymjax.sparse.masks import Mask, full_mask, prunable
-from asymjax.sparse.pruning import SCORES
+from asymjax.lab.sweep import REMEDY, epochs_per_chunk, run_sweep, why_failed
+from asymjax.lab.tickets import Found, Search, run_starts, search_keys, search_masks, twin_keys
+from asymjax.sparse.masks import Mask, apply_mask, full_mask
 from asymjax.sparse.tickets import Ticket, begun_anew, make_ticket_trainer, ticket_member
 from asymjax.train.members import initial_keys, make_trainer, steps_per_epoch, train_keys
 from asymjax.types import Dataset, Frozen, Model, Params, Position, Split
@@ -148,6 +146,8 @@ def study_networks(run: RunDir, subject: Subject, config: Config, plan: Plan, ta
     twins = _train_twins(run, subject, config, plan, study, masks, members)
     pairs = {"twins": members.pairs_of_twins(), "seeds": members.pairs_of_seeds(), "levels": members.pairs_of_levels()}
     pairs = {kind: _between(found, twins.failed) for kind, found in pairs.items()}
+    if not len(pairs["twins"]):
+        raise DivergedError(f"{subject.name}: of no ticket two twins are finite; {REMEDY}")
     pairs, curves, distance = _measure_paths(run, subject, config, task, twins.params, pairs)
     first = members.first_of_tickets(pairs["twins"])
     curvature, stability = None, None
@@ -194,40 +194,33 @@ def _begin(run: RunDir, subject: Subject, config: Config, plan: Plan) -> Study:
     starts = run_starts(
         run, f"start-{subject.name}", trainer, init_keys, keys, frozen, dataset.train, subject.step, config.run
     )
-    counts, paths = plan.counts_of(model), tuple(sorted(prunable(model)))
-
-    def pick(position: Any, kept: Mask, num_left: Any) -> Mask:
-        scores = SCORES["magnitude"](jax.random.key(0), model, position, frozen, dataset.train, dataset.task)
-        return choose_mask(paths, config.sparse.scope, counts[0], scores, kept, num_left)
+    pruning = plan.pruning[subject.arch]
 
     @cache
-    def rounds(rows: str) -> Rounds:
+    def search(rows: str) -> Found:
         is_all = rows not in subject.small
         data = dataset.train if is_all else subject.small[rows]
-        optimizer = config.optimizer if is_all else _on_few(config, len(data.targets))
+        optimizer = config.optimizer if is_all else on_few(config, len(data.targets))
         make = partial(make_trainer, dataset=dataset._replace(train=data), config=optimizer)
-        return run_rounds(
+        anew = jax.vmap(lambda position: begun_anew(model, make, position, frozen))
+        return search_masks(
             run,
             f"{rows}-{subject.name}",
-            make_ticket_trainer(model, make),
-            twin_keys(keys, 1)[:, 0],
-            starts if is_all else jax.tree.map(np.asarray, begun_anew(starts)),
-            frozen,
-            data,
-            counts,
-            pick,
-            plan.num_passes_after(subject.step) if is_all else config.sparse.search_epochs,
-            epochs_per_chunk(data, steps_per_epoch(optimizer, len(data.targets))),
+            Search(
+                make_ticket_trainer(model, make),
+                search_keys(keys),
+                starts if is_all else trees.to_host(anew(starts.position)),
+                frozen,
+                data,
+                pruning,
+                plan.num_passes_after(subject.step) if is_all else config.sparse.search_epochs,
+                epochs_per_chunk(data, steps_per_epoch(optimizer, len(data.targets))),
+            ),
             config.run,
         )
 
-    return Study(model, frozen, dataset, keys, starts, paths, counts, plan.levels, config.sparse.scope, rounds)
-
-
-def _on_few(config: Config, num_rows: int) -> Any:
-    """Return how networks are trained on few rows: as on all, but for the number of passes."""
-    batch_size = config.optimizer.batch_size and min(config.optimizer.batch_size, num_rows)
-    return replace(config.optimizer, num_epochs=config.sparse.search_epochs, batch_size=batch_size)
+    rows = dataset.train.take(slice(config.sparse.num_train_rows))
+    return Study(model, frozen, rows, dataset.task, keys, starts, pruning, plan.levels, search)
 
 
 def _members(config: Config, plan: Plan) -> Members:
@@ -285,7 +278,6 @@ def _train_twins(
     )
     position, failed_step = processes.gather((state.position, state.failed_step))
     failed = _failed_searches(study, members) | why_failed(failed_step)
-    if len(failed) == len(members.seed):
-        raise DivergedError(f"{subject.name}: every network diverged; lower --learning-rate, or clip the gradient")
-    merge = jax.jit(lambda position: jax.lax.map(lambda one: subject.model.merge(one, subject.frozen), position))
-    return Twins(trees.to_host(position), kept, trees.to_host(merge(position)), failed)
+    merge = jax.jit(lambda position, frozen: jax.lax.map(lambda one: subject.model.merge(one, frozen), position))
+    position = trees.to_host(apply_mask(position, kept))  # An optimizer may move what is pruned.
+    return Twins(position, kept, trees.to_host(merge(position, subject.frozen)), failed)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from asymjax.diagnostics.curvature import Curvature
 from asymjax.experiments.compare_posteriors.repeats import over_repeats
 from asymjax.experiments.sparse_connectivity.study import DENSE, Studied
 from asymjax.sparse.masks import Mask, densities, overlap, sparsity
@@ -46,7 +47,8 @@ def summarise_study(
         own = _of_seeds(studied, measured, source, level)
         statistics = _statistics(own, None if source == DENSE else dense)
         cell = {"source": source, "round": level} | _of_masks(studied, source, level, paths, levels)
-        cells.append(cell | _verdicts(statistics, dense) | {"measures": statistics})
+        cell |= {"beside_imp": _beside_imp(studied, measured, own, source, level)}
+        cells.append(cell | _verdicts(statistics) | {"measures": statistics})
     between = {
         kind: {name: over_pairs(values, studied.pairs[kind]) for name, values in measured[kind].items()}
         for kind in ("seeds", "aligned")
@@ -54,7 +56,7 @@ def summarise_study(
     }
     if studied.curvature is not None:
         for cell, ticket in zip(cells, tickets, strict=True):
-            cell["curvature"] = _curvature(studied, *ticket)
+            cell["curvature"] = _curvature(studied, studied.curvature, *ticket)
     failed = {_name(studied, index): why for index, why in studied.failed.items()}
     return {"cells": cells, "between": between, "successive": _successive(studied, measured), "failed": failed} | {
         "stability": studied.stability
@@ -100,11 +102,21 @@ def _statistics(own: Measures, dense: Measures | None) -> dict[str, Any]:
     return found
 
 
-def _verdicts(measures: Mapping[str, Any], dense: Measures) -> dict[str, bool | None]:
+def _beside_imp(
+    studied: Studied, measured: Mapping[str, Measures], own: Measures, source: str, level: int
+) -> dict[str, Any]:
+    """Return the differences to what twins of the imp masks of the same sparsity have; none where there are none."""
+    if source in (DENSE, "imp") or "imp" not in studied.masks:
+        return {}
+    found = _statistics(own, _of_seeds(studied, measured, "imp", level))
+    return {name: one["difference"] for name, one in found.items()}
+
+
+def _verdicts(measures: Mapping[str, Any]) -> dict[str, bool | None]:
     """Say whether twins are stable, and as accurate as dense networks, by the bounds of Frankle et al. (2020)."""
     if "test.error" not in measures:
         return {"is_stable": None, "is_matching": None}
-    lost = measures["test.error"]["mean"] - np.nanmean(dense["test.error"])
+    lost = (measures["test.error"]["difference"] or {"mean": 0.0})["mean"]
     return {"is_stable": measures["test.error.over_mean"]["mean"] < STABLE, "is_matching": lost <= MATCHING}
 
 
@@ -131,15 +143,16 @@ def _of_masks(
     }
 
 
-def _curvature(studied: Studied, source: str, level: int) -> dict[str, Any]:
-    """Return statistics over initialisations of trace and largest eigenvalue at each point of a path of twins."""
+def _curvature(studied: Studied, curvature: Curvature, source: str, level: int) -> dict[str, Any]:
+    """Return statistics over initialisations at each point of a path of twins: trace, largest eigenvalue, their errors.
+
+    Errors are those of one network: the standard error of its trace, and how near some eigenvalue is to the largest.
+    """
     first = studied.pairs["twins"][studied.first, 0]
     is_own = (studied.members.source[first] == source) & (studied.members.round[first] == level)
-    found = studied.curvature
-    names = {"trace": found.trace, "largest": found.largest} if found is not None else {}
-    return {
-        name: [over_networks(at) for at in values[is_own].T] if is_own.any() else [] for name, values in names.items()
-    }
+    if not is_own.any():
+        return {}
+    return {name: [over_networks(at) for at in values[is_own].T] for name, values in curvature._asdict().items()}
 
 
 def _each(masks: Mask, level: int) -> list[Mask]:

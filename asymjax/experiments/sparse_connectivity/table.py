@@ -13,7 +13,8 @@ from asymjax.report.table import Table, number
 NOTE = (
     "Means over initialisations of the means over their pairs of twins, plus or minus half the 95 % interval. Rise: of "
     "the path, at most, over the mean of both ends (Frankle et al. 2020). Stable: a rise of the test error below 0.02. "
-    "Matching: an error at most 0.002 above that of dense twins."
+    "Matching: an error at most 0.002 above that of dense twins. All initialisations share one distilled set and one "
+    "random subset, so that intervals do not hold for other sets."
 )
 MASK_NOTE = (
     "Overlap: with the mask of imp, what both keep as a share of what either keeps, the mean over initialisations. "
@@ -26,15 +27,16 @@ RISE_NOTE = (
 )
 CURVATURE_NOTE = (
     "Trace of the Hessian (Hutchinson) and its largest eigenvalue (Lanczos) among the weights that are kept, on the "
-    "first path of each ticket; means over initialisations. All networks meet the same rows and probes."
+    "first path of each ticket; means over initialisations. All networks meet the same rows and probes. Error: the "
+    "standard error of a network's trace; residual: so near to the largest that was found some eigenvalue is."
 )
 STABILITY_NOTE = (
     "Largest eigenvalue of the Hessian of the dense networks at the step that tickets begin at, and the learning rate "
     "times it over 2 + 2 x 0.9, the momentum: above 1 gradient descent with momentum leaves a quadratic."
 )
 COST_NOTE = (
-    "All rounds of one network, and of distilled data the distillation: the real rows that it visits, and its steps "
-    "of images and of random networks."
+    "All rounds of one network with the steps before them, and of distilled data the distillation. Passed: rows that "
+    "went through a network, as often as each did. Gradients: of networks, those that distillation matches too."
 )
 BETWEEN_NOTE = (
     "Paths between dense networks of different initialisations, as they are, and after permuting units to match."
@@ -68,12 +70,14 @@ def _curvatures(run: SparseRun) -> Table:
             *(study_name(study), cell["source"], f"{cell['sparsity']:.1%}"),
             *(interval(cell["curvature"]["trace"][at], ".3g") for at in (0, 2)),
             *(interval(cell["curvature"]["largest"][at], ".3g") for at in (0, 2)),
+            *(number(cell["curvature"][name][0]["mean"], ".2g") for name in ("trace_error", "largest_residual")),
         ]
         for study in run.studies
         for cell in study["cells"]
-        if cell.get("curvature", {}).get("trace")
+        if cell.get("curvature")
     ]
-    columns = ["kind", "source", "pruned", "trace at ends", "trace halfway", "largest at ends", "largest halfway"]
+    columns = ["kind", "source", "pruned", "trace at an end", "trace halfway", "largest at an end", "largest halfway"]
+    columns += ["error of a trace", "residual"]
     return Table("Curvature of the training loss", CURVATURE_NOTE, columns, rows)
 
 
@@ -93,11 +97,15 @@ def _stability(run: SparseRun) -> Table:
 
 def _costs(run: SparseRun) -> Table:
     rows = [
-        [study_name(study), source, *(f"{cost[name]:,}" for name in ("stored", "decoded", "visited", "gradient_steps"))]
+        [
+            study_name(study),
+            source,
+            *(f"{cost[name]:,}" for name in ("stored", "decoded", "visited", "visited_distilled", "gradient_steps")),
+        ]
         for study in run.studies
         for source, cost in study["costs"].items()
     ]
-    columns = ["kind", "source", "points stored", "rows decoded", "rows visited", "gradient steps"]
+    columns = ["kind", "source", "points stored", "rows decoded", "real rows passed", "distilled passed", "gradients"]
     return Table("What a search for masks costs", COST_NOTE, columns, rows)
 
 
@@ -106,7 +114,9 @@ def _truth(value: bool | None) -> str:
 
 
 def _twins(run: SparseRun, study: dict[str, Any]) -> Table:
-    measures = (f"test.{run.outcome}", "test.loss", f"test.{run.outcome}.over_mean", "test.loss.over_mean")
+    measures = dict.fromkeys(
+        (f"test.{run.outcome}", "test.loss", f"test.{run.outcome}.over_mean", "test.loss.over_mean")
+    )
     rows = [
         [
             *(cell["source"], f"{cell['sparsity']:.1%}"),
@@ -115,7 +125,8 @@ def _twins(run: SparseRun, study: dict[str, Any]) -> Table:
         ]
         for cell in study["cells"]
     ]
-    columns = ["source", "pruned", run.outcome, "loss", f"rise of {run.outcome}", "rise of loss", "stable", "matching"]
+    named = dict.fromkeys((run.outcome, "loss", f"rise of {run.outcome}", "rise of loss"))
+    columns = ["source", "pruned", *named, "stable", "matching"]
     return Table(f"Twins of {study_name(study)}", NOTE, columns, rows)
 
 
@@ -199,10 +210,13 @@ def _words(run: SparseRun, study: dict[str, Any]) -> Sequence[str]:
 
 
 def _compared(cell: Mapping[str, Any], rise: str) -> str:
-    """Say whether a rise differs from that of dense twins of the same initialisations."""
-    difference = (cell["measures"].get(rise) or {}).get("difference")
+    """Say whether a rise differs from that of dense twins, and of twins of imp masks, of the same initialisations."""
+    beside = {"dense": (cell["measures"].get(rise) or {}).get("difference"), "imp": cell["beside_imp"].get(rise)}
+    words = [f"{verdict} than {name}" for name, found in beside.items() if (verdict := _verdict(found))]
+    return f" ({', '.join(words)})" if words else ""
+
+
+def _verdict(difference: Mapping[str, Any] | None) -> str:
     if not difference or difference["low"] is None:
         return ""
-    if difference["high"] < 0:
-        return " (less than dense)"
-    return " (more than dense)" if difference["low"] > 0 else ""
+    return "less" if difference["high"] < 0 else "more" if difference["low"] > 0 else ""
