@@ -77,7 +77,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_end(finished, interrupt, scrip
         ("--sources imp --weight-decay 0.1", "sgd has no weight decay"),
         ("--sources imp subset --search-epochs 1 --warmup-steps 5", "learning_rate is never reached"),
         ("--factor 3", "factor"),
-        ("--augmentations crop", "leave augmentations out"),
+        ("--augmentations crp", "unknown augmentation"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(words, message, script, tmp_path):

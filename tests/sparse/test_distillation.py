@@ -57,7 +57,7 @@ def test_one_image_a_class_by_means_of_inputs_is_the_class_mean(rows, linear):
     np.testing.assert_allclose(found.inputs, means, atol=1e-4)
     np.testing.assert_array_equal(found.targets, range(CLASSES))
     assert found.losses[0] > 1 and found.losses[-1] < 1e-8
-    assert found.counts == (3, 3, 60 * 60, 60)
+    assert found.counts == (3, 3, 60 * 60, 60 * 3, 60)
 
 
 @pytest.mark.parametrize("method", ["distribution", "gradient", "trajectory"])
@@ -143,11 +143,11 @@ def test_networks_at_once_and_in_turn_agree_and_chunks_join(rows, linear):
 
 def test_costs_are_counted():
     config = DistillationConfig(images_per_class=5, factor=2, num_steps=10, num_networks=3, real_per_class=4)
-    assert count_cost(config, 2) == (10, 40, 10 * 3 * 8, 10 + 300)
+    assert count_cost(config, 2) == (10, 40, 30 * 8, (30 + 300) * 40, 30 * 2 * 2 + 300)
     real = DistillationConfig(**config.as_dict() | {"network_rows": "real"})
-    assert count_cost(real, 2).visited == 10 * 3 * (1 + 10) * 8
+    assert count_cost(real, 2)[2:4] == (30 * (1 + 10) * 8, 30 * 40)
     trajectory = DistillationConfig(**config.as_dict() | {"method": "trajectory"})
-    assert count_cost(trajectory, 2)[2:] == (10 * 3 * 10 * 8, 10 + 10 * 3 * (10 + 5))
+    assert count_cost(trajectory, 2)[2:] == (300 * 8, 30 * 5 * 40, 300 + 150)
 
 
 def test_settings_without_effect_are_named():

@@ -9,11 +9,12 @@ from asymjax.report.table import Table, number
 
 NOTE = (
     "Test accuracy, means over networks ± half the 95 % interval (t). Start: where the images began. Random: as many "
-    "real rows, each network's own draw. All are trained as many steps, without augmentation."
+    "real rows, each network's own draw. All are trained as many steps, in whole passes, "
+    "without augmentation."
 )
 COST_NOTE = (
-    "Stored images, the rows that they are decoded to, the real rows that were looked at, as often as each was, and "
-    "gradient steps of images and networks together."
+    "Stored images, the rows that they are decoded to, real and distilled rows that passed a random network, as often as "
+    "each did, and gradients of networks, those that are matched and those of their training."
 )
 PUBLISHED: Mapping[str, Mapping[int, str]] = {
     "random": {1: "64.9", 10: "95.1", 50: "97.9"},

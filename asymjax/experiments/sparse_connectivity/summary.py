@@ -92,13 +92,19 @@ def _of_seeds(studied: Studied, measured: Mapping[str, Measures], source: str, l
     }
 
 
-def _statistics(own: Measures, dense: Measures | None) -> dict[str, Any]:
-    """Return statistics over the initialisations whose twins are there, and of their differences to dense ones."""
+def _statistics(own: Measures, baseline: Measures | None) -> dict[str, Any]:
+    """Return statistics over initialisations, with those of the differences to a baseline's same initialisations.
+
+    Over those whose twins are there in both; where the baseline has none of them, over those that are there.
+    """
     found = {}
     for name, values in own.items():
-        is_there = np.isfinite(values) & (True if dense is None else np.isfinite(dense[name]))
-        if is_there.any():
-            found[name] = over_repeats(values[is_there], None if dense is None else dense[name][is_there])
+        is_there = np.isfinite(values)
+        in_both = is_there & np.isfinite(baseline[name]) if baseline is not None else is_there
+        if baseline is not None and in_both.any():
+            found[name] = over_repeats(values[in_both], baseline[name][in_both])
+        elif is_there.any():
+            found[name] = over_repeats(values[is_there])
     return found
 
 
@@ -109,7 +115,7 @@ def _beside_imp(
     if source in (DENSE, "imp") or "imp" not in studied.masks:
         return {}
     found = _statistics(own, _of_seeds(studied, measured, "imp", level))
-    return {name: one["difference"] for name, one in found.items()}
+    return {name: one["difference"] for name, one in found.items() if one["difference"]}
 
 
 def _verdicts(measures: Mapping[str, Any]) -> dict[str, bool | None]:
