@@ -42,7 +42,8 @@ def test_a_run_tells_what_it_found_and_leaves_images_and_figures(finished, summa
     for word in ("gradient (DC)", "10 distilled rows", f"--dataset distilled/{path}"):
         assert word in done.stdout
     assert {file.name for file in (path / "figures").glob("*.png")} == {"images.png", "accuracy.png"}
-    assert summary["counts"] == {"stored": 10, "decoded": 10, "visited": 40 * 2 * 40, "gradient_steps": 40 + 160}
+    counts = {"visited": 40 * 2 * 40, "visited_distilled": 80 * 3 * 10, "gradient_steps": 80 * 20 + 160}
+    assert summary["counts"] == {"stored": 10, "decoded": 10} | counts
     assert summary["steps"] == [0, 10, 20, 30, 40] and len(summary["curve"]) == 5
     arrays = read_results(path, "distillation/", "stored", "losses", "distilled", "random", "whole")
     assert arrays["stored"].shape == (10, 8, 8, 1) and arrays["distilled"].shape == (5, 2)

@@ -13,8 +13,8 @@ NOTE = (
     "without augmentation."
 )
 COST_NOTE = (
-    "Stored images, the rows that they are decoded to, real and distilled rows that passed a random network, as often as "
-    "each did, and gradients of networks, those that are matched and those of their training."
+    "Stored images, the rows that they are decoded to, real and distilled rows that passed a random network, as often "
+    "as each did, and gradients of networks, those that are matched and those of their training."
 )
 PUBLISHED: Mapping[str, Mapping[int, str]] = {
     "random": {1: "64.9", 10: "95.1", 50: "97.9"},
