@@ -3,20 +3,19 @@
 import numpy as np
 import pytest
 
-from asymjax.experiments.sparse_connectivity.study import KINDS, Members, Studied
+from asymjax.experiments.sparse_connectivity.members import KINDS, all_members
+from asymjax.experiments.sparse_connectivity.study import Studied
 from asymjax.experiments.sparse_connectivity.summary import summarise_study
 from asymjax.symmetry.connectivity import grid
 
 SEEDS, TWINS, POINTS = 3, 2, grid(5)
-TICKETS = (("dense", 0), ("imp", 1), ("distilled", 1))
 RISES = {"dense": 0.30, "imp": 0.10, "distilled": 0.01}
 ERRORS = {"dense": 0.05, "imp": 0.051, "distilled": 0.08}
 
 
 def study(failed):
     """Return a study whose paths rise in the middle by known amounts, the more the higher the seed."""
-    each = [(*ticket, seed, twin) for ticket in TICKETS for seed in range(SEEDS) for twin in range(TWINS)]
-    members = Members(*map(np.array, zip(*each, strict=True)))
+    members = all_members(("imp", "distilled"), (1,), SEEDS, TWINS)
     pairs = members.pairs_of_twins()
     pairs = pairs[~np.isin(pairs, list(failed)).any(axis=1)]
     source, seed = members.source[pairs[:, 0]], members.seed[pairs[:, 0]]

@@ -11,8 +11,9 @@ from asymjax.experiments.distillation.run import random_subsets
 from asymjax.experiments.linear_connectivity.run import Task
 from asymjax.experiments.setup import describe_data, load_data
 from asymjax.experiments.sparse_connectivity.config import Config
+from asymjax.experiments.sparse_connectivity.members import DENSE, KINDS
 from asymjax.experiments.sparse_connectivity.plan import SMALL, make_plan, search_costs
-from asymjax.experiments.sparse_connectivity.study import DENSE, KINDS, Studied, Subject, study_networks
+from asymjax.experiments.sparse_connectivity.study import Studied, Subject, study_networks
 from asymjax.experiments.sparse_connectivity.summary import summarise_study
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.models import draw_frozen

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cache, partial
-from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from asymjax.errors import DivergedError
 from asymjax.experiments.linear_connectivity.run import Ends, Task, matched_ends, run_paths
 from asymjax.experiments.sparse_connectivity.config import Config
 from asymjax.experiments.sparse_connectivity.curvature import path_curvatures, start_stability
+from asymjax.experiments.sparse_connectivity.members import DENSE, Members, all_members
 from asymjax.experiments.sparse_connectivity.plan import Plan, on_few
 from asymjax.experiments.sparse_connectivity.sources import SOURCES, Study, failed_searches
 from asymjax.lab import devices, processes
@@ -22,12 +22,9 @@ from asymjax.lab.sweep import REMEDY, epochs_per_chunk, run_sweep, why_failed
 from asymjax.lab.tickets import Found, Search, run_starts, search_keys, search_masks, twin_keys
 from asymjax.sparse.masks import Mask, apply_mask, full_mask
 from asymjax.sparse.tickets import Ticket, begun_anew, make_ticket_trainer, ticket_member
+from asymjax.symmetry.connectivity import finite_networks
 from asymjax.train.members import initial_keys, make_trainer, steps_per_epoch, train_keys
 from asymjax.types import Dataset, Frozen, Model, Params, Position, Split
-
-DENSE = "dense"
-KINDS = ("twins", "seeds", "levels", "aligned")
-"""Of pairs: of one ticket, of two initialisations, of successive sparsities, and of two initialisations aligned."""
 
 
 class Subject(NamedTuple):
@@ -49,50 +46,6 @@ class Subject(NamedTuple):
     frozen: Frozen
     dataset: Dataset
     small: Mapping[str, Split]
-
-
-class Members(NamedTuple):
-    """The networks that are trained from tickets, arrays [network].
-
-    Attributes
-    ----------
-    source : where the mask comes from, ``"dense"`` for none.
-    round : rounds of pruning that its sparsity is of.
-    seed, twin : which initialisation, and which order of the rows.
-    """
-
-    source: np.ndarray
-    round: np.ndarray
-    seed: np.ndarray
-    twin: np.ndarray
-
-    def pairs_of_twins(self) -> np.ndarray:
-        """Return all pairs of networks that were trained from the same ticket, int [pair, 2]."""
-        places: dict[tuple, list[int]] = {}
-        for index, ticket in enumerate(zip(self.source, self.round, self.seed, strict=True)):
-            places.setdefault(ticket, []).append(index)
-        return np.array([pair for twins in places.values() for pair in combinations(twins, 2)], int).reshape(-1, 2)
-
-    def first_of_tickets(self, pairs: np.ndarray) -> np.ndarray:
-        """Return the place of the first pair of each ticket, int [ticket]."""
-        tickets = [(self.source[a], self.round[a], self.seed[a]) for a in pairs[:, 0]]
-        return np.array([tickets.index(ticket) for ticket in dict.fromkeys(tickets)], int)
-
-    def pairs_of_seeds(self) -> np.ndarray:
-        """Return all pairs of dense first twins, from two initialisations, int [pair, 2]."""
-        first = np.flatnonzero((self.source == DENSE) & (self.twin == 0))
-        return np.array(list(combinations(first.tolist(), 2)), int).reshape(-1, 2)
-
-    def pairs_of_levels(self) -> np.ndarray:
-        """Return pairs of first twins of one seed and source at successive levels, int [pair, 2] (Paul et al. 2022)."""
-        found = []
-        for source in dict.fromkeys(self.source.tolist()):
-            own = (self.source == source) | (self.source == DENSE)
-            for seed in np.unique(self.seed):
-                chosen = np.flatnonzero(own & (self.seed == seed) & (self.twin == 0))
-                chosen = chosen[np.argsort(self.round[chosen])]
-                found += [] if source == DENSE else list(pairwise(chosen))
-        return np.array(found, int).reshape(-1, 2)
 
 
 class Studied(NamedTuple):
@@ -142,7 +95,7 @@ def study_networks(run: RunDir, subject: Subject, config: Config, plan: Plan, ta
     """Find masks, train twins, and measure the paths between them, in resumable phases."""
     study = _begin(run, subject, config, plan)
     masks = {source: SOURCES[source](study) for source in config.sparse.sources}
-    members = _members(config, plan)
+    members = all_members(config.sparse.sources, plan.levels, config.num_seeds, config.sparse.num_twins)
     twins = _train_twins(run, subject, config, plan, study, masks, members)
     pairs = {"twins": members.pairs_of_twins(), "seeds": members.pairs_of_seeds(), "levels": members.pairs_of_levels()}
     pairs = {kind: _between(found, twins.failed) for kind, found in pairs.items()}
@@ -223,17 +176,6 @@ def _begin(run: RunDir, subject: Subject, config: Config, plan: Plan) -> Study:
     return Study(model, frozen, rows, dataset.task, keys, starts, pruning, plan.levels, search)
 
 
-def _members(config: Config, plan: Plan) -> Members:
-    tickets = [(DENSE, 0)] + [(source, level) for source in config.sparse.sources for level in plan.levels]
-    each = [
-        (source, level, seed, twin)
-        for source, level in tickets
-        for seed in range(config.num_seeds)
-        for twin in range(config.sparse.num_twins)
-    ]
-    return Members(*map(np.array, zip(*each, strict=True)))
-
-
 def _failed_searches(study: Study, members: Members) -> dict[int, str]:
     """Return the networks whose mask is none, and why."""
     of_sources = {source: failed_searches(study, source) for source in dict.fromkeys(members.source.tolist())}
@@ -280,4 +222,6 @@ def _train_twins(
     failed = _failed_searches(study, members) | why_failed(failed_step)
     merge = jax.jit(lambda position, frozen: jax.lax.map(lambda one: subject.model.merge(one, frozen), position))
     position = trees.to_host(apply_mask(position, kept))  # An optimizer may move what is pruned.
-    return Twins(position, kept, trees.to_host(merge(position, subject.frozen)), failed)
+    params = trees.to_host(merge(position, subject.frozen))
+    lost = {int(network): "weights are not finite" for network in np.flatnonzero(~finite_networks(params))}
+    return Twins(position, kept, params, lost | failed)

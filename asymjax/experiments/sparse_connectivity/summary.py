@@ -8,7 +8,8 @@ import numpy as np
 
 from asymjax.diagnostics.curvature import Curvature
 from asymjax.experiments.compare_posteriors.repeats import over_repeats
-from asymjax.experiments.sparse_connectivity.study import DENSE, Studied
+from asymjax.experiments.sparse_connectivity.members import DENSE
+from asymjax.experiments.sparse_connectivity.study import Studied
 from asymjax.sparse.masks import Mask, densities, overlap, sparsity
 from asymjax.symmetry.connectivity import instabilities, over_pairs
 from asymjax.symmetry.interpolation import over_networks
