@@ -50,6 +50,22 @@ def collect(runs: tuple[Path, ...]) -> tuple[list[dict[str, Any]], list[dict[str
     return studies, origins
 
 
+def test_alone(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return a cell without what was measured on training rows."""
+    measures = {name: one for name, one in cell["measures"].items() if not name.startswith("train")}
+    beside = {name: one for name, one in cell["beside_imp"].items() if not name.startswith("train")}
+    return {**cell, "measures": measures, "beside_imp": beside}
+
+
+def rounded(value: Any) -> Any:
+    """Return a tree whose floating numbers have five digits."""
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return list(map(rounded, value))
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
 @style.styled
 def draw(studies: list[dict[str, Any]], pruned: float) -> Figure:
     """Draw the figure, a column a method."""
@@ -106,7 +122,8 @@ def main(config: Config) -> None:
     """Write both files and print a table."""
     studies, origins = collect(config.runs)
     results = ROOT / "benchmarks" / "results" / f"{config.name}.json"
-    results.write_text(json.dumps({"rows": studies, "ceilings": {}, "provenance": origins}, indent=1))
+    rows = [rounded({**study, "cells": list(map(test_alone, study["cells"]))}) for study in studies]
+    results.write_text(json.dumps({"rows": rows, "ceilings": {}, "provenance": origins}, separators=(",", ":")))
     figure = ROOT / "docs" / "figures" / f"{config.name.replace('_', '-')}.png"
     draw(studies, config.pruned).savefig(figure)
     for study in studies:
