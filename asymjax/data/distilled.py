@@ -21,18 +21,24 @@ FILE = "distilled.npz"
 KNOWN = ("dataset", "data_seed", "checksum")
 
 
-def to_bytes(inputs: np.ndarray, targets: np.ndarray, origin: Mapping[str, Any]) -> bytes:
+def to_bytes(inputs: np.ndarray, targets: np.ndarray, origin: str) -> bytes:
     """Return the content of the file of distilled rows.
 
     Parameters
     ----------
     inputs : float32 [rows, *input_shape], in the units of the original dataset.
     targets : int32 [rows].
-    origin : ``dataset``, ``data_seed`` and ``checksum`` of the original, and settings of a table.
+    origin : as JSON, ``dataset``, ``data_seed`` and ``checksum`` of the original, and settings of a table.
     """
     own = {"inputs": np.asarray(inputs, np.float32), "targets": np.asarray(targets, np.int32)}
     file = io.BytesIO()
-    np.savez(file, **own, origin=json.dumps(origin, sort_keys=True), checksum=trees.checksum(own))  # type: ignore[arg-type]
+    np.savez(
+        file,
+        inputs=own["inputs"],
+        targets=own["targets"],
+        origin=np.array(origin),
+        checksum=np.array(trees.checksum(own)),
+    )
     return file.getvalue()
 
 

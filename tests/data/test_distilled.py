@@ -1,5 +1,7 @@
 """Distilled rows as a dataset, and every way in which they can be another's."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ def write(tmp_path):
     """Return a function that writes a run of distilled rows and returns its name as a dataset."""
 
     def run(inputs=INPUTS, targets=TARGETS, origin=ORIGIN, content=None, is_done=True):
-        (tmp_path / distilled.FILE).write_bytes(content or distilled.to_bytes(inputs, targets, origin))
+        (tmp_path / distilled.FILE).write_bytes(content or distilled.to_bytes(inputs, targets, json.dumps(origin)))
         if is_done:
             (tmp_path / "DONE").touch()
         return f"distilled/{tmp_path}"
@@ -58,7 +60,7 @@ def test_what_is_not_of_the_dataset_is_refused(write, given, message):
 
 
 def test_a_file_that_was_changed_and_a_folder_that_is_none_are_refused(write, tmp_path):
-    content = distilled.to_bytes(INPUTS, TARGETS, ORIGIN)
+    content = distilled.to_bytes(INPUTS, TARGETS, json.dumps(ORIGIN))
     name = write(content=content[:200] + bytes([content[200] ^ 1]) + content[201:])
     with pytest.raises(InputError, match="is damaged"):
         data.load(name)

@@ -119,7 +119,7 @@ def test_rows_without_pixels_are_distilled_too(script, tmp_path):
         (["--dataset", "wine", "--factor", "2"], "factor is 2, and inputs have shape (13,)"),
         (["--dataset", "wine", "--augmentations", "crop"], "crop change images"),
         (["--augmentations", "blur"], "unknown augmentation 'blur'"),
-        (["--images-per-class", "500"], "rows of each class, and class"),
+        (["--images-per-class", "500"], "rows of each class are asked for"),
         (["--dataset", "distilled/nowhere"], "nowhere is no finished run of runs/distill.py"),
         (["--backbone", "gcn"], "gcn"),
     ],

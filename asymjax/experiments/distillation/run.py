@@ -14,6 +14,7 @@ from asymjax.experiments.distillation.distil import Snapshots, distil_snapshots
 from asymjax.experiments.setup import Opening, describe, open_experiment, refuse_graph
 from asymjax.lab.measure import measure_members
 from asymjax.lab.results import Named
+from asymjax.lab.run_files import dumps
 from asymjax.lab.rundir import RunDir
 from asymjax.symmetry.connectivity import Rows, in_batches, make_measure
 from asymjax.symmetry.interpolation import over_networks
@@ -52,7 +53,7 @@ def run_distillation(config: Config) -> Path:
     found = distil_snapshots(run, "distil", key, opening.model, opening.frozen, dataset, own, config.run)
     scores = _score_all(opening, found, config)
     origin = config.data.identity(dataset)
-    run.write_file(FILE, to_bytes(found.distilled.inputs, found.distilled.targets, origin))
+    run.write_file(FILE, to_bytes(found.distilled.inputs, found.distilled.targets, dumps(origin)))
     description = describe(opening, config.data, config.model)
     run.finish(lambda: (description | summarise(run, found, scores), arrays_of(found, scores)))
     return run.path
