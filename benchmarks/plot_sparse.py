@@ -22,6 +22,7 @@ from asymjax.report import style
 
 ROOT = Path(__file__).resolve().parents[1]
 FROM_ROWS, TRANSFERRED = ("imp", "distilled", "subset", "random"), ("imp", "naive", "permuted")
+MEASURED = ("test.error", "test.error.over_mean", "test.loss", "test.loss.over_mean", "distance")
 RISE, ERROR = "test.error.over_mean", "test.error"
 KEPT = ("arch", "step", "counts", "costs", "cells", "between", "successive", "failed", "stability")
 
@@ -51,10 +52,11 @@ def collect(runs: tuple[Path, ...]) -> tuple[list[dict[str, Any]], list[dict[str
 
 
 def test_alone(cell: dict[str, Any]) -> dict[str, Any]:
-    """Return a cell without what was measured on training rows."""
-    measures = {name: one for name, one in cell["measures"].items() if not name.startswith("train")}
-    beside = {name: one for name, one in cell["beside_imp"].items() if not name.startswith("train")}
-    return {**cell, "measures": measures, "beside_imp": beside}
+    """Return a cell with what was measured on test rows, rises by the first definition, and curvature at three points."""
+    measures = {name: {**cell["measures"][name], "std": None} for name in MEASURED if name in cell["measures"]}
+    beside = {name: one for name, one in cell["beside_imp"].items() if name in MEASURED}
+    curvature = {name: points[::2] for name, points in cell.get("curvature", {}).items()}
+    return {**cell, "measures": measures, "beside_imp": beside, "curvature": curvature}
 
 
 def rounded(value: Any) -> Any:

@@ -130,7 +130,7 @@ def _score(opening: Opening, name: str, rows: Split, index: np.ndarray, config: 
         return scores["test"]["accuracy"]
 
     def members(chosen: np.ndarray) -> list[PyTree]:
-        return [training.init_members[chosen], training.members[chosen], index[chosen]]
+        return [training.init_members[chosen], training.members[chosen], index[chosen].astype(np.int32)]
 
     shared = (frozen, jax.tree.map(np.asarray, rows), in_batches(dataset.test))
     return measure_members(
