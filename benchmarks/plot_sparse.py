@@ -52,11 +52,24 @@ def collect(runs: tuple[Path, ...]) -> tuple[list[dict[str, Any]], list[dict[str
 
 
 def test_alone(cell: dict[str, Any]) -> dict[str, Any]:
-    """Return a cell with what was measured on test rows, rises by the first definition, and curvature at three points."""
+    """Return a cell with test rows alone, rises by the first definition, and curvature at ends and middle."""
     measures = {name: {**cell["measures"][name], "std": None} for name in MEASURED if name in cell["measures"]}
     beside = {name: one for name, one in cell["beside_imp"].items() if name in MEASURED}
     curvature = {name: points[::2] for name, points in cell.get("curvature", {}).items()}
     return {**cell, "measures": measures, "beside_imp": beside, "curvature": curvature}
+
+
+def shortened(study: dict[str, Any]) -> dict[str, Any]:
+    """Return a study with what the page tells."""
+    between = {
+        kind: {name: measures[name] for name in MEASURED if name in measures}
+        for kind, measures in study["between"].items()
+    }
+    steps = [
+        {**one, "measures": {name: one["measures"][name] for name in MEASURED if name in one["measures"]}}
+        for one in study["successive"]
+    ]
+    return {**study, "cells": list(map(test_alone, study["cells"])), "between": between, "successive": steps}
 
 
 def rounded(value: Any) -> Any:
@@ -124,7 +137,7 @@ def main(config: Config) -> None:
     """Write both files and print a table."""
     studies, origins = collect(config.runs)
     results = ROOT / "benchmarks" / "results" / f"{config.name}.json"
-    rows = [rounded({**study, "cells": list(map(test_alone, study["cells"]))}) for study in studies]
+    rows = [rounded(shortened(study)) for study in studies]
     results.write_text(json.dumps({"rows": rows, "ceilings": {}, "provenance": origins}, separators=(",", ":")))
     figure = ROOT / "docs" / "figures" / f"{config.name.replace('_', '-')}.png"
     draw(studies, config.pruned).savefig(figure)
