@@ -4,8 +4,8 @@
 
 "study" is iterative pruning of a few initialisations with rewinding, and twins of the last tickets, from arrays to
 weights, compilation included. Beside it one network at a time: "epochs", whose passes are compiled, and "steps", a
-compiled step called batch by batch, as training loops mostly are. All train the same networks, masks and batches of a
-small CNN on digits. "distillation" is a step of images whose loss is averaged over random networks in one program,
+compiled step called batch by batch, as training loops mostly are. All train as many networks of one kind on digits, as many
+steps. "distillation" is a step of images whose loss is averaged over random networks in one program,
 against a call for each of them. Rounds are interleaved.
 """
 
@@ -21,13 +21,15 @@ import tyro
 class Config:
     """What is timed."""
 
+    networks: tuple[str, ...] = ("mlp", "cnn")
+    """Networks of the study: a perceptron of 16 units, or two convolutions of 16 channels."""
     num_seeds: int = 4
     """Initialisations."""
     num_rounds: int = 10
     """Rounds of pruning."""
     num_twins: int = 3
     """Twins of each of the last tickets."""
-    num_epochs: int = 10
+    num_epochs: int = 40
     """Passes over the rows in a training."""
     batch_size: int = 16
     """Rows a step."""
@@ -124,7 +126,7 @@ def side_by_side(config: Config, model: Any, rows: Any) -> Callable[[], Any]:
     return study
 
 
-def time_study(config: Config, model: Any, rows: Any) -> list[dict[str, Any]]:
+def time_study(config: Config, name: str, model: Any, rows: Any) -> list[dict[str, Any]]:
     """Time a study in three ways, interleaved, and print what each takes."""
     from statistics import median
 
@@ -133,18 +135,19 @@ def time_study(config: Config, model: Any, rows: Any) -> list[dict[str, Any]]:
         "epochs": one_at_a_time(config, model, rows, by_epoch=True),
         "steps": one_at_a_time(config, model, rows, by_epoch=False),
     }
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(config.repeats):
-        for name, study in ways.items():
+        for way, study in ways.items():
             start = time.perf_counter()
             study()
-            times[name].append(time.perf_counter() - start)
+            times[way].append(time.perf_counter() - start)
     num_trainings = config.num_seeds * (config.num_rounds + config.num_twins)
     own, found = median(times["side by side"]), []
-    for name, seconds in times.items():
+    for way, seconds in times.items():
         ratio = median(seconds) / own
-        print(f"study of {num_trainings} trainings, {name}: {median(seconds):.1f} s, {ratio:.2f} times", flush=True)
-        found.append({"what": "study", "way": name, "trainings": num_trainings, "seconds": seconds, "ratio": ratio})
+        print(f"{name}, {num_trainings} trainings, {way}: {median(seconds):.1f} s, {ratio:.2f} times", flush=True)
+        row = {"what": "study", "network": name, "way": way, "trainings": num_trainings}
+        found.append({**row, "seconds": seconds, "ratio": ratio})
     return found
 
 
@@ -187,13 +190,15 @@ def main(config: Config) -> list[dict[str, Any]]:
 
     from asymjax import data
     from asymjax.models import ModelConfig
-    from asymjax.models.backbones import CNN
+    from asymjax.models.backbones import CNN, MLP
 
     machine, dataset = ceilings(), data.load("digits")
-    model = ModelConfig(backbone=CNN((16, 16), norm="none", activation="relu")).build(dataset.input_shape, 10)
-    rows = jax.tree.map(jnp.asarray, dataset.train)
-    found = time_study(config, model, rows)
-    found += [time_distillation(config, model, rows, count) for count in config.num_networks]
+    backbones = {"mlp": MLP((16,), norm="none"), "cnn": CNN((16, 16), norm="none", activation="relu")}
+    models = {name: ModelConfig(backbone=one).build(dataset.input_shape, 10) for name, one in backbones.items()}
+    rows, found = jax.tree.map(jnp.asarray, dataset.train), []
+    for name in config.networks:
+        found += time_study(config, name, models[name], rows)
+    found += [time_distillation(config, models["cnn"], rows, count) for count in config.num_networks]
     if config.save:
         print(save("sparse", found, machine))
     return found

@@ -17,7 +17,7 @@ SCRIPTS = {
     "bench_curvature.py": "--backbones mlp --num-rounds 1",
     "bench_metanets.py": "--num-networks 512 --num-hidden 2 4",
     "bench_lmc.py": "",
-    "bench_sparse.py": "--num-seeds 1 --num-rounds 1 --num-epochs 1 --repeats 1 --num-networks 1",
+    "bench_sparse.py": "--networks mlp --num-seeds 1 --num-rounds 1 --num-epochs 1 --repeats 1 --num-networks 1",
     "bench_against.py": "--targets diabetes --num-seeds 1 --num-draws 50 --step-samplers hmc",
     "bench_alike.py": "--archs w_asym --num-draws 100 --num-warmup 50",
 }
