@@ -4,14 +4,15 @@
 
 "study" is iterative pruning of a few initialisations with rewinding, and twins of the last tickets, from arrays to
 weights, compilation included. Beside it one network at a time: "epochs", whose passes are compiled, and "steps", a
-compiled step called batch by batch, as training loops mostly are. All train as many networks of one kind on digits, as many
-steps. "distillation" is a step of images whose loss is averaged over random networks in one program,
-against a call for each of them. Rounds are interleaved.
+compiled step called batch by batch, as training loops mostly are. All train as many networks of one kind on digits, as
+many steps. Each is timed at two lengths, so that what an epoch takes is told from what does not grow with it.
+"distillation" is a step of images whose loss is averaged over random networks in one program, against a call for each
+of them. Rounds are interleaved.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tyro
@@ -127,27 +128,37 @@ def side_by_side(config: Config, model: Any, rows: Any) -> Callable[[], Any]:
 
 
 def time_study(config: Config, name: str, model: Any, rows: Any) -> list[dict[str, Any]]:
-    """Time a study in three ways, interleaved, and print what each takes."""
+    """Time a study in three ways at two lengths, interleaved, and print what each takes."""
     from statistics import median
 
-    ways = {
-        "side by side": side_by_side(config, model, rows),
-        "epochs": one_at_a_time(config, model, rows, by_epoch=True),
-        "steps": one_at_a_time(config, model, rows, by_epoch=False),
-    }
-    times: dict[str, list[float]] = {way: [] for way in ways}
+    lengths = (max(1, config.num_epochs // 4), config.num_epochs)
+    ways: dict[tuple[str, int], Callable[[], Any]] = {}
+    for length in lengths:
+        own = replace(config, num_epochs=length)
+        ways[("side by side", length)] = side_by_side(own, model, rows)
+        ways[("epochs", length)] = one_at_a_time(own, model, rows, by_epoch=True)
+        ways[("steps", length)] = one_at_a_time(own, model, rows, by_epoch=False)
+    times: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
     for _ in range(config.repeats):
         for way, study in ways.items():
             start = time.perf_counter()
             study()
             times[way].append(time.perf_counter() - start)
+    medians, found = {way: median(seconds) for way, seconds in times.items()}, []
     num_trainings = config.num_seeds * (config.num_rounds + config.num_twins)
-    own, found = median(times["side by side"]), []
-    for way, seconds in times.items():
-        ratio = median(seconds) / own
-        print(f"{name}, {num_trainings} trainings, {way}: {median(seconds):.1f} s, {ratio:.2f} times", flush=True)
-        row = {"what": "study", "network": name, "way": way, "trainings": num_trainings}
-        found.append({**row, "seconds": seconds, "ratio": ratio})
+    first = None
+    for way in dict.fromkeys(way for way, _ in ways):
+        short, long = (medians[(way, length)] for length in lengths)
+        an_epoch = (long - short) / max(1, lengths[1] - lengths[0])
+        fixed = long - an_epoch * lengths[1]
+        first = first or (an_epoch, long)
+        row = {"what": "study", "network": name, "way": way, "trainings": num_trainings, "epochs": lengths}
+        found.append({**row, "seconds": (short, long), "an_epoch": an_epoch, "fixed": fixed})
+        print(
+            f"{name}, {num_trainings} trainings, {way}: {long:.1f} s, {long / first[1]:.2f} times; an epoch of all "
+            f"{1000 * an_epoch:.0f} ms, {an_epoch / first[0]:.2f} times; {fixed:.1f} s that do not grow",
+            flush=True,
+        )
     return found
 
 
