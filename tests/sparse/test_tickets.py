@@ -226,6 +226,17 @@ def test_a_permuted_mask_of_fixed_entries_loses_what_is_moved_onto_them():
     assert sum(leaf.sum() for leaf in jax.tree.leaves(moved)) < sum(leaf.sum() for leaf in jax.tree.leaves(kept))
 
 
+def test_the_path_between_convex_models_rises_by_half_the_difference_of_its_ends():
+    model = ModelConfig(backbone=MLP((), norm="none")).build((6,), NUM_CLASSES)  # Softmax regression.
+    ends = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(model.init(jax.random.key(seed), {}) for seed in (0, 1)))
+    curves = asymjax.barriers(model, ends, (X, Y), num_points=31)["loss"]
+    found = instabilities(grid(31), curves)
+    np.testing.assert_allclose(found["over_mean"], abs(curves[:, 0] - curves[:, -1]) / 2, rtol=1e-6)
+    np.testing.assert_allclose([found["over_line"], found["over_worse"]], 0, atol=1e-7)
+    turned = instabilities(grid(31), curves[:, ::-1])
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-7), found, turned)
+
+
 def test_instabilities_of_known_curves():
     points = grid(31)
     double_well = ((-1 + 2 * points) ** 2 - 1) ** 2
