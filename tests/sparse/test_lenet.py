@@ -10,6 +10,8 @@ import asymjax
 from asymjax import data
 from asymjax.models import ModelConfig
 from asymjax.models.backbones import MLP
+from asymjax.sparse.masks import full_mask
+from asymjax.sparse.pruning import SCORES, plan_pruning, prune_to
 from asymjax.symmetry.connectivity import grid, in_batches, instabilities, make_measure, make_path
 
 ROUNDS = 10
@@ -35,6 +37,27 @@ def lenet():
         return float(instabilities(grid(31), error[None])["over_mean"][0]), float(error[0])
 
     return model, dataset, tickets, rise
+
+
+@pytest.mark.long
+def test_random_masks_are_worse_and_still_stable(lenet):
+    model, dataset, tickets, rise = lenet
+    kept = jax.tree.map(np.copy, tickets.kept)
+    plan = plan_pruning(model, 0.2, ROUNDS)
+    for seed in range(2):
+        position = jax.tree.map(lambda leaf, seed=seed: jnp.asarray(leaf[seed]), tickets.dense)
+        scores = SCORES["random"](jax.random.key(seed), position, model, {}, dataset.train, dataset.task)
+        chosen = prune_to(plan, scores, full_mask(position), ROUNDS)
+        jax.tree.map(lambda all, one, seed=seed: all[ROUNDS].__setitem__(seed, np.asarray(one)), kept, chosen)
+    random = asymjax.train_twins(model, dataset, tickets._replace(kept=kept), ROUNDS, num_twins=2, show_progress=False)
+    own = asymjax.train_twins(model, dataset, tickets, ROUNDS, num_twins=2, show_progress=False)
+    found = [
+        rise(*(jax.tree.map(lambda leaf, at=(seed, twin): jnp.asarray(leaf[at]), twins) for twin in (0, 1)))
+        for twins in (random, own)
+        for seed in range(2)
+    ]
+    assert max(rises for rises, _ in found) < 0.01
+    assert np.mean([error for _, error in found[:2]]) > np.mean([error for _, error in found[2:]]) - 0.005
 
 
 @pytest.mark.long
