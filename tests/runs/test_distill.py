@@ -35,6 +35,7 @@ def summary(finished):
     return run_files.read_json(finished[0] / "summary.json")
 
 
+@pytest.mark.long
 def test_a_run_tells_what_it_found_and_leaves_images_and_figures(finished, summary):
     path, done = finished
     assert done.stderr == ""
@@ -53,6 +54,7 @@ def test_a_run_tells_what_it_found_and_leaves_images_and_figures(finished, summa
         assert summary["accuracy"][name]["mean"] == pytest.approx(values.mean())
 
 
+@pytest.mark.long
 def test_networks_are_those_of_a_sweep_on_the_distilled_dataset(finished, summary, script, tmp_path):
     words = ["--batch-size", "10", "--learning-rate", "3e-3", "--num-epochs", "40", "--num-seeds", "2"]
     name = f"distilled/{finished[0]}"
@@ -80,6 +82,7 @@ def outcome(path):
     return read_results(path, "distillation/") | rows._asdict(), json.dumps([metrics, summary], indent=1)
 
 
+@pytest.mark.long
 def test_a_run_that_is_interrupted_everywhere_ends_as_if_it_never_was(finished, script, interrupt, tmp_path):
     path = tmp_path / "run"
     words = [SCRIPT, *WORDS, "--run-dir", path]
@@ -104,6 +107,7 @@ def test_random_subsets_have_as_many_rows_of_each_class_and_differ():
     np.testing.assert_array_equal(chosen[:2], random_subsets(labels, 4, 2, seed=0))
 
 
+@pytest.mark.long
 def test_rows_without_pixels_are_distilled_too(script, tmp_path):
     words = [*WORDS, "--dataset", "wine", "--method", "distribution", "--no-whole", "--out", tmp_path]
     done = script(SCRIPT, *words, draw=True)

@@ -70,6 +70,7 @@ def test_biases_are_centred_where_they_are_whole_and_nothing_but_the_coordinates
     np.testing.assert_allclose(target.logdensity(walked), plain.logdensity(position), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_sparse_networks_are_sampled_and_predict():
     _, own, kept, _, sparse = dense_and_sparse("w_asym")
     sampler = asymjax.HMC(num_warmup=8, mass_matrix="prior", max_integration_steps=4)
