@@ -17,7 +17,7 @@ from asymjax.errors import InputError
 from asymjax.models.methods import Pruned
 from asymjax.models.methods.w_asym import pack
 from asymjax.symmetry.permutations import Permutations, permute
-from asymjax.types import Array, Frozen, Key, Model, Params, Position, PyTree
+from asymjax.types import Array, Frozen, Key, Model, Params, Position
 
 CONSTANTS, KEPT = "constants", "kept"
 Mask = dict[str, Any]
@@ -191,8 +191,3 @@ def overlap(first: Mask, second: Mask, paths: frozenset[str]) -> Array:
 
 def _count(leaves: Sequence[Array]) -> Array:
     return jnp.sum(jnp.stack([jnp.sum(keep) for keep in leaves]))
-
-
-def num_kept(kept: PyTree) -> int:
-    """Return how many entries a mask keeps, of all leaves."""
-    return int(sum(np.sum(keep) for keep in jax.tree.leaves(kept)))
