@@ -1,9 +1,9 @@
 """asymjax: a laboratory for neural parameter symmetries, in JAX.
 
 The rooms, left to right; each imports only rooms to its left and the root modules:
-data -> models -> train -> symmetry -> inference -> diagnostics -> metanets -> sparse -> lab -> report -> experiments.
-The names below work in memory, on models and arrays of yours; they are imported when they are first used, which gives
-JAX one CPU device a core unless it has started or was told otherwise.
+data -> models -> train -> symmetry -> inference -> diagnostics -> metanets -> sparse -> paths -> lab -> report ->
+experiments. The names below work in memory, on models and arrays of yours; they are imported when they are first used,
+which gives JAX one CPU device a core unless it has started or was told otherwise.
 """
 
 from importlib import import_module

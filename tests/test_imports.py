@@ -7,7 +7,7 @@ import pytest
 
 import asymjax
 
-CORE = ("data", "models", "train", "symmetry", "inference", "diagnostics", "metanets", "sparse")
+CORE = ("data", "models", "train", "symmetry", "inference", "diagnostics", "metanets", "sparse", "paths")
 ROOMS = (*CORE, "lab", "report", "experiments")
 PACKAGE = Path(asymjax.__file__).parent
 FACE = {
