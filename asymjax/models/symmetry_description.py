@@ -76,13 +76,13 @@ def describe_symmetries(model: Model, x: Any) -> Description:
             for name, perm in perms.items()
         },
         log_order=sum(copies[name] * math.lgamma(perm.size + 1) for name, perm in perms.items()),
-        linear_groups={name: copies[name] * perms[name].size ** 2 for name in _linear(model, perms, x)},
+        linear_groups={name: copies[name] * perms[name].size ** 2 for name in linear_units(model, perms, x)},
         dead=list(found.dead),
         notes=notes,
     )
 
 
-def _linear(model: Model, perms: Mapping[str, Perm], x: Any) -> list[str]:
+def linear_units(model: Model, perms: Mapping[str, Perm], x: Any) -> list[str]:
     """Return the permutations whose units any invertible matrix may mix, on the way in and back on the way out."""
     generator = np.random.default_rng(0)
     shapes = model.params_shape

@@ -1,0 +1,388 @@
+"""Continuous symmetries of any network: which moves of its weights leave its function alone, and those moves at work.
+
+Candidates are read from the network: each unit may be scaled, or mixed with others of its kind, wherever it is made or
+read; what enters the units of a layer may be shifted; and the shift of a bias may be taken out where it is read. Which
+combinations of them are symmetries is asked of the function itself, at random weights of the model's own set and at
+random inputs: coefficients that change neither outputs nor what is fixed. So the same few lines find the rescalings of
+ReLU units, the shifts and scales that a LayerNorm undoes, the general linear groups of attention and of linear layers,
+the key bias that no softmax sees, and what a mask or a gate leaves of all that.
+
+Found are families with one and the same coefficient at all weights. Left out are other changes before a LayerNorm that
+its scales undo, entries that fixed zeros cut off, and units on parts of an axis, as of flattened heads.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax.flatten_util import ravel_pytree
+
+from asymjax import trees
+from asymjax.axes import as_trees, perms_of
+from asymjax.errors import InputError
+from asymjax.models.symmetry_description import linear_units
+from asymjax.symmetry.groups import random_like
+from asymjax.types import Array, Frozen, Graph, Model, Params, Perm, Position
+
+Coefficients = dict[str, dict[str, Any]]
+"""Kind of move -> place -> how much: ``scale`` and ``mix`` of units along an axis of a leaf, ``shift`` of a leaf, and
+``push`` of the shift of a bias out of the layer that reads it."""
+Element = dict[str, Array]
+"""``linear`` and ``shifts``, coordinates [dim] each; zeros are the identity."""
+
+LINEAR = ("scale", "mix")
+NUM_TRIALS = 8
+"""Random weights at which a combination has to change nothing."""
+TOLERANCE = 3e-4
+"""Share of the largest singular value up to which nothing is changed; epsilons of LayerNorms make a tenth of that."""
+INPUT_SCALE = 3.0
+"""Spread of random inputs."""
+
+
+class UnitAxis(NamedTuple):
+    """An axis of a leaf along which units stand.
+
+    Attributes
+    ----------
+    path, axis : the leaf, and which of its axes.
+    units : name of the permutation.
+    shape : of coefficients, of size one along other axes: those that units are within have coefficients of their own.
+    """
+
+    path: str
+    axis: int
+    units: str
+    shape: tuple[int, ...]
+
+
+class Push(NamedTuple):
+    """A layer that reads units which have a bias.
+
+    Attributes
+    ----------
+    place : where the kernel has the units.
+    in_axes : axes of the kernel that are summed over.
+    bias_beside : path of the bias of the layer that reads them.
+    """
+
+    place: UnitAxis
+    in_axes: tuple[int, ...]
+    bias_beside: str
+
+
+class Moves(NamedTuple):
+    """Candidates of a network, by the names of their places.
+
+    Attributes
+    ----------
+    scale, mix : axes along which units are scaled, and mixed.
+    shift : path -> shape of what may be added to the leaf, of size one along the units of a kernel.
+    push : layers that a shift may be taken out of.
+    """
+
+    scale: Mapping[str, UnitAxis]
+    mix: Mapping[str, UnitAxis]
+    shift: Mapping[str, tuple[int, ...]]
+    push: Mapping[str, Push]
+
+    @property
+    def zero(self) -> Coefficients:
+        """Coefficients of none of them, float64 on the host."""
+        return {
+            "scale": {name: np.zeros(place.shape) for name, place in self.scale.items()},
+            "mix": {name: np.zeros(_square_shape(place)) for name, place in self.mix.items()},
+            "shift": {path: np.zeros(shape) for path, shape in self.shift.items()},
+            "push": {name: np.zeros(push.place.shape) for name, push in self.push.items()},
+        }
+
+
+def _square_shape(place: UnitAxis) -> tuple[int, ...]:
+    """Return the shape of matrices of units, which stand last, beside the other axes."""
+    others = tuple(size for axis, size in enumerate(place.shape) if axis != place.axis)
+    return (*others, place.shape[place.axis], place.shape[place.axis])
+
+
+class ContinuousGroup(NamedTuple):
+    """The continuous symmetries of one model with its constants.
+
+    Attributes
+    ----------
+    moves : the candidates.
+    linear : float64 [dim, coefficient] combinations of scales and mixes that are symmetries by themselves.
+    shifts : float64 [dim, coefficient] likewise of shifts and pushes.
+    tangent : float64 [dim, coefficient] of all together; more where fixed values tie a scale to a shift.
+    """
+
+    moves: Moves
+    linear: np.ndarray
+    shifts: np.ndarray
+    tangent: np.ndarray
+
+    @property
+    def dimension(self) -> int:
+        """Number of independent directions at generic weights."""
+        return len(self.tangent)
+
+    @property
+    def identity(self) -> Element:
+        """The element that moves nothing."""
+        return {"linear": jnp.zeros(len(self.linear)), "shifts": jnp.zeros(len(self.shifts))}
+
+
+def find_group(model: Model, frozen: Frozen, inputs: Any = None) -> ContinuousGroup:
+    """Find the continuous symmetries of a model: moves that leave its outputs, and what it fixes, as they are.
+
+    Parameters
+    ----------
+    model, frozen : the network, and its constants.
+    inputs : [rows, ...] at which outputs are compared, as tokens. Default: random ones like the model's example.
+
+    Raises
+    ------
+    InputError
+        If outputs are not finite at random weights, or there are more candidates than ``MOST_COEFFICIENTS``.
+
+    Examples
+    --------
+    >>> import jax, numpy as np, asymjax
+    >>> from flax import linen as nn
+    >>> from asymjax.symmetry.continuous import find_group
+    >>> x = np.zeros((2, 3), np.float32)
+    >>> model = asymjax.from_flax(nn.Sequential([nn.Dense(4), nn.relu, nn.Dense(1)]), x)
+    >>> find_group(model, model.freeze(jax.random.key(0))).dimension
+    4
+    """
+    numbers = np.random.default_rng(0)
+    moves = _candidates(model, _random_rows(model, 1, numbers) if inputs is None else inputs)
+    kinds = {kind: jax.tree.map(lambda leaf, own=kind in LINEAR: leaf + own, moves.zero[kind]) for kind in moves.zero}
+    is_linear = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(kinds)]) > 0
+    if is_linear.size > MOST_COEFFICIENTS:
+        raise InputError(
+            f"{is_linear.size:,} moves may be symmetries; {MOST_COEFFICIENTS:,} at most are looked through"
+        )
+    rows = _random_rows(model, is_linear.size, numbers) if inputs is None else inputs
+    with jax.enable_x64(True):
+        trials = [_random_params(model, frozen, numbers) for _ in range(NUM_TRIALS)]
+        found = np.concatenate([_changes(model, frozen, moves, rows, params) for params in trials])
+        if not np.all(np.isfinite(found)):
+            raise InputError("outputs at random weights are not finite, so symmetries cannot be looked for there")
+        every = np.ones_like(is_linear)
+        bases = [_null_basis(found, is_used) for is_used in (is_linear, ~is_linear, every)]
+        return ContinuousGroup(moves, *(_independent(moves, trials[0], basis) for basis in bases))
+
+
+MOST_COEFFICIENTS = 4_000
+"""Moves up to which their combinations are looked for."""
+
+
+def directions(group: ContinuousGroup, model: Model, position: Position, frozen: Frozen) -> Array:
+    """Return how the symmetries of a model move its position, [parameters, dim]; independent at generic weights.
+
+    Rows are in the order of ``jax.flatten_util.ravel_pytree`` of the position.
+    """
+    params = model.merge(position, frozen)
+    unravel = ravel_pytree(group.moves.zero)[1]
+
+    def along(coefficients: Array) -> Array:
+        moved = _split_linear(model, tangent(group.moves, params, unravel(coefficients)), frozen)
+        return ravel_pytree(moved)[0]
+
+    return jax.vmap(along, out_axes=1)(jnp.asarray(group.tangent, ravel_pytree(position)[0].dtype))
+
+
+def act(group: ContinuousGroup, params: Params, element: Element) -> Params:
+    """Move effective weights by an element of a group: mixed and scaled first, then shifted.
+
+    Units are multiplied by the exponential of their coefficients, so no factor is zero and every matrix has an inverse.
+    """
+    unravel, dtype = ravel_pytree(group.moves.zero)[1], jax.tree.leaves(params)[0].dtype
+    linear, shifts = (
+        jax.tree.map(lambda leaf: leaf.astype(dtype), unravel(element[name] @ jnp.asarray(basis, element[name].dtype)))
+        for name, basis in (("linear", group.linear), ("shifts", group.shifts))
+    )
+    leaves = trees.flatten(params)
+    for name, place in group.moves.scale.items():
+        leaves[place.path] = leaves[place.path] * jnp.exp(linear["scale"][name])
+    for name, place in group.moves.mix.items():
+        leaves[place.path] = _mixed(leaves[place.path], place, jax.scipy.linalg.expm(linear["mix"][name]))
+    return trees.unflatten(_shifted(leaves, leaves, group.moves, shifts))
+
+
+def move(group: ContinuousGroup, model: Model, position: Position, frozen: Frozen, element: Element) -> Position:
+    """Move a position by an element; the same function, and the same fixed values."""
+    return model.split(act(group, model.merge(position, frozen), element), frozen)
+
+
+def tangent(moves: Moves, params: Params, coefficients: Coefficients) -> Params:
+    """Return how effective weights begin to move, linear in the coefficients and affine in the weights."""
+    leaves = trees.flatten(params)
+    changed = {path: jnp.zeros_like(leaf) for path, leaf in leaves.items()}
+    for name, place in moves.scale.items():
+        changed[place.path] += leaves[place.path] * coefficients["scale"][name]
+    for name, place in moves.mix.items():
+        changed[place.path] += _mixed(leaves[place.path], place, coefficients["mix"][name])
+    return trees.unflatten(_shifted(changed, leaves, moves, coefficients))
+
+
+def _mixed(leaf: Array, place: UnitAxis, matrices: Array) -> Array:
+    """Multiply an axis of a leaf from the right by matrices [*other axes, or one each, units, units]."""
+    rows = jnp.moveaxis(leaf, place.axis, -1)[..., None, :]
+    return jnp.moveaxis((rows @ matrices)[..., 0, :], -1, place.axis)
+
+
+def _shifted(
+    leaves: Mapping[str, Array], read: Mapping[str, Array], moves: Moves, coefficients: Coefficients
+) -> dict[str, Array]:
+    """Add shifts to leaves, and take out where ``read`` reads them what a push says."""
+    moved = dict(leaves)
+    for path in moves.shift:
+        moved[path] = moved[path] + coefficients["shift"][path]
+    for name, push in moves.push.items():
+        amount = coefficients["push"][name]
+        passed = jnp.sum(read[push.place.path] * amount, push.in_axes)
+        moved[push.bias_beside] = moved[push.bias_beside] - passed.reshape(moved[push.bias_beside].shape)
+    return moved
+
+
+# Candidates ------------------------------------------------------------------------------------------------------
+
+
+def _candidates(model: Model, inputs: Any) -> Moves:
+    shapes = {path: leaf.shape for path, leaf in trees.flatten(model.params_shape).items()}
+    axes = {path: as_trees(model.permutation_spec[path], shape) for path, shape in shapes.items()}
+    places = [
+        UnitAxis(path, axis, tree.name, _coefficient_shape(axes[path], axis, tree))
+        for path in shapes
+        for axis, tree in enumerate(axes[path])
+        if isinstance(tree, Perm)
+    ]
+    perms = perms_of([tree for of_leaf in axes.values() for tree in of_leaf])
+    mixing = linear_units(model, perms, inputs)
+    by_name = {f"{place.path}:{place.axis}": place for place in places}
+    return Moves(
+        scale={name: place for name, place in by_name.items() if place.units not in mixing},
+        mix={name: place for name, place in by_name.items() if place.units in mixing},
+        shift={
+            path: tuple(
+                1 if axis in layer.out_axes and layer.role == "kernel" else size
+                for axis, size in enumerate(shapes[path])
+            )
+            for path, layer in model.layers.items()
+            if layer.role in ("kernel", "bias")
+        },
+        push=_pushes(model, by_name),
+    )
+
+
+def _coefficient_shape(axes: tuple, axis: int, perm: Perm) -> tuple[int, ...]:
+    """Return the sizes of the units, and of what they are within, one elsewhere."""
+    own = {axis} | {i for i, tree in enumerate(axes) if getattr(tree, "name", None) in perm.within}
+    return tuple(tree.size if i in own else 1 for i, tree in enumerate(axes))
+
+
+def _pushes(model: Model, places: Mapping[str, UnitAxis]) -> dict[str, Push]:
+    """Return dense kernels that read units which have a bias, and that stand beside a bias of their own."""
+    with_bias = {place.units for place in places.values() if model.layers[place.path].role == "bias"}
+    found = {}
+    for name, place in places.items():
+        layer, beside = model.layers[place.path], place.path.rpartition("/")[0] + "/bias"
+        reads = layer.role == "kernel" and place.axis in layer.in_axes and not layer.window_axes
+        if reads and place.units in with_bias and beside in model.layers:
+            found[name] = Push(place, layer.in_axes, beside)
+    return found
+
+
+# What changes nothing --------------------------------------------------------------------------------------------
+
+
+def _random_params(model: Model, frozen: Frozen, numbers: np.random.Generator) -> Params:
+    """Return effective weights of the model's set like those of an initialisation, but none zero; float64."""
+    start = model.init(jax.random.key(numbers.integers(2**31)), frozen)
+
+    def blur(leaf: Array) -> np.ndarray:
+        added = 0.0 if np.ptp(leaf) > 0 else numbers.standard_normal(leaf.shape)
+        return np.asarray(leaf, np.float64) * (1 + 0.3 * numbers.standard_normal(leaf.shape)) + added
+
+    return model.merge(jax.tree.map(blur, start), frozen)
+
+
+def _changes(model: Model, frozen: Frozen, moves: Moves, rows: Any, params: Params) -> np.ndarray:
+    """Return how every coefficient changes outputs and fixed values at random weights, [changes, coefficient]."""
+    zero, unravel = ravel_pytree(moves.zero)
+
+    def outputs(coefficients: Array) -> Array:
+        moved = jax.tree.map(jnp.add, params, tangent(moves, params, unravel(coefficients)))
+        return model.forward(moved, frozen, rows)
+
+    def fixed(coefficients: Array) -> Array:
+        moved, free = tangent(moves, params, unravel(coefficients)), model.free_mask(frozen)  # type: ignore[misc]
+        return jnp.concatenate(
+            [leaf[~np.asarray(is_free)] for leaf, is_free in zip(*map(jax.tree.leaves, (moved, free)), strict=True)]
+        )
+
+    found = np.asarray(jax.jit(jax.jacfwd(outputs))(zero)).reshape(-1, zero.size) / float(jnp.std(outputs(zero)))
+    if model.free_mask is None:  # As of syre, all weights are of its set.
+        return found
+    return np.concatenate([found, np.asarray(jax.jacfwd(fixed)(zero))])
+
+
+def _random_rows(model: Model, count: int, numbers: np.random.Generator) -> Any:
+    """Return inputs like the example; rows, of which there may be any number, as many as tell the moves apart."""
+    if isinstance(model.example, Graph):
+        return jax.tree.map(lambda leaf: random_like(numbers, leaf), model.example)
+    outputs = jax.eval_shape(lambda params, x: model.forward(params, {}, x), model.params_shape, model.example)
+    num_rows = -(-ROWS_PER_MOVE * count // (NUM_TRIALS * math.prod(outputs.shape[1:])))
+
+    def rows(leaf: Any) -> np.ndarray:
+        if np.issubdtype(leaf.dtype, np.floating):
+            return INPUT_SCALE * numbers.standard_normal((num_rows, *leaf.shape[1:]))
+        return np.resize(random_like(numbers, leaf), (num_rows, *leaf.shape[1:]))
+
+    return jax.tree.map(rows, model.example)
+
+
+ROWS_PER_MOVE = 8
+"""Outputs that are looked at, for each coefficient."""
+
+
+def _null_basis(changes: np.ndarray, is_used: np.ndarray) -> np.ndarray:
+    """Return combinations of some columns that change nothing, [dim, column]; each has a column of its own."""
+    used = changes[:, is_used]
+    lengths = np.linalg.norm(used, axis=0)
+    lengths = np.where(lengths > TOLERANCE * lengths.max(initial=0), lengths, 1.0)
+    triangle = np.linalg.qr(used / lengths, mode="r")
+    _, values, rows = np.linalg.svd(triangle)
+    rank = int(np.sum(values > TOLERANCE * values.max(initial=0)))
+    basis: np.ndarray = np.zeros((len(rows) - rank, len(is_used)))
+    basis[:, is_used] = rows[rank:] / lengths
+    if len(basis):
+        pivots = scipy.linalg.qr(basis, mode="r", pivoting=True)[1][: len(basis)]
+        basis = np.linalg.solve(basis[:, pivots], basis)
+    # Without fixed values coefficients are whole numbers, up to what the epsilon of a LayerNorm does to them.
+    return np.where(np.abs(basis - np.round(basis)) < ROUNDING, np.round(basis), basis)
+
+
+ROUNDING = 1e-3
+"""How near to a whole number coefficients are one."""
+
+
+def _independent(moves: Moves, params: Params, basis: np.ndarray) -> np.ndarray:
+    """Leave out combinations that move nothing, as a leaf scaled along one axis and back along the other."""
+    if not len(basis):
+        return basis
+    unravel = ravel_pytree(moves.zero)[1]
+    moved = np.asarray(jax.vmap(lambda one: ravel_pytree(tangent(moves, params, unravel(one)))[0])(jnp.asarray(basis)))
+    triangle, order = scipy.linalg.qr(moved.T, mode="r", pivoting=True)
+    sizes = np.abs(np.diag(triangle))
+    largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(params))
+    return basis[np.sort(order[: int(np.sum(sizes > TOLERANCE * largest))])]
+
+
+def _split_linear(model: Model, moved: Params, frozen: Frozen) -> Position:
+    """Return how a position moves with its effective weights; ``split`` is affine."""
+    nothing = model.split(jax.tree.map(jnp.zeros_like, moved), frozen)
+    return jax.tree.map(jnp.subtract, model.split(moved, frozen), nothing)
