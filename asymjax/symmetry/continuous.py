@@ -39,6 +39,8 @@ NUM_TRIALS = 8
 """Random weights at which a combination has to change nothing."""
 TOLERANCE = 3e-4
 """Share of the largest singular value up to which nothing is changed; epsilons of LayerNorms make a tenth of that."""
+OUTPUTS_PER_MOVE = 8
+"""Outputs that are looked at in all trials together, for each coefficient."""
 INPUT_SCALE = 3.0
 """Spread of random inputs."""
 
@@ -157,14 +159,14 @@ def find_group(model: Model, frozen: Frozen, inputs: Any = None) -> ContinuousGr
     4
     """
     numbers = np.random.default_rng(0)
-    moves = _candidates(model, _random_rows(model, 1, numbers) if inputs is None else inputs)
+    moves = _candidates(model, random_rows(model, 1, numbers) if inputs is None else inputs)
     kinds = {kind: jax.tree.map(lambda leaf, own=kind in LINEAR: leaf + own, moves.zero[kind]) for kind in moves.zero}
     is_linear = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(kinds)]) > 0
     if is_linear.size > MOST_COEFFICIENTS:
         raise InputError(
             f"{is_linear.size:,} moves may be symmetries; {MOST_COEFFICIENTS:,} at most are looked through"
         )
-    rows = _random_rows(model, is_linear.size, numbers) if inputs is None else inputs
+    rows = random_rows(model, OUTPUTS_PER_MOVE * is_linear.size // NUM_TRIALS, numbers) if inputs is None else inputs
     with jax.enable_x64(True):
         trials = [_random_params(model, frozen, numbers) for _ in range(NUM_TRIALS)]
         found = np.concatenate([_changes(model, frozen, moves, rows, params) for params in trials])
@@ -330,12 +332,12 @@ def _changes(model: Model, frozen: Frozen, moves: Moves, rows: Any, params: Para
     return np.concatenate([found, np.asarray(jax.jacfwd(fixed)(zero))])
 
 
-def _random_rows(model: Model, count: int, numbers: np.random.Generator) -> Any:
-    """Return inputs like the example; rows, of which there may be any number, as many as tell the moves apart."""
+def random_rows(model: Model, num_values: int, numbers: np.random.Generator) -> Any:
+    """Return inputs like the example; rows, of which there may be any number, with so many outputs at least."""
     if isinstance(model.example, Graph):
         return jax.tree.map(lambda leaf: random_like(numbers, leaf), model.example)
     outputs = jax.eval_shape(lambda params, x: model.forward(params, {}, x), model.params_shape, model.example)
-    num_rows = -(-ROWS_PER_MOVE * count // (NUM_TRIALS * math.prod(outputs.shape[1:])))
+    num_rows = -(-num_values // math.prod(outputs.shape[1:]))
 
     def rows(leaf: Any) -> np.ndarray:
         if np.issubdtype(leaf.dtype, np.floating):
@@ -343,10 +345,6 @@ def _random_rows(model: Model, count: int, numbers: np.random.Generator) -> Any:
         return np.resize(random_like(numbers, leaf), (num_rows, *leaf.shape[1:]))
 
     return jax.tree.map(rows, model.example)
-
-
-ROWS_PER_MOVE = 8
-"""Outputs that are looked at, for each coefficient."""
 
 
 def _null_basis(changes: np.ndarray, is_used: np.ndarray) -> np.ndarray:
