@@ -6,6 +6,7 @@ units that are off for every input (Grigsby et al. 2023, arXiv 2306.06179). Thos
 given inputs alone, and change others. What is a part of an earlier kind is not counted again.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,8 @@ from asymjax.types import Array, Frozen, Key, Model, Position
 
 TOLERANCE = 1e-10
 """Share of the largest singular value below which one counts as zero, in double precision."""
+ROWS_PER_PARAMETER = 1
+"""Random inputs that stand for any."""
 ROWS_AT_ONCE = 64
 MOST_PARAMETERS = 6_000
 """Trainable parameters up to which the null space is counted: matrices of their square are decomposed."""
@@ -97,30 +100,50 @@ def split_null_space(
     group = find_group(model, frozen) if group is None else group
     with jax.enable_x64(True):
         position, data = (jax.tree.map(_double, tree) for tree in (position, inputs))
-        # Each row of outputs that is asked for twice over: twice as many as there are parameters.
-        others = random_rows(model, 2 * count, np.random.default_rng(1))
+        others = random_rows(model, ROWS_PER_PARAMETER * count, np.random.default_rng(1))
         known = _orthonormal(np.asarray(directions(group, model, position, frozen)))
-
-        def outputs_of(position: Position, inputs: Any) -> Array:
-            return model.apply(position, frozen, inputs)
-
-        def at(rows: Any) -> np.ndarray:
-            size = len(jax.tree.leaves(rows)[0])
-            some = jax.jit(lambda rows: jacobian(outputs_of, position, rows, metric))
-            cut = [
-                jax.tree.map(lambda leaf, i=i: leaf[i : i + ROWS_AT_ONCE], rows) for i in range(0, size, ROWS_AT_ONCE)
-            ]
-            return np.concatenate([np.asarray(some(part)) for part in cut])
-
-        of_data, of_others = at(data), at(others)
-    everywhere = np.concatenate([of_data, of_others])
-    residual = np.linalg.norm(everywhere @ known) / max(np.linalg.norm(everywhere), np.finfo(float).tiny)
-    rank_everywhere = _rank(_singular_values(everywhere - (everywhere @ known) @ known.T))
-    values = _singular_values(of_data - (of_data @ known) @ known.T)
-    free = count - known.shape[1]
+        of_data, of_others = (
+            _triangle(_blocks(model, frozen, position, rows, metric), known) for rows in (data, others)
+        )
+    values = _singular_values(of_data.triangle)
+    rank_everywhere = _rank(_singular_values(np.concatenate([of_data.triangle, of_others.triangle])))
     return NullSpace(
-        count, known.shape[1], free - rank_everywhere, rank_everywhere - _rank(values), values, float(residual)
+        num_parameters=count,
+        architectural=known.shape[1],
+        hidden=count - known.shape[1] - rank_everywhere,
+        data=rank_everywhere - _rank(values),
+        singular_values=values,
+        residual=of_others.residual,
     )
+
+
+def _blocks(model: Model, frozen: Frozen, position: Position, rows: Any, metric: Metric) -> Iterator[np.ndarray]:
+    """Yield the Jacobian at some rows after the other, [rows * outputs, parameters] each."""
+
+    def outputs_of(position: Position, inputs: Any) -> Array:
+        return model.apply(position, frozen, inputs)
+
+    some = jax.jit(lambda rows: jacobian(outputs_of, position, rows, metric))
+    for start in range(0, len(jax.tree.leaves(rows)[0]), ROWS_AT_ONCE):
+        yield np.asarray(some(jax.tree.map(lambda leaf, i=start: leaf[i : i + ROWS_AT_ONCE], rows)))
+
+
+class _Reduced(NamedTuple):
+    """A matrix without some directions: its triangle, and how large it was along them relative to the whole."""
+
+    triangle: np.ndarray
+    residual: float
+
+
+def _triangle(blocks: Iterable[np.ndarray], known: np.ndarray) -> _Reduced:
+    """Take directions [parameters, dim] out of the rows of a matrix, and return what has the same singular values."""
+    triangle: np.ndarray = np.zeros((0, len(known)))
+    along, length = 0.0, np.finfo(float).tiny
+    for block in blocks:
+        share = block @ known
+        along, length = along + np.sum(share**2), length + np.sum(block**2)
+        triangle = np.asarray(np.linalg.qr(np.concatenate([triangle, block - share @ known.T]), mode="r"))
+    return _Reduced(triangle, float(np.sqrt(along / length)))
 
 
 def _double(leaf: Any) -> Array:
@@ -138,8 +161,7 @@ def _orthonormal(vectors: np.ndarray) -> np.ndarray:
 
 def _singular_values(matrix: np.ndarray) -> np.ndarray:
     """Return the singular values, as many as there are columns."""
-    triangle = np.linalg.qr(matrix, mode="r") if len(matrix) > matrix.shape[1] else matrix
-    values = np.linalg.svd(triangle, compute_uv=False)
+    values = np.linalg.svd(matrix, compute_uv=False)[: matrix.shape[1]]
     return np.pad(values, (0, matrix.shape[1] - len(values)))
 
 

@@ -11,7 +11,6 @@ Found are families with one and the same coefficient at all weights. Left out ar
 its scales undo, entries that fixed zeros cut off, and units on parts of an axis, as of flattened heads.
 """
 
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -39,8 +38,8 @@ NUM_TRIALS = 8
 """Random weights at which a combination has to change nothing."""
 TOLERANCE = 3e-4
 """Share of the largest singular value up to which nothing is changed; epsilons of LayerNorms make a tenth of that."""
-OUTPUTS_PER_MOVE = 8
-"""Outputs that are looked at in all trials together, for each coefficient."""
+ROWS_PER_MOVE = 2
+"""Random inputs of all trials together, for each coefficient."""
 INPUT_SCALE = 3.0
 """Spread of random inputs."""
 
@@ -166,10 +165,11 @@ def find_group(model: Model, frozen: Frozen, inputs: Any = None) -> ContinuousGr
         raise InputError(
             f"{is_linear.size:,} moves may be symmetries; {MOST_COEFFICIENTS:,} at most are looked through"
         )
-    rows = random_rows(model, OUTPUTS_PER_MOVE * is_linear.size // NUM_TRIALS, numbers) if inputs is None else inputs
+    num_rows = -(-ROWS_PER_MOVE * is_linear.size // NUM_TRIALS)
     with jax.enable_x64(True):
         trials = [_random_params(model, frozen, numbers) for _ in range(NUM_TRIALS)]
-        found = np.concatenate([_changes(model, frozen, moves, rows, params) for params in trials])
+        rows = [random_rows(model, num_rows, numbers) if inputs is None else inputs for _ in trials]
+        found = np.concatenate([_changes(model, frozen, moves, *trial) for trial in zip(rows, trials, strict=True)])
         if not np.all(np.isfinite(found)):
             raise InputError("outputs at random weights are not finite, so symmetries cannot be looked for there")
         every = np.ones_like(is_linear)
@@ -177,7 +177,7 @@ def find_group(model: Model, frozen: Frozen, inputs: Any = None) -> ContinuousGr
         return ContinuousGroup(moves, *(_independent(moves, trials[0], basis) for basis in bases))
 
 
-MOST_COEFFICIENTS = 4_000
+MOST_COEFFICIENTS = 3_000
 """Moves up to which their combinations are looked for."""
 
 
@@ -327,17 +327,15 @@ def _changes(model: Model, frozen: Frozen, moves: Moves, rows: Any, params: Para
         )
 
     found = np.asarray(jax.jit(jax.jacfwd(outputs))(zero)).reshape(-1, zero.size) / float(jnp.std(outputs(zero)))
-    if model.free_mask is None:  # As of syre, all weights are of its set.
-        return found
-    return np.concatenate([found, np.asarray(jax.jacfwd(fixed)(zero))])
+    if model.free_mask is not None:  # Of syre's set are all weights.
+        found = np.concatenate([found, np.asarray(jax.jacfwd(fixed)(zero))])
+    return np.asarray(np.linalg.qr(found, mode="r"))  # With the null space of all rows.
 
 
-def random_rows(model: Model, num_values: int, numbers: np.random.Generator) -> Any:
-    """Return inputs like the example; rows, of which there may be any number, with so many outputs at least."""
+def random_rows(model: Model, num_rows: int, numbers: np.random.Generator) -> Any:
+    """Return inputs like the example, so many rows where there may be any number of them."""
     if isinstance(model.example, Graph):
         return jax.tree.map(lambda leaf: random_like(numbers, leaf), model.example)
-    outputs = jax.eval_shape(lambda params, x: model.forward(params, {}, x), model.params_shape, model.example)
-    num_rows = -(-num_values // math.prod(outputs.shape[1:]))
 
     def rows(leaf: Any) -> np.ndarray:
         if np.issubdtype(leaf.dtype, np.floating):
