@@ -7,6 +7,7 @@ of it, gradient descent. No matrix of all parameters is formed: with J the Jacob
 ``-(v - J^T (K + mu I)^-1 J v) / mu`` (Woodbury).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -21,7 +22,6 @@ from jax.scipy.sparse.linalg import cg
 from asymjax import rng, trees
 from asymjax.errors import InputError
 from asymjax.paths.metric import (
-    Metric,
     OutputsOf,
     bhattacharyya,
     jacobian,
@@ -39,6 +39,8 @@ DISTANCES = {"classification": bhattacharyya, "regression": squared_distance}
 NUM_PROBES = 8
 """Of the trace that the damping is relative to, where no matrix is formed."""
 CG_STEPS = 200
+ROUNDING = 100
+"""In units of the last place: a share of a gradient that is left by projections of all of it."""
 LARGEST_BYTES = 2**33
 
 
@@ -67,10 +69,20 @@ class PathConfig(Settings):
     solver: Literal["dense", "cg"] = "dense"
     """Form the Jacobian on all replay inputs, or solve by conjugate gradients without it (exact, and retraction)."""
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether steps solve with the metric: the exact driver's, and retractions, of which layers need none."""
+        return self.driver == "exact" or (self.driver == "penalty" and self.retract)
+
     def unused(self) -> frozenset[str]:
         """Return the settings of other drivers."""
-        solves = self.driver == "exact" or self.retract
-        return frozenset() if solves else frozenset({"damping", "solver"})
+        idle = {
+            "damping": not self.is_solved,
+            "solver": not self.is_solved,
+            "penalty": self.driver != "penalty",
+            "retract": self.driver == "layer",
+        }
+        return frozenset(name for name, is_idle in idle.items() if is_idle)
 
 
 class Replay(NamedTuple):
@@ -159,16 +171,16 @@ def check_replay(
     InputError
         If the Jacobian in float32, held twice, and two matrices of as many rows and columns take more than there is.
     """
-    if config.solver != "dense" or not (config.driver == "exact" or config.retract):
+    if not config.is_solved or config.solver != "dense":
         return
     num_changes = num_rows * num_outputs
-    needed = 4 * (2 * num_changes * num_parameters + 2 * num_changes**2)
+    needed = 8 * num_changes * (num_parameters + num_changes)
     if needed > limit_bytes:
-        most = int(limit_bytes / (8 * num_outputs * num_parameters))
+        most = math.sqrt(num_parameters**2 / 4 + limit_bytes / 8) - num_parameters / 2
         raise InputError(
-            f"the Jacobian of {num_rows:,} replay inputs x {num_outputs} outputs in {num_parameters:,} parameters takes "
-            f"{needed / 1e9:,.1f} GB, and there are {limit_bytes / 1e9:,.1f} GB; give at most {most:,} replay inputs, "
-            "solver cg, or the driver penalty"
+            f"the Jacobian of {num_rows:,} replay inputs x {num_outputs} outputs in {num_parameters:,} parameters "
+            f"takes {needed / 1e9:,.1f} GB, and there are {limit_bytes / 1e9:,.1f} GB; give at most "
+            f"{int(most / num_outputs):,} replay inputs, solver cg, or the driver penalty"
         )
 
 
@@ -187,67 +199,61 @@ def make_walker(
     objective : what falls, see :mod:`asymjax.paths.objectives`.
     config : how.
     task : ``"classification"``, outputs are logits; or ``"regression"``.
-    layer_inputs : for the driver ``"layer"``.
+    layer_inputs : for the driver ``"layer"``, which moves kernels and biases of dense layers and nothing else.
 
     Raises
     ------
     InputError
         If the Fisher metric is asked for outputs that are no logits, or the inputs of layers are missing; in
-        ``advance`` also as of :func:`check_replay`, and if replay inputs are a graph.
+        ``advance`` also as of :func:`check_replay`, if replay inputs are a graph, or if a layer's kernel is no leaf
+        [features, units] of the position.
     """
     if config.metric == "fisher" and task != "classification":
         raise InputError(f"metric is 'fisher', which is of logits, but the task is {task}; give metric 'output'")
-    if config.driver != "exact":
-        raise NotImplementedError(config.driver)
-    solves = config.driver == "exact" or config.retract
+    if config.driver == "layer" and layer_inputs is None:
+        raise InputError("driver is 'layer', but no inputs of layers are given; give layer_inputs, or another driver")
     distance = DISTANCES[task]
 
-    def init(position: Position) -> PathState:
-        none = jnp.zeros((), jax.tree.leaves(position)[0].dtype)
-        return PathState(position, jnp.array(0), none, none, jnp.array(-1))
-
-    def space_at(key: Key, position: Position, replay: Replay) -> _Space:
-        if solves and config.solver == "dense":
-            return _dense_space(outputs_of, position, replay.inputs, config)
-        return _sparse_space(key, outputs_of, position, replay, config)
-
-    def retracted(key: Key, position: Position, replay: Replay) -> tuple[Position, PyTree]:
-        """Return where a position is taken back to, and by what: J^T (K + mu I)^-1 of how far outputs have moved."""
-        space = space_at(key, position, replay)
-        outputs = outputs_of(position, replay.inputs)
-        # Of logits that count as probabilities, what changes those.
-        moved = make_products(lambda outputs, _: outputs, outputs, None, config.metric).push(outputs - replay.outputs)
-        back = space.pull(space.solve(moved.ravel()))
-        return jax.tree.map(jnp.subtract, position, back), back
-
-    def move(key: Key, state: PathState, replay: Replay, data: Any) -> tuple[Position, Steps]:
+    def move(key: Key, state: PathState, replay: Replay, data: Any, bases: Bases) -> tuple[Position, Steps]:
         value, slope = jax.value_and_grad(objective, argnums=1)(key, state.position, data)
-        space = space_at(key, state.position, replay)
-        direction, freedom, is_free = _null_direction(space, slope)
-        size = jnp.where(is_free, _annealed(config, state.step), 0.0)
-        change = jax.tree.map(lambda leaf: -_over(size, trees.norm(direction)) * leaf, direction)
-        position = jax.tree.map(jnp.add, state.position, change)
+        space = _space_at(key, outputs_of, state.position, replay, config)
+        if config.driver == "exact":
+            way = _null_way(space, slope)
+        elif config.driver == "penalty":
+            far = jax.grad(lambda position: _mean(distance(outputs_of(position, replay.inputs), replay.outputs)))
+            way = _penalised_way(far(state.position), slope, config.penalty)
+        else:
+            way = _layer_way(bases, slope)
+        size = jnp.where(way.is_free, _annealed(config, state.step), 0.0)
+        change = jax.tree.map(lambda leaf: -_over(size, trees.norm(way.direction)) * leaf, way.direction)
         metric_length = jnp.linalg.norm(space.push(change))
-        if config.retract:
-            position, back = retracted(key, position, replay)
-            position = jax.tree.map(lambda new, old: jnp.where(is_free, new, old), position, state.position)
-            change = jax.tree.map(lambda step, back: jnp.where(is_free, step - back, 0.0), change, back)
+        if config.retract and config.is_solved:
+            back = _retraction(key, outputs_of, jax.tree.map(jnp.add, state.position, change), replay, config)
+            change = jax.tree.map(lambda step, back: jnp.where(way.is_free, step - back, 0.0), change, back)
+        position = jax.tree.map(jnp.add, state.position, change)
         outputs = outputs_of(position, replay.inputs)
-        drift = jnp.abs(outputs - replay.outputs)
-        far = _mean(distance(outputs, replay.outputs))
-        told = (value, _mean(drift), jnp.max(drift, initial=0.0), far, trees.norm(change), metric_length)
-        return position, Steps(*told, jnp.where(is_free, freedom, 0.0))
+        drift, far_now = jnp.abs(outputs - replay.outputs), _mean(distance(outputs, replay.outputs))
+        told = (value, _mean(drift), jnp.max(drift, initial=0.0), far_now, trees.norm(change), metric_length)
+        return position, Steps(*told, jnp.where(way.is_free, way.freedom, 0.0))
 
     def advance(key: Key, state: PathState, replay: Replay, data: Any, num_steps: int) -> tuple[PathState, Steps]:
         refuse_graphs(replay.inputs)
-        check_replay(*replay.outputs.shape, trees.num_entries(state.position), config)
+        num_rows, num_outputs = replay.outputs.shape
+        check_replay(num_rows, num_outputs, trees.num_entries(state.position), config)
+        seen = layer_inputs(state.position, replay.inputs) if config.driver == "layer" and layer_inputs else {}
+        bases = input_bases(seen, state.position)
 
         def one(state: PathState, _: None) -> tuple[PathState, Steps]:
-            return _guarded(state, *move(jax.random.fold_in(key, state.step), state, replay, data))
+            return _guarded(state, *move(jax.random.fold_in(key, state.step), state, replay, data, bases))
 
         return lax.scan(one, state, None, length=num_steps)
 
-    return Walker(init, advance)
+    return Walker(_begin, advance)
+
+
+def _begin(position: Position) -> PathState:
+    none = jnp.zeros((), jax.tree.leaves(position)[0].dtype)
+    return PathState(position, jnp.array(0), none, none, jnp.array(-1))
 
 
 def _guarded(state: PathState, position: Position, told: Steps) -> tuple[PathState, Steps]:
@@ -270,6 +276,9 @@ def _annealed(config: PathConfig, step: Array) -> Array:
     return config.step_size * jnp.clip(left, 0.0, 1.0)
 
 
+# The metric ---------------------------------------------------------------------------------------------------------
+
+
 class _Space(NamedTuple):
     """The Jacobian J at a position, and what is solved with it.
 
@@ -287,6 +296,12 @@ class _Space(NamedTuple):
     damping: Array
 
 
+def _space_at(key: Key, outputs_of: OutputsOf, position: Position, replay: Replay, config: PathConfig) -> _Space:
+    if config.is_solved and config.solver == "dense":
+        return _dense_space(outputs_of, position, replay.inputs, config)
+    return _sparse_space(key, outputs_of, position, replay, config)
+
+
 def _damping(trace: Array, num_changes: int, config: PathConfig) -> Array:
     """Return mu, no less than what rounding makes of eigenvalues that are zero."""
     return trace * max(config.damping / max(1, num_changes), float(jnp.finfo(trace.dtype).eps))
@@ -297,12 +312,12 @@ def _dense_space(outputs_of: OutputsOf, position: Position, inputs: Any, config:
     _, unravel = ravel_pytree(position)
     products = matrix @ matrix.T
     damping = _damping(jnp.trace(products), len(matrix), config)
-    # By eigenvalues, where a factorisation fails on a singular matrix.
+    # By eigenvalues: a factorisation fails where rounding makes a singular matrix indefinite.
     values, vectors = jnp.linalg.eigh(products)
     scale = jnp.maximum(values, 0) + damping
 
     def solve(changes: Array) -> Array:
-        return vectors @ (_over(vectors.T @ changes, scale))
+        return vectors @ _over(vectors.T @ changes, scale)
 
     return _Space(lambda tree: matrix @ ravel_pytree(tree)[0], lambda u: unravel(u @ matrix), solve, damping)
 
@@ -320,6 +335,7 @@ def _sparse_space(key: Key, outputs_of: OutputsOf, position: Position, replay: R
         signs = jax.random.rademacher(key, (replay.outputs.size,), replay.outputs.dtype)
         return jnp.square(trees.norm(pull(signs)))
 
+    # The mean of |J^T z|^2 over signs z is the trace of J J^T (Hutchinson 1990).
     probes = lax.map(square, rng.member_keys(rng.named_key(key, "trace"), NUM_PROBES))
     damping = _damping(jnp.mean(probes), replay.outputs.size, config)
     tolerance = float(jnp.finfo(replay.outputs.dtype).eps) ** 0.75
@@ -330,18 +346,108 @@ def _sparse_space(key: Key, outputs_of: OutputsOf, position: Position, replay: R
     return _Space(push, pull, solve, damping)
 
 
-def _null_direction(space: _Space, slope: PyTree) -> tuple[PyTree, Array, Array]:
-    """Return mu (g + mu I)^-1 v, its share of v, and whether it is a direction in which outputs stay.
+def _retraction(key: Key, outputs_of: OutputsOf, position: Position, replay: Replay, config: PathConfig) -> PyTree:
+    """Return by what a position is taken back: J^T (K + mu I)^-1 of how far its outputs have moved."""
+    space = _space_at(key, outputs_of, position, replay, config)
+    outputs = outputs_of(position, replay.inputs)
+    # The identity has the metric of its outputs: what counts as a change of logits.
+    weigh = make_products(lambda logits, _: logits["logits"], {"logits": outputs}, None, config.metric).push
+    return space.pull(space.solve(weigh({"logits": outputs - replay.outputs}).ravel()))
 
-    It is none where it moves outputs faster than the root of the damping: then nothing is left of v but what damping
+
+# Ways -------------------------------------------------------------------------------------------------------------
+
+
+class _Way(NamedTuple):
+    """Where a step goes.
+
+    Attributes
+    ----------
+    direction : tree like the position, up the objective; of any length.
+    freedom : [] as of :class:`Steps`.
+    is_free : bool [] whether there is a way at all; True where something is not a number, for the step to find out.
+    """
+
+    direction: PyTree
+    freedom: Array
+    is_free: Array
+
+
+def _null_way(space: _Space, slope: PyTree) -> _Way:
+    """Return mu (g + mu I)^-1 v.
+
+    It is no way where it moves outputs faster than the root of the damping: then nothing is left of v but what damping
     lets through.
     """
     direction = jax.tree.map(jnp.subtract, slope, space.pull(space.solve(space.push(slope))))
+    length, moved = trees.norm(direction), jnp.linalg.norm(space.push(direction))
+    is_stuck = (length == 0) | (moved > jnp.sqrt(space.damping) * length)
+    return _Way(direction, _over(length, trees.norm(slope)), ~is_stuck)
+
+
+def _penalised_way(far: PyTree, slope: PyTree, penalty: float) -> _Way:
+    """Return the gradient of the distance of outputs and so many times v, as the authors' programs do."""
+    direction = jax.tree.map(lambda one, two: one + penalty * two, far, slope)
     length = trees.norm(direction)
-    moved = jnp.linalg.norm(space.push(direction))
-    # Where something is not a number the step is taken, and found out.
-    is_free = ~(length == 0) & ~(moved > jnp.sqrt(space.damping) * length)
-    return direction, _over(length, trees.norm(slope)), is_free
+    along = _over(_over(optax.tree.vdot(direction, slope), length), trees.norm(slope))
+    return _Way(direction, along, ~(length == 0))
+
+
+Bases = dict[str, Array]
+
+
+def input_bases(layer_inputs: dict[str, Array], position: Position) -> Bases:
+    """Return orthonormal vectors that span the inputs of each dense layer; directions beside them change none of them.
+
+    Parameters
+    ----------
+    layer_inputs : path of a kernel -> [rows, ..., features].
+    position : has that kernel, and maybe a bias, which counts as the weight of an input of one.
+
+    Returns
+    -------
+    Path of a kernel -> [vectors, features], with one feature more for a bias; zeros beyond the rank of the inputs.
+
+    Raises
+    ------
+    InputError
+        If a kernel is no leaf [features, units] of the position, as where a method fixes single entries.
+    """
+    named, bases = trees.flatten(position), {}
+    for path, inputs in layer_inputs.items():
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        if path not in named or named[path].shape[:-1] != rows.shape[1:]:
+            raise InputError(
+                f"the kernel {path} takes {rows.shape[1]} features, but the position has no such leaf [features, "
+                "units]; give a network whose kernels are trained as a whole, or the driver exact"
+            )
+        if _bias(path) in named:
+            rows = jnp.concatenate([rows, jnp.ones((len(rows), 1), rows.dtype)], axis=1)
+        _, values, vectors = jnp.linalg.svd(rows, full_matrices=False)
+        least = jnp.max(values, initial=0.0) * max(rows.shape) * jnp.finfo(rows.dtype).eps
+        bases[path] = jnp.where((values > least)[:, None], vectors, 0.0)
+    return bases
+
+
+def _bias(path: str) -> str:
+    return "/".join([*path.split("/")[:-1], "bias"])
+
+
+def _layer_way(bases: Bases, slope: PyTree) -> _Way:
+    """Return v projected beside the inputs of each dense layer; zero of all other leaves.
+
+    Wu et al. 2025, "Null-space teleportation", arXiv 2502.11362.
+    """
+    named = trees.flatten(slope)
+    direction = {path: jnp.zeros_like(leaf) for path, leaf in named.items()}
+    for path, basis in bases.items():
+        has_bias = _bias(path) in named
+        whole = jnp.concatenate([named[path], named[_bias(path)][None]]) if has_bias else named[path]
+        whole = whole - basis.T @ (basis @ whole)
+        direction |= {path: whole[:-1], _bias(path): whole[-1]} if has_bias else {path: whole}
+    share = _over(trees.norm(direction), trees.norm(named))
+    is_stuck = share <= ROUNDING * float(jnp.finfo(share.dtype).eps)
+    return _Way(trees.unflatten(direction), share, ~is_stuck)
 
 
 def _over(values: Array, divisor: Array) -> Array:

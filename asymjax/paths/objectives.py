@@ -146,9 +146,7 @@ def disagree(model: Model, frozen: Frozen) -> Objective:
     return objective
 
 
-def robust(
-    model: Model, frozen: Frozen, task: str, radius: float | Array, batch_size: int | None = None
-) -> Objective:
+def robust(model: Model, frozen: Frozen, task: str, radius: float | Array, batch_size: int | None = None) -> Objective:
     """Return the loss at inputs that an attack has moved by one signed step. Its data is a ``Split``.
 
     Goodfellow et al. 2015, arXiv 1412.6572, section 4 (FGSM).
@@ -171,9 +169,7 @@ def robust(
     return objective
 
 
-def attack(
-    model: Model, frozen: Frozen, task: str, position: Position, batch: Split, radius: float | Array
-) -> Split:
+def attack(model: Model, frozen: Frozen, task: str, position: Position, batch: Split, radius: float | Array) -> Split:
     """Return rows whose inputs were moved by one signed step up the loss of a network; arguments as of :func:`robust`.
 
     Raises
