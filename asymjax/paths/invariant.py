@@ -128,8 +128,8 @@ class Steps(NamedTuple):
         of the start, after the step.
     step_length : how far the position moved, retraction included; 0 at rest.
     metric_length : root of ``d^T g d``, g summed over replay rows, to first order.
-    freedom : share of the objective's gradient that the metric leaves, from 0 to 1; 0 where nothing of it is left, and
-        the path rests. Of ``"penalty"`` the cosine between the step and minus that gradient.
+    freedom : share of the objective's gradient that the metric leaves, from 0 to 1; 0 where nothing of it is left, or
+        the gradient is zero, and the path rests. Of ``"penalty"`` the cosine between the step and minus that gradient.
     """
 
     objective: Array
@@ -388,9 +388,10 @@ def _null_way(space: _Space, slope: PyTree) -> _Way:
 def _penalised_way(far: PyTree, slope: PyTree, penalty: float) -> _Way:
     """Return the gradient of the distance of outputs and so many times v, as the authors' programs do."""
     direction = jax.tree.map(lambda one, two: one + penalty * two, far, slope)
-    length = trees.norm(direction)
-    along = _over(_over(optax.tree.vdot(direction, slope), length), trees.norm(slope))
-    return _Way(direction, along, ~(length == 0))
+    length, steepness = trees.norm(direction), trees.norm(slope)
+    along = _over(_over(optax.tree.vdot(direction, slope), length), steepness)
+    # Without v what is left is the rounding of a gradient that is zero where the path starts.
+    return _Way(direction, along, ~((length == 0) | (steepness == 0)))
 
 
 Bases = dict[str, Array]

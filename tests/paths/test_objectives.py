@@ -48,7 +48,7 @@ def test_of_chosen_leaves_only_those_lose_entries():
     assert all(not count for path, count in lost.items() if path not in paths)
     with pytest.raises(InputError, match="choose from"):
         objectives.nearest_mask(POSITION, 0.5, frozenset({"nothing"}))
-    with pytest.raises(InputError, match="share is 1.5"):
+    with pytest.raises(InputError, match=r"share is 1\.5"):
         objectives.nearest_mask(POSITION, 1.5)
 
 
@@ -99,7 +99,8 @@ def test_disagreement_is_the_cosine_of_outputs():
 def test_an_attack_raises_the_loss_by_its_radius_and_radius_zero_is_the_loss():
     loss = objectives.new_task(MODEL, {}, "classification")(KEY, POSITION, ROWS)
     values = [
-        float(objectives.robust(MODEL, {}, "classification", radius)(KEY, POSITION, ROWS)) for radius in (0.0, 0.01, 0.1)
+        float(objectives.robust(MODEL, {}, "classification", radius)(KEY, POSITION, ROWS))
+        for radius in (0.0, 0.01, 0.1)
     ]
     np.testing.assert_allclose(values[0], loss, rtol=1e-6)
     assert values[0] < values[1] < values[2]
