@@ -164,7 +164,7 @@ def check_replay(
     ----------
     num_rows, num_outputs, num_parameters : replay inputs, outputs of each, and trainable entries.
     config : how the path is walked; nothing is refused where no Jacobian is formed.
-    limit_bytes : what there is.
+    limit_bytes : what there is, as of :func:`asymjax.lab.memory.limit_bytes`.
 
     Raises
     ------
@@ -205,8 +205,8 @@ def make_walker(
     ------
     InputError
         If the Fisher metric is asked for outputs that are no logits, or the inputs of layers are missing; in
-        ``advance`` also as of :func:`check_replay`, if replay inputs are a graph, or if a layer's kernel is no leaf
-        [features, units] of the position.
+        ``advance`` also if replay inputs are a graph, or a layer's kernel is no leaf [features, units] of the
+        position. Whether there is memory for a Jacobian is asked by :func:`check_replay`.
     """
     if config.metric == "fisher" and task != "classification":
         raise InputError(f"metric is 'fisher', which is of logits, but the task is {task}; give metric 'output'")
@@ -238,8 +238,6 @@ def make_walker(
 
     def advance(key: Key, state: PathState, replay: Replay, data: Any, num_steps: int) -> tuple[PathState, Steps]:
         refuse_graphs(replay.inputs)
-        num_rows, num_outputs = replay.outputs.shape
-        check_replay(num_rows, num_outputs, trees.num_entries(state.position), config)
         seen = layer_inputs(state.position, replay.inputs) if config.driver == "layer" and layer_inputs else {}
         bases = input_bases(seen, state.position)
 
