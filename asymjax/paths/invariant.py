@@ -10,6 +10,7 @@ of it, gradient descent. No matrix of all parameters is formed: with J the Jacob
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.flatten_util import ravel_pytree
+from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.sparse.linalg import cg
 
 from asymjax import rng, trees
@@ -41,6 +43,8 @@ NUM_PROBES = 8
 CG_STEPS = 200
 ROUNDING = 100
 """In units of the last place: a share of a gradient that is left by projections of all of it."""
+LEAST_DAMPING = 10
+"""In units of the last place of the trace."""
 LARGEST_BYTES = 2**33
 
 
@@ -56,8 +60,8 @@ class PathConfig(Settings):
     step_size: Positive = 0.01
     """Length of each."""
     damping: NonNegative = 1e-4
-    """Damping of the metric, in mean eigenvalues of J J^T; where outputs would move faster than its root, the path
-    rests (exact, and retraction)."""
+    """Damping of the metric, in mean eigenvalues of J J^T, at least what rounding demands; where outputs would move
+    faster than its root, the path rests (exact, and retraction)."""
     penalty: NonNegative = 0.1
     """Weight of the objective beside the mean distance of outputs (penalty)."""
     retract: bool = False
@@ -301,23 +305,24 @@ def _space_at(key: Key, outputs_of: OutputsOf, position: Position, replay: Repla
 
 
 def _damping(trace: Array, num_changes: int, config: PathConfig) -> Array:
-    """Return mu, no less than what rounding makes of eigenvalues that are zero."""
-    return trace * max(config.damping / max(1, num_changes), float(jnp.finfo(trace.dtype).eps))
+    """Return mu, above what rounding makes of eigenvalues that are zero, so that the matrix stays definite."""
+    least = LEAST_DAMPING * float(jnp.finfo(trace.dtype).eps)
+    return jnp.where(trace > 0, trace, 1.0) * max(config.damping / max(1, num_changes), least)
 
 
 def _dense_space(outputs_of: OutputsOf, position: Position, inputs: Any, config: PathConfig) -> _Space:
     matrix = jacobian(outputs_of, position, inputs, config.metric)
     _, unravel = ravel_pytree(position)
-    products = matrix @ matrix.T
+    times = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+    products = times(matrix, matrix.T)
     damping = _damping(jnp.trace(products), len(matrix), config)
-    # By eigenvalues: a factorisation fails where rounding makes a singular matrix indefinite.
-    values, vectors = jnp.linalg.eigh(products)
-    scale = jnp.maximum(values, 0) + damping
-
-    def solve(changes: Array) -> Array:
-        return vectors @ _over(vectors.T @ changes, scale)
-
-    return _Space(lambda tree: matrix @ ravel_pytree(tree)[0], lambda u: unravel(u @ matrix), solve, damping)
+    factor = cho_factor(products + damping * jnp.eye(len(matrix), dtype=matrix.dtype), lower=True)
+    return _Space(
+        lambda tree: times(matrix, ravel_pytree(tree)[0]),
+        lambda changes: unravel(times(changes, matrix)),
+        lambda changes: cho_solve(factor, changes),
+        damping,
+    )
 
 
 def _sparse_space(key: Key, outputs_of: OutputsOf, position: Position, replay: Replay, config: PathConfig) -> _Space:
