@@ -1,12 +1,13 @@
-"""Seconds and memory of steps along invariant paths: by a factorisation, conjugate gradients, a dense solve and a penalty.
+"""Seconds and memory of steps along invariant paths: exact, by conjugate gradients, by a dense solve, by a penalty.
 
     python benchmarks/bench_paths.py
 
 "step" times one step of each way at networks of more and more parameters; "dense" forms and solves the metric of all
 parameters with itself, as long as there is room. "replay" times a step and asks the compiler for its memory as replay
-inputs grow. "equal drift" walks with retraction, and then by a penalty with as many steps, whose weight is the largest
-that moves outputs no further. "bundle" walks several paths side by side, one after the other in one program, and by a
-call each. Rounds are interleaved.
+inputs grow. "equal drift" walks exactly, without and with retraction, and by penalties of several weights, with as many
+steps and with more and shorter ones over the same length; of the weights that move outputs no further than exact steps
+the one counts with which the objective falls furthest. "bundle" walks several paths side by side, one after the other
+in one program, and by a call each. Rounds are interleaved.
 """
 
 from collections.abc import Callable
@@ -29,10 +30,12 @@ class Config:
     """Replay inputs that grow."""
     replay_width: int = 280
     """Units where replay inputs grow."""
-    drift_widths: tuple[int, ...] = (11, 70, 280)
+    drift_widths: tuple[int, ...] = (11, 70)
     """Units of the walks at equal drift."""
     num_drift_steps: int = 100
     """Steps of those walks."""
+    cuts: tuple[int, ...] = (1, 10, 100)
+    """Into how many the steps of the penalty are cut."""
     bundle_width: int = 70
     """Units of the paths of a bundle."""
     num_paths: int = 16
@@ -126,7 +129,8 @@ def time_steps(config: Config, width: int) -> dict[str, Any]:
     from asymjax.paths.invariant import PathConfig
 
     given = subject(width, config.num_replay)
-    calls, num_parameters = {}, trees.num_entries(given[1])
+    num_parameters = trees.num_entries(given[1])
+    calls: dict[str, Callable[[], Any]] = {}
     for name, settings in WAYS.items():
         compiled, arguments = prepared(*given, PathConfig(**settings), config.num_steps)
         calls[name] = partial(compiled, *arguments)
@@ -149,7 +153,7 @@ def time_replay(config: Config, num_replay: int) -> dict[str, Any]:
     from asymjax.paths.invariant import PathConfig
 
     given = subject(config.replay_width, num_replay)
-    row = {"part": "replay", "num_parameters": trees.num_entries(given[1]), "num_replay": num_replay}
+    row: dict[str, Any] = {"part": "replay", "num_parameters": trees.num_entries(given[1]), "num_replay": num_replay}
     walks = {name: prepared(*given, PathConfig(**WAYS[name]), 1) for name in ("exact", "cg", "penalty", "layer")}
     times = interleaved([partial(compiled, *arguments) for compiled, arguments in walks.values()], config.num_rounds)
     for name, seconds in zip(walks, times, strict=True):
@@ -161,34 +165,56 @@ def time_replay(config: Config, num_replay: int) -> dict[str, Any]:
     return row
 
 
-def compare_drift(config: Config, width: int) -> dict[str, Any]:
-    """Walk exactly and by penalties, and say how far the objective fell where outputs moved alike; print its row."""
-    import numpy as np
-    from measure import seconds
+def compare_drift(config: Config, width: int) -> list[dict[str, Any]]:
+    """Walk exactly and by penalties, and say how far the objective fell where outputs moved alike; print its rows."""
+    from measure import interleaved
 
     from asymjax import trees
     from asymjax.paths.invariant import PathConfig
 
     given, length = subject(width, config.num_replay), config.num_drift_steps
+    num_parameters = trees.num_entries(given[1])
+    rows: list[dict[str, Any]] = []
+    for name in ("exact", "retract"):
+        compiled, arguments = prepared(*given, PathConfig(num_steps=length, **WAYS[name]), length)
+        [time] = interleaved([partial(compiled, *arguments)], config.num_rounds)
+        rows.append({"way": name, "num_steps": length, "seconds": time} | gains(compiled(*arguments)[1]))
+    for cut in config.cuts:
+        rows.append(best_penalty(config, given[0], arguments, cut, rows[0]["drift"]))
+    for row in rows:
+        said = ", ".join(f"{name} {value}" for name, value in row.items() if name != "tried")
+        print(f"drift    {num_parameters:9,d} parameters: {said}", flush=True)
+    shared = {"part": "equal drift", "num_parameters": num_parameters, "num_replay": config.num_replay}
+    return [shared | row for row in rows]
 
-    def walked(path: Any) -> dict[str, float]:
-        compiled, arguments = prepared(*given, path, length)
-        _, told = compiled(*arguments)
-        fall = float(told.objective[0] - told.objective[-1]) / float(told.objective[0])
-        found = {"fall": fall, "drift": float(told.drift_max[-1])}
-        return found | {"seconds": seconds(partial(compiled, *arguments), config.num_rounds)}
 
-    exact = walked(PathConfig(num_steps=length, retract=True))
-    tried = {}
-    for weight in np.logspace(-4, 0, 9):
-        tried[float(weight)] = walked(PathConfig(driver="penalty", penalty=weight, num_steps=length))
-    fitting = {weight: found for weight, found in tried.items() if found["drift"] <= exact["drift"]}
-    best = max(fitting, key=lambda weight: fitting[weight]["fall"], default=None)
-    row = {"part": "equal drift", "num_parameters": trees.num_entries(given[1]), "num_replay": config.num_replay}
-    row |= {"exact": exact, "weight": best, "penalty": fitting.get(best), "tried": tried}
-    said = "no weight moves them as little" if best is None else f"penalty {fitting[best]} at weight {best:.2g}"
-    print(f"drift    {row['num_parameters']:9,d} parameters: exact {exact}; {said}", flush=True)
-    return row
+def best_penalty(config: Config, model: Any, arguments: Any, cut: int, drift: float) -> dict[str, Any]:
+    """Walk by penalties, with steps cut into several; return what all weights do, and the best within a drift."""
+    import jax
+    import numpy as np
+    from measure import interleaved
+
+    from asymjax.paths.invariant import PathConfig
+
+    num_steps, step_size = cut * config.num_drift_steps, PathConfig().step_size / cut
+
+    @jax.jit
+    def walked(weight: Any, arguments: Any) -> Any:
+        path = PathConfig(driver="penalty", penalty=weight, num_steps=num_steps, step_size=step_size)
+        return walker_of(model, path).advance(*arguments, num_steps=num_steps)[1]
+
+    [time] = interleaved([partial(walked, 0.1, arguments)], config.num_rounds)
+    weights = np.logspace(-8, 0, 9).tolist()
+    tried = [{"weight": weight} | gains(walked(weight, arguments)) for weight in weights]
+    best = max((one for one in tried if one["drift"] <= drift), key=lambda one: one["fall"], default=None)
+    least = min(one["drift"] for one in tried)
+    found = {"way": "penalty", "num_steps": num_steps, "seconds": time, "least_drift": least, "tried": tried}
+    return found | (best or {"weight": None, "fall": None, "drift": None})
+
+
+def gains(told: Any) -> dict[str, float]:
+    """Return by which share the objective fell over the steps of a walk, and how far outputs have moved after them."""
+    return {"fall": 1 - float(told.objective[-1] / told.objective[0]), "drift": float(told.drift_max[-1])}
 
 
 def time_bundle(config: Config) -> dict[str, Any]:
@@ -210,7 +236,7 @@ def time_bundle(config: Config) -> dict[str, Any]:
 
     alone = jax.jit(one)
     each = [jax.tree.map(lambda leaf, index=index: leaf[index], positions) for index in range(config.num_paths)]
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         "side by side": partial(jax.jit(jax.vmap(one)), positions),
         "in turn": partial(jax.jit(partial(lax.map, one)), positions),
         "by calls": lambda: [alone(position) for position in each],
@@ -218,7 +244,8 @@ def time_bundle(config: Config) -> dict[str, Any]:
     times = interleaved(list(calls.values()), config.num_rounds)
     row = {"part": "bundle", "num_parameters": trees.num_entries(target), "num_paths": config.num_paths}
     row |= {f"{name.replace(' ', '_')}_seconds": time for name, time in zip(calls, times, strict=True)}
-    print(f"bundle   {config.num_paths} paths: " + ", ".join(f"{name} {t:.3f} s" for name, t in zip(calls, times, strict=False)))
+    said = ", ".join(f"{name} {time:.3f} s" for name, time in zip(calls, times, strict=True))
+    print(f"bundle   {config.num_paths} paths: {said}", flush=True)
     return row
 
 
@@ -232,7 +259,8 @@ def main(config: Config) -> list[dict[str, Any]]:
     machine = ceilings()
     rows = [time_steps(config, width) for width in config.widths]
     rows += [time_replay(config, num_replay) for num_replay in config.replays]
-    rows += [compare_drift(config, width) for width in config.drift_widths]
+    for width in config.drift_widths:
+        rows += compare_drift(config, width)
     rows.append(time_bundle(config))
     if config.save:
         print(save("paths", rows, machine))
