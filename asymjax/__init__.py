@@ -28,6 +28,7 @@ _HOMES = {
     "asymjax.networks": ("align", "barriers", "train_sweep"),
     "asymjax.priors": ("NormalPrior",),
     "asymjax.tickets": ("find_tickets", "train_twins"),
+    "asymjax.walks": ("walk",),
     "asymjax.zoos": ("train_zoo",),
     "asymjax.sampling": ("ess", "fit", "rhat", "sample"),
 }

@@ -15,6 +15,7 @@ SCRIPTS = {
     "bench_vi.py": "--peers --num-fit-steps 500",
     "bench_alignment.py": "",
     "bench_curvature.py": "--backbones mlp --num-rounds 1",
+    "bench_paths.py": "--widths 11 --replays 10 --drift-widths 11 --cuts 1 --num-paths 2 --num-rounds 1",
     "bench_metanets.py": "--num-networks 512 --num-hidden 2 4",
     "bench_lmc.py": "",
     "bench_sparse.py": "--networks mlp --num-seeds 1 --num-rounds 1 --num-epochs 1 --repeats 1 --num-networks 1",

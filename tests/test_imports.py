@@ -15,6 +15,7 @@ FACE = {
     "networks.py",
     "zoos.py",
     "tickets.py",
+    "walks.py",
 }  # The public functions that join the core to the lab's devices and progress.
 OF_THE_LAB = {"orbax", "zarr", "os", "socket", "signal", "subprocess", "rich", "tyro", "fcntl", "ctypes"}
 WITHOUT_JAX = (
