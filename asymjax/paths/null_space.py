@@ -7,6 +7,7 @@ given inputs alone, and change others. What is a part of an earlier kind is not 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -119,13 +120,15 @@ def split_null_space(
 
 def _blocks(model: Model, frozen: Frozen, position: Position, rows: Any, metric: Metric) -> Iterator[np.ndarray]:
     """Yield the Jacobian at some rows after the other, [rows * outputs, parameters] each."""
-
-    def outputs_of(position: Position, inputs: Any) -> Array:
-        return model.apply(position, frozen, inputs)
-
-    some = jax.jit(lambda rows: jacobian(outputs_of, position, rows, metric))
     for start in range(0, len(jax.tree.leaves(rows)[0]), ROWS_AT_ONCE):
-        yield np.asarray(some(jax.tree.map(lambda leaf, i=start: leaf[i : i + ROWS_AT_ONCE], rows)))
+        some = jax.tree.map(lambda leaf, i=start: leaf[i : i + ROWS_AT_ONCE], rows)
+        yield np.asarray(_jacobian_of(model.apply, metric, position, frozen, some))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _jacobian_of(apply: Any, metric: Metric, position: Position, frozen: Frozen, rows: Any) -> Array:
+    """Return the Jacobian; compiled once for all networks of a model."""
+    return jacobian(lambda position, inputs: apply(position, frozen, inputs), position, rows, metric)
 
 
 class _Reduced(NamedTuple):

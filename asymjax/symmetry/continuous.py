@@ -11,7 +11,7 @@ Found are families with one and the same coefficient at all weights. Left out ar
 its scales undo, entries that fixed zeros cut off, and units on parts of an axis, as of flattened heads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -167,9 +167,12 @@ def find_group(model: Model, frozen: Frozen, inputs: Any = None) -> ContinuousGr
         )
     num_rows = -(-ROWS_PER_MOVE * is_linear.size // NUM_TRIALS)
     with jax.enable_x64(True):
+        changes = _make_changes(model, frozen, moves)
         trials = [_random_params(model, frozen, numbers) for _ in range(NUM_TRIALS)]
         rows = [random_rows(model, num_rows, numbers) if inputs is None else inputs for _ in trials]
-        found = np.concatenate([_changes(model, frozen, moves, *trial) for trial in zip(rows, trials, strict=True)])
+        # A triangle has the null space of all its rows.
+        triangles = [np.linalg.qr(np.concatenate(changes(*trial)), "r") for trial in zip(trials, rows, strict=True)]
+        found = np.concatenate(triangles)
         if not np.all(np.isfinite(found)):
             raise InputError("outputs at random weights are not finite, so symmetries cannot be looked for there")
         every = np.ones_like(is_linear)
@@ -312,24 +315,32 @@ def _random_params(model: Model, frozen: Frozen, numbers: np.random.Generator) -
     return model.merge(jax.tree.map(blur, start), frozen)
 
 
-def _changes(model: Model, frozen: Frozen, moves: Moves, rows: Any, params: Params) -> np.ndarray:
-    """Return how every coefficient changes outputs and fixed values at random weights, [changes, coefficient]."""
+Changes = Callable[[Params, Any], tuple[Array, Array]]
+"""(params, rows) -> what every coefficient changes of outputs [outputs, coefficient], and of what is fixed."""
+
+
+def _make_changes(model: Model, frozen: Frozen, moves: Moves) -> Changes:
     zero, unravel = ravel_pytree(moves.zero)
 
-    def outputs(coefficients: Array) -> Array:
+    def outputs(coefficients: Array, params: Params, rows: Any) -> Array:
         moved = jax.tree.map(jnp.add, params, tangent(moves, params, unravel(coefficients)))
         return model.forward(moved, frozen, rows)
 
-    def fixed(coefficients: Array) -> Array:
-        moved, free = tangent(moves, params, unravel(coefficients)), model.free_mask(frozen)  # type: ignore[misc]
-        return jnp.concatenate(
-            [leaf[~np.asarray(is_free)] for leaf, is_free in zip(*map(jax.tree.leaves, (moved, free)), strict=True)]
-        )
+    def fixed(coefficients: Array, params: Params) -> Array:
+        moved = tangent(moves, params, unravel(coefficients))
+        if model.free_mask is None:  # Of syre's set are all weights.
+            return jnp.zeros(0, coefficients.dtype)
+        kept = zip(*map(jax.tree.leaves, (moved, free)), strict=True)
+        return jnp.concatenate([leaf[~is_free] for leaf, is_free in kept])
 
-    found = np.asarray(jax.jit(jax.jacfwd(outputs))(zero)).reshape(-1, zero.size) / float(jnp.std(outputs(zero)))
-    if model.free_mask is not None:  # Of syre's set are all weights.
-        found = np.concatenate([found, np.asarray(jax.jacfwd(fixed)(zero))])
-    return np.asarray(np.linalg.qr(found, mode="r"))  # With the null space of all rows.
+    free = trees.to_host(model.free_mask(frozen)) if model.free_mask is not None else None
+
+    def changes(params: Params, rows: Any) -> tuple[Array, Array]:
+        spread = jnp.std(outputs(zero, params, rows))
+        of_outputs = jax.jacfwd(outputs)(zero, params, rows).reshape(-1, zero.size)
+        return of_outputs / spread, jax.jacfwd(fixed)(zero, params)
+
+    return jax.jit(changes)
 
 
 def random_rows(model: Model, num_rows: int, numbers: np.random.Generator) -> Any:
