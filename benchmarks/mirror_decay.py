@@ -5,8 +5,9 @@
 Perceptrons on digits, trained by gradient descent with momentum on cross-entropy plus (decay / 2) |position|^2. Told
 are, for each hidden layer, the smallest distance between two units, relative as of
 ``asymjax.paths.mirror.unit_distances``, in what belongs to them (effective weights) and in what they say of test rows;
-which share of units has vanished and which share of pairs says the same; and the scores. Networks have initialisations and frozen constants of their own.
-All networks and decays of a method are one compiled program. The last line is the file of the results.
+which share of units has vanished and which share of pairs says the same; and the scores. Networks have initialisations
+and frozen constants of their own. All networks and decays of a method are one compiled program. The last line is the
+file of the results.
 """
 
 import math
@@ -100,7 +101,7 @@ def measure(config: Config, variant: str) -> Iterator[dict[str, Any]]:
         }
 
     seeds = np.tile(np.arange(config.num_networks), len(config.decays))
-    decays = np.repeat(np.float32(config.decays), config.num_networks)
+    decays = np.repeat(np.array(config.decays, np.float32), config.num_networks)
     keys = rng.member_keys(jax.random.key(0), config.num_networks)[seeds]
     members = Member(keys, {"decay": decays, "mask_seed": seeds})
     splits = jax.tree.map(jax.numpy.asarray, (dataset.train, dataset.test))
