@@ -98,7 +98,7 @@ def make_teleport(
     config : steps and cap.
     """
 
-    def teleport(key: Key, position: Position, data: Any) -> Teleported:
+    def walk(key: Key, position: Position, data: Any) -> tuple[Position, Array]:
         def value_of(position: Position) -> Array:
             return objective(key, position, data)
 
@@ -114,13 +114,36 @@ def make_teleport(
             refused = walk._replace(size=SHRINKAGE * walk.size)
             return jax.tree.map(partial(jnp.where, is_taken), taken, refused), None
 
-        before = value_of(position)
-        start = _Walk(position, before, jnp.full_like(before, config.step_size), jnp.zeros_like(before))
+        value = value_of(position)
+        start = _Walk(position, value, jnp.full_like(value, config.step_size), jnp.zeros_like(value))
         end = lax.scan(step, start, None, length=config.num_steps)[0] if jax.tree.leaves(identity) else start
-        loss_before, loss_after = (loss(key, at, data) for at in (position, end.position))
-        return Teleported(end.position, before, end.value, loss_before, loss_after, end.length)
+        return end.position, end.length
+
+    return telling(walk, loss, objective)
+
+
+def telling(
+    jump: Callable[[Key, Position, Any], tuple[Position, Array]], loss: Objective, objective: Objective
+) -> Teleport:
+    """Return a jump, (key, position, data) -> position and length, that tells loss and objective before and after."""
+
+    def teleport(key: Key, position: Position, data: Any) -> Teleported:
+        moved, length = jump(key, position, data)
+        values, losses = ([fn(key, at, data) for at in (position, moved)] for fn in (objective, loss))
+        return Teleported(moved, *values, *losses, length)  # type: ignore[call-arg]
 
     return teleport
+
+
+def wander(act: Act, identity: PyTree, length: float) -> Callable[[Key, Position, Any], tuple[Position, Array]]:
+    """Return a jump by a random element, whose largest exponent is ``length``: the control of every teleport."""
+
+    def jump(key: Key, position: Position, data: Any) -> tuple[Position, Array]:
+        element = normal_like(key, identity)
+        share = length / jnp.maximum(_largest(element), 1e-30)
+        return act(position, jax.tree.map(lambda leaf: share * leaf, element)), share * _largest(element)
+
+    return jump
 
 
 def _largest(tree: PyTree) -> Array:

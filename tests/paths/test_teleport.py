@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from model_of import drawn_constants, drawn_position, model_of
 
-from asymjax import trees
+from asymjax import from_flax, trees
 from asymjax.errors import InputError
 from asymjax.paths import teleport
 from asymjax.paths.objectives import new_task
@@ -36,10 +37,17 @@ def rows(num_rows=64):
     return Split(jnp.asarray(inputs), jnp.asarray((inputs[:, 0] > 0).astype("int32") + (inputs[:, 1] > 0)))
 
 
+def linear_network():
+    """Return two linear layers without biases, whose units mix by the general linear group."""
+    layers = nn.Sequential([nn.Dense(4, use_bias=False), nn.Dense(NUM_OUTPUTS, use_bias=False)])
+    model = from_flax(layers, np.zeros((2, NUM_INPUTS), np.float32))
+    return model, {}, model.init(KEY, {})
+
+
 @cache
 def orbit(activation="relu", **settings):
-    """Return network, action, identity and loss."""
-    model, frozen, position = network(activation, **settings)
+    """Return network, constants, position, action, identity and loss."""
+    model, frozen, position = linear_network() if activation == "linear" else network(activation, **settings)
     group = find_group(model, frozen)
     loss = new_task(model, frozen, "classification")
     return model, frozen, position, teleport.action(group, model, frozen), group.identity, loss
@@ -111,7 +119,7 @@ def test_orbits_that_are_circles_and_hyperbolas_have_their_curvature():
 # Networks ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize("activation", ["relu", "linear"])
 def test_every_teleport_keeps_the_loss_and_lets_its_objective_fall(activation):
     model, frozen, position, act, identity, loss = orbit(activation)
     config = TeleportConfig(num_steps=8, max_length=1.0)
