@@ -42,8 +42,8 @@ class TeleportConfig(Settings):
     """Steps along the group; one that does not let the objective fall is undone and halved."""
     step_size: Positive = 0.1
     """Largest exponent of the first step: 0.1 scales by up to 10 %."""
-    max_length: Positive = 1.0
-    """Cap on the sum of the largest exponents of all steps: 1 scales by a factor of 2.7 at most."""
+    max_length: Positive = 0.3
+    """Cap on the sum of the largest exponents of all steps: 0.3 scales by up to 35 %, 1 by a factor of up to 2.7."""
 
 
 class Teleported(NamedTuple):

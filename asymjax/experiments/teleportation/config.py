@@ -18,7 +18,7 @@ class TrainingConfig(Settings):
 
     optimizer: Literal["sgd", "momentum", "adagrad", "rmsprop", "adam"] = "sgd"
     """Optimizer (momentum is 0.9)."""
-    learning_rate: NonNegative = 0.05
+    learning_rate: NonNegative = 0.02
     """Learning rate."""
     num_epochs: Count = 20
     """Passes over the training rows."""
@@ -43,7 +43,7 @@ class ScheduleConfig(Settings):
     """Steps from one to the next."""
     teleport_rows: Count = 200
     """Rows that a teleport looks at, drawn anew for each."""
-    max_gradient: Positive = 10.0
+    max_gradient: Positive = 3.0
     """Norm of the gradient that steep and pseudo_inverse do not exceed."""
     radii: tuple[Positive, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
     """Lengths of the random displacements by which sharpness is measured."""

@@ -55,12 +55,12 @@ def run_teleportation(config: Config) -> Path:
     suffix = f"{config.training.optimizer}-{config.schedule.teleport_epoch}"
     opening = open_experiment(EXPERIMENT, suffix, config.data, config.model, settings, config.run)
     refuse_graph(opening.dataset, config.data.dataset)
+    steps = after_steps(config, len(opening.dataset.train.targets))
     group = find_group(opening.model, opening.frozen)
     check_arms(config, group)
     trained = train_arms(opening, group, config)
     arms = [PLAIN, *config.schedule.arms]
     measured = {arm: measure_arm(arm, opening, group, trained.states[arm].position, config) for arm in arms}
-    steps = after_steps(config, len(opening.dataset.train.targets))
     description = describe(opening, config.data, config.model)
     extent = {"dimension": group.dimension, "steps": steps, "seconds": opening.run.seconds}
     opening.run.finish(
@@ -175,14 +175,17 @@ def speed(losses: np.ndarray, plain: np.ndarray) -> dict[str, Any]:
 
 def summarise_teleports(told: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, Any]:
     """Return what teleports, [seed, teleport], did to the loss and to their objective."""
-    change = np.abs(told["loss_after"] - told["loss_before"])[kept]
-    fall = (told["before"] - told["after"])[kept]
+    told = {name: values[kept] for name, values in told.items()}
+    change = np.abs(told["loss_after"] - told["loss_before"])
+    # An objective is infinite beyond its cap, where nothing moves.
+    is_finite = np.isfinite(told["before"]) & np.isfinite(told["after"])
+    fall = np.where(is_finite, np.where(is_finite, told["before"], 0) - np.where(is_finite, told["after"], 0), 0)
     return {
         "largest_loss_change": float(change.max()),
         "mean_loss_change": float(change.mean()),
         "fall": over_networks(fall.mean(axis=1)),
         "least_fall": float(fall.min()),
-        "length": over_networks(told["length"][kept].mean(axis=1)),
+        "length": over_networks(told["length"].mean(axis=1)),
     }
 
 

@@ -95,19 +95,18 @@ def teleportation_words(run: TeleportRun) -> list[str]:
 
 def _verdict(run: TeleportRun, arm: str) -> str:
     entry, plain = run.summary["arms"][arm], run.summary["arms"]["plain"]
-    if "speed" not in entry or "speed" not in plain:
-        return f"{arm}: all networks diverged."
+    num_seeds, num_failed = run.arrays["losses"].shape[1], len(entry["failed"])
+    if "speed" not in entry or entry["speed"]["epochs"]["low"] is None:
+        return f"{arm}: {num_failed} of {num_seeds} networks diverged, so that nothing can be said of the others."
     epochs, theirs = entry["speed"]["epochs"], plain["speed"]["epochs"]["mean"]
-    if None in (epochs["low"], epochs["high"]):
-        return f"{arm}: one network, of which nothing can be said."
     pace = "sooner" if epochs["high"] < theirs else "no sooner, by 95 % intervals"
     seconds, plain_seconds = seconds_to(run, arm), seconds_to(run, "plain")
     by_clock = "less time" if (seconds or 0) < (plain_seconds or 0) else "more time"
-    moved = entry["teleports"]["largest_loss_change"]
+    diverged = f" ({num_failed} of {num_seeds} diverged)" if num_failed else ""
     return (
-        f"{arm}: where plain training ends {pace} (epoch {epochs['mean']:.1f} instead of {theirs:.1f}), in {by_clock} "
-        f"({seconds:.3g} s instead of {plain_seconds:.3g} s); {_generalises(entry)}; a teleport moves the loss by "
-        f"{moved:.1g} at most."
+        f"{arm}{diverged}: where plain training ends {pace} (epoch {epochs['mean']:.1f} instead of {theirs:.1f}), in "
+        f"{by_clock} ({seconds:.3g} s instead of {plain_seconds:.3g} s); {_generalises(entry)}; a teleport moves the "
+        f"loss by {entry['teleports']['largest_loss_change']:.1g} at most."
     )
 
 
