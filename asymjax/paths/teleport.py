@@ -257,8 +257,10 @@ def normal_like(key: Key, tree: PyTree) -> PyTree:
 # Balance ----------------------------------------------------------------------------------------------------------
 
 
-def balance(act: Act, identity: PyTree, position: Position, num_steps: int = 50) -> Position:
-    """Return the shortest position on an orbit: the same function with the least |w|^2, and the highest normal prior.
+def balance(
+    act: Act, identity: PyTree, position: Position, precision: PyTree | None = None, num_steps: int = 50
+) -> Position:
+    """Return the shortest position on an orbit: the same function with the least |w|^2.
 
     Where units are rescaled, each has as much length on its way in as on its way out; |w|^2 is convex in the logs of
     the factors, so there is one such point. A preconditioner before training or sampling.
@@ -267,13 +269,17 @@ def balance(act: Act, identity: PyTree, position: Position, num_steps: int = 50)
     ----------
     act, identity : as of :func:`make_teleport`.
     position : where from.
+    precision : tree like the position, or a number a leaf: one over the variances of a normal prior around zero, for
+        the point of the orbit that the prior likes best; None for one each.
     num_steps : of L-BFGS, over elements.
     """
     if not jax.tree.leaves(identity):
         return position
 
+    roots = jax.tree.map(jnp.ones_like, position) if precision is None else jax.tree.map(jnp.sqrt, precision)
+
     def length(element: PyTree) -> Array:
-        return jnp.log(optax.tree.norm(act(position, element), squared=True))
+        return 2 * jnp.log(trees.norm(jax.tree.map(jnp.multiply, act(position, element), roots)))
 
     optimizer = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(length)
