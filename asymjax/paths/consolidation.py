@@ -1,7 +1,7 @@
 """Elastic weight consolidation: a network is held where outputs on old inputs depend on it, weight by weight.
 
-Kirkpatrick et al. (2017), "Overcoming catastrophic forgetting in neural networks", equation 3. It is an invariant path's
-penalty with the metric cut down to its diagonal and kept as it was at the start.
+Kirkpatrick et al. (2017), "Overcoming catastrophic forgetting in neural networks", equation 3. It is the
+penalty of an invariant path with the metric cut down to its diagonal, and kept as it was at the start.
 """
 
 import jax

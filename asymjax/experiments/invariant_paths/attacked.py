@@ -98,7 +98,7 @@ def _row_scores(log_probabilities: Array, labels: Array) -> dict[str, Array]:
 
 def _batches(rows: Rows) -> tuple[Array, Array, Array]:
     """Return inputs, labels and whether a row is one, each [batch, row, ...]."""
-    num_batches, size = rows.inputs.shape[:2]  # type: ignore[union-attr]
+    num_batches, size = rows.inputs.shape[:2]
     missing = num_batches * size - len(rows.targets)
     is_row = jnp.arange(num_batches * size) < len(rows.targets)
     labels = jnp.pad(rows.targets, (0, missing))

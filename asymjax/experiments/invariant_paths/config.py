@@ -44,8 +44,8 @@ class StudyConfig(Settings):
     """Points of a path that are kept and measured, at most, beside its start; their number divides that of the
     steps."""
     num_probes: Natural = 10
-    """Products with the Hessian for its trace, and as many for its largest eigenvalue, at the start, half-way and at the
-    end; 0 measures no curvature."""
+    """Products with the Hessian for its trace, and as many for its largest eigenvalue, at the start, half-way and at
+    the end; 0 measures no curvature."""
     curvature_rows: Count = 200
     """Training rows that curvature is measured on, the first ones."""
     num_train_rows: Count | None = None

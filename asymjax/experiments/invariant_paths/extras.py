@@ -36,13 +36,13 @@ class More(NamedTuple):
     arrays: Named
 
 
-def measure_more(subject: Subject, walked: Mapping[str, Walked]) -> More:
+def measure_more(subject: Subject, walked: Mapping[str, Walked], curves: Mapping[str, Curves]) -> More:
     """Measure what the objective of a study adds."""
     more = MORE.get(subject.config.study.objective)
-    return more(subject, walked) if more else More({}, {}, {})
+    return more(subject, walked, curves) if more else More({}, {}, {})
 
 
-def _under_attack(subject: Subject, walked: Mapping[str, Walked]) -> More:
+def _under_attack(subject: Subject, walked: Mapping[str, Walked], measured: Mapping[str, Curves]) -> More:
     """Measure the network of every point under attack, and on corrupted inputs."""
     curves = {}
     for name, one in walked.items():
@@ -56,7 +56,7 @@ def _under_attack(subject: Subject, walked: Mapping[str, Walked]) -> More:
     return More(curves, {}, {})
 
 
-def _ensembles(subject: Subject, walked: Mapping[str, Walked]) -> More:
+def _ensembles(subject: Subject, walked: Mapping[str, Walked], measured: Mapping[str, Curves]) -> More:
     """Measure ensembles of points along paths, of networks trained one by one, and single networks."""
     num_members, points = subject.config.study.num_members, walked["path"].points
     along = np.linspace(0, jax.tree.leaves(points)[0].shape[1] - 1, num_members).round().astype(int)
@@ -73,7 +73,7 @@ def _ensembles(subject: Subject, walked: Mapping[str, Walked]) -> More:
         kind: measure_ensembles(subject, f"ensembles-{subject.arch}-{kind}", members, len(subject.start))
         for kind, members in kinds.items()
     }
-    is_there = np.array([i not in (subject.failed | walked["path"].failed) for i in range(len(subject.start))])
+    is_there = _is_there(subject, walked)
     ensembles = {
         kind: {
             name: over_repeats(values[is_there], None if kind == "deep" else found["deep"][name][is_there])
@@ -81,7 +81,7 @@ def _ensembles(subject: Subject, walked: Mapping[str, Walked]) -> More:
         }
         for kind, scores in found.items()
     }
-    arrays = {
+    arrays: dict[str, Any] = {
         f"ensembles/{kind}/{name}": (("member",), values)
         for kind, scores in found.items()
         for name, values in scores.items()
@@ -89,8 +89,8 @@ def _ensembles(subject: Subject, walked: Mapping[str, Walked]) -> More:
     return More({}, {"ensembles": ensembles, "ensemble_points": walked["path"].at[along]}, arrays)
 
 
-def _lines(subject: Subject, walked: Mapping[str, Walked]) -> More:
-    """Measure straight lines: from start to target, as they are and aligned, and from the end of a path to its target."""
+def _lines(subject: Subject, walked: Mapping[str, Walked], measured: Mapping[str, Curves]) -> More:
+    """Measure straight lines: from start to target, as they are and aligned, and from where a path ends."""
     model, dataset = subject.model, subject.dataset
     splits = {"test": in_batches(dataset.test), "train": in_batches(dataset.train)}
     task = Task(make_measure(model, dataset.task, SCORED), grid(NUM_LINE_POINTS), splits)
@@ -109,17 +109,46 @@ def _lines(subject: Subject, walked: Mapping[str, Walked]) -> More:
         "rest": between(end),
     }
     pairs = np.repeat(np.arange(len(subject.start))[:, None], 2, axis=1)
-    arrays = {"lines/points": (("place",), task.points)}
+    arrays: dict[str, Any] = {"lines/points": (("place",), task.points)}
     for name, of in lines.items():
         phase = f"line-{subject.arch}-{name}"
         found = run_paths(subject.run, phase, of, pairs, subject.frozen, task, subject.config.run)
         arrays[f"lines/{name}/distance"] = (("member",), found["distance"])
         for split, scores in found["curves"].items():
             arrays |= {f"lines/{name}/{split}.{score}": (("member", "place"), v) for score, v in scores.items()}
-    return More({}, {}, arrays)
+    return More({}, {"ways": _ways(arrays, measured["path"], _is_there(subject, walked))}, arrays)
 
 
-MORE: Mapping[str, Callable[[Subject, Mapping[str, Walked]], More]] = {
+def _ways(arrays: Named, path: Curves, is_there: np.ndarray) -> dict[str, Any]:
+    """Return how far losses rise, and accuracies fall, on each way over the mean of its ends (Frankle et al. 2020).
+
+    Returns
+    -------
+    ``path``, with the line that is left after it, ``straight`` and ``aligned``: measure -> statistics, with the
+    difference to the path; and ``left``, the distance at the end of the path as a share of that at its start.
+    """
+
+    def values(name: str, measure: str) -> np.ndarray:
+        return np.asarray(arrays[f"lines/{name}/{measure}"][1])[is_there]
+
+    found: dict[str, Any] = {name: {} for name in ("path", "straight", "aligned")}
+    for measure in ("train.loss", "test.loss", "test.accuracy"):
+        whole = np.concatenate([path[measure][is_there], values("rest", measure)[:, 1:]], axis=1)
+        each = {"path": whole} | {name: values(name, measure) for name in ("straight", "aligned")}
+        sign = -1 if measure.endswith("accuracy") else 1
+        rises = {name: (sign * one).max(axis=1) - sign * one[:, [0, -1]].mean(axis=1) for name, one in each.items()}
+        for name, own in rises.items():
+            found[name][measure] = over_repeats(own, rises["path"] if name != "path" else None)
+    return found | {"left": over_repeats(values("rest", "distance") / values("straight", "distance"))}
+
+
+def _is_there(subject: Subject, walked: Mapping[str, Walked]) -> np.ndarray:
+    """Return which paths are whole, bool [member]."""
+    failed = subject.failed | walked["path"].failed
+    return np.array([member not in failed for member in range(len(subject.start))])
+
+
+MORE: Mapping[str, Callable[[Subject, Mapping[str, Walked], Mapping[str, Curves]], More]] = {
     "robust": _under_attack,
     "diverse": _ensembles,
     "join": _lines,

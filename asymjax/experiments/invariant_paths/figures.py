@@ -1,11 +1,12 @@
-"""Figures of invariant paths: drift against length, what was asked for against what was kept, and the way between optima."""
+"""Figures of invariant paths: drift against length, what was asked for against what was kept, and ways to optima."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from asymjax.lab import run_files
@@ -84,9 +85,16 @@ def read_paths(path: Path) -> PathRun:
     return PathRun(path, record, summary, read_results(path, "paths/"))
 
 
-def color_of(arm: str) -> str:
-    """Return the colour of an arm, whatever its strength or share."""
-    return COLORS[arm.partition("-")[0]]
+def colors_of(arms: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each arm; of several of one kind, the lighter the earlier."""
+    names = list(arms)
+    colors = {}
+    for name in names:
+        kind = name.partition("-")[0]
+        siblings = [other for other in names if other.partition("-")[0] == kind]
+        strength = (siblings.index(name) + 1) / len(siblings)
+        colors[name] = to_hex(tuple((1 - strength * (1 - np.array(to_rgb(COLORS[kind])))).tolist()))
+    return colors
 
 
 def curve(entry: Mapping[str, Any], name: str, part: str = "mean") -> np.ndarray:
@@ -137,19 +145,29 @@ def plot_old_and_new(run: PathRun) -> Figure:
     """Draw the accuracy on old against that on new classes along every arm, a panel a method; ends with intervals."""
     figure, panels = _panels(run)
     for axes, (arch, method) in zip(panels, run.methods.items(), strict=True):
+        colors = colors_of(method["arms"])
         for name, arm in method["arms"].items():
             if not arm["curves"]:
                 continue
             old, new = curve(arm, "old.accuracy"), curve(arm, "new.accuracy")
-            axes.plot(new, old, "-", color=color_of(name), linewidth=0.8)
+            axes.plot(new, old, "-", color=colors[name], linewidth=0.8)
             spread = [
                 [[mean[-1] - low[-1]], [high[-1] - mean[-1]]]
                 for mean, low, high in ([curve(arm, of, part) for part in PARTS] for of in MEASURES)
             ]
-            axes.errorbar(new[-1], old[-1], spread[0], spread[1], fmt="o", color=color_of(name), label=name, capsize=2)
+            axes.errorbar(
+                new[-1],
+                old[-1],
+                spread[0],
+                spread[1],
+                fmt="o",
+                color=colors[name],
+                label=name.replace("_", " "),
+                capsize=2,
+            )
         axes.set(title=arch, xlabel="accuracy, new classes", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     panels[0].set_ylabel("accuracy, old classes")
-    _legend_below(figure, panels[0], 6)
+    _legend_below(figure, panels[0])
     return figure
 
 
@@ -163,9 +181,10 @@ def _panels(run: PathRun) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(1, count, sharey=True, squeeze=False)[0]
 
 
-def _legend_below(figure: Figure, axes: Axes, ncols: int) -> None:
+def _legend_below(figure: Figure, axes: Axes) -> None:
     handles = axes.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=min(ncols, len(handles[1])))
+    most = 3 if figure.get_figwidth() < style.PAGE_WIDTH else 6
+    figure.legend(*handles, loc="outside lower center", ncols=min(most, len(handles[1])))
 
 
 @style.styled
@@ -182,7 +201,7 @@ def plot_sparsity(run: PathRun) -> Figure:
                 axes.errorbar(shares, mean, spread, fmt="o-", color=COLORS[kind], label=NAMES[kind], capsize=2)
         axes.set(title=arch, xlabel="share of zeros")
     panels[0].set_ylabel("test accuracy")
-    _legend_below(figure, panels[0], 3)
+    _legend_below(figure, panels[0])
     return figure
 
 
@@ -217,7 +236,7 @@ def plot_attacks(run: PathRun) -> Figure:
         axes.set_xticks(range(len(names)), words, rotation=30)
         axes.set_title(arch)
     panels[0].set_ylabel("test accuracy")
-    _legend_below(figure, panels[0], 4)
+    _legend_below(figure, panels[0])
     return figure
 
 
@@ -246,12 +265,12 @@ def plot_lines(run: PathRun) -> Figure:
             axes.plot(middle, curves.mean(axis=0), color=COLORS[name], label=WAYS[name])
         axes.set(title=arch, xlabel="share of the way")
     panels[0].set_ylabel("test loss")
-    _legend_below(figure, panels[0], 3)
+    _legend_below(figure, panels[0])
     return figure
 
 
 WAYS = {
-    "path": "invariant path, and the line that is left",
+    "path": "invariant path and rest",
     "straight": "straight line",
     "aligned": "aligned, straight",
 }

@@ -39,9 +39,10 @@ def measure_points(
     Returns
     -------
     Arm -> name -> [member, point]: ``old.accuracy`` and ``old.loss`` of a split ``old``, the same of the projected
-    network after ``projected.`` where there is one, mean Bhattacharyya distances ``drift.replay`` and ``drift.held_out``
-    to the function at the start, ``drift.replay_max`` and ``drift.held_out_max``, the largest changes of an output,
-    ``distance`` from the start, and of what the steps tell ``length`` and, on paths, ``metric_length``.
+    network after ``projected.`` where there is one, mean Bhattacharyya distances ``drift.replay`` and
+    ``drift.held_out`` to the function at the start, ``drift.replay_max`` and ``drift.held_out_max``, the largest
+    changes of an output, ``distance`` from the start, and of what the steps tell ``length`` and, on paths,
+    ``metric_length``.
     """
     stacks = {name: [one.points] for name, one in walked.items()}
     for name, arm in arms.items():

@@ -128,13 +128,13 @@ def _study_method(
     curvature: dict[str, Curves] = {}
     if config.study.num_probes:
         curvature = measure_curvature(subject, {name: walked[name] for name, arm in arms.items() if arm.is_path})
-    more = measure_more(subject, walked)
+    more = measure_more(subject, walked, curves)
     for name, own in more.curves.items():
         curves[name] |= own
-    entry = summarise_method(subject, arms, walked, curves, curvature) | more.summary
+    entry = {**summarise_method(subject, arms, walked, curves, curvature), **more.summary}
     size = trees.num_entries(take(subject.positions, 0))
     print(f"{arch}: {len(arms)} arms of {len(subject.start)} networks with {size:,} parameters", flush=True)
-    return entry | {"num_parameters": size}, _arrays(walked, curves, curvature) | more.arrays
+    return entry | {"num_parameters": size}, {**_arrays(walked, curves, curvature), **more.arrays}
 
 
 def _trained(run: RunDir, arch: str, model: Model, mask_seed: int, dataset: Dataset, config: Config) -> Subject:

@@ -1,4 +1,4 @@
-"""Objectives of a study: for each the networks that paths begin at, its arms, and the rows that they are measured on."""
+"""Objectives of a study: for each the networks that paths begin at, its arms, and the rows that are measured."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from asymjax.data.corruptions import corrupt
+from asymjax.divisors import largest_divisor
 from asymjax.errors import InputError
 from asymjax.experiments.invariant_paths.arms import Arm, descent_way, own_data, path_way, shared_data
 from asymjax.experiments.invariant_paths.config import Config
@@ -74,6 +75,10 @@ def _descent(subject: Subject, objective: Callable[[Frozen], objectives.Objectiv
     return Arm(descent_way(objective, _optimizer(subject)), **(defaults | own))
 
 
+def _shared_first(own: Any, shared: Any) -> tuple[Any, Any]:
+    return shared, own
+
+
 def _on_device(split: Split) -> Split:
     return jax.tree.map(jnp.asarray, split)
 
@@ -85,7 +90,7 @@ def _loss_of(subject: Subject, rows: int | None) -> Callable[[Frozen], objective
 # Continual learning ----------------------------------------------------------------------------------------------
 
 
-def is_old(labels: np.ndarray, num_classes: int) -> np.ndarray:
+def is_old(labels: Any, num_classes: int) -> np.ndarray:
     """Return which labels are of the classes that are learned first, those before the half; bool [row]."""
     return np.asarray(labels) < num_classes // 2
 
@@ -128,15 +133,14 @@ def _continual(subject: Subject) -> dict[str, Arm]:
 
     arms["fine_tuning"] = _descent(subject, of_batch, shared=new, data=shared_data, **beside)
     arms["joint"] = _descent(subject, of_batch, shared=_on_device(dataset.train), data=shared_data, **beside)
-    arms["replay"] = _descent(subject, replayed, own=memory, shared=new, data=lambda own, new: (new, own), **beside)
+    arms["replay"] = _descent(subject, replayed, own=memory, shared=new, data=_shared_first, **beside)
     held = (subject.starts, _fishers(subject))
     for strength in study.ewc_strengths:
 
         def consolidated(frozen: Frozen, strength: float = strength) -> objectives.Objective:
             return objectives.combine([of_batch(frozen), elastic], (1.0, strength))
 
-        data = lambda own, new: (new, own)  # noqa: E731
-        arms[f"ewc-{strength:g}"] = _descent(subject, consolidated, own=held, shared=new, data=data, **beside)
+        arms[f"ewc-{strength:g}"] = _descent(subject, consolidated, own=held, shared=new, data=_shared_first, **beside)
     return arms
 
 
@@ -164,7 +168,11 @@ def _sparse(subject: Subject) -> dict[str, Arm]:
     arms = {}
     for share in study.shares:
         project = partial(objectives.make_sparse, share=share)
-        arms[f"path-{share:g}"] = _path(subject, lambda _, share=share: objectives.sparsify(share), project=project)
+
+        def to_share(frozen: Frozen, share: float = share) -> objectives.Objective:
+            return objectives.sparsify(share)
+
+        arms[f"path-{share:g}"] = _path(subject, to_share, project=project)
         if study.baselines:
             arms[f"masked-{share:g}"] = _masked(subject, share, f"path-{share:g}")
     return arms
@@ -184,10 +192,8 @@ def _masked(subject: Subject, share: float, beside: str) -> Arm:
 
     own, train = jax.tree.map(np.asarray, kept), _on_device(subject.dataset.train)
     project = partial(objectives.make_sparse, share=share)
-    data = lambda own, train: (train, own)  # noqa: E731
-    return _descent(
-        subject, among_kept, starts=starts, own=own, shared=train, data=data, project=project, beside=beside
-    )
+    more: dict[str, Any] = {"starts": starts, "own": own, "shared": train, "project": project, "beside": beside}
+    return _descent(subject, among_kept, data=_shared_first, **more)
 
 
 # Ensembles, robust networks, and other optima --------------------------------------------------------------------
@@ -200,10 +206,11 @@ def _check_attacked(config: Config, dataset: Dataset) -> None:
 
 def _check_diverse(config: Config, dataset: Dataset) -> None:
     _check_attacked(config, dataset)
-    if config.study.num_members > config.study.num_points + 1:
+    num_points = largest_divisor(config.path.num_steps, config.study.num_points)
+    if config.study.num_members > num_points + 1:
         raise InputError(
-            f"num_members is {config.study.num_members}, but a path has {config.study.num_points} points and its start; "
-            "give more --num-points"
+            f"num_members is {config.study.num_members}, but a path of {config.path.num_steps} steps has {num_points} "
+            "points and its start; give more --num-points, of which the number of steps is a multiple"
         )
 
 

@@ -67,7 +67,7 @@ def draw_replay(model: Model, frozen: Frozen, starts: Position, kept: Split, con
         return model.apply(member[0], frozen, member[1])
 
     found = jax.jit(lambda starts, inputs: jax.lax.map(outputs, (starts, inputs)))(starts, inputs)
-    return Replay(inputs, np.asarray(found))
+    return Replay(inputs, found)
 
 
 def replay_targets(kept: Split, count: int, config: Config) -> np.ndarray:

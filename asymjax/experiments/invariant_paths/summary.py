@@ -27,8 +27,8 @@ def summarise_method(
 
     Returns
     -------
-    ``arms``, by name: ``at``, the steps of points; ``curves``, statistics over networks at each point; ``end``, those of
-    the last point, with the difference to the path that an arm stands beside; ``freedom`` of paths, the least over
+    ``arms``, by name: ``at``, the steps of points; ``curves``, statistics over networks at each point; ``end``, those
+    of the last point, with the difference to the path that an arm stands beside; ``freedom`` of paths, the least over
     steps, per network; ``failed``, networks that are none. ``curvature``, statistics at ``curvature_at``.
     """
     entries, own = {}, dict(curves)
@@ -52,6 +52,7 @@ def summarise_method(
             of: [over_networks(at) for at in values[_there(failed[name], len(values))].T] for of, values in one.items()
         }
         for name, one in curvature.items()
+        if len(failed[name]) < len(subject.start)
     }
     at = {name: walked[name].at[curvature_points(len(walked[name].at))] for name in curvature}
     return {"arms": entries, "curvature": found, "curvature_at": at}
@@ -130,8 +131,8 @@ def compare_methods(entries: Mapping[str, Any], arrays: Mapping[str, Any]) -> di
 
     Returns
     -------
-    ``levels`` of the mean Bhattacharyya distance on held-out inputs, up to what all paths reach, and method -> measure ->
-    statistics at each level, with the difference to the first method; measures are the accuracy on old and on new
+    ``levels`` of the mean Bhattacharyya distance on held-out inputs, up to what all paths reach, and method -> measure
+    -> statistics at each level, with the difference to the first method; measures are the accuracy on old and on new
     classes, forgetting, and the length of the path. Nothing where there are no old classes.
     """
     found = {arch: _path_of(arch, entry, arrays) for arch, entry in entries.items()}

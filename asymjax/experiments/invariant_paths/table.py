@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from asymjax.experiments.compare_posteriors.repeats import over_repeats
-from asymjax.experiments.invariant_paths.figures import PathRun, paths_of, robust_ends, sparse_ends, ways
+from asymjax.experiments.invariant_paths.figures import PathRun, paths_of, robust_ends, sparse_ends
 from asymjax.experiments.linear_connectivity.table import interval
 from asymjax.report.table import Table, number
 
@@ -21,8 +18,8 @@ DRIFT_NOTE = (
     "that is left, the least of all steps. " + NOTE
 )
 CURVATURE_NOTE = (
-    "Of the loss on the rows that networks were trained on first: trace (Hutchinson) and largest eigenvalue (Lanczos) of "
-    "the Hessian, the same rows and probes for all."
+    "Of the loss on the rows that networks were trained on first: trace (Hutchinson) and largest eigenvalue (Lanczos) "
+    "of the Hessian, the same rows and probes for all."
 )
 SPARSE_NOTE = (
     "Test accuracy of networks with so many zeros among all parameters, biases included. Gap: distance between the end "
@@ -35,13 +32,13 @@ EQUAL_NOTE = (
 )
 WAY_NOTE = (
     "Rise: the largest value on the way over the mean of both ends (Frankle et al. 2020). The path is walked as far as "
-    "its steps reach; what is left is a straight line. Left: distance from the end of the path to its target, as a share "
-    "of that at the start. Aligned: after permuting the units of the target; where weights or gates are fixed, that line "
-    "leaves the set of the model. " + NOTE
+    "its steps reach; what is left is a straight line. Left: distance from the end of the path to its target, as a "
+    "share of that at the start. Aligned: after permuting the units of the target; where weights or gates are fixed, "
+    "that line leaves the set of the model. " + NOTE
 )
 ATTACK_NOTE = (
-    "Test accuracy as they are (clean), under attacks of radius {radius:g} in standardised units on the whole prediction "
-    "(fgsm: one step; pgd: {attack_steps} steps), and on corrupted inputs. " + NOTE
+    "Test accuracy as they are (clean), under attacks of radius {radius:g} in standardised units on the whole "
+    "prediction (fgsm: one step; pgd: {attack_steps} steps), and on corrupted inputs. " + NOTE
 )
 
 
@@ -102,10 +99,10 @@ def _attacked(run: PathRun) -> Table:
 
 def _joined(run: PathRun) -> Table:
     rows = []
-    for arch in run.methods:
+    for arch, method in run.methods.items():
         for name in ("path", "straight", "aligned"):
-            cells = [interval(rises(run, arch, measure)[name], ".4f") for measure in RISING]
-            left = interval(over_repeats(left_share(run, arch)), ".3f") if name == "path" else "-"
+            cells = [interval(method["ways"][name][measure], ".4f") for measure in RISING]
+            left = interval(method["ways"]["left"], ".3f") if name == "path" else "-"
             rows.append([arch, name, *cells, left])
     columns = ["kind", "way", "rise of train loss", "rise of test loss", "rise of test error", "left"]
     return Table("Ways between two optima", WAY_NOTE, columns, rows)
@@ -113,23 +110,6 @@ def _joined(run: PathRun) -> Table:
 
 RISING = ("train.loss", "test.loss", "test.accuracy")
 TABLES = {"continual": _continual, "sparse": _sparse, "diverse": _attacked, "robust": _attacked, "join": _joined}
-
-
-def rises(run: PathRun, arch: str, measure: str) -> dict[str, dict[str, Any]]:
-    """Return how far a loss rises, or an accuracy falls, on each way, with differences to that of the path."""
-    sign = -1 if measure.endswith("accuracy") else 1
-    own = {
-        name: (sign * values).max(axis=1) - sign * values[:, [0, -1]].mean(axis=1)
-        for name, (_, values) in ways(run, arch, measure).items()
-    }
-    return {name: over_repeats(values, own["path"] if name != "path" else None) for name, values in own.items()}
-
-
-def left_share(run: PathRun, arch: str) -> np.ndarray:
-    """Return how much of the distance is left at the end of each path [member]."""
-    failed = list(map(int, run.methods[arch]["arms"]["path"]["failed"]))
-    left, whole = (run.arrays[f"{arch}/lines/{name}/distance"] for name in ("rest", "straight"))
-    return np.delete(left / whole, failed)
 
 
 def _drifts(run: PathRun) -> Table:
@@ -226,7 +206,8 @@ def _ensemble_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[
             word = name.rpartition(".")[0] or "clean"
             sentences.append(
                 f"{arch}, {word}: ensemble along a path {interval(along, '.3f')}, {said.get(told, told)} the deep "
-                f"ensemble {interval(found['deep'][name], '.3f')}; single networks {interval(found['single'][name], '.3f')}."
+                f"ensemble {interval(found['deep'][name], '.3f')}; single networks "
+                f"{interval(found['single'][name], '.3f')}."
             )
     return sentences
 
@@ -253,12 +234,12 @@ def _robust_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[st
 
 
 def _join_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
-    found = rises(run, arch, "test.loss")
+    found = {name: method["ways"][name]["test.loss"] for name in ("path", "straight", "aligned")}
     told = [
         f"{verdict(found[name]['difference'], 'above', 'below')} the {words} {interval(found[name], '.3f')}"
         for name, words in {"straight": "straight line", "aligned": "aligned line"}.items()
     ]
-    left = over_repeats(left_share(run, arch))
+    left = method["ways"]["left"]
     return [
         f"{arch}: the test loss rises on the path by {interval(found['path'], '.3f')}, {', '.join(told)}; "
         f"{interval(left, '.3f')} of the distance is left at its end."
@@ -283,14 +264,14 @@ def _warnings(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
         if arm.get("stuck"):
             members = ", ".join(map(str, arm["stuck"]))
             sentences.append(
-                f"{arch}, {name}: no freedom: the outputs on {run.study['num_replay']} replayed inputs leave no direction, "
-                f"and paths {members} did not move."
+                f"{arch}, {name}: no freedom: the outputs on {run.study['num_replay']} replayed inputs leave no "
+                f"direction, and paths {members} did not move."
             )
     for name, arm in paths_of(method).items():
         gap = arm["curves"].get("gap", [{"mean": 0.0}])[0]["mean"]
         if gap > arm["budget"]:
             sentences.append(
-                f"{arch}, {name}: the steps add up to {arm['budget']:.3g}, and the sparse network was {gap:.3g} away at "
-                "the start; give more or longer steps."
+                f"{arch}, {name}: the steps add up to {arm['budget']:.3g}, and the sparse network was {gap:.3g} away "
+                "at the start; give more or longer steps."
             )
     return sentences
