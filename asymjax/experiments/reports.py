@@ -12,6 +12,7 @@ from rich.progress import track
 from asymjax.errors import InputError
 from asymjax.experiments.compare_posteriors import report as compare_posteriors
 from asymjax.experiments.distillation import report as distillation
+from asymjax.experiments.invariant_paths import report as invariant_paths
 from asymjax.experiments.linear_connectivity import report as linear_connectivity
 from asymjax.experiments.metanetworks import report as metanetworks
 from asymjax.experiments.monotonic_interpolation import report as monotonic_interpolation
@@ -32,6 +33,7 @@ REPORTS: dict[str, Report] = {
     "bnn_sgld": posterior.REPORT,
     "bnn_vi": posterior.REPORT,
     "distill": distillation.REPORT,
+    "invariant_path": invariant_paths.REPORT,
     "lmc": linear_connectivity.REPORT,
     "metanet": metanetworks.REPORT,
     "sparse_lmc": sparse_connectivity.REPORT,

@@ -1,0 +1,1 @@
+"""Invariant paths: trained networks walked to where another objective is lower while their function stays."""

@@ -1,0 +1,78 @@
+"""What a study of one method works with: its trained networks, and what the function has to stay on."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from asymjax import rng
+from asymjax.experiments.invariant_paths.config import Config
+from asymjax.lab.rundir import RunDir
+from asymjax.paths.invariant import Replay
+from asymjax.types import Dataset, Frozen, Key, Model, Position, PyTree, Split
+
+
+class Subject(NamedTuple):
+    """Trained networks of one method.
+
+    Attributes
+    ----------
+    run, config : the run.
+    arch : the method.
+    model, frozen : the network, and the constants of all.
+    dataset : all rows.
+    kept : the training rows on which the function has to stay; those that networks were trained on.
+    positions : trained networks, NumPy leaves [network, ...]; paths begin at ``start``.
+    start : int [member] which of them.
+    replay : of each path, leaves [member, ...].
+    failed : member -> why its network is none.
+    """
+
+    run: RunDir
+    config: Config
+    arch: str
+    model: Model
+    frozen: Frozen
+    dataset: Dataset
+    kept: Split
+    positions: Position
+    start: np.ndarray
+    replay: Replay
+    failed: dict[int, str]
+
+    @property
+    def starts(self) -> Position:
+        """Where paths begin, leaves [member, ...]."""
+        return take(self.positions, self.start)
+
+    @property
+    def keys(self) -> Key:
+        """Keys of the walks [member]."""
+        return rng.member_keys(rng.role_key(self.config.seeds.seed, "walk"), len(self.start))
+
+
+def take(tree: PyTree, index: Any) -> PyTree:
+    """Return the rows of an index of all leaves."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def draw_replay(model: Model, frozen: Frozen, starts: Position, kept: Split, config: Config) -> Replay:
+    """Draw the inputs on which each function has to stay, and return them with its outputs, leaves [member, ...]."""
+    count, num_rows = len(jax.tree.leaves(starts)[0]), len(kept.targets)
+    keys = rng.member_keys(rng.role_key(config.seeds.seed, "replay"), count)
+    index = np.stack([np.asarray(rng.permutation(key, num_rows))[: config.study.num_replay] for key in keys])
+    inputs = np.asarray(kept.inputs)[index]
+
+    def outputs(member: tuple[Position, Any]) -> Any:
+        return model.apply(member[0], frozen, member[1])
+
+    found = jax.jit(lambda starts, inputs: jax.lax.map(outputs, (starts, inputs)))(starts, inputs)
+    return Replay(inputs, found)
+
+
+def replay_targets(kept: Split, count: int, config: Config) -> np.ndarray:
+    """Return the labels of the replayed inputs, int [member, row], for what takes labels."""
+    keys = rng.member_keys(rng.role_key(config.seeds.seed, "replay"), count)
+    size = len(kept.targets)
+    index = np.stack([np.asarray(rng.permutation(key, size))[: config.study.num_replay] for key in keys])
+    return np.asarray(kept.targets)[index]

@@ -1,0 +1,277 @@
+"""Tables and sentences of invariant paths."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asymjax.experiments.invariant_paths.figures import PathRun, paths_of, robust_ends, sparse_ends
+from asymjax.experiments.linear_connectivity.table import interval
+from asymjax.report.table import Table, number
+
+NOTE = (
+    "Means over networks plus or minus half the 95 % interval (Student's t), at the end. All arms of a method begin at "
+    "the same networks and take as many steps, batches of as many rows where they take any."
+)
+DRIFT_NOTE = (
+    "At the end of each arm. Replay, held out: mean Bhattacharyya distance of the probabilities to those at the start; "
+    "change: the largest of an output on replayed inputs. Length: sum of the steps; metric length: sum of the lengths "
+    "that the outputs on replayed inputs give to them, to first order. Freedom: the share of the objective's gradient "
+    "that is left, the least of all steps. " + NOTE
+)
+CURVATURE_NOTE = (
+    "Of the loss on the rows that networks were trained on first: trace (Hutchinson) and largest eigenvalue (Lanczos) "
+    "of the Hessian, the same rows and probes for all."
+)
+SPARSE_NOTE = (
+    "Test accuracy of networks with so many zeros among all parameters, biases included. Gap: distance between the end "
+    "of the path and the sparse network that stands for it. Swaps: entries that became zero between one point and the "
+    "next in place of others, all points together. " + NOTE
+)
+EQUAL_NOTE = (
+    "Where the mean Bhattacharyya distance on held-out inputs of old classes first reaches a level, on straight lines "
+    "between points. " + NOTE
+)
+WAY_NOTE = (
+    "Rise: the largest value on the way over the mean of both ends (Frankle et al. 2020). The path is walked as far as "
+    "its steps reach; what is left is a straight line. Left: distance from the end of the path to its target, as a "
+    "share of that at the start. Aligned: after permuting the units of the target; where weights or gates are fixed, "
+    "that line leaves the set of the model. " + NOTE
+)
+ATTACK_NOTE = (
+    "Test accuracy as they are (clean), under attacks of radius {radius:g} in standardised units on the whole "
+    "prediction (fgsm: one step; pgd: {attack_steps} steps), and on corrupted inputs. " + NOTE
+)
+
+
+def path_tables(run: PathRun) -> list[Table]:
+    """Return the tables of a run."""
+    tables = [*headline(run), _drifts(run)]
+    tables += [_curvatures(run)] if any(method["curvature"] for method in run.methods.values()) else []
+    return tables + ([_at_equal_drift(run)] if run.summary["between_methods"] else [])
+
+
+def headline(run: PathRun) -> list[Table]:
+    """Return the table of what the objective asks for."""
+    return [TABLES[run.objective](run)]
+
+
+def _arm_rows(run: PathRun, names: Sequence[str]) -> list[list[str]]:
+    return [
+        [arch, arm.replace("_", " "), *(interval(entry["end"].get(name), ".3f") for name in names)]
+        for arch, method in run.methods.items()
+        for arm, entry in method["arms"].items()
+    ]
+
+
+def _continual(run: PathRun) -> Table:
+    names = ("old.accuracy", "new.accuracy", "average.accuracy", "forgetting")
+    columns = ["kind", "arm", "old classes", "new classes", "average", "forgetting"]
+    return Table("Accuracy on old and new classes", NOTE, columns, _arm_rows(run, names))
+
+
+def _sparse(run: PathRun) -> Table:
+    rows = []
+    for arch, method in run.methods.items():
+        for share, kinds in sparse_ends(method).items():
+            end = method["arms"][f"path-{share:g}"]["end"]
+            swaps = sum(point["mean"] for point in method["arms"][f"path-{share:g}"]["curves"]["swaps"])
+            cells = [interval(kinds.get(kind), ".3f") for kind in ("path", "masked", "one_shot")]
+            unprojected = interval(end["test.accuracy"], ".3f")
+            rows.append([arch, f"{share:g}", *cells, unprojected, interval(end["gap"], ".3f"), number(swaps, ".0f")])
+    columns = ["kind", "zeros", "path", "masked fine-tuning", "at once", "before projection", "gap", "swaps"]
+    return Table("Accuracy of sparse networks", SPARSE_NOTE, columns, rows)
+
+
+def _attacked(run: PathRun) -> Table:
+    rows, columns = [], ["kind", "arm"]
+    for arch, method in run.methods.items():
+        kinds = method["ensembles"] if run.objective == "diverse" else robust_ends(method)
+        names = [name for name in next(iter(kinds.values())) if name.endswith("accuracy")]
+        more = ["nll", "disagreement"] if run.objective == "diverse" else []
+        words = [name.rpartition(".")[0].removeprefix("test") or "clean" for name in names]
+        columns = ["kind", "arm", *words, *more]
+        rows += [
+            [arch, kind.replace("_", " "), *(interval(scores[name], ".3f") for name in (*names, *more))]
+            for kind, scores in kinds.items()
+        ]
+    name = "Ensembles" if run.objective == "diverse" else "Networks under attack"
+    return Table(name, ATTACK_NOTE.format(**run.study), columns, rows)
+
+
+def _joined(run: PathRun) -> Table:
+    rows = []
+    for arch, method in run.methods.items():
+        for name in ("path", "straight", "aligned"):
+            cells = [interval(method["ways"][name][measure], ".4f") for measure in RISING]
+            left = interval(method["ways"]["left"], ".3f") if name == "path" else "-"
+            rows.append([arch, name, *cells, left])
+    columns = ["kind", "way", "rise of train loss", "rise of test loss", "rise of test error", "left"]
+    return Table("Ways between two optima", WAY_NOTE, columns, rows)
+
+
+RISING = ("train.loss", "test.loss", "test.accuracy")
+TABLES = {"continual": _continual, "sparse": _sparse, "diverse": _attacked, "robust": _attacked, "join": _joined}
+
+
+def _drifts(run: PathRun) -> Table:
+    names = ("drift.replay", "drift.held_out", "drift.replay_max", "length", "metric_length", "distance")
+    rows = []
+    for arch, method in run.methods.items():
+        for arm, entry in method["arms"].items():
+            least = entry["freedom"]["least"] if entry["is_path"] else []
+            cells = [interval(entry["end"].get(name), ".4f") for name in names]
+            rows.append([arch, arm.replace("_", " "), *cells, number(min(least), ".3f") if least else "-"])
+    columns = ["kind", "arm", "replay", "held out", "change", "length", "metric length", "from the start", "freedom"]
+    return Table("How far function and weights went", DRIFT_NOTE, columns, rows)
+
+
+def _curvatures(run: PathRun) -> Table:
+    rows = [
+        [arch, name, str(at), interval(found["trace"][i], ".3g"), interval(found["largest"][i], ".3g")]
+        for arch, method in run.methods.items()
+        for name, found in method["curvature"].items()
+        for i, at in enumerate(method["curvature_at"][name])
+    ]
+    return Table("Curvature along paths", CURVATURE_NOTE, ["kind", "arm", "step", "trace", "largest"], rows)
+
+
+def _at_equal_drift(run: PathRun) -> Table:
+    between = run.summary["between_methods"]
+    rows = [
+        [
+            arch,
+            number(level, ".4f"),
+            *(interval(found[name][i], ".3f") for name in ("old", "new", "forgetting", "length")),
+        ]
+        for arch, found in between["methods"].items()
+        for i, level in enumerate(between["levels"])
+    ]
+    columns = ["kind", "drift", "old classes", "new classes", "forgetting", "length"]
+    return Table("Paths at equal drift", EQUAL_NOTE, columns, rows)
+
+
+# Words -----------------------------------------------------------------------------------------------------------
+
+
+def path_words(run: PathRun) -> list[str]:
+    """Return what the tables come to: how paths compare with each arm, and what failed or did not move."""
+    sentences = []
+    for arch, method in run.methods.items():
+        sentences += WORDS[run.objective](run, arch, method) + _warnings(run, arch, method)
+    return sentences
+
+
+def verdict(difference: Mapping[str, Any] | None, more: str, less: str) -> str:
+    """Say how the path compares, from the 95 % interval of what it is compared with minus the path."""
+    if not difference or difference["low"] is None:
+        return "of one network, beside"
+    if difference["low"] > 0:
+        return less
+    return more if difference["high"] < 0 else "not told apart from"
+
+
+def _beside(arch: str, kind: str, measure: str, path: Any, name: str, found: Mapping[str, Any]) -> str:
+    said = verdict(found.get("difference"), "above", "below")
+    return f"{arch}, {measure}: {kind} {interval(path, '.3f')}, {said} {name} {interval(found, '.3f')}"
+
+
+def _continual_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
+    path = method["arms"]["path"]["end"]
+    return [
+        f"{_beside(arch, 'path', 'old classes', path['old.accuracy'], name, arm['end']['old.accuracy'])}; "
+        f"new classes: {interval(path['new.accuracy'], '.3f')}, "
+        f"{verdict(arm['end']['new.accuracy']['difference'], 'above', 'below')} "
+        f"{interval(arm['end']['new.accuracy'], '.3f')}; average "
+        f"{verdict(arm['end']['average.accuracy']['difference'], 'above', 'below')}."
+        for name, arm in method["arms"].items()
+        if arm["beside"] and arm["end"]
+    ]
+
+
+def _sparse_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
+    sentences = []
+    for share, kinds in sparse_ends(method).items():
+        if "masked" in kinds:
+            said = _beside(arch, "path", f"{share:g} zeros", kinds["path"], "masked fine-tuning", kinds["masked"])
+            sentences.append(f"{said}; at once {interval(kinds['one_shot'], '.3f')}.")
+    return sentences
+
+
+def _ensemble_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
+    found = method["ensembles"]
+    sentences = []
+    for name, along in found["path"].items():
+        if name.endswith("accuracy"):
+            said = {"above": "below", "below": "above"}  # The difference is that of the path to the deep ensemble.
+            told = verdict(along["difference"], "above", "below")
+            word = name.rpartition(".")[0] or "clean"
+            sentences.append(
+                f"{arch}, {word}: ensemble along a path {interval(along, '.3f')}, {said.get(told, told)} the deep "
+                f"ensemble {interval(found['deep'][name], '.3f')}; single networks "
+                f"{interval(found['single'][name], '.3f')}."
+            )
+    return sentences
+
+
+def _robust_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
+    path = method["arms"]["path"]
+    if not path["end"]:
+        return []
+    measures = ("test.accuracy", "fgsm.accuracy", "pgd.accuracy")
+    told = [
+        f"{name.partition('.')[0].replace('test', 'clean')} {interval(path['curves'][name][0], '.3f')} at the start, "
+        f"{interval(path['end'][name], '.3f')} at the end"
+        for name in measures
+    ]
+    sentences = [f"{arch}, accuracy along the path: {'; '.join(told)}."]
+    for name, arm in method["arms"].items():
+        if arm["beside"] and arm["end"]:
+            said = [
+                _beside(arch, "path", measure, path["end"][measure], name.replace("_", " "), arm["end"][measure])
+                for measure in measures
+            ]
+            sentences.append(f"{'; '.join(said)}.")
+    return sentences
+
+
+def _join_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
+    found = {name: method["ways"][name]["test.loss"] for name in ("path", "straight", "aligned")}
+    told = [
+        f"{verdict(found[name]['difference'], 'above', 'below')} the {words} {interval(found[name], '.3f')}"
+        for name, words in {"straight": "straight line", "aligned": "aligned line"}.items()
+    ]
+    left = method["ways"]["left"]
+    return [
+        f"{arch}: the test loss rises on the path by {interval(found['path'], '.3f')}, {', '.join(told)}; "
+        f"{interval(left, '.3f')} of the distance is left at its end."
+    ]
+
+
+WORDS = {
+    "continual": _continual_words,
+    "sparse": _sparse_words,
+    "diverse": _ensemble_words,
+    "robust": _robust_words,
+    "join": _join_words,
+}
+
+
+def _warnings(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
+    """Name arms that failed, did not move, or had too few steps to arrive."""
+    sentences = []
+    for name, arm in method["arms"].items():
+        for member, why in arm["failed"].items():
+            sentences.append(f"warning: {arch}, {name}, network {member} is left out: {why}")
+        if arm.get("stuck"):
+            members = ", ".join(map(str, arm["stuck"]))
+            sentences.append(
+                f"{arch}, {name}: no freedom: the outputs on {run.study['num_replay']} replayed inputs leave no "
+                f"direction, and paths {members} did not move."
+            )
+    for name, arm in paths_of(method).items():
+        gap = arm["curves"].get("gap", [{"mean": 0.0}])[0]["mean"]
+        if gap > arm["budget"]:
+            sentences.append(
+                f"{arch}, {name}: the steps add up to {arm['budget']:.3g}, and the sparse network was {gap:.3g} away "
+                "at the start; give more or longer steps."
+            )
+    return sentences

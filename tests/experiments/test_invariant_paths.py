@@ -1,0 +1,76 @@
+"""Parts of a study of invariant paths with known answers: ensembles, forgetting, equal drift, sparsity on the way."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asymjax.experiments.invariant_paths.arms import Arm, Walked
+from asymjax.experiments.invariant_paths.attacked import _row_scores
+from asymjax.experiments.invariant_paths.measures import curvature_points
+from asymjax.experiments.invariant_paths.studies import is_old
+from asymjax.experiments.invariant_paths.summary import _at_levels, _forgetting, _sparsity, compare_methods
+from asymjax.experiments.invariant_paths.table import verdict
+from asymjax.paths.objectives import make_sparse
+
+
+def test_an_ensemble_disagrees_by_the_pairs_of_members_that_name_different_classes():
+    logits = jnp.array([[[9.0, 0, 0]] * 2, [[9.0, 0, 0], [0, 9.0, 0]], [[9.0, 0, 0], [0, 0, 9.0]]])
+    found = _row_scores(jax.nn.log_softmax(logits), jnp.array([0, 1]))
+    np.testing.assert_allclose(found["disagreement"], [0.0, 1.0])
+    np.testing.assert_allclose(found["accuracy"][0], 1.0)
+    two = _row_scores(jax.nn.log_softmax(logits[:2]), jnp.array([0, 1]))
+    np.testing.assert_allclose(two["disagreement"], [0.0, 1.0])
+    np.testing.assert_allclose(two["nll"][1], -np.log(np.mean(jax.nn.softmax(logits[:2, 1])[:, 1])), rtol=1e-5)
+    assert _row_scores(jax.nn.log_softmax(logits[:1]), jnp.array([0, 1]))["disagreement"].sum() == 0
+
+
+def test_forgetting_is_measured_from_the_best_accuracy_so_far():
+    curves = {"old.accuracy": np.array([[0.9, 0.95, 0.5]]), "new.accuracy": np.array([[0.0, 0.4, 0.9]])}
+    found = _forgetting(curves)
+    np.testing.assert_allclose(found["forgetting"], [[0.0, 0.0, 0.45]])
+    np.testing.assert_allclose(found["average.accuracy"], [[0.45, 0.675, 0.7]])
+    assert _forgetting({"test.accuracy": curves["old.accuracy"]}) == {}
+
+
+def test_measures_where_the_drift_first_reaches_a_level():
+    drift = np.array([[0.0, 0.2, 0.1, 0.4]])
+    np.testing.assert_allclose(_at_levels(drift, np.array([[0.0, 2.0, 3.0, 4.0]]), np.array([0.1, 0.3])), [[1.0, 3.5]])
+
+
+def test_methods_are_compared_up_to_the_drift_that_all_paths_reach():
+    entry = {"arms": {"path": {"failed": {}}}}
+    arrays = {
+        f"paths/{arch}/path/{name}": (("member", "point"), np.array([values, values]) * scale)
+        for arch, top in {"standard": 1.0, "w_asym": 2.0}.items()
+        for name, values, scale in (
+            ("drift.held_out", [0.0, 1.0], top),
+            ("old.accuracy", [0.9, 0.5], 1.0),
+            ("new.accuracy", [0.0, 0.8], 1.0),
+            ("length", [0.0, 4.0], 1.0),
+        )
+    }
+    found = compare_methods({"standard": entry, "w_asym": entry}, arrays)
+    np.testing.assert_allclose(found["levels"], [0.25, 0.5, 0.75, 1.0])
+    assert found["methods"]["standard"]["length"][-1]["mean"] == 4.0
+    assert found["methods"]["w_asym"]["length"][-1]["mean"] == 2.0
+    assert found["methods"]["w_asym"]["length"][-1]["difference"]["mean"] == -2.0
+    assert compare_methods({"standard": entry}, {}) == {}
+
+
+def test_the_gap_to_a_sparse_network_and_what_changes_places_in_it():
+    points = {"w": np.array([[[4.0, 3.0, 2.0, 1.0], [1.0, 3.0, 2.0, 4.0]]])}
+    arm = Arm(lambda frozen: None, points, None, None, lambda own, shared: own, lambda at: make_sparse(at, 0.5))
+    found = _sparsity(arm, Walked(points, {}, np.array([0, 1]), {}))
+    np.testing.assert_allclose(found["gap"], np.sqrt([[5.0, 5.0]]))
+    np.testing.assert_allclose(found["swaps"], [[0.0, 1.0]])
+
+
+def test_old_classes_are_the_first_half_and_curvature_is_met_at_both_ends():
+    assert is_old(np.arange(5), 5).tolist() == [True, True, False, False, False]
+    assert curvature_points(11).tolist() == [0, 5, 10] and curvature_points(2).tolist() == [0, 1]
+
+
+def test_a_verdict_needs_an_interval_on_one_side():
+    said = [verdict({"low": low, "high": high}, "above", "below") for low, high in ((0.1, 0.2), (-0.2, -0.1), (-1, 1))]
+    assert said == ["below", "above", "not told apart from"]
+    assert verdict({"low": None, "high": None}, "above", "below") == "of one network, beside"
