@@ -26,9 +26,8 @@ from asymjax.types import Array, Frozen, Key, Model, Position
 
 TOLERANCE = 1e-10
 """Share of the largest singular value below which one counts as zero, in double precision."""
-OUTPUTS_PER_PARAMETER = 4
+OUTPUTS_PER_PARAMETER = 2
 """Of random inputs that stand for any; and so many times more of them than an input has entries."""
-ROWS_AT_ONCE = 128
 MOST_PARAMETERS = 6_000
 """Trainable parameters up to which the null space is counted: matrices of their square are decomposed."""
 
@@ -128,8 +127,9 @@ def _enough_rows(model: Model, frozen: Frozen, position: Position, rows: Any) ->
 
 def _blocks(model: Model, frozen: Frozen, position: Position, rows: Any, metric: Metric) -> Iterator[np.ndarray]:
     """Yield the Jacobian at some rows after the other, [rows * outputs, parameters] each."""
-    for start in range(0, len(jax.tree.leaves(rows)[0]), ROWS_AT_ONCE):
-        some = jax.tree.map(lambda leaf, i=start: leaf[i : i + ROWS_AT_ONCE], rows)
+    at_once = _enough_rows(model, frozen, position, rows)  # Few blocks, since each is factorised with all before.
+    for start in range(0, len(jax.tree.leaves(rows)[0]), at_once):
+        some = jax.tree.map(lambda leaf, i=start: leaf[i : i + at_once], rows)
         yield np.asarray(_jacobian_of(model.apply, metric, position, frozen, some))
 
 

@@ -48,6 +48,8 @@ class StudyConfig(Settings):
     the end; 0 measures no curvature."""
     curvature_rows: Count = 200
     """Training rows that curvature is measured on, the first ones."""
+    null_space: bool = True
+    """Count the null directions of the metric where the first path of each method begins, of up to 6,000 parameters."""
     num_train_rows: Count | None = None
     """Training rows that are taken, the first ones; None for all."""
     num_test_rows: Count | None = None

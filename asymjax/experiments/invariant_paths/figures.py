@@ -131,6 +131,32 @@ def plot_drift(run: PathRun) -> Figure:
     return figure
 
 
+@style.styled
+def plot_spectrum(run: PathRun) -> Figure:
+    """Draw the eigenvalues of the metric on replayed inputs where paths begin, and count what is null, by kind."""
+    figure = style.new_figure(style.PAGE_WIDTH, 2.8, run.title.capitalize())
+    values, counts = figure.subplots(1, 2)
+    found = {arch: method["null_space"] for arch, method in run.methods.items() if method["null_space"]}
+    for arch, parts in found.items():
+        values.plot(np.arange(1, parts["rank"] + 1), parts["eigenvalues"], color=style.ARCH_COLORS[arch], label=arch)
+    values.set(xlabel="eigenvalue of the metric", yscale="log")
+    values.legend()
+    left, totals = np.zeros(len(found)), [sum(parts[part] for part in NULL_COLORS) for parts in found.values()]
+    for part, color in NULL_COLORS.items():
+        widths = np.array([parts[part] for parts in found.values()])
+        bars = counts.barh(list(found), widths, left=left, color=color, label=part)
+        shown = [f"{width:,}" if width > NARROW * max(totals) else "" for width in widths]
+        counts.bar_label(bars, shown, label_type="center", fontsize=6)
+        left = left + widths
+    counts.invert_yaxis()
+    counts.set(xlabel="directions")
+    figure.legend(*counts.get_legend_handles_labels(), loc="outside lower right", ncols=len(NULL_COLORS))
+    return figure
+
+
+NARROW = 0.03
+"""Share of all directions below which a bar has no room for its number."""
+NULL_COLORS = {"architectural": style.VERMILLION, "hidden": style.ORANGE, "data": style.SKY, "rank": style.GREY}
 PARTS = ("mean", "low", "high")
 
 

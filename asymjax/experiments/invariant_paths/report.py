@@ -6,6 +6,7 @@ from asymjax.experiments.invariant_paths.figures import (
     plot_lines,
     plot_old_and_new,
     plot_sparsity,
+    plot_spectrum,
     read_paths,
 )
 from asymjax.experiments.invariant_paths.table import headline, path_tables, path_words
@@ -17,6 +18,7 @@ FIGURES = {
     "sparsity": plot_sparsity,
     "attacks": plot_attacks,
     "lines": plot_lines,
+    "spectrum": plot_spectrum,
 }
 """Figures by name of file."""
 
@@ -25,8 +27,9 @@ NEEDS = {
     "sparsity": lambda run: run.objective == "sparse",
     "attacks": lambda run: run.objective in ("diverse", "robust"),
     "lines": lambda run: run.objective == "join",
+    "spectrum": lambda run: any(method["null_space"] for method in run.methods.values()),
 }
-"""The objective that a figure belongs to."""
+"""What a run must have for a figure."""
 
 REPORT = report_each(read_paths, path_tables, FIGURES, NEEDS, path_words, headline)
 """A run of ``invariant_path``: one objective, several methods."""

@@ -13,6 +13,7 @@ from asymjax.experiments.invariant_paths.arms import Arm, Walked, walk
 from asymjax.experiments.invariant_paths.config import Config
 from asymjax.experiments.invariant_paths.extras import measure_more
 from asymjax.experiments.invariant_paths.measures import Curves, curvature_points, measure_curvature, measure_points
+from asymjax.experiments.invariant_paths.spectrum import measure_spectrum
 from asymjax.experiments.invariant_paths.studies import STUDIES
 from asymjax.experiments.invariant_paths.subject import Subject, draw_replay, take
 from asymjax.experiments.invariant_paths.summary import compare_methods, summarise_method
@@ -132,6 +133,7 @@ def _study_method(
     for name, own in more.curves.items():
         curves[name] |= own
     entry = {**summarise_method(subject, arms, walked, curves, curvature), **more.summary}
+    entry["null_space"] = measure_spectrum(subject) if config.study.null_space else {}
     size = trees.num_entries(take(subject.positions, 0))
     print(f"{arch}: {len(arms)} arms of {len(subject.start)} networks with {size:,} parameters", flush=True)
     return entry | {"num_parameters": size}, {**_arrays(walked, curves, curvature), **more.arrays}

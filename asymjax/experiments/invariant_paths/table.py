@@ -21,6 +21,11 @@ CURVATURE_NOTE = (
     "Of the loss on the rows that networks were trained on first: trace (Hutchinson) and largest eigenvalue (Lanczos) "
     "of the Hessian, the same rows and probes for all."
 )
+NULL_NOTE = (
+    "Directions along which the outputs on replayed inputs do not change, where the first path begins: of the "
+    "continuous symmetries that the method leaves (architectural), of these weights at any input (hidden), and of the "
+    "replayed inputs alone (data); rank: directions that change them."
+)
 SPARSE_NOTE = (
     "Test accuracy of networks with so many zeros among all parameters, biases included. Gap: distance between the end "
     "of the path and the sparse network that stands for it. Swaps: entries that became zero between one point and the "
@@ -46,6 +51,7 @@ def path_tables(run: PathRun) -> list[Table]:
     """Return the tables of a run."""
     tables = [*headline(run), _drifts(run)]
     tables += [_curvatures(run)] if any(method["curvature"] for method in run.methods.values()) else []
+    tables += [_null_spaces(run)] if any(method["null_space"] for method in run.methods.values()) else []
     return tables + ([_at_equal_drift(run)] if run.summary["between_methods"] else [])
 
 
@@ -132,6 +138,16 @@ def _curvatures(run: PathRun) -> Table:
         for i, at in enumerate(method["curvature_at"][name])
     ]
     return Table("Curvature along paths", CURVATURE_NOTE, ["kind", "arm", "step", "trace", "largest"], rows)
+
+
+def _null_spaces(run: PathRun) -> Table:
+    names = ("architectural", "hidden", "data", "rank")
+    rows = [
+        [arch, f"{method['num_parameters']:,}", *(f"{method['null_space'][name]:,}" for name in names)]
+        for arch, method in run.methods.items()
+        if method["null_space"]
+    ]
+    return Table("Null space of the metric", NULL_NOTE, ["kind", "parameters", *names], rows)
 
 
 def _at_equal_drift(run: PathRun) -> Table:
