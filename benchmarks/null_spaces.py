@@ -18,9 +18,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "mlp": {"widths": (16,), "norm": "none", "activation": "relu"},
     "deep": {"widths": (10, 10), "norm": "none", "activation": "relu"},
     "normed": {"widths": (12,), "norm": "layer", "activation": "gelu"},
-    "cnn": {"channels": (4, 8), "norm": "none", "activation": "relu"},
+    "cnn": {"widths": (4, 8), "norm": "none", "activation": "relu"},
 }
 ARCHS = ("standard", "w_asym", "sigma_asym", "syre", "pruned")
+PARTS = ("architectural", "hidden", "data", "rank")
 SHARES = (1e-2, 1e-4, 1e-6)
 
 
@@ -33,13 +34,13 @@ class Config:
     archs: tuple[str, ...] = ARCHS
     """Methods."""
     num_networks: int = 5
-    """Networks of each."""
+    """Networks of each, with a start, an order of rows and, where weights are fixed, a mask of its own."""
     num_epochs: int = 100
     """Passes over the training rows."""
     num_rows: int = 300
     """Training rows whose outputs make the metric."""
     seed: int = 0
-    """Of starts and orders."""
+    """Of the first network."""
     save: bool = True
     """Write results/null_spaces.json."""
 
@@ -50,6 +51,7 @@ def count(config: Config, network: str, arch: str, dataset: Any) -> dict[str, An
     import numpy as np
 
     import asymjax
+    from asymjax import rng
     from asymjax.models import draw_frozen
     from asymjax.models.backbones import CNN, MLP
     from asymjax.models.config import ModelConfig
@@ -60,34 +62,35 @@ def count(config: Config, network: str, arch: str, dataset: Any) -> dict[str, An
     from asymjax.symmetry.continuous import find_group
     from asymjax.train.trainer import initial_position
 
-    backbone = (CNN if "channels" in NETWORKS[network] else MLP)(**NETWORKS[network])
+    backbone = (CNN if network == "cnn" else MLP)(**NETWORKS[network])
     model_config = ModelConfig(backbone=backbone, method=METHODS[arch]())
     model = model_config.build(dataset.input_shape, dataset.num_outputs)
-    frozen, key = draw_frozen(model, 0), jax.random.key(config.seed)
-    trained = asymjax.train_sweep(
-        key, model, dataset.train, num_seeds=config.num_networks, num_epochs=config.num_epochs, show_progress=False
-    )
     counted = describe(model_config, dataset.input_shape, dataset.num_outputs)["symmetries"]
-    group, rows = find_group(model, frozen), dataset.train.inputs[: config.num_rows]
-    found = [
-        split_null_space(model, frozen, jax.tree.map(lambda leaf, i=i: leaf[i], trained.position), rows, group)
-        for i in range(config.num_networks)
-    ]
-    start = split_null_space(model, frozen, initial_position(model, key, frozen), rows, group)
+    rows = dataset.train.inputs[: config.num_rows]
+    found, starts, losses = [], [], []
+    for seed in range(config.seed, config.seed + config.num_networks):
+        frozen, key = draw_frozen(model, seed), jax.random.key(seed)
+        options = {"num_seeds": 1, "num_epochs": config.num_epochs, "frozen": frozen, "show_progress": False}
+        trained = asymjax.train_sweep(key, model, dataset.train, **options)
+        start = initial_position(model, rng.member_keys(rng.named_key(key, "init"), 1)[0], frozen)
+        group, end = find_group(model, frozen), jax.tree.map(lambda leaf: leaf[0], trained.position)
+        found.append(split_null_space(model, frozen, end, rows, group))
+        starts.append(split_null_space(model, frozen, start, rows, group))
+        losses.append(trained.losses[0, -1])
     spectra = np.stack([one.singular_values**2 for one in found])
     row = {
         "network": network,
         "arch": arch,
         "num_parameters": found[0].num_parameters,
         "described": sum(counted[family]["remaining"] for family in CONTINUOUS),
-        "loss": trained.losses[:, -1],
-        **{name: [getattr(one, name) for one in found] for name in ("architectural", "hidden", "data", "rank")},
+        "loss": losses,
+        **{name: [getattr(one, name) for one in found] for name in PARTS},
         "residual": max(one.residual for one in found),
         "above": {f"{share:.0e}": (spectra > share * spectra[:, :1]).sum(axis=1) for share in SHARES},
-        "start": {name: getattr(start, name) for name in ("architectural", "hidden", "data", "rank")},
+        "start": {name: [getattr(one, name) for one in starts] for name in PARTS},
         "spectrum": np.median(spectra, axis=0)[:: max(1, spectra.shape[1] // 200)],
     }
-    words = {name: f"{np.mean(row[name]):.1f}" for name in ("architectural", "hidden", "data", "rank")}
+    words = {name: f"{np.mean(row[name]):.1f}" for name in PARTS}
     print(f"{network:6s} {arch:11s} {row['num_parameters']:5d} parameters:", words, flush=True)
     return row
 

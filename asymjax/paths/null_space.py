@@ -2,8 +2,9 @@
 
 Directions in weight space along which outputs do not change to first order. *Architectural* ones are those of the
 continuous symmetries, there at all weights. *Hidden* ones change the outputs of no input at these weights alone, as of
-units that are off for every input (Grigsby et al. 2023, arXiv 2306.06179). Those of the *data* leave the outputs at the
-given inputs alone, and change others. What is a part of an earlier kind is not counted again.
+units that are off for every input (Grigsby et al. 2023, arXiv 2306.06179); random inputs of spread 3 stand for any.
+Those of the *data* leave the outputs at the given inputs alone, and change others. What is a part of an earlier kind is
+not counted again.
 """
 
 import math
@@ -72,7 +73,7 @@ def split_null_space(
     ----------
     model, frozen, position : the network.
     inputs : [rows, ...] the data.
-    group : of the model and its constants. Default: it is found.
+    group : of the model and its constants; for ``"fisher"`` the one that is up to a constant. Default: it is found.
     metric : as of :func:`~asymjax.paths.metric.jacobian`.
 
     Raises
@@ -99,7 +100,7 @@ def split_null_space(
             f"the network has {count:,} trainable parameters; null directions are counted up to {MOST_PARAMETERS:,}, "
             "and leading_eigenvalues takes larger ones"
         )
-    group = find_group(model, frozen) if group is None else group
+    group = find_group(model, frozen, up_to_constant=metric == "fisher") if group is None else group
     with jax.enable_x64(True):
         position, data = (jax.tree.map(_double, tree) for tree in (position, inputs))
         others = random_rows(model, _enough_rows(model, frozen, position, data), np.random.default_rng(1))

@@ -134,13 +134,14 @@ class ContinuousGroup(NamedTuple):
         return {"linear": jnp.zeros(len(self.linear)), "shifts": jnp.zeros(len(self.shifts))}
 
 
-def find_group(model: Model, frozen: Frozen, inputs: Any = None) -> ContinuousGroup:
+def find_group(model: Model, frozen: Frozen, inputs: Any = None, up_to_constant: bool = False) -> ContinuousGroup:
     """Find the continuous symmetries of a model: moves that leave its outputs, and what it fixes, as they are.
 
     Parameters
     ----------
     model, frozen : the network, and its constants.
     inputs : [rows, ...] at which outputs are compared, as tokens. Default: random ones like the model's example.
+    up_to_constant : outputs are logits, and may all change by one number: the probabilities stay.
 
     Raises
     ------
@@ -167,7 +168,7 @@ def find_group(model: Model, frozen: Frozen, inputs: Any = None) -> ContinuousGr
         )
     num_rows = -(-ROWS_PER_MOVE * is_linear.size // NUM_TRIALS)
     with jax.enable_x64(True):
-        changes = _make_changes(model, frozen, moves)
+        changes = _make_changes(model, frozen, moves, up_to_constant)
         trials = [_random_params(model, frozen, numbers) for _ in range(NUM_TRIALS)]
         rows = [random_rows(model, num_rows, numbers) if inputs is None else inputs for _ in trials]
         # A triangle has the null space of all its rows.
@@ -319,12 +320,13 @@ Changes = Callable[[Params, Any], tuple[Array, Array]]
 """(params, rows) -> what every coefficient changes of outputs [outputs, coefficient], and of what is fixed."""
 
 
-def _make_changes(model: Model, frozen: Frozen, moves: Moves) -> Changes:
+def _make_changes(model: Model, frozen: Frozen, moves: Moves, up_to_constant: bool) -> Changes:
     zero, unravel = ravel_pytree(moves.zero)
 
     def outputs(coefficients: Array, params: Params, rows: Any) -> Array:
         moved = jax.tree.map(jnp.add, params, tangent(moves, params, unravel(coefficients)))
-        return model.forward(moved, frozen, rows)
+        found = model.forward(moved, frozen, rows)
+        return found - jnp.mean(found, axis=-1, keepdims=True) if up_to_constant else found
 
     def fixed(coefficients: Array, params: Params) -> Array:
         moved = tangent(moves, params, unravel(coefficients))

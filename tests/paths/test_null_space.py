@@ -74,9 +74,9 @@ def test_few_inputs_leave_directions_of_the_data_and_rank_is_at_most_their_outpu
     group = find_group(model, frozen)
     found = split_null_space(model, frozen, position, x, group)
     assert (found.rank, found.data) == (15, 51 - 6 - 15)
-    fisher = split_null_space(model, frozen, position, x, group, "fisher")
-    # A constant added to all logits is no change: those of each hidden unit, and of the biases.
-    assert (fisher.rank, fisher.hidden, fisher.data) == (10, 7, 51 - 6 - 7 - 10)
+    fisher = split_null_space(model, frozen, position, x, metric="fisher")
+    # A constant added to all logits is no change: that of each hidden unit, and of the biases.
+    assert (fisher.rank, fisher.architectural, fisher.hidden) == (10, 6 + 7, 0)
 
 
 def test_a_unit_that_is_off_makes_hidden_directions():
