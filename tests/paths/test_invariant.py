@@ -45,8 +45,7 @@ def layer_inputs(position, inputs):
 
 
 DRIVERS = {
-    "exact": (PathConfig(num_steps=12, step_size=0.05, retract=True), "classification"),
-    "fisher": (PathConfig(num_steps=12, step_size=0.05, metric="fisher"), "classification"),
+    "exact": (PathConfig(num_steps=12, step_size=0.05, metric="fisher", retract=True), "classification"),
     "cg": (PathConfig(num_steps=12, step_size=0.05, solver="cg"), "regression"),
     "penalty": (PathConfig(num_steps=12, step_size=0.05, driver="penalty"), "classification"),
     "layer": (PathConfig(num_steps=12, step_size=0.05, driver="layer"), "regression"),
@@ -165,15 +164,21 @@ def test_full_rank_leaves_no_freedom_and_says_so():
 # The step problem -----------------------------------------------------------------------------------------------------
 
 
-def first_way(damping, **settings):
-    """Return the first step of a walk and the gradient of its objective, flat and of length one."""
-    config = PathConfig(num_steps=1, step_size=1e-3, damping=damping, **settings)
-    position, target = (jax.tree.map(lambda leaf: leaf.astype("float64"), tree) for tree in (POSITION, TARGET))
-    state, told, _ = walk(config, apply, objectives.reach(), position, INPUTS.astype("float64"), target)
-    step = ravel_pytree(state.position)[0] - ravel_pytree(position)[0]
-    slope = ravel_pytree(position)[0] - ravel_pytree(target)[0]
-    matrix = jacobian(apply, position, INPUTS.astype("float64"))
-    return *(np.array(v / np.linalg.norm(v)) for v in (step, slope)), np.array(matrix), told
+@partial(jax.jit, static_argnums=1)
+def one_step(damping, solver, position, target, inputs):
+    """Return the first step of a walk, and the gradient of its objective, flat; the Jacobian; and what was told."""
+    config = PathConfig(num_steps=1, step_size=1e-3, damping=damping, solver=solver)
+    walker = make_walker(apply, objectives.reach(), config, "regression")
+    state, told = walker.advance(KEY, walker.init(position), Replay(inputs, apply(position, inputs)), target, 1)
+    start, end, aim = (ravel_pytree(tree)[0] for tree in (position, state.position, target))
+    return end - start, start - aim, jacobian(apply, position, inputs), told
+
+
+def first_way(damping, solver="dense"):
+    """Return the first step and the gradient, of length one; the Jacobian; and what was told."""
+    given = jax.tree.map(lambda leaf: jnp.asarray(leaf, "float64"), (POSITION, TARGET, INPUTS))
+    step, slope, matrix, told = jax.tree.map(np.array, one_step(damping, solver, *given))
+    return step / np.linalg.norm(step), slope / np.linalg.norm(slope), matrix, told
 
 
 def test_the_step_is_that_of_the_dense_problem_and_tends_to_the_null_space(double):
@@ -209,7 +214,7 @@ def test_much_damping_and_no_replay_are_gradient_descent_of_one_length(double):
 
 def test_conjugate_gradients_find_the_step_without_the_matrix(double):
     # Without a matrix the damping is relative to an estimated trace, so compare where damping is as good as none.
-    np.testing.assert_allclose(first_way(EXACT, solver="cg")[0], first_way(EXACT)[0], atol=1e-6)
+    np.testing.assert_allclose(first_way(EXACT, "cg")[0], first_way(EXACT)[0], atol=1e-6)
 
 
 def test_logits_may_shift_in_the_fisher_metric_alone(double):
@@ -271,11 +276,11 @@ def test_steps_have_one_length_chunks_and_bundles_change_nothing_and_units_may_b
 def test_drift_falls_with_the_step_at_one_length(double):
     ends = [jax.tree.map(lambda leaf: leaf.astype("float64"), end) for end in (POSITION, TARGET)]
     drifts = []
-    for num_steps in (8, 16, 32):
+    for num_steps in (8, 32):
         config = PathConfig(num_steps=num_steps, step_size=0.8 / num_steps, damping=EXACT)
         _, told, _ = walk(config, apply, objectives.reach(), ends[0], INPUTS.astype("float64"), ends[1])
         drifts.append(float(told.drift_max[-1]))
-    np.testing.assert_allclose(np.divide(drifts[:-1], drifts[1:]), 2, atol=0.3)
+    np.testing.assert_allclose(drifts[0] / drifts[1], 4, rtol=0.15)
 
 
 def test_retraction_takes_back_the_departure_from_stored_outputs_and_computes_none_anew():
