@@ -165,19 +165,19 @@ def test_full_rank_leaves_no_freedom_and_says_so():
 
 
 @partial(jax.jit, static_argnums=1)
-def one_step(damping, solver, position, target, inputs):
+def one_step(damping, solver, step_size, position, target, inputs):
     """Return the first step of a walk, and the gradient of its objective, flat; the Jacobian; and what was told."""
-    config = PathConfig(num_steps=1, step_size=1e-3, damping=damping, solver=solver)
+    config = PathConfig(num_steps=1, step_size=step_size, damping=damping, solver=solver)
     walker = make_walker(apply, objectives.reach(), config, "regression")
     state, told = walker.advance(KEY, walker.init(position), Replay(inputs, apply(position, inputs)), target, 1)
     start, end, aim = (ravel_pytree(tree)[0] for tree in (position, state.position, target))
     return end - start, start - aim, jacobian(apply, position, inputs), told
 
 
-def first_way(damping, solver="dense"):
+def first_way(damping, solver="dense", step_size=1e-3):
     """Return the first step and the gradient, of length one; the Jacobian; and what was told."""
     given = jax.tree.map(lambda leaf: jnp.asarray(leaf, "float64"), (POSITION, TARGET, INPUTS))
-    step, slope, matrix, told = jax.tree.map(np.array, one_step(damping, solver, *given))
+    step, slope, matrix, told = jax.tree.map(np.array, one_step(damping, solver, step_size, *given))
     return step / np.linalg.norm(step), slope / np.linalg.norm(slope), matrix, told
 
 
@@ -210,6 +210,12 @@ def test_much_damping_and_no_replay_are_gradient_descent_of_one_length(double):
         )
         np.testing.assert_allclose(state.position["a"], [0.03, 0.04])
         assert trees.all_finite(told)
+
+
+def test_a_step_where_outputs_stay_moves_them_by_its_square_and_another_one_by_its_length(double):
+    for damping, factor in ((EXACT, 100), (1e9, 10)):
+        drifts = [first_way(damping, step_size=size)[3].drift_max[0] for size in (1e-2, 1e-3, 1e-4)]
+        np.testing.assert_allclose(np.divide(drifts[:-1], drifts[1:]), factor, rtol=0.05)
 
 
 def test_conjugate_gradients_find_the_step_without_the_matrix(double):
