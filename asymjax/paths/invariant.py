@@ -307,7 +307,7 @@ def _space_at(key: Key, outputs_of: OutputsOf, position: Position, replay: Repla
 def _damping(trace: Array, num_changes: int, config: PathConfig) -> Array:
     """Return mu, above what rounding makes of eigenvalues that are zero, so that the matrix stays definite."""
     least = LEAST_DAMPING * float(jnp.finfo(trace.dtype).eps)
-    return jnp.where(trace > 0, trace, 1.0) * max(config.damping / max(1, num_changes), least)
+    return jnp.where(trace > 0, trace, 1.0) * jnp.maximum(config.damping / max(1, num_changes), least)
 
 
 def _dense_space(outputs_of: OutputsOf, position: Position, inputs: Any, config: PathConfig) -> _Space:
