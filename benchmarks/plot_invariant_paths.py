@@ -183,7 +183,8 @@ def main(config: Config) -> None:
     """Write the JSON file and the figure."""
     runs = [read_paths(path) for path in config.runs]
     target = ROOT / "benchmarks" / "results" / f"{config.name}.json"
-    target.write_text(json.dumps({"rows": [_rounded(collect(run)) for run in runs], "ceilings": {}}, separators=(",", ":")) + "\n")
+    rows = [_rounded(collect(run)) for run in runs]
+    target.write_text(json.dumps({"rows": rows, "ceilings": {}}, separators=(",", ":")) + "\n")
     plot(runs).savefig(ROOT / "docs" / "figures" / f"{config.name.replace('_', '-')}.png", dpi=200)
     print(target)
 
