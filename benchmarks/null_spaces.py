@@ -13,11 +13,12 @@ from typing import Any
 
 import tyro
 
+# Hidden layers of 16 units; twice 10; 12 behind a LayerNorm; convolutions of 4 and 8 channels.
 NETWORKS: dict[str, dict[str, Any]] = {
-    "mlp 16": {"widths": (16,), "norm": "none", "activation": "relu"},
-    "mlp 10-10": {"widths": (10, 10), "norm": "none", "activation": "relu"},
-    "mlp 12, LayerNorm": {"widths": (12,), "norm": "layer", "activation": "gelu"},
-    "cnn 4-8": {"channels": (4, 8), "norm": "none", "activation": "relu"},
+    "mlp": {"widths": (16,), "norm": "none", "activation": "relu"},
+    "deep": {"widths": (10, 10), "norm": "none", "activation": "relu"},
+    "normed": {"widths": (12,), "norm": "layer", "activation": "gelu"},
+    "cnn": {"channels": (4, 8), "norm": "none", "activation": "relu"},
 }
 ARCHS = ("standard", "w_asym", "sigma_asym", "syre", "pruned")
 SHARES = (1e-2, 1e-4, 1e-6)
@@ -87,7 +88,7 @@ def count(config: Config, network: str, arch: str, dataset: Any) -> dict[str, An
         "spectrum": np.median(spectra, axis=0)[:: max(1, spectra.shape[1] // 200)],
     }
     words = {name: f"{np.mean(row[name]):.1f}" for name in ("architectural", "hidden", "data", "rank")}
-    print(f"{network:18s} {arch:11s} {row['num_parameters']:5d} parameters:", words, flush=True)
+    print(f"{network:6s} {arch:11s} {row['num_parameters']:5d} parameters:", words, flush=True)
     return row
 
 

@@ -15,6 +15,7 @@ SCRIPTS = {
     "bench_vi.py": "--peers --num-fit-steps 500",
     "bench_alignment.py": "",
     "bench_curvature.py": "--backbones mlp --num-rounds 1",
+    "null_spaces.py": "--networks mlp --archs w_asym --num-networks 1 --num-epochs 1 --num-rows 10",
     "bench_paths.py": "--widths 11 --replays 10 --drift-widths 11 --cuts 1 --num-paths 2 --num-rounds 1",
     "bench_metanets.py": "--num-networks 512 --num-hidden 2 4",
     "bench_lmc.py": "",

@@ -18,6 +18,7 @@ from asymjax.experiments.metanetworks import report as metanetworks
 from asymjax.experiments.monotonic_interpolation import report as monotonic_interpolation
 from asymjax.experiments.posterior import report as posterior
 from asymjax.experiments.sparse_connectivity import report as sparse_connectivity
+from asymjax.experiments.teleportation import report as teleportation
 from asymjax.experiments.train_sweep import report as train_sweep
 from asymjax.experiments.zoo import report as zoo
 from asymjax.lab import run_files
@@ -37,6 +38,7 @@ REPORTS: dict[str, Report] = {
     "metanet": metanetworks.REPORT,
     "sparse_lmc": sparse_connectivity.REPORT,
     "mli": monotonic_interpolation.REPORT,
+    "teleport": teleportation.REPORT,
     "train_sweep": train_sweep.REPORT,
     "train_grid": train_sweep.REPORT,
     "zoo": zoo.REPORT,

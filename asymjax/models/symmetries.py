@@ -24,7 +24,7 @@ from asymjax.models.norm_balances import norm_balances
 from asymjax.models.permutation_order import Edges, Element, log_order, restricted
 from asymjax.models.structure import Map, Structure, Units, maps_of, units_of
 
-POSITIVELY_HOMOGENEOUS = frozenset({"relu", "identity", "half"})
+POSITIVELY_HOMOGENEOUS = frozenset({"relu", "leaky_relu", "identity", "half"})
 ODD = frozenset({"tanh", "identity", "half"})
 
 FAMILIES: dict[str, str] = {

@@ -6,6 +6,7 @@ units that are off for every input (Grigsby et al. 2023, arXiv 2306.06179). Thos
 given inputs alone, and change others. What is a part of an earlier kind is not counted again.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ import scipy.linalg
 from jax.experimental.sparse.linalg import lobpcg_standard
 from jax.flatten_util import ravel_pytree
 
+from asymjax import trees
 from asymjax.errors import InputError
 from asymjax.paths.metric import Metric, OutputsOf, jacobian, make_products, refuse_graphs
 from asymjax.symmetry.continuous import ContinuousGroup, directions, find_group, random_rows
@@ -24,9 +26,9 @@ from asymjax.types import Array, Frozen, Key, Model, Position
 
 TOLERANCE = 1e-10
 """Share of the largest singular value below which one counts as zero, in double precision."""
-ROWS_PER_PARAMETER = 1
-"""Random inputs that stand for any."""
-ROWS_AT_ONCE = 64
+OUTPUTS_PER_PARAMETER = 4
+"""Of random inputs that stand for any; and so many times more of them than an input has entries."""
+ROWS_AT_ONCE = 128
 MOST_PARAMETERS = 6_000
 """Trainable parameters up to which the null space is counted: matrices of their square are decomposed."""
 
@@ -92,7 +94,7 @@ def split_null_space(
     4
     """
     refuse_graphs(inputs)
-    count = sum(leaf.size for leaf in jax.tree.leaves(position))
+    count = trees.num_entries(position)
     if count > MOST_PARAMETERS:
         raise InputError(
             f"the network has {count:,} trainable parameters; null directions are counted up to {MOST_PARAMETERS:,}, "
@@ -101,7 +103,7 @@ def split_null_space(
     group = find_group(model, frozen) if group is None else group
     with jax.enable_x64(True):
         position, data = (jax.tree.map(_double, tree) for tree in (position, inputs))
-        others = random_rows(model, ROWS_PER_PARAMETER * count, np.random.default_rng(1))
+        others = random_rows(model, _enough_rows(model, frozen, position, data), np.random.default_rng(1))
         known = _orthonormal(np.asarray(directions(group, model, position, frozen)))
         of_data, of_others = (
             _triangle(_blocks(model, frozen, position, rows, metric), known) for rows in (data, others)
@@ -116,6 +118,12 @@ def split_null_space(
         singular_values=values,
         residual=of_others.residual,
     )
+
+
+def _enough_rows(model: Model, frozen: Frozen, position: Position, rows: Any) -> int:
+    outputs = jax.eval_shape(model.apply, position, frozen, rows)
+    num_entries = trees.num_entries(jax.tree.map(lambda leaf: leaf[0], rows))
+    return OUTPUTS_PER_PARAMETER * max(trees.num_entries(position) // math.prod(outputs.shape[1:]) + 1, num_entries)
 
 
 def _blocks(model: Model, frozen: Frozen, position: Position, rows: Any, metric: Metric) -> Iterator[np.ndarray]:

@@ -195,6 +195,7 @@ def num_flat_directions(structure, shapes, backbone, input_shape, least):
     ("arch", "backbone", "num_fixed", "input_shape", "activation", "norm", "expected"),
     [
         ("standard", "mlp", (), (4,), "relu", "none", (11, 0, 0, 0)),
+        ("standard", "mlp", (), (4,), "leaky_relu", "none", (11, 0, 0, 0)),
         ("standard", "mlp", (), (4,), "relu", "layer", (11, 2, 4 + 6, 2)),
         ("sigma_asym", "mlp", (), (4,), "relu", "layer", (0, 2, 4 + 6, 2)),
         ("pruned", "mlp", (2, 1, 2), (4,), "relu", "layer", (11, 2, 1, 2)),

@@ -19,6 +19,7 @@ ActivationHook = Callable[[str, Array, int], Array]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
+    "leaky_relu": lambda x: jax.nn.leaky_relu(x, 0.1),
     "gelu": jax.nn.gelu,
     "silu": jax.nn.silu,
     "tanh": jnp.tanh,
@@ -42,8 +43,8 @@ class Backbone(Settings):
     """Normalisation before each activation: none, layer (GroupNorm with one group in cnn, resnet), or batch (over all
     nodes; gcn)."""
     activation: str = "gelu"
-    """Activation: relu, gelu, silu, tanh, identity, half (x / 2); in the rnn that of the candidate state, where tanh is
-    usual. sigma_asym replaces it by its gate."""
+    """Activation: relu, leaky_relu (slope 0.1 below zero), gelu, silu, tanh, identity, half (x / 2); in the rnn that of
+    the candidate state, where tanh is usual. sigma_asym replaces it by its gate."""
 
     def module(self, num_outputs: int, activation: ActivationHook) -> nn.Module:
         """Build the Linen module, on inputs [rows, *input_shape] or on a graph."""

@@ -1,0 +1,1 @@
+"""Training with and without teleports: loss against steps and seconds, curvature and generalisation at the end."""

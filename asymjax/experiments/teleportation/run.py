@@ -1,0 +1,229 @@
+"""Teleportation: the same networks trained with and without teleports, and what the end of each is like."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.stats import spearmanr
+
+from asymjax import rng
+from asymjax.diagnostics.curvature import curvature, mean_loss
+from asymjax.experiments.setup import Opening, describe, open_experiment, refuse_graph
+from asymjax.experiments.teleportation.arms import PLAIN, check_arms
+from asymjax.experiments.teleportation.config import Config
+from asymjax.experiments.teleportation.train import Trained, after_steps, train_arms
+from asymjax.lab.measure import measure_members
+from asymjax.lab.results import Named
+from asymjax.paths import teleport
+from asymjax.paths.objectives import new_task
+from asymjax.symmetry.connectivity import Rows, in_batches, make_measure
+from asymjax.symmetry.continuous import ContinuousGroup, find_group
+from asymjax.symmetry.interpolation import over_networks
+from asymjax.types import Array, Frozen, Position, PyTree, Split
+
+EXPERIMENT = "teleport"
+MIN_PER_CHUNK = 4
+CURVATURES = ("trace", "largest", "sharpness", "orbit_curvature")
+
+
+def run_teleportation(config: Config) -> Path:
+    """Train networks with and without teleports, and measure them; resumes a run that is not finished.
+
+    Returns
+    -------
+    The run directory.
+
+    Raises
+    ------
+    InputError
+        If a name is unknown, settings cannot be met, data are damaged, the network has no continuous symmetry, or the
+        directory is not this run's.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    settings = {
+        "training": config.training,
+        "schedule": config.schedule,
+        "teleport": config.teleport,
+        "measure": config.measure,
+        "seeds": config.seeds,
+    }
+    suffix = f"{config.training.optimizer}-{config.schedule.teleport_epoch}"
+    opening = open_experiment(EXPERIMENT, suffix, config.data, config.model, settings, config.run)
+    refuse_graph(opening.dataset, config.data.dataset)
+    steps = after_steps(config, len(opening.dataset.train.targets))
+    group = find_group(opening.model, opening.frozen)
+    check_arms(config, group)
+    trained = train_arms(opening, group, config)
+    arms = [PLAIN, *config.schedule.arms]
+    measured = {arm: measure_arm(arm, opening, group, trained.states[arm].position, config) for arm in arms}
+    description = describe(opening, config.data, config.model)
+    extent = {"dimension": group.dimension, "steps": steps, "seconds": opening.run.seconds}
+    opening.run.finish(
+        lambda: (
+            description | extent | {"arms": summarise(arms, trained, measured), "correlations": relate(arms, measured)},
+            arrays_of(arms, trained, measured),
+        )
+    )
+    return opening.run.path
+
+
+def measure_arm(
+    arm: str, opening: Opening, group: ContinuousGroup, position: Position, config: Config
+) -> dict[str, np.ndarray]:
+    """Measure the networks of an arm at the end, name -> [seed].
+
+    Returns
+    -------
+    ``train_loss``, ``test_loss`` and, of classifiers, ``train_accuracy`` and ``test_accuracy``; ``trace`` and
+    ``largest`` eigenvalue of the Hessian of the training loss; ``sharpness``, the mean rise of the loss at random
+    displacements; ``orbit_curvature``; and ``norm`` of the position.
+    """
+    model, task = opening.model, opening.dataset.task
+    schedule, count = config.schedule, config.measure.num_probes
+    key, scores = rng.role_key(config.seeds.seed, "measure"), make_measure(model, task)
+
+    def measure(position: Position, frozen: Frozen, rows: Mapping[str, Rows], some: Split) -> PyTree:
+        found = scores(model.merge(position, frozen), frozen, {"train": rows["train"], "test": rows["test"]})
+        told = {
+            f"{split}_{name}": found[split][name]
+            for split in found
+            for name in ("loss", "accuracy")
+            if name in found[split]
+        }
+        of_hessian = curvature(mean_loss(model, task, frozen, rows["some"]), position, key, None, count, count)
+        loss, act = new_task(model, frozen, task), teleport.action(group, model, frozen)
+        rise = teleport.flat(loss, schedule.radii)(key, position, some) - loss(key, position, some)
+        return told | {
+            "trace": of_hessian.trace,
+            "largest": of_hessian.largest,
+            "sharpness": rise,
+            "orbit_curvature": teleport.straight(act, group.identity)(key, position, None),
+            "norm": jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(position))),
+        }
+
+    dataset, num_rows = opening.dataset, config.measure.num_rows
+    rows = {
+        "train": in_batches(dataset.train),
+        "test": in_batches(dataset.test),
+        "some": in_batches(dataset.train, num_rows),
+    }
+    shared = (opening.frozen, rows, jax.tree.map(jnp.asarray, dataset.train.take(slice(num_rows))))
+    take = partial(_take, position)
+    num_seeds = config.training.num_seeds
+    return measure_members(
+        opening.run, f"measure-{arm}", measure, take, shared, num_seeds, MIN_PER_CHUNK, "networks", config.run
+    )
+
+
+def _take(position: Position, index: np.ndarray) -> list[PyTree]:
+    return [jax.tree.map(lambda leaf: leaf[index], position)]
+
+
+def summarise(
+    arms: list[str], trained: Trained, measured: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, Any]]:
+    """Return what summary.json says of every arm.
+
+    Returns
+    -------
+    arm -> ``measures`` (mean and interval over networks), ``against_plain`` (of the differences from the plain network
+    of the same seed), ``teleports`` (of what they said), ``speed``, and ``failed`` (seeds whose loss is not finite).
+    Networks that failed, here or in plain training, are left out.
+    """
+    failed = {arm: failed_seeds(trained, place, arm) for place, arm in enumerate(arms)}
+    entries = {}
+    for place, arm in enumerate(arms):
+        kept = np.array(
+            [seed for seed in range(trained.losses.shape[1]) if seed not in failed[arm] + failed[PLAIN]], int
+        )
+        entry: dict[str, Any] = {"failed": failed[arm], "measures": {}, "against_plain": {}}
+        if len(kept):
+            own, plain = measured[arm], measured[PLAIN]
+            entry["measures"] = {name: over_networks(values[kept]) for name, values in own.items()}
+            entry["against_plain"] = {name: over_networks(own[name][kept] - plain[name][kept]) for name in own}
+            entry["speed"] = speed(trained.losses[place][kept], trained.losses[0][kept])
+            entry["teleports"] = summarise_teleports(trained.told[arm], kept) if arm != PLAIN else None
+        entries[arm] = entry
+    return entries
+
+
+def failed_seeds(trained: Trained, place: int, arm: str) -> list[int]:
+    """Return the seeds of an arm whose loss left the finite numbers, or whose teleport did."""
+    steps = np.asarray(trained.states[arm].failed_step)
+    return [
+        seed for seed in range(len(steps)) if steps[seed] >= 0 or not np.isfinite(trained.losses[place, seed]).all()
+    ]
+
+
+def speed(losses: np.ndarray, plain: np.ndarray) -> dict[str, Any]:
+    """Return how soon networks are where their plain twins end, of losses [seed, epoch].
+
+    Returns
+    -------
+    ``epochs`` to the last loss of the plain twin, from 1, over networks; those that do not come there count as needing
+    all epochs, and their number is ``num_never``.
+    """
+    is_there = losses <= plain[:, -1:]
+    first = np.where(is_there.any(axis=1), is_there.argmax(axis=1) + 1, losses.shape[1])
+    return {"epochs": over_networks(first), "num_never": int((~is_there.any(axis=1)).sum())}
+
+
+def summarise_teleports(told: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, Any]:
+    """Return what teleports, [seed, teleport], did to the loss and to their objective."""
+    told = {name: values[kept] for name, values in told.items()}
+    change = np.abs(told["loss_after"] - told["loss_before"])
+    # An objective is infinite beyond its cap, where nothing moves.
+    is_finite = np.isfinite(told["before"]) & np.isfinite(told["after"])
+    fall = np.where(is_finite, np.where(is_finite, told["before"], 0) - np.where(is_finite, told["after"], 0), 0)
+    return {
+        "largest_loss_change": float(change.max()),
+        "mean_loss_change": float(change.mean()),
+        "fall": over_networks(fall.mean(axis=1)),
+        "least_fall": float(fall.min()),
+        "length": over_networks(told["length"].mean(axis=1)),
+    }
+
+
+def relate(arms: list[str], measured: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """Return Spearman's correlation of each curvature with the test loss, over all networks of all arms.
+
+    Returns
+    -------
+    name -> ``raw``, and ``against_plain``: of the differences from the plain network of the same seed, which have
+    nothing of what seeds share. None where there are fewer than four networks, or one of the two does not vary.
+    """
+    plain, found = measured[PLAIN], {}
+    for name in CURVATURES:
+        raw = [np.concatenate([measured[arm][kind] for arm in arms]) for kind in (name, "test_loss")]
+        apart = [
+            np.concatenate([measured[arm][kind] - plain[kind] for arm in arms if arm != PLAIN] or [np.zeros(0)])
+            for kind in (name, "test_loss")
+        ]
+        found[name] = {"raw": _correlation(*raw), "against_plain": _correlation(*apart)}
+    return found
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+    is_finite = np.isfinite(one) & np.isfinite(other)
+    one, other = one[is_finite], other[is_finite]
+    if len(one) < 4 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(spearmanr(one, other).statistic)
+
+
+def arrays_of(arms: list[str], trained: Trained, measured: Mapping[str, Mapping[str, np.ndarray]]) -> Named:
+    """Return the arrays of a run by path."""
+    arrays: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+        "arms/losses": (("arm", "seed", "epoch"), trained.losses),
+        "arms/seconds": (("arm", "epoch"), trained.seconds),
+    }
+    for arm in arms:
+        arrays |= {f"arms/{arm}/{name}": (("seed",), values) for name, values in measured[arm].items()}
+        told: Mapping[str, Array | np.ndarray] = trained.told.get(arm, {})
+        arrays |= {f"arms/{arm}/told/{name}": (("seed", "teleport"), np.asarray(v)) for name, v in told.items()}
+    return arrays

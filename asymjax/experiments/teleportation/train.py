@@ -1,0 +1,161 @@
+"""Training of all arms, epoch by epoch in turn, so that what slows the machine down falls on all of them alike."""
+
+from collections.abc import Mapping
+from functools import partial
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from asymjax import rng, trees
+from asymjax.errors import InputError
+from asymjax.experiments.setup import Opening
+from asymjax.experiments.teleportation.arms import PLAIN, make_arm
+from asymjax.experiments.teleportation.config import Config
+from asymjax.lab import devices, processes
+from asymjax.lab.devices import map_leading
+from asymjax.lab.loop import Chunk, compile_ahead, run_phase
+from asymjax.paths.teleport import teleporting
+from asymjax.symmetry.continuous import ContinuousGroup
+from asymjax.train import make_train
+from asymjax.train.losses import TASK_LOSSES
+from asymjax.train.members import initial_keys, train_keys
+from asymjax.train.trainer import Trainer, TrainState
+from asymjax.types import Array, Frozen, Key, Split
+
+OPTIMIZERS = {
+    "sgd": optax.sgd,
+    "momentum": partial(optax.sgd, momentum=0.9),
+    "adagrad": optax.adagrad,
+    "rmsprop": optax.rmsprop,
+    "adam": optax.adam,
+}
+
+
+class Progress(NamedTuple):
+    """What an epoch of all arms leaves, host arrays.
+
+    Attributes
+    ----------
+    states : arm -> networks in training, leaves [seed, ...].
+    losses : float32 [arm, seed, epoch] mean training losses; NaN of epochs to come.
+    seconds : float64 [arm, epoch] on the clock, of all networks of the arm, compilation apart.
+    """
+
+    states: Mapping[str, TrainState]
+    losses: Any
+    seconds: Any
+
+
+class Trained(NamedTuple):
+    """Networks of all arms, host arrays.
+
+    Attributes
+    ----------
+    states : arm -> networks, leaves [seed, ...].
+    losses : [arm, seed, epoch].
+    seconds : [arm, epoch] of one network on one device.
+    told : arm -> what its teleports said, name -> [seed, teleport].
+    """
+
+    states: Mapping[str, TrainState]
+    losses: np.ndarray
+    seconds: np.ndarray
+    told: Mapping[str, Mapping[str, np.ndarray]]
+
+
+def after_steps(config: Config, num_rows: int) -> list[int]:
+    """Return the steps after which networks teleport.
+
+    Raises
+    ------
+    InputError
+        If rows fill no batch, or training ends before the last teleport.
+    """
+    training, schedule = config.training, config.schedule
+    if num_rows < training.batch_size:
+        raise InputError(
+            f"batch_size is {training.batch_size}, there are {num_rows} training rows; give {num_rows} at most"
+        )
+    per_epoch = num_rows // training.batch_size
+    first, end = schedule.teleport_epoch * per_epoch, training.num_epochs * per_epoch
+    steps = [first + schedule.every * number for number in range(1, schedule.num_teleports + 1)]
+    if steps[-1] > end:
+        raise InputError(
+            f"the last teleport is after step {steps[-1]}, and training has {end} steps; teleport "
+            "earlier (teleport_epoch), closer together (every) or less often (num_teleports)"
+        )
+    return steps
+
+
+def make_trainer(arm: str, opening: Opening, group: ContinuousGroup, config: Config) -> Trainer:
+    """Build the training of one network of an arm."""
+    training, dataset, model = config.training, opening.dataset, opening.model
+    optimizer = OPTIMIZERS[training.optimizer](training.learning_rate)
+    if arm != PLAIN:
+        key = rng.role_key(config.seeds.seed, "teleport")
+        steps = after_steps(config, len(dataset.train.targets))
+        optimizer = teleporting(optimizer, make_arm(arm, model, dataset.task, group, config), steps, key)
+    return make_train(model, TASK_LOSSES[dataset.task], optimizer, training.num_epochs, training.batch_size)
+
+
+def train_arms(opening: Opening, group: ContinuousGroup, config: Config) -> Trained:
+    """Train the networks of all arms, as a phase of the run; resumes one that was stopped.
+
+    Raises
+    ------
+    InputError
+        If rows fill no batch, or training ends before the last teleport.
+    StopRequestedError
+        If SIGTERM came.
+    """
+    training, run = config.training, opening.run
+    arms, num_seeds = [PLAIN, *config.schedule.arms], training.num_seeds
+    after_steps(config, len(opening.dataset.train.targets))
+    placement = devices.place(num_seeds, config.run.num_devices, config.run.placement)
+    put = partial(devices.put, placement=placement, is_mapped=True)
+    shared = devices.put((opening.frozen, jax.tree.map(jnp.asarray, opening.dataset.train)), placement, is_mapped=False)
+    init_keys, keys = initial_keys(config.seeds, num_seeds), put(train_keys(config.seeds, num_seeds))
+    trainers = {arm: make_trainer(arm, opening, group, config) for arm in arms}
+    init = {arm: jax.jit(map_leading(one.init, placement, [True, False])) for arm, one in trainers.items()}
+    shapes = {arm: jax.eval_shape(fn, init_keys, shared[0]) for arm, fn in init.items()}
+    epoch = {}
+    for arm, trainer in trainers.items():
+        mapped = map_leading(partial(_epoch, trainer), placement, [True, True, False, False])
+        first = devices.abstract(shapes[arm], placement, is_mapped=True)
+        epoch[arm] = compile_ahead(run, mapped, keys, first, *shared)
+
+    def begin() -> Progress:
+        states = {arm: processes.gather(fn(put(init_keys), shared[0])) for arm, fn in init.items()}
+        return Progress(states, *_empty(len(arms), num_seeds, training.num_epochs))
+
+    def advance(index: int, progress: Progress) -> Chunk:
+        states, losses, seconds = {}, np.array(progress.losses), np.array(progress.seconds)
+        for place, arm in enumerate(arms):
+            state = jax.block_until_ready(put(progress.states[arm]))
+            start = perf_counter()
+            state, found = jax.block_until_ready(epoch[arm](keys, state, *shared))
+            seconds[place, index] = perf_counter() - start
+            states[arm], losses[place, :, index] = processes.gather((state, found))
+        metrics = {"epoch": index + 1, "loss": dict(zip(arms, losses[:, :, index].mean(axis=1).tolist(), strict=True))}
+        return Chunk(Progress(states, losses, seconds), metrics=metrics)
+
+    like = Progress(shapes, *_empty(len(arms), num_seeds, training.num_epochs))
+    work = (training.num_epochs, "epochs of all arms")
+    done = run_phase(run, "train", training.num_epochs, begin, advance, like, work)
+    told = {arm: trees.to_host(done.states[arm].opt_state.told) for arm in arms if arm != PLAIN}
+    each = np.asarray(done.seconds) * placement.num_devices / num_seeds
+    return Trained(done.states, np.asarray(done.losses), each, told)
+
+
+def _empty(num_arms: int, num_seeds: int, num_epochs: int) -> tuple[np.ndarray, np.ndarray]:
+    losses = np.full((num_arms, num_seeds, num_epochs), np.nan, np.float32)
+    return losses, np.zeros((num_arms, num_epochs))
+
+
+def _epoch(trainer: Trainer, key: Key, state: TrainState, frozen: Frozen, data: Split) -> tuple[TrainState, Array]:
+    state, losses = trainer.advance(key, state, frozen, data, 1)
+    return state, losses[0]
