@@ -74,10 +74,11 @@ def _sparse(run: PathRun) -> Table:
         for share, kinds in sparse_ends(method).items():
             end = method["arms"][f"path-{share:g}"]["end"]
             swaps = sum(point["mean"] for point in method["arms"][f"path-{share:g}"]["curves"]["swaps"])
-            cells = [interval(kinds.get(kind), ".3f") for kind in ("path", "masked", "one_shot")]
+            dense = interval(method["arms"][f"path-{share:g}"]["curves"]["test.accuracy"][0], ".3f")
+            cells = [dense, *(interval(kinds.get(kind), ".3f") for kind in ("path", "masked", "one_shot"))]
             unprojected = interval(end["test.accuracy"], ".3f")
             rows.append([arch, f"{share:g}", *cells, unprojected, interval(end["gap"], ".3f"), number(swaps, ".0f")])
-    columns = ["kind", "zeros", "path", "masked fine-tuning", "at once", "before projection", "gap", "swaps"]
+    columns = ["kind", "zeros", "dense", "path", "masked fine-tuning", "at once", "before projection", "gap", "swaps"]
     return Table("Accuracy of sparse networks", SPARSE_NOTE, columns, rows)
 
 
