@@ -22,9 +22,12 @@ CURVATURE_NOTE = (
     "of the Hessian, the same rows and probes for all."
 )
 SPARSE_NOTE = (
-    "Test accuracy of networks with so many zeros among all parameters, biases included. Gap: distance between the end "
-    "of the path and the sparse network that stands for it. Swaps: entries that became zero between one point and the "
-    "next in place of others, all points together. " + NOTE
+    "Test accuracy of networks with so many zeros among all parameters, biases included; at once: of those at the start. "
+    + NOTE
+)
+GAP_NOTE = (
+    "Gap: distance between a point and the sparse network that stands for it. Swaps: entries that became zero between "
+    "one point and the next in place of others, all points together. " + NOTE
 )
 EQUAL_NOTE = (
     "Where the mean Bhattacharyya distance on held-out inputs of old classes first reaches a level, on straight lines "
@@ -45,6 +48,7 @@ ATTACK_NOTE = (
 def path_tables(run: PathRun) -> list[Table]:
     """Return the tables of a run."""
     tables = [*headline(run), _drifts(run)]
+    tables += [_gaps(run)] if run.objective == "sparse" else []
     tables += [_curvatures(run)] if any(method["curvature"] for method in run.methods.values()) else []
     return tables + ([_at_equal_drift(run)] if run.summary["between_methods"] else [])
 
@@ -72,14 +76,23 @@ def _sparse(run: PathRun) -> Table:
     rows = []
     for arch, method in run.methods.items():
         for share, kinds in sparse_ends(method).items():
-            end = method["arms"][f"path-{share:g}"]["end"]
-            swaps = sum(point["mean"] for point in method["arms"][f"path-{share:g}"]["curves"]["swaps"])
-            dense = interval(method["arms"][f"path-{share:g}"]["curves"]["test.accuracy"][0], ".3f")
-            cells = [dense, *(interval(kinds.get(kind), ".3f") for kind in ("path", "masked", "one_shot"))]
-            unprojected = interval(end["test.accuracy"], ".3f")
-            rows.append([arch, f"{share:g}", *cells, unprojected, interval(end["gap"], ".3f"), number(swaps, ".0f")])
-    columns = ["kind", "zeros", "dense", "path", "masked fine-tuning", "at once", "before projection", "gap", "swaps"]
+            dense = method["arms"][f"path-{share:g}"]["curves"]["test.accuracy"][0]
+            found = [dense, *(kinds.get(kind) for kind in ("path", "masked", "one_shot"))]
+            rows.append([arch, f"{share:g}", *(interval(one, ".3f") for one in found)])
+    columns = ["kind", "zeros", "dense", "path", "masked fine-tuning", "at once"]
     return Table("Accuracy of sparse networks", SPARSE_NOTE, columns, rows)
+
+
+def _gaps(run: PathRun) -> Table:
+    rows = []
+    for arch, method in run.methods.items():
+        for name, arm in paths_of(method).items():
+            swaps = sum(point["mean"] for point in arm["curves"]["swaps"])
+            first, end = arm["curves"]["gap"][0], arm["end"]
+            cells = [interval(one, ".3f") for one in (first, end["gap"], end["test.accuracy"])]
+            rows.append([arch, name.partition("-")[2], *cells, number(swaps, ".0f")])
+    columns = ["kind", "zeros", "gap at the start", "gap at the end", "accuracy before zeros are set", "swaps"]
+    return Table("How near paths come to sparse networks", GAP_NOTE, columns, rows)
 
 
 def _attacked(run: PathRun) -> Table:
