@@ -14,16 +14,16 @@ NOTE = (
 DRIFT_NOTE = (
     "At the end of each arm. Replay, held out: mean Bhattacharyya distance of the probabilities to those at the start; "
     "change: the largest of an output on replayed inputs. Length: sum of the steps; metric length: sum of the lengths "
-    "that the outputs on replayed inputs give to them, to first order. Freedom: the share of the objective's gradient "
-    "that is left, the least of all steps. " + NOTE
+    "that the outputs on replayed inputs give to them, to first order; means over networks. Freedom: the share of the "
+    "objective's gradient that is left, the least of all steps. " + NOTE
 )
 CURVATURE_NOTE = (
     "Of the loss on the rows that networks were trained on first: trace (Hutchinson) and largest eigenvalue (Lanczos) "
     "of the Hessian, the same rows and probes for all."
 )
 SPARSE_NOTE = (
-    "Test accuracy of networks with so many zeros among all parameters, biases included; at once: of those at the start. "
-    + NOTE
+    "Test accuracy of networks with so many zeros among all parameters, biases included; at once: of those at the "
+    "start. " + NOTE
 )
 GAP_NOTE = (
     "Gap: distance between a point and the sparse network that stands for it. Swaps: entries that became zero between "
@@ -127,14 +127,15 @@ TABLES = {"continual": _continual, "sparse": _sparse, "diverse": _attacked, "rob
 
 
 def _drifts(run: PathRun) -> Table:
-    names = ("drift.replay", "drift.held_out", "drift.replay_max", "length", "metric_length", "distance")
+    names = ("drift.replay_max", "length", "metric_length", "distance")
     rows = []
     for arch, method in run.methods.items():
         for arm, entry in method["arms"].items():
             least = entry["freedom"]["least"] if entry["is_path"] else []
-            cells = [interval(entry["end"].get(name), ".4f") for name in names]
-            rows.append([arch, arm.replace("_", " "), *cells, number(min(least), ".3f") if least else "-"])
-    columns = ["kind", "arm", "replay", "held out", "change", "length", "metric length", "from the start", "freedom"]
+            drifts = [interval(entry["end"].get(name), ".4f") for name in ("drift.replay", "drift.held_out")]
+            cells = drifts + [number(entry["end"].get(name, {}).get("mean"), ".3g") for name in names]
+            rows.append([f"{arch}, {arm}".replace("_", " "), *cells, number(min(least), ".2f") if least else "-"])
+    columns = ["kind", "replay", "held out", "change", "length", "metric length", "from the start", "freedom"]
     return Table("How far function and weights went", DRIFT_NOTE, columns, rows)
 
 
