@@ -172,7 +172,34 @@ def path_words(run: PathRun) -> list[str]:
     sentences = []
     for arch, method in run.methods.items():
         sentences += WORDS[run.objective](run, arch, method) + _warnings(run, arch, method)
+    return sentences + _equal_drift_words(run)
+
+
+def _equal_drift_words(run: PathRun) -> list[str]:
+    """Say how methods compare with the first where their paths have drifted as far as all of them do."""
+    between = run.summary["between_methods"]
+    if not between:
+        return []
+    first, *others = between["methods"]
+    words = {"forgetting": ("less", "more"), "new": ("lower", "higher"), "length": ("shorter", "longer")}
+    sentences = []
+    for arch in others:
+        last = {name: found[-1] for name, found in between["methods"][arch].items()}
+        told = [
+            f"{words_of(last[name]['difference'], *said)} in {name.replace('new', 'accuracy on new classes')}, "
+            f"{interval(last[name], '.3f')}"
+            for name, said in words.items()
+        ]
+        level = between["levels"][-1]
+        sentences.append(f"{arch} beside {first} at a held-out drift of {level:.3f}: {'; '.join(told)}.")
     return sentences
+
+
+def words_of(difference: Mapping[str, Any] | None, below: str, above: str) -> str:
+    """Say on which side of zero a 95 % interval lies."""
+    if not difference or difference["low"] is None:
+        return "not compared"
+    return below if difference["high"] < 0 else above if difference["low"] > 0 else "not told apart"
 
 
 def verdict(difference: Mapping[str, Any] | None, more: str, less: str) -> str:
