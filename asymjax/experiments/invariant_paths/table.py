@@ -101,7 +101,7 @@ def _attacked(run: PathRun) -> Table:
         kinds = method["ensembles"] if run.objective == "diverse" else robust_ends(method)
         names = [name for name in next(iter(kinds.values())) if name.endswith("accuracy")]
         more = ["nll", "disagreement"] if run.objective == "diverse" else []
-        words = [name.rpartition(".")[0].removeprefix("test") or "clean" for name in names]
+        words = list(map(_attack, names))
         columns = ["kind", "arm", *words, *more]
         rows += [
             [arch, kind.replace("_", " "), *(interval(scores[name], ".3f") for name in (*names, *more))]
@@ -211,15 +211,20 @@ def verdict(difference: Mapping[str, Any] | None, more: str, less: str) -> str:
     return more if difference["high"] < 0 else "not told apart from"
 
 
-def _beside(arch: str, kind: str, measure: str, path: Any, name: str, found: Mapping[str, Any]) -> str:
+def _attack(measure: str) -> str:
+    """Return what inputs met, of the name of an accuracy."""
+    return measure.rpartition(".")[0].removeprefix("test") or "clean"
+
+
+def _beside(measure: str, kind: str, path: Any, name: str, found: Mapping[str, Any]) -> str:
     said = verdict(found.get("difference"), "above", "below")
-    return f"{arch}, {measure}: {kind} {interval(path, '.3f')}, {said} {name} {interval(found, '.3f')}"
+    return f"{measure}: {kind} {interval(path, '.3f')}, {said} {name} {interval(found, '.3f')}"
 
 
 def _continual_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
     path = method["arms"]["path"]["end"]
     return [
-        f"{_beside(arch, 'path', 'old classes', path['old.accuracy'], name, arm['end']['old.accuracy'])}; "
+        f"{_beside(f'{arch}, old classes', 'path', path['old.accuracy'], name, arm['end']['old.accuracy'])}; "
         f"new classes: {interval(path['new.accuracy'], '.3f')}, "
         f"{verdict(arm['end']['new.accuracy']['difference'], 'above', 'below')} "
         f"{interval(arm['end']['new.accuracy'], '.3f')}; average "
@@ -233,7 +238,7 @@ def _sparse_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[st
     sentences = []
     for share, kinds in sparse_ends(method).items():
         if "masked" in kinds:
-            said = _beside(arch, "path", f"{share:g} zeros", kinds["path"], "masked fine-tuning", kinds["masked"])
+            said = _beside(f"{arch}, {share:g} zeros", "path", kinds["path"], "masked fine-tuning", kinds["masked"])
             sentences.append(f"{said}; at once {interval(kinds['one_shot'], '.3f')}.")
     return sentences
 
@@ -245,7 +250,7 @@ def _ensemble_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[
         if name.endswith("accuracy"):
             said = {"above": "below", "below": "above"}  # The difference is that of the path to the deep ensemble.
             told = verdict(along["difference"], "above", "below")
-            word = name.rpartition(".")[0] or "clean"
+            word = _attack(name)
             sentences.append(
                 f"{arch}, {word}: ensemble along a path {interval(along, '.3f')}, {said.get(told, told)} the deep "
                 f"ensemble {interval(found['deep'][name], '.3f')}; single networks "
@@ -260,7 +265,7 @@ def _robust_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[st
         return []
     measures = ("test.accuracy", "fgsm.accuracy", "pgd.accuracy")
     told = [
-        f"{name.partition('.')[0].replace('test', 'clean')} {interval(path['curves'][name][0], '.3f')} at the start, "
+        f"{_attack(name)} {interval(path['curves'][name][0], '.3f')} at the start, "
         f"{interval(path['end'][name], '.3f')} at the end"
         for name in measures
     ]
@@ -268,10 +273,10 @@ def _robust_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[st
     for name, arm in method["arms"].items():
         if arm["beside"] and arm["end"]:
             said = [
-                _beside(arch, "path", measure, path["end"][measure], name.replace("_", " "), arm["end"][measure])
+                _beside(_attack(measure), "path", path["end"][measure], name.replace("_", " "), arm["end"][measure])
                 for measure in measures
             ]
-            sentences.append(f"{'; '.join(said)}.")
+            sentences.append(f"{arch}: {'; '.join(said)}.")
     return sentences
 
 
