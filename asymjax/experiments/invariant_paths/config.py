@@ -71,7 +71,7 @@ class Config(Settings):
     path: PathConfig = field(
         default_factory=lambda: PathConfig(num_steps=150, step_size=0.05, retract=True, anneal_share=0.2)
     )
-    num_seeds: Count = 5
+    num_seeds: Count = 4
     """Trained networks of each method that paths begin at."""
     seeds: SeedConfig = field(default_factory=SeedConfig)
     run: RunConfig = field(default_factory=RunConfig)

@@ -92,9 +92,13 @@ def colors_of(arms: Iterable[str]) -> dict[str, str]:
     for name in names:
         kind = name.partition("-")[0]
         siblings = [other for other in names if other.partition("-")[0] == kind]
-        strength = (siblings.index(name) + 1) / len(siblings)
-        colors[name] = to_hex(tuple((1 - strength * (1 - np.array(to_rgb(COLORS[kind])))).tolist()))
+        colors[name] = _lighter(COLORS[kind], (siblings.index(name) + 1) / len(siblings))
     return colors
+
+
+def _lighter(color: str, strength: float) -> str:
+    """Return a colour mixed with white, of which it keeps a share from 0 to 1."""
+    return to_hex(tuple((1 - strength * (1 - np.array(to_rgb(color)))).tolist()))
 
 
 def curve(entry: Mapping[str, Any], name: str, part: str = "mean") -> np.ndarray:
@@ -113,8 +117,10 @@ def plot_drift(run: PathRun) -> Figure:
     figure = style.new_figure(style.PAGE_WIDTH, 2.6, run.title.capitalize())
     panels = figure.subplots(1, 3)
     for arch, method in run.methods.items():
-        for name, arm in paths_of(method).items():
-            color, label = style.ARCH_COLORS[arch], arch if name in ("path", next(iter(paths_of(method)))) else None
+        paths = paths_of(method)
+        for i, (name, arm) in enumerate(paths.items()):
+            color = _lighter(style.ARCH_COLORS[arch], (i + 1) / len(paths))
+            label = arch if len(paths) == 1 else f"{arch}, {name.partition('-')[2]}"
             for axes, measure in zip(panels, ("drift.replay_max", "drift.held_out"), strict=False):
                 values = curve(arm, measure)
                 axes.plot(curve(arm, "length")[1:], np.maximum(values[1:], 1e-7), "o-", color=color, label=label)
@@ -209,7 +215,7 @@ def _panels(run: PathRun) -> tuple[Figure, np.ndarray]:
 
 def _legend_below(figure: Figure, axes: Axes) -> None:
     handles = axes.get_legend_handles_labels()
-    most = 3 if figure.get_figwidth() < style.PAGE_WIDTH else 6
+    most = 2 if figure.get_figwidth() < style.PAGE_WIDTH else 6
     figure.legend(*handles, loc="outside lower center", ncols=min(most, len(handles[1])))
 
 

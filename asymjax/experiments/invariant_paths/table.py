@@ -14,8 +14,8 @@ NOTE = (
 DRIFT_NOTE = (
     "At the end of each arm. Replay, held out: mean Bhattacharyya distance of the probabilities to those at the start; "
     "change: the largest of an output on replayed inputs. Length: sum of the steps; metric length: sum of the lengths "
-    "that the outputs on replayed inputs give to them, to first order. Freedom: the share of the objective's gradient "
-    "that is left, the least of all steps. " + NOTE
+    "that the outputs on replayed inputs give to them, to first order; means over networks. Freedom: the share of the "
+    "objective's gradient that is left, the least of all steps. " + NOTE
 )
 CURVATURE_NOTE = (
     "Of the loss on the rows that networks were trained on first: trace (Hutchinson) and largest eigenvalue (Lanczos) "
@@ -27,9 +27,12 @@ NULL_NOTE = (
     "replayed inputs alone (data); rank: directions that change them."
 )
 SPARSE_NOTE = (
-    "Test accuracy of networks with so many zeros among all parameters, biases included. Gap: distance between the end "
-    "of the path and the sparse network that stands for it. Swaps: entries that became zero between one point and the "
-    "next in place of others, all points together. " + NOTE
+    "Test accuracy of networks with so many zeros among all parameters, biases included; at once: of those at the "
+    "start. " + NOTE
+)
+GAP_NOTE = (
+    "Gap: distance between a point and the sparse network that stands for it. Swaps: entries that became zero between "
+    "one point and the next in place of others, all points together. " + NOTE
 )
 EQUAL_NOTE = (
     "Where the mean Bhattacharyya distance on held-out inputs of old classes first reaches a level, on straight lines "
@@ -50,6 +53,7 @@ ATTACK_NOTE = (
 def path_tables(run: PathRun) -> list[Table]:
     """Return the tables of a run."""
     tables = [*headline(run), _drifts(run)]
+    tables += [_gaps(run)] if run.objective == "sparse" else []
     tables += [_curvatures(run)] if any(method["curvature"] for method in run.methods.values()) else []
     tables += [_null_spaces(run)] if any(method["null_space"] for method in run.methods.values()) else []
     return tables + ([_at_equal_drift(run)] if run.summary["between_methods"] else [])
@@ -78,13 +82,23 @@ def _sparse(run: PathRun) -> Table:
     rows = []
     for arch, method in run.methods.items():
         for share, kinds in sparse_ends(method).items():
-            end = method["arms"][f"path-{share:g}"]["end"]
-            swaps = sum(point["mean"] for point in method["arms"][f"path-{share:g}"]["curves"]["swaps"])
-            cells = [interval(kinds.get(kind), ".3f") for kind in ("path", "masked", "one_shot")]
-            unprojected = interval(end["test.accuracy"], ".3f")
-            rows.append([arch, f"{share:g}", *cells, unprojected, interval(end["gap"], ".3f"), number(swaps, ".0f")])
-    columns = ["kind", "zeros", "path", "masked fine-tuning", "at once", "before projection", "gap", "swaps"]
+            dense = method["arms"][f"path-{share:g}"]["curves"]["test.accuracy"][0]
+            found = [dense, *(kinds.get(kind) for kind in ("path", "masked", "one_shot"))]
+            rows.append([arch, f"{share:g}", *(interval(one, ".3f") for one in found)])
+    columns = ["kind", "zeros", "dense", "path", "masked fine-tuning", "at once"]
     return Table("Accuracy of sparse networks", SPARSE_NOTE, columns, rows)
+
+
+def _gaps(run: PathRun) -> Table:
+    rows = []
+    for arch, method in run.methods.items():
+        for name, arm in paths_of(method).items():
+            swaps = sum(point["mean"] for point in arm["curves"]["swaps"])
+            first, end = arm["curves"]["gap"][0], arm["end"]
+            cells = [interval(one, ".3f") for one in (first, end["gap"], end["test.accuracy"])]
+            rows.append([arch, name.partition("-")[2], *cells, number(swaps, ".0f")])
+    columns = ["kind", "zeros", "gap at the start", "gap at the end", "accuracy before zeros are set", "swaps"]
+    return Table("How near paths come to sparse networks", GAP_NOTE, columns, rows)
 
 
 def _attacked(run: PathRun) -> Table:
@@ -93,7 +107,7 @@ def _attacked(run: PathRun) -> Table:
         kinds = method["ensembles"] if run.objective == "diverse" else robust_ends(method)
         names = [name for name in next(iter(kinds.values())) if name.endswith("accuracy")]
         more = ["nll", "disagreement"] if run.objective == "diverse" else []
-        words = [name.rpartition(".")[0].removeprefix("test") or "clean" for name in names]
+        words = list(map(_attack, names))
         columns = ["kind", "arm", *words, *more]
         rows += [
             [arch, kind.replace("_", " "), *(interval(scores[name], ".3f") for name in (*names, *more))]
@@ -119,14 +133,15 @@ TABLES = {"continual": _continual, "sparse": _sparse, "diverse": _attacked, "rob
 
 
 def _drifts(run: PathRun) -> Table:
-    names = ("drift.replay", "drift.held_out", "drift.replay_max", "length", "metric_length", "distance")
+    names = ("drift.replay_max", "length", "metric_length", "distance")
     rows = []
     for arch, method in run.methods.items():
         for arm, entry in method["arms"].items():
             least = entry["freedom"]["least"] if entry["is_path"] else []
-            cells = [interval(entry["end"].get(name), ".4f") for name in names]
-            rows.append([arch, arm.replace("_", " "), *cells, number(min(least), ".3f") if least else "-"])
-    columns = ["kind", "arm", "replay", "held out", "change", "length", "metric length", "from the start", "freedom"]
+            drifts = [interval(entry["end"].get(name), ".4f") for name in ("drift.replay", "drift.held_out")]
+            cells = drifts + [number(entry["end"].get(name, {}).get("mean"), ".3g") for name in names]
+            rows.append([f"{arch}, {arm}".replace("_", " "), *cells, number(min(least), ".2f") if least else "-"])
+    columns = ["kind", "replay", "held out", "change", "length", "metric length", "from the start", "freedom"]
     return Table("How far function and weights went", DRIFT_NOTE, columns, rows)
 
 
@@ -173,7 +188,34 @@ def path_words(run: PathRun) -> list[str]:
     sentences = []
     for arch, method in run.methods.items():
         sentences += WORDS[run.objective](run, arch, method) + _warnings(run, arch, method)
+    return sentences + _equal_drift_words(run)
+
+
+def _equal_drift_words(run: PathRun) -> list[str]:
+    """Say how methods compare with the first where their paths have drifted as far as all of them do."""
+    between = run.summary["between_methods"]
+    if not between:
+        return []
+    first, *others = between["methods"]
+    words = {"forgetting": ("less", "more"), "new": ("lower", "higher"), "length": ("shorter", "longer")}
+    sentences = []
+    for arch in others:
+        last = {name: found[-1] for name, found in between["methods"][arch].items()}
+        told = [
+            f"{words_of(last[name]['difference'], *said)} in {name.replace('new', 'accuracy on new classes')}, "
+            f"{interval(last[name], '.3f')}"
+            for name, said in words.items()
+        ]
+        level = between["levels"][-1]
+        sentences.append(f"{arch} beside {first} at a held-out drift of {level:.3f}: {'; '.join(told)}.")
     return sentences
+
+
+def words_of(difference: Mapping[str, Any] | None, below: str, above: str) -> str:
+    """Say on which side of zero a 95 % interval lies."""
+    if not difference or difference["low"] is None:
+        return "not compared"
+    return below if difference["high"] < 0 else above if difference["low"] > 0 else "not told apart"
 
 
 def verdict(difference: Mapping[str, Any] | None, more: str, less: str) -> str:
@@ -185,15 +227,20 @@ def verdict(difference: Mapping[str, Any] | None, more: str, less: str) -> str:
     return more if difference["high"] < 0 else "not told apart from"
 
 
-def _beside(arch: str, kind: str, measure: str, path: Any, name: str, found: Mapping[str, Any]) -> str:
+def _attack(measure: str) -> str:
+    """Return what inputs met, of the name of an accuracy."""
+    return measure.rpartition(".")[0].removeprefix("test") or "clean"
+
+
+def _beside(measure: str, kind: str, path: Any, name: str, found: Mapping[str, Any]) -> str:
     said = verdict(found.get("difference"), "above", "below")
-    return f"{arch}, {measure}: {kind} {interval(path, '.3f')}, {said} {name} {interval(found, '.3f')}"
+    return f"{measure}: {kind} {interval(path, '.3f')}, {said} {name} {interval(found, '.3f')}"
 
 
 def _continual_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
     path = method["arms"]["path"]["end"]
     return [
-        f"{_beside(arch, 'path', 'old classes', path['old.accuracy'], name, arm['end']['old.accuracy'])}; "
+        f"{_beside(f'{arch}, old classes', 'path', path['old.accuracy'], name, arm['end']['old.accuracy'])}; "
         f"new classes: {interval(path['new.accuracy'], '.3f')}, "
         f"{verdict(arm['end']['new.accuracy']['difference'], 'above', 'below')} "
         f"{interval(arm['end']['new.accuracy'], '.3f')}; average "
@@ -207,7 +254,7 @@ def _sparse_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[st
     sentences = []
     for share, kinds in sparse_ends(method).items():
         if "masked" in kinds:
-            said = _beside(arch, "path", f"{share:g} zeros", kinds["path"], "masked fine-tuning", kinds["masked"])
+            said = _beside(f"{arch}, {share:g} zeros", "path", kinds["path"], "masked fine-tuning", kinds["masked"])
             sentences.append(f"{said}; at once {interval(kinds['one_shot'], '.3f')}.")
     return sentences
 
@@ -219,7 +266,7 @@ def _ensemble_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[
         if name.endswith("accuracy"):
             said = {"above": "below", "below": "above"}  # The difference is that of the path to the deep ensemble.
             told = verdict(along["difference"], "above", "below")
-            word = name.rpartition(".")[0] or "clean"
+            word = _attack(name)
             sentences.append(
                 f"{arch}, {word}: ensemble along a path {interval(along, '.3f')}, {said.get(told, told)} the deep "
                 f"ensemble {interval(found['deep'][name], '.3f')}; single networks "
@@ -234,7 +281,7 @@ def _robust_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[st
         return []
     measures = ("test.accuracy", "fgsm.accuracy", "pgd.accuracy")
     told = [
-        f"{name.partition('.')[0].replace('test', 'clean')} {interval(path['curves'][name][0], '.3f')} at the start, "
+        f"{_attack(name)} {interval(path['curves'][name][0], '.3f')} at the start, "
         f"{interval(path['end'][name], '.3f')} at the end"
         for name in measures
     ]
@@ -242,10 +289,10 @@ def _robust_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[st
     for name, arm in method["arms"].items():
         if arm["beside"] and arm["end"]:
             said = [
-                _beside(arch, "path", measure, path["end"][measure], name.replace("_", " "), arm["end"][measure])
+                _beside(_attack(measure), "path", path["end"][measure], name.replace("_", " "), arm["end"][measure])
                 for measure in measures
             ]
-            sentences.append(f"{'; '.join(said)}.")
+            sentences.append(f"{arch}: {'; '.join(said)}.")
     return sentences
 
 
