@@ -54,8 +54,8 @@ def plot(rows: Sequence[Row]) -> Figure:
         below.set(yscale="log", ylim=(1e-12, 2), xlabel="share of directions")
     panels[0, 0].set_ylabel("share of parameters")
     panels[1, 0].set_ylabel("eigenvalue, of the largest")
-    for handles in (panels[0, 0].get_legend_handles_labels(), panels[1, 0].get_legend_handles_labels()):
-        figure.legend(*handles, loc="outside lower center", ncols=len(handles[1]))
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    figure.legend(*panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -66,7 +66,7 @@ def _draw_parts(axes: Axes, rows: Sequence[Row]) -> None:
             heights = np.array([np.mean(row[part]) / row["num_parameters"] for row in rows])
             axes.bar([row["arch"] for row in rows], heights, bottom=bottom, color=color, label=part)
             bottom = bottom + heights
-    axes.tick_params("x", rotation=45)
+    axes.set_xticks(range(len(rows)), [row["arch"] for row in rows], rotation=45, horizontalalignment="right")
 
 
 def main(config: Config) -> None:
