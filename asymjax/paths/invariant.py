@@ -112,6 +112,7 @@ class PathState(NamedTuple):
     length : [] sum of the lengths of its steps.
     metric_length : [] sum of the metric lengths of its steps, retractions left out.
     failed_step : int [] first step that led to a number that is not finite, or -1; the path rests where that began.
+    start : where it began, whose inputs of layers stay (layer); None of other drivers.
     """
 
     position: Position
@@ -119,6 +120,7 @@ class PathState(NamedTuple):
     length: Array
     metric_length: Array
     failed_step: Array
+    start: Position | None
 
 
 class Steps(NamedTuple):
@@ -152,7 +154,7 @@ class Walker(NamedTuple):
     ----------
     init : (position) -> PathState.
     advance : (key, state, replay, data, num_steps) -> (PathState, Steps); ``num_steps`` is static. ``data`` is what the
-        objective takes. A path may be walked in chunks.
+        objective takes. A path may be walked in chunks, to the same bits.
     """
 
     init: Callable[[Position], PathState]
@@ -242,7 +244,7 @@ def make_walker(
 
     def advance(key: Key, state: PathState, replay: Replay, data: Any, num_steps: int) -> tuple[PathState, Steps]:
         refuse_graphs(replay.inputs)
-        seen = layer_inputs(state.position, replay.inputs) if config.driver == "layer" and layer_inputs else {}
+        seen = layer_inputs(state.start, replay.inputs) if layer_inputs and state.start is not None else {}
         bases = input_bases(seen, state.position)
 
         def one(state: PathState, _: None) -> tuple[PathState, Steps]:
@@ -250,12 +252,12 @@ def make_walker(
 
         return lax.scan(one, state, None, length=num_steps)
 
-    return Walker(_begin, advance)
+    return Walker(partial(_begin, keeps_start=config.driver == "layer"), advance)
 
 
-def _begin(position: Position) -> PathState:
+def _begin(position: Position, keeps_start: bool) -> PathState:
     none = jnp.zeros((), jax.tree.leaves(position)[0].dtype)
-    return PathState(position, jnp.array(0), none, none, jnp.array(-1))
+    return PathState(position, jnp.array(0), none, none, jnp.array(-1), position if keeps_start else None)
 
 
 def _guarded(state: PathState, position: Position, told: Steps) -> tuple[PathState, Steps]:
@@ -269,7 +271,7 @@ def _guarded(state: PathState, position: Position, told: Steps) -> tuple[PathSta
     )
     failed = jnp.where(walks & ~goes_on, state.step, state.failed_step)
     told = jax.tree.map(lambda leaf: jnp.where(walks, leaf, jnp.nan), told)
-    return PathState(position, state.step + 1, length, metric_length, failed), told
+    return PathState(position, state.step + 1, length, metric_length, failed, state.start), told
 
 
 def _annealed(config: PathConfig, step: Array) -> Array:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from asymjax.errors import InputError
@@ -19,23 +20,17 @@ from asymjax.types import Array, Graph, Position, PyTree
 OutputsOf = Callable[[Position, Any], Array]
 """(position, inputs [rows, ...]) -> outputs [rows, outputs]; each row's outputs are of its input alone."""
 Metric = Literal["output", "fisher"]
-TOLERANCE = 1e-10
-"""Singular values below this share of the largest count as null, in double precision."""
 
 
 def bhattacharyya(outputs: Array, others: Array) -> Array:
     """Return the Bhattacharyya distances between probabilities of logits [rows, classes]: -log sum_c sqrt(p_c q_c).
 
-    From log probabilities, so that it is zero between equals (Bhattacharyya 1943). [rows], zero or more.
+    From log probabilities, so that it is zero between equals (Bhattacharyya 1943). [rows], zero or more: what rounding
+    makes less is told as zero, with derivatives as they are.
     """
     both = (jax.nn.log_softmax(outputs) + jax.nn.log_softmax(others)) / 2
-    return -jax.nn.logsumexp(both, axis=-1)
-
-
-def kullback_leibler(outputs: Array, others: Array) -> Array:
-    """Return the divergences of the probabilities of logits from those of others, sum_c p_c log(p_c / q_c), [rows]."""
-    log_p, log_q = jax.nn.log_softmax(outputs), jax.nn.log_softmax(others)
-    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+    found = -jax.nn.logsumexp(both, axis=-1)
+    return jnp.where(found < 0, found - lax.stop_gradient(found), found)
 
 
 def squared_distance(outputs: Array, others: Array) -> Array:

@@ -1,13 +1,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from asymjax.errors import InputError
 from asymjax.models.backbones import MLP
 from asymjax.models.build import build_model, draw_frozen
 from asymjax.models.methods import Standard
-from asymjax.paths.metric import bhattacharyya, jacobian, kullback_leibler, make_products, squared_distance
+from asymjax.paths.metric import bhattacharyya, jacobian, make_products, squared_distance
 from asymjax.types import Graph
 
 WEIGHTS = np.array([[0.5, -1.0, 0.2], [0.3, 0.8, -0.6]])
@@ -15,6 +16,10 @@ WEIGHTS = np.array([[0.5, -1.0, 0.2], [0.3, 0.8, -0.6]])
 
 def logits_of(position, inputs):
     return jnp.tanh(inputs @ position["w"]) * 2 + position["b"][None]
+
+
+def kullback_leibler(outputs, others):
+    return optax.losses.kl_divergence(jax.nn.log_softmax(others), jax.nn.softmax(outputs))
 
 
 @pytest.fixture
@@ -29,13 +34,27 @@ def test_distances_of_known_probabilities():
     assert bhattacharyya(half, half) == pytest.approx(0, abs=1e-7)
     assert bhattacharyya(half, sure) == pytest.approx(np.log(2) / 2, abs=1e-6)
     assert bhattacharyya(half, sure) == pytest.approx(float(bhattacharyya(sure, half)[0]))
-    assert kullback_leibler(sure, half) == pytest.approx(np.log(2), abs=1e-6)
     assert squared_distance(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]])) == pytest.approx(5)
 
 
 def test_bhattacharyya_is_smooth_where_both_agree():
     logits = jnp.array([[0.3, -2.0, 5.0]])
     assert np.allclose(jax.grad(lambda other: bhattacharyya(logits, other)[0])(logits), 0, atol=1e-7)
+
+
+def test_rounding_makes_no_bhattacharyya_distance_negative_and_takes_no_derivative():
+    logits = 3 * jax.random.normal(jax.random.key(0), (1000, 10))
+    sums = -jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=-1)
+    assert sums.min() < 0  # Of the same logits, without care.
+    assert bhattacharyya(logits, logits).min() == 0
+    beside = logits + 1e-4 * jax.random.normal(jax.random.key(1), logits.shape)
+    lost = bhattacharyya(beside, logits) == 0
+    assert 0.1 < lost.mean() < 0.9
+    # The distance of near logits is an eighth of d^T (diag p - p p^T) d.
+    slopes = jax.grad(lambda one: jnp.sum(bhattacharyya(one, logits)))(beside)
+    p, apart = jax.nn.softmax(logits), beside - logits
+    expected = p * (apart - jnp.sum(p * apart, axis=1, keepdims=True)) / 4
+    assert np.allclose(slopes, expected, atol=2e-7) and jnp.abs(expected[lost]).max() > 1e-5
 
 
 @pytest.mark.parametrize(("distance", "share"), [(bhattacharyya, 1 / 8), (kullback_leibler, 1 / 2)])

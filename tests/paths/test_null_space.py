@@ -24,6 +24,12 @@ CASES = [
     (((6,), "layer", "gelu", 4, 3), 63, 6, 0),
 ]
 LARGER = [(((6, 6), "layer", "gelu", 4, 3), 117, 14, 0), (((6,), "layer", "relu", 4, 3), 63, 12, 0)]
+DEEP = [
+    # widths, inputs, parameters, architectural, least and most of hidden and data
+    ((4, 4), 2, 37, 8, (0, 7)),
+    pytest.param((5, 5, 5), 3, 86, 15, (2, 23), marks=pytest.mark.long),
+    pytest.param((8, 8, 8), 5, 201, 24, (0, 21), marks=pytest.mark.long),
+]
 
 
 def build(widths, norm, activation, num_inputs, num_outputs, arch="standard"):
@@ -59,13 +65,18 @@ def test_null_directions_of_shallow_networks(network, num_parameters, architectu
         assert one.rank == num_parameters - architectural - one.hidden - one.data
 
 
-def test_deep_relu_networks_have_hidden_directions_too():
-    model, frozen = build((4, 4), "none", "relu", 2, 1)
-    group, x = find_group(model, frozen), 3 * np.random.default_rng(0).normal(size=(200, 2))
+@pytest.mark.parametrize(("widths", "num_inputs", "num_parameters", "architectural", "extra"), DEEP)
+def test_deep_relu_networks_have_hidden_directions_too(widths, num_inputs, num_parameters, architectural, extra):
+    model, frozen = build(widths, "none", "relu", num_inputs, 1)
+    group, x = find_group(model, frozen), 3 * np.random.default_rng(0).normal(size=(2000, num_inputs))
     found = [split_null_space(model, frozen, drawn(model, frozen, seed), x, group) for seed in range(6)]
-    assert {one.architectural for one in found} == {8}
-    assert min(one.hidden for one in found) >= 0
-    assert max(one.hidden + one.data for one in found) > 0
+    assert {one.num_parameters for one in found} == {num_parameters}
+    assert {one.architectural for one in found} == {architectural}
+    more = np.array([one.hidden + one.data for one in found])
+    # Ranges are those of ten other draws, and the numbers have long tails.
+    assert np.mean((more >= extra[0]) & (more <= extra[1])) > 0.8
+    assert min(one.hidden for one in found) >= 0 and min(one.data for one in found) >= 0
+    assert sum(one.hidden for one in found) > sum(one.data for one in found)
 
 
 def test_few_inputs_leave_directions_of_the_data_and_rank_is_at_most_their_outputs():
