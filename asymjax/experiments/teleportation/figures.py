@@ -86,7 +86,7 @@ def plot_losses(run: TeleportRun) -> Figure:
         for axes, times in zip(panels, (epochs, np.cumsum(run.arrays["seconds"][place])), strict=True):
             _draw_band(axes, times, losses, arm)
     panels[0].set(xlabel="epochs", ylabel="training loss", yscale="log")
-    panels[1].set(xlabel="seconds of one network, without compilation")
+    panels[1].set(xlabel="seconds of one network, without compilation", xlim=(0, None))
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(run.arms))
     return figure
 

@@ -17,24 +17,22 @@ NOTE = (
 END_NOTE = (
     "Differences from the plain network of the same seed, means over networks plus or minus half the 95 % interval; of "
     "plain training the values themselves. Rise: of the loss at random displacements. Trace (Hutchinson) and largest "
-    "eigenvalue (Lanczos) of the Hessian of the training loss."
+    "eigenvalue (Lanczos) of the Hessian of the training loss. Bend: curvature of random curves exp(tM).w."
 )
 TELEPORT_NOTE = (
     "On the rows that a teleport looks at. Fall: of the objective, for steep minus the log of the gradient's norm, so "
     "that 0.69 is twice the gradient. Length: sum of the largest exponents."
 )
 ENDS = {
-    "train_loss": ".4f",
     "test_loss": ".4f",
     "test_accuracy": ".4f",
     "sharpness": ".4f",
     "largest": ".3g",
     "trace": ".3g",
     "orbit_curvature": ".3g",
-    "norm": ".3g",
 }
-TITLES = {"train_loss": "train loss", "test_loss": "test loss", "test_accuracy": "test accuracy", "sharpness": "rise"}
-TITLES |= {"largest": "largest eigenvalue", "orbit_curvature": "curvature of orbits"}
+TITLES = {"test_loss": "test loss", "test_accuracy": "test accuracy", "sharpness": "rise"}
+TITLES |= {"largest": "largest eigenvalue", "orbit_curvature": "bend of orbits"}
 
 
 def teleportation_tables(run: TeleportRun) -> list[Table]:
