@@ -62,7 +62,9 @@ def run_teleportation(config: Config) -> Path:
     arms = [PLAIN, *config.schedule.arms]
     measured = {arm: measure_arm(arm, opening, group, trained.states[arm].position, config) for arm in arms}
     description = describe(opening, config.data, config.model)
-    extent = {"dimension": group.dimension, "steps": steps, "seconds": opening.run.seconds}
+    per_epoch = len(opening.dataset.train.targets) // config.training.batch_size
+    extent = {"dimension": group.dimension, "steps": steps, "steps_per_epoch": per_epoch}
+    extent |= {"seconds": opening.run.seconds}
     opening.run.finish(
         lambda: (
             description | extent | {"arms": summarise(arms, trained, measured), "correlations": relate(arms, measured)},

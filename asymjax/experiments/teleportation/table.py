@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from asymjax.experiments.linear_connectivity.table import interval
-from asymjax.experiments.teleportation.figures import TeleportRun
+from asymjax.experiments.teleportation.figures import TeleportRun, steady_seconds
 from asymjax.report.table import Table, number
 
 NOTE = (
     "Means over networks plus or minus half the 95 % interval. Epochs: to the last training loss of the plain network "
     "of the same seed; never: networks that do not come there, which count with all epochs. Seconds: of one network "
-    "on one device, without compilation, arms in turn epoch by epoch."
+    "on one device, without compilation, arms in turn epoch by epoch; epochs without teleports count by their median."
 )
 END_NOTE = (
     "Differences from the plain network of the same seed, means over networks plus or minus half the 95 % interval; of "
@@ -45,14 +45,14 @@ def seconds_to(run: TeleportRun, arm: str) -> float | None:
     speed = run.summary["arms"][arm].get("speed")
     if speed is None:
         return None
-    seconds = np.concatenate([[0.0], np.cumsum(run.arrays["seconds"][run.arms.index(arm)])])
+    seconds = np.concatenate([[0.0], np.cumsum(steady_seconds(run)[run.arms.index(arm)])])
     return float(np.interp(speed["epochs"]["mean"], np.arange(len(seconds)), seconds))
 
 
 def _speed(run: TeleportRun) -> Table:
     rows = []
     for place, arm in enumerate(run.arms):
-        entry, seconds = run.summary["arms"][arm], run.arrays["seconds"][place]
+        entry, seconds = run.summary["arms"][arm], steady_seconds(run)[place]
         speed: Mapping[str, Any] = entry.get("speed") or {}
         rows.append(
             [
