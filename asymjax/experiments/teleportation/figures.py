@@ -11,7 +11,7 @@ from asymjax.lab import run_files
 from asymjax.report import style
 from asymjax.report.read import read_record, read_required, read_results
 
-SUMMARY = ("backbone", "arch", "dataset", "num_rows", "dimension", "steps", "steps_per_epoch", "arms", "correlations")
+SUMMARY = ("backbone", "arch", "dataset", "num_rows", "dimension", "steps", "steps_per_epoch", "arms")
 COLORS = {
     "plain": style.BLACK,
     "steep": style.VERMILLION,
@@ -126,8 +126,6 @@ def plot_curvature(run: TeleportRun) -> Figure:
         for arm in run.arms[1:]:
             apart, loss = (run.arrays[f"{arm}/{kind}"] - run.arrays[f"plain/{kind}"] for kind in (name, "test_loss"))
             axes.plot(apart, loss, "o", color=COLORS[arm], alpha=0.7, markeredgewidth=0, label=arm)
-        found = run.summary["correlations"][name]["against_plain"]
-        axes.set_title("" if found is None else f"Spearman {found:.2f}")
         style.mark(axes, 0)
         style.mark(axes, 0, which="y")
         axes.set_xlabel(label)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from asymjax import rng, trees
-from asymjax.errors import InputError
+from asymjax import trees
+from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.setup import Opening
 from asymjax.experiments.teleportation.arms import PLAIN, make_arm
 from asymjax.experiments.teleportation.config import Config
@@ -96,9 +96,8 @@ def make_trainer(arm: str, opening: Opening, group: ContinuousGroup, config: Con
     training, dataset, model = config.training, opening.dataset, opening.model
     optimizer = OPTIMIZERS[training.optimizer](training.learning_rate)
     if arm != PLAIN:
-        key = rng.role_key(config.seeds.seed, "teleport")
         steps = after_steps(config, len(dataset.train.targets))
-        optimizer = teleporting(optimizer, make_arm(arm, model, dataset.task, group, config), steps, key)
+        optimizer = teleporting(optimizer, make_arm(arm, model, dataset.task, group, config), steps)
     return make_train(model, TASK_LOSSES[dataset.task], optimizer, training.num_epochs, training.batch_size)
 
 
@@ -109,6 +108,8 @@ def train_arms(opening: Opening, group: ContinuousGroup, config: Config) -> Trai
     ------
     InputError
         If rows fill no batch, or training ends before the last teleport.
+    DivergedError
+        If every network of an arm left the finite numbers.
     StopRequestedError
         If SIGTERM came.
     """
@@ -129,9 +130,26 @@ def train_arms(opening: Opening, group: ContinuousGroup, config: Config) -> Trai
     like = Progress(programs.shapes, *_empty(len(arms), num_seeds, num_epochs))
     work = (num_epochs, "epochs of all arms")
     done = run_phase(opening.run, "train", num_epochs, begin, advance, like, work)
+    _refuse_lost(arms, done)
     told = {arm: trees.to_host(done.states[arm].opt_state.told) for arm in arms if arm != PLAIN}
     each = np.asarray(done.seconds) * programs.num_devices / num_seeds
     return Trained(done.states, np.asarray(done.losses), each, told)
+
+
+def _refuse_lost(arms: list[str], done: Progress) -> None:
+    """Refuse arms of which nothing is left.
+
+    Raises
+    ------
+    DivergedError
+        If every network of an arm left the finite numbers.
+    """
+    is_finite = np.isfinite(done.losses).all(axis=2).any(axis=1)
+    if lost := [arm for arm, is_left in zip(arms, is_finite, strict=True) if not is_left]:
+        raise DivergedError(
+            f"every network diverged of {', '.join(lost)}; lower learning_rate, max_gradient or max_length, or leave "
+            "these arms out"
+        )
 
 
 class _Programs(NamedTuple):
@@ -153,7 +171,9 @@ class _Programs(NamedTuple):
 
 def _compile(opening: Opening, group: ContinuousGroup, config: Config) -> _Programs:
     num_seeds = config.training.num_seeds
-    placement = devices.place(num_seeds, config.run.num_devices, config.run.placement)
+    # Side by side, every step of every network would pay for a teleport.
+    inside: devices.Inside = "sequential" if config.run.placement == "auto" else config.run.placement
+    placement = devices.place(num_seeds, config.run.num_devices, inside)
     put = partial(devices.put, placement=placement, is_mapped=True)
     rows = jax.tree.map(jnp.asarray, opening.dataset.train)
     shared = devices.put((opening.frozen, rows), placement, is_mapped=False)
