@@ -121,3 +121,10 @@ def test_too_many_moves_are_refused(monkeypatch):
     monkeypatch.setattr(continuous, "MOST_COEFFICIENTS", 10)
     with pytest.raises(InputError, match="10 at most"):
         continuous.find_group(model, frozen)
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    x = np.zeros((2, 3), np.float32)
+    model = asymjax.from_flax(nn.Sequential([nn.Dense(2), jnp.log]), x, check=False)
+    with pytest.raises(InputError, match="not finite"):
+        continuous.find_group(model, draw_frozen(model, 0))
