@@ -2,9 +2,9 @@
 
 Directions in weight space along which outputs do not change to first order. *Architectural* ones are those of the
 continuous symmetries, there at all weights. *Hidden* ones change the outputs of no input at these weights alone, as of
-units that are off for every input (Grigsby et al. 2023, arXiv 2306.06179); random inputs of spread 3 stand for any.
-Those of the *data* leave the outputs at the given inputs alone, and change others. What is a part of an earlier kind is
-not counted again.
+units that are off for every input (Grigsby et al. 2023, arXiv 2306.06179); random inputs of spread 3 stand for any,
+which miss small linear regions, so that of narrow deep networks this part is an upper bound. Those of the *data* leave
+the outputs at the given inputs alone, and change others. What is a part of an earlier kind is not counted again.
 """
 
 import math
