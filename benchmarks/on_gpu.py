@@ -79,6 +79,8 @@ CHECKS: dict[str, Part] = {
     "interpolation": Part(_run("mli", *SMOKE), 200),
     "sparse": Part(_run("sparse_lmc", *SMOKE, "--archs", "standard"), 200),
     "distill": Part(_run("distill", *SMOKE), 200),
+    "paths": Part(_run("invariant_path", *SMOKE), 200),
+    "teleport": Part(_run("teleport", *SMOKE), 200),
     "transformer": Part(("examples/my_transformer.py",), 200),
 }
 """Whether every room works; side by side, to save time."""

@@ -21,6 +21,8 @@ SCRIPTS = {
     "bench_lmc.py": "",
     "bench_sparse.py": "--networks mlp --num-seeds 1 --num-rounds 1 --num-epochs 1 --repeats 1 --num-networks 1",
     "bench_against.py": "--targets diabetes --num-seeds 1 --num-draws 50 --step-samplers hmc",
+    "mirror_decay.py": "--variants w_asym --decays 0 0.1 --num-networks 2 --num-epochs 2",
+    "teleport_sampling.py": "--num-repeats 1 --num-warmup 10 --num-draws 20 --num-epochs 2 --widths 4",
     "bench_alike.py": "--archs w_asym --num-draws 100 --num-warmup 50",
 }
 

@@ -41,9 +41,9 @@ class TeleportConfig(Settings):
     num_steps: Count = 10
     """Steps along the group; one that does not let the objective fall is undone and halved."""
     step_size: Positive = 0.1
-    """Largest exponent of the first step: 0.1 scales by up to 10 %."""
+    """Largest exponent of the first step: scales change by up to 10 % at 0.1."""
     max_length: Positive = 0.3
-    """Cap on the sum of the largest exponents of all steps: 0.3 scales by up to 35 %, 1 by a factor of up to 2.7."""
+    """Cap on the sum of the largest exponents of all steps: scales change by up to 35 % at 0.3, 2.7-fold at 1."""
 
 
 class Teleported(NamedTuple):
@@ -322,20 +322,19 @@ def teleporting(
     optimizer: optax.GradientTransformation,
     make: Callable[[Frozen], Teleport],
     after_steps: Sequence[int],
-    key: Key,
 ) -> optax.GradientTransformationExtraArgs:
     """Return an optimizer that teleports after some of its steps, and goes on with the state that it has.
 
-    Its ``update`` takes ``frozen`` and ``data`` beside the parameters, as :func:`asymjax.train.make_train` gives them:
-    the constants of the network, and all training rows. Mapped by ``vmap`` every step pays for a teleport; networks
-    one after the other, as on CPU, pay for those that there are.
+    Its ``update`` takes ``frozen``, ``data`` and ``key`` beside the parameters, which
+    :func:`asymjax.train.make_train` gives: the constants of the network, all training rows, and the network's own key,
+    from which every teleport has one. Mapped by ``vmap`` every step pays for a teleport; networks one after the other,
+    as on CPU, pay for those that there are.
 
     Parameters
     ----------
     optimizer : any.
     make : constants of a network -> its teleport.
     after_steps : numbers of steps, from 1, after which it teleports, ascending.
-    key : of the teleports; each has one of its own, the same for all networks.
 
     Raises
     ------
@@ -351,9 +350,16 @@ def teleporting(
         return TeleportingState(inner.init(params), jnp.array(0), {name: jnp.zeros(len(steps)) for name in TOLD})
 
     def update(
-        updates: PyTree, state: TeleportingState, params: Position, *, frozen: Frozen, data: Any, **others: Any
+        updates: PyTree,
+        state: TeleportingState,
+        params: Position,
+        *,
+        frozen: Frozen,
+        data: Any,
+        key: Key,
+        **others: Any,
     ) -> tuple[PyTree, TeleportingState]:
-        updates, inner_state = inner.update(updates, state.inner, params, frozen=frozen, data=data, **others)
+        updates, inner_state = inner.update(updates, state.inner, params, frozen=frozen, data=data, key=key, **others)
         stepped, number = optax.apply_updates(params, updates), state.step + 1
 
         def jump(told: dict[str, Array]) -> tuple[PyTree, dict[str, Array]]:

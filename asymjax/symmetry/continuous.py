@@ -100,6 +100,13 @@ class Moves(NamedTuple):
             "push": {name: np.zeros(push.place.shape) for name, push in self.push.items()},
         }
 
+    @property
+    def is_linear(self) -> np.ndarray:
+        """Which coefficients are of scales and mixes, bool [coefficient] in the order of ``ravel_pytree``."""
+        zero = self.zero
+        marks = {kind: jax.tree.map(lambda leaf, own=kind in LINEAR: leaf + own, zero[kind]) for kind in zero}
+        return np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(marks)]) > 0
+
 
 def _square_shape(place: UnitAxis) -> tuple[int, ...]:
     """Return the shape of matrices of units, which stand last, beside the other axes."""
@@ -159,26 +166,47 @@ def find_group(model: Model, frozen: Frozen, inputs: Any = None, up_to_constant:
     4
     """
     numbers = np.random.default_rng(0)
-    moves = _candidates(model, random_rows(model, 1, numbers) if inputs is None else inputs)
-    kinds = {kind: jax.tree.map(lambda leaf, own=kind in LINEAR: leaf + own, moves.zero[kind]) for kind in moves.zero}
-    is_linear = np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(kinds)]) > 0
+    one_row = random_rows(model, 1, numbers) if inputs is None else inputs
+    moves = _candidates(model, one_row)
+    is_linear = moves.is_linear
     if is_linear.size > MOST_COEFFICIENTS:
         raise InputError(
             f"{is_linear.size:,} moves may be symmetries; {MOST_COEFFICIENTS:,} at most are looked through"
         )
-    num_rows = -(-ROWS_PER_MOVE * is_linear.size // NUM_TRIALS)
+    num_trials = _num_trials(model, moves, one_row)
+    num_rows = -(-ROWS_PER_MOVE * is_linear.size // num_trials)
     with jax.enable_x64(True):
-        changes = _make_changes(model, frozen, moves, up_to_constant)
-        trials = [_random_params(model, frozen, numbers) for _ in range(NUM_TRIALS)]
+        trials = [_random_params(model, frozen, numbers) for _ in range(num_trials)]
         rows = [random_rows(model, num_rows, numbers) if inputs is None else inputs for _ in trials]
-        # A triangle has the null space of all its rows.
-        triangles = [np.linalg.qr(np.concatenate(changes(*trial)), "r") for trial in zip(trials, rows, strict=True)]
-        found = np.concatenate(triangles)
-        if not np.all(np.isfinite(found)):
-            raise InputError("outputs at random weights are not finite, so symmetries cannot be looked for there")
-        every = np.ones_like(is_linear)
-        bases = [_null_basis(found, is_used) for is_used in (is_linear, ~is_linear, every)]
+        changes = _make_changes(model, frozen, moves, up_to_constant)
+        found = np.concatenate([_triangle(*changes(*trial)) for trial in zip(trials, rows, strict=True)])
+        bases = [_null_basis(found, is_used) for is_used in (is_linear, ~is_linear, np.ones_like(is_linear))]
         return ContinuousGroup(moves, *(_independent(moves, trials[0], basis) for basis in bases))
+
+
+def _triangle(*changes: Array) -> np.ndarray:
+    """Return the triangular factor of rows of changes, which has their null space.
+
+    Raises
+    ------
+    InputError
+        If they are not finite.
+    """
+    rows = np.concatenate(changes)
+    if not np.all(np.isfinite(rows)):
+        raise InputError("outputs at random weights are not finite, so symmetries cannot be looked for there")
+    return np.asarray(np.linalg.qr(rows, mode="r"))
+
+
+def _num_trials(model: Model, moves: Moves, rows: Any) -> int:
+    """Return how many random weights it takes: in each a bias is one vector, whatever the rows.
+
+    Of the matrix that mixes it, which has the square of the units' number of coefficients, outputs see as many numbers
+    as there are outputs.
+    """
+    shape = jax.eval_shape(lambda params: model.forward(params, {}, rows), model.params_shape).shape
+    sizes = [place.shape[0] ** 2 for place in moves.mix.values() if len(place.shape) == 1]
+    return max([NUM_TRIALS, *(-(-2 * size // shape[-1]) for size in sizes)])
 
 
 MOST_COEFFICIENTS = 3_000

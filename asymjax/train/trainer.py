@@ -102,7 +102,8 @@ def make_train(
     ----------
     model : the network.
     loss : see ``losses.Loss``.
-    optimizer : acts on ``position``; one that takes more arguments is given ``frozen`` and ``data``, all rows.
+    optimizer : acts on ``position``; one that takes more arguments is given ``frozen``, ``data`` (all rows) and
+        ``key``, the network's own.
     num_epochs : passes over the training rows in ``train``.
     batch_size : rows a step; an epoch visits ``rows // batch_size`` batches in an order of its own, so the few rows
         that fill no batch differ from epoch to epoch. None takes all rows in every step, as a graph
@@ -134,11 +135,13 @@ def make_train(
         opt_state = map_position_like(lambda tree: model.split(tree, frozen), state.opt_state, state.position)
         return state._replace(position=model.split(state.position, frozen), opt_state=opt_state)
 
-    def step(state: TrainState, batch: Split, data: Split, frozen: Frozen, mask: PyTree) -> tuple[TrainState, Array]:
+    def step(
+        state: TrainState, batch: Split, frozen: Frozen, mask: PyTree, more: dict[str, Any]
+    ) -> tuple[TrainState, Array]:
         apply = model.forward if effective else model.apply
         value, grad = jax.value_and_grad(lambda position: loss(apply, position, frozen, batch))(state.position)
         grad = _mask(grad, mask) if effective else grad
-        updates, opt_state = updater.update(grad, state.opt_state, state.position, frozen=frozen, data=data)
+        updates, opt_state = updater.update(grad, state.opt_state, state.position, frozen=frozen, **more)
         updates = _mask(updates, mask) if effective else updates
         failed = jnp.where((state.failed_step < 0) & ~jnp.isfinite(value), state.step, state.failed_step)
         return TrainState(optax.apply_updates(state.position, updates), opt_state, state.step + 1, failed), value
@@ -146,8 +149,9 @@ def make_train(
     def epoch(
         key: Key, state: TrainState, frozen: Frozen, data: Split, mask: PyTree, num_steps: int | None = None
     ) -> tuple[TrainState, Array]:
+        more = {"data": data, "key": rng.named_key(key, "optimizer")}
         if batch_size is None:
-            return step(state, data, data, frozen, mask)
+            return step(state, data, frozen, mask, more)
         if isinstance(data.inputs, Graph):
             raise InputError(f"batch_size is {batch_size}, but a graph is trained as a whole; give None")
         num_rows = data.targets.shape[0]
@@ -156,7 +160,7 @@ def make_train(
         order = rng.permutation(order_key, num_rows)[: num_batches * batch_size]
 
         def one(state: TrainState, rows: Array) -> tuple[TrainState, Array]:
-            return step(state, data.take(rows), data, frozen, mask)
+            return step(state, data.take(rows), frozen, mask, more)
 
         state, values = lax.scan(one, state, order.reshape(num_batches, batch_size)[:num_steps])
         return state, jnp.mean(values)

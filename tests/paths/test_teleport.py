@@ -186,6 +186,62 @@ def test_balanced_units_are_as_long_on_their_way_in_as_on_their_way_out():
     assert np.allclose(*(model.apply(at, frozen, data.inputs) for at in (once, position)), atol=1e-5)
 
 
+class Attention(nn.Module):
+    """Two heads without biases; its queries and keys meet in products alone, as do its values and its outputs."""
+
+    @nn.compact
+    def __call__(self, x):
+        attention = nn.MultiHeadDotProductAttention(2, qkv_features=4, out_features=NUM_OUTPUTS, use_bias=False)
+        return attention(x).mean(axis=1)
+
+
+class Normed(nn.Module):
+    """A LayerNorm, which undoes what shifts and scales before it."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(NUM_OUTPUTS)(nn.relu(nn.LayerNorm(epsilon=1e-12)(nn.Dense(4)(x))))
+
+
+def in_double(module, shape):
+    """Return an orbit of a network, and outputs of positions, in double precision."""
+    model = from_flax(module, np.zeros((2, *shape), np.float32))
+    group = find_group(model, {})
+    start = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), model.init(KEY, {}))
+    inputs = jnp.asarray(np.random.default_rng(0).normal(size=(20, *shape)))
+    act = teleport.action(group, model, {})
+    return model, jax.tree.map(lambda leaf: leaf.astype(float), group.identity), start, act, inputs
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "dimension"),
+    [(Normed(), (5,), 5 + 2 + 4), pytest.param(Attention(), (3, 4), 2 * 8, marks=pytest.mark.long)],
+)
+def test_exact_groups_keep_outputs_to_rounding_of_double_precision(module, shape, dimension):
+    with jax.enable_x64(True):
+        model, identity, start, act, inputs = in_double(module, shape)
+        assert sum(leaf.size for leaf in jax.tree.leaves(identity)) == dimension
+        moved, length = jax.jit(teleport.wander(act, identity, 0.5))(KEY, start, None)
+        outputs = [np.asarray(model.apply(at, {}, inputs)) for at in (start, moved)]
+        assert length == pytest.approx(0.5)
+        assert trees.norm(jax.tree.map(jnp.subtract, moved, start)) > 0.1
+        assert np.abs(outputs[1] - outputs[0]).max() < 1e-9
+
+
+@pytest.mark.long
+def test_balanced_attention_has_queries_and_keys_of_one_shape():
+    """The shortest point of an orbit of GL(d_k) has ``W_q^T W_q = W_k^T W_k`` in each head, and so for values."""
+    with jax.enable_x64(True):
+        _, identity, start, act, _ = in_double(Attention(), (3, 4))
+        lopsided, _ = jax.jit(teleport.wander(act, identity, 0.4))(KEY, start, None)
+        found = jax.jit(lambda at: teleport.balance(act, identity, at, num_steps=100))(lopsided)
+        kernels = {path.split("/")[-2]: leaf for path, leaf in trees.flatten(found).items() if "Attention" in path}
+        squares = {name: jnp.einsum("ihd,ihe->hde", kernels[name], kernels[name]) for name in ("query", "key", "value")}
+        squares["out"] = jnp.einsum("hdo,heo->hde", kernels["out"], kernels["out"])
+        assert np.allclose(squares["query"], squares["key"], atol=1e-3)
+        assert np.allclose(squares["value"], squares["out"], atol=1e-3)
+
+
 # Training ---------------------------------------------------------------------------------------------------------
 
 
@@ -202,7 +258,7 @@ def test_an_optimizer_teleports_after_the_steps_that_it_is_told_and_goes_on():
         return jax.jit(trainer.begin, static_argnums=4)(KEY, state, frozen, data, num_steps)
 
     plain = optax.sgd(0.1, momentum=0.9)
-    jumping = teleport.teleporting(plain, make, (3, 5), jax.random.key(7))
+    jumping = teleport.teleporting(plain, make, (3, 5))
     before, after = run(plain, 3), run(jumping, 3)
     told = after.opt_state.told
     assert np.allclose(*(model.apply(at.position, frozen, data.inputs) for at in (before, after)), atol=1e-5)
@@ -214,7 +270,25 @@ def test_an_optimizer_teleports_after_the_steps_that_it_is_told_and_goes_on():
     assert later.opt_state.told["length"][1] > 0
     assert later.opt_state.step == 6
     with pytest.raises(InputError, match="ascending"):
-        teleport.teleporting(plain, make, (5, 3), KEY)
+        teleport.teleporting(plain, make, (5, 3))
+
+
+def test_every_network_teleports_by_an_element_of_its_own():
+    model, frozen, position, act, identity, loss = orbit()
+    wander = teleport.telling(teleport.wander(act, identity, 0.5), loss, teleport.short())
+    optimizer = teleport.teleporting(optax.sgd(0.0), lambda frozen: wander, (1, 2))
+    trainer = make_train(model, cross_entropy, optimizer, 1, batch_size=32)
+
+    @jax.jit
+    def run(key):
+        state = trainer.init(KEY, frozen)._replace(position=position)
+        return [trainer.begin(key, state, frozen, rows(), num_steps).position for num_steps in (1, 2)]
+
+    (one, then), (other, _) = (run(jax.random.key(seed)) for seed in (1, 2))
+    ratios = [at["output"]["kernel"] / position["output"]["kernel"] for at in (one, other)]
+    assert np.abs(np.log(ratios[0] / ratios[1])).max() > 0.1
+    second = then["output"]["kernel"] / one["output"]["kernel"]
+    assert np.abs(np.log(second / ratios[0])).max() > 0.1
 
 
 # The pseudo-inverse -----------------------------------------------------------------------------------------------

@@ -64,6 +64,18 @@ def test_elements_move_weights_and_leave_the_function():
     assert all(map(np.array_equal, jax.tree.leaves(stayed), jax.tree.leaves(position)))
 
 
+def test_linear_units_with_biases_mix_by_the_general_linear_group():
+    """A bias is a single vector at given weights: it takes many weights to tell which matrices mix it."""
+    model, frozen, _ = built(MLP((4,), norm="none", activation="identity"), "standard")
+    group = continuous.find_group(model, frozen)
+    assert (len(group.linear), len(group.shifts)) == (16, 4)
+    element = group.identity | {"linear": 0.3 * jax.random.normal(jax.random.key(1), (16,))}
+    position, x = model.init(jax.random.key(0), frozen), np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    moved = continuous.move(group, model, position, frozen, element)
+    assert np.max(np.abs(ravel_pytree(moved)[0] - ravel_pytree(position)[0])) > 0.1
+    np.testing.assert_allclose(*(model.apply(at, frozen, x) for at in (position, moved)), atol=1e-5)
+
+
 def test_directions_are_null_directions_of_the_jacobian_and_independent():
     model, frozen, _ = built(RELU, "standard")
     group = continuous.find_group(model, frozen)
@@ -109,3 +121,10 @@ def test_too_many_moves_are_refused(monkeypatch):
     monkeypatch.setattr(continuous, "MOST_COEFFICIENTS", 10)
     with pytest.raises(InputError, match="10 at most"):
         continuous.find_group(model, frozen)
+
+
+def test_outputs_that_are_not_finite_are_refused():
+    x = np.zeros((2, 3), np.float32)
+    model = asymjax.from_flax(nn.Sequential([nn.Dense(2), jnp.log]), x, check=False)
+    with pytest.raises(InputError, match="not finite"):
+        continuous.find_group(model, draw_frozen(model, 0))

@@ -62,15 +62,20 @@ OBJECTIVES: dict[str, Callable[[Orbit], Objective]] = {
 """What falls in a teleport of each arm; of "random", what is told of it."""
 
 
-def check_arms(config: Config, group: ContinuousGroup) -> None:
+def check_arms(config: Config, group: ContinuousGroup, num_rows: int) -> None:
     """Refuse arms that cannot be.
 
     Raises
     ------
     InputError
-        If a name is unknown, the network has no continuous symmetry, or the pseudo-inverse is asked for of a network
-        that is not a plain perceptron.
+        If a name is unknown, there are too few rows, the network has no continuous symmetry, or the pseudo-inverse is
+        asked for of a network that is not a plain perceptron.
     """
+    if 2 * config.schedule.teleport_rows > num_rows:
+        raise InputError(
+            f"teleport_rows is {config.schedule.teleport_rows}, there are {num_rows} training rows; give "
+            f"{num_rows // 2} at most"
+        )
     for arm in config.schedule.arms:
         choose(OBJECTIVES, arm, "arm")
     if not group.dimension:
@@ -89,11 +94,14 @@ def make_arm(arm: str, model: Model, task: str, group: ContinuousGroup, config: 
 
     def make(frozen: Frozen) -> Teleport:
         def jump(key: Key, position: Position, data: Split) -> Teleported:
-            num_rows = data.targets.shape[0]
-            rows = data.take(rng.permutation(rng.named_key(key, "rows"), num_rows)[: schedule.teleport_rows])
+            order = rng.permutation(rng.named_key(key, "rows"), data.targets.shape[0])
+            rows, others = (data.take(part) for part in jnp.split(order[: 2 * schedule.teleport_rows], 2))
             act, identity = _action(arm, model, frozen, group, rows)
             orbit = Orbit(act, identity, new_task(model, frozen, task), schedule)
-            return _of_orbit(arm, orbit, config)(key, position, rows)
+            found = _of_orbit(arm, orbit, config)(key, position, rows)
+            # An action that is fitted to rows keeps these best, so the loss is told of others.
+            before, after = (orbit.loss(key, at, others) for at in (position, found.position))
+            return found._replace(loss_before=before, loss_after=after)
 
         return jump
 

@@ -10,14 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.stats import spearmanr
 
-from asymjax import rng
+from asymjax import rng, trees
 from asymjax.diagnostics.curvature import curvature, mean_loss
-from asymjax.experiments.setup import Opening, describe, open_experiment, refuse_graph
+from asymjax.experiments.setup import Opening, describe, load_data, open_experiment, refuse_graph
 from asymjax.experiments.teleportation.arms import PLAIN, check_arms
 from asymjax.experiments.teleportation.config import Config
 from asymjax.experiments.teleportation.train import Trained, after_steps, train_arms
 from asymjax.lab.measure import measure_members
 from asymjax.lab.results import Named
+from asymjax.models import draw_frozen
 from asymjax.paths import teleport
 from asymjax.paths.objectives import new_task
 from asymjax.symmetry.connectivity import Rows, in_batches, make_measure
@@ -42,34 +43,47 @@ def run_teleportation(config: Config) -> Path:
     InputError
         If a name is unknown, settings cannot be met, data are damaged, the network has no continuous symmetry, or the
         directory is not this run's.
+    DivergedError
+        If every network of an arm diverges.
     StopRequestedError
         If SIGTERM came.
     """
-    settings = {
-        "training": config.training,
-        "schedule": config.schedule,
-        "teleport": config.teleport,
-        "measure": config.measure,
-        "seeds": config.seeds,
-    }
+    steps, group = _check(config)
+    settings = {name: getattr(config, name) for name in ("training", "schedule", "teleport", "measure", "seeds")}
     suffix = f"{config.training.optimizer}-{config.schedule.teleport_epoch}"
     opening = open_experiment(EXPERIMENT, suffix, config.data, config.model, settings, config.run)
-    refuse_graph(opening.dataset, config.data.dataset)
-    steps = after_steps(config, len(opening.dataset.train.targets))
-    group = find_group(opening.model, opening.frozen)
-    check_arms(config, group)
     trained = train_arms(opening, group, config)
     arms = [PLAIN, *config.schedule.arms]
     measured = {arm: measure_arm(arm, opening, group, trained.states[arm].position, config) for arm in arms}
     description = describe(opening, config.data, config.model)
-    extent = {"dimension": group.dimension, "steps": steps, "seconds": opening.run.seconds}
+    per_epoch = len(opening.dataset.train.targets) // config.training.batch_size
+    extent = {"dimension": group.dimension, "steps": steps, "steps_per_epoch": per_epoch}
+    extent |= {"seconds": opening.run.seconds}
     opening.run.finish(
         lambda: (
-            description | extent | {"arms": summarise(arms, trained, measured), "correlations": relate(arms, measured)},
+            description | extent | {"arms": summarise(arms, trained, measured)},
             arrays_of(arms, trained, measured),
         )
     )
     return opening.run.path
+
+
+def _check(config: Config) -> tuple[list[int], ContinuousGroup]:
+    """Refuse what cannot be before there is a run; return the steps of the teleports, and what they are along.
+
+    Raises
+    ------
+    InputError
+        If a setting does not suit data or network.
+    """
+    dataset = load_data(config.data)
+    refuse_graph(dataset, config.data.dataset)
+    num_rows = len(dataset.train.targets)
+    steps = after_steps(config, num_rows)
+    model = config.model.build(dataset.input_shape, dataset.num_outputs)
+    group = find_group(model, draw_frozen(model, config.model.mask_seed))
+    check_arms(config, group, num_rows)
+    return steps, group
 
 
 def measure_arm(
@@ -103,7 +117,7 @@ def measure_arm(
             "largest": of_hessian.largest,
             "sharpness": rise,
             "orbit_curvature": teleport.straight(act, group.identity)(key, position, None),
-            "norm": jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(position))),
+            "norm": trees.norm(position),
         }
 
     dataset, num_rows = opening.dataset, config.measure.num_rows
@@ -132,21 +146,21 @@ def summarise(
     Returns
     -------
     arm -> ``measures`` (mean and interval over networks), ``against_plain`` (of the differences from the plain network
-    of the same seed), ``teleports`` (of what they said), ``speed``, and ``failed`` (seeds whose loss is not finite).
-    Networks that failed, here or in plain training, are left out.
+    of the same seed), ``speed``, ``correlations`` of these differences, ``teleports`` (of what they said), and
+    ``failed`` (seeds whose loss is not finite). Networks that failed, here or in plain training, are left out.
     """
     failed = {arm: failed_seeds(trained, place, arm) for place, arm in enumerate(arms)}
     entries = {}
     for place, arm in enumerate(arms):
-        kept = np.array(
-            [seed for seed in range(trained.losses.shape[1]) if seed not in failed[arm] + failed[PLAIN]], int
-        )
+        lost = {*failed[arm], *failed[PLAIN]}
+        kept = np.array([seed for seed in range(trained.losses.shape[1]) if seed not in lost], int)
         entry: dict[str, Any] = {"failed": failed[arm], "measures": {}, "against_plain": {}}
         if len(kept):
-            own, plain = measured[arm], measured[PLAIN]
-            entry["measures"] = {name: over_networks(values[kept]) for name, values in own.items()}
-            entry["against_plain"] = {name: over_networks(own[name][kept] - plain[name][kept]) for name in own}
+            apart = {name: values[kept] - measured[PLAIN][name][kept] for name, values in measured[arm].items()}
+            entry["measures"] = {name: over_networks(values[kept]) for name, values in measured[arm].items()}
+            entry["against_plain"] = {name: over_networks(values) for name, values in apart.items()}
             entry["speed"] = speed(trained.losses[place][kept], trained.losses[0][kept])
+            entry["correlations"] = {name: correlate(apart[name], apart["test_loss"]) for name in CURVATURES}
             entry["teleports"] = summarise_teleports(trained.told[arm], kept) if arm != PLAIN else None
         entries[arm] = entry
     return entries
@@ -165,12 +179,16 @@ def speed(losses: np.ndarray, plain: np.ndarray) -> dict[str, Any]:
 
     Returns
     -------
-    ``epochs`` to the last loss of the plain twin, from 1, over networks; those that do not come there count as needing
-    all epochs, and their number is ``num_never``.
+    ``num_never``, networks that do not come there; and of the others, None where there are none, ``epochs`` to the last
+    loss of the plain twin, from 1, and ``sooner``, by how many epochs that is before the plain twin is there.
     """
     is_there = losses <= plain[:, -1:]
-    first = np.where(is_there.any(axis=1), is_there.argmax(axis=1) + 1, losses.shape[1])
-    return {"epochs": over_networks(first), "num_never": int((~is_there.any(axis=1)).sum())}
+    comes = is_there.any(axis=1)
+    first, of_plain = (1 + (curves <= plain[:, -1:]).argmax(axis=1)[comes] for curves in (losses, plain))
+    found = {"epochs": first, "sooner": of_plain - first}
+    return {"num_never": int((~comes).sum())} | {
+        name: over_networks(values) if comes.any() else None for name, values in found.items()
+    }
 
 
 def summarise_teleports(told: Mapping[str, np.ndarray], kept: np.ndarray) -> dict[str, Any]:
@@ -189,31 +207,21 @@ def summarise_teleports(told: Mapping[str, np.ndarray], kept: np.ndarray) -> dic
     }
 
 
-def relate(arms: list[str], measured: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    """Return Spearman's correlation of each curvature with the test loss, over all networks of all arms.
+def correlate(curvature: np.ndarray, loss: np.ndarray) -> dict[str, float] | None:
+    """Return Spearman's correlation over the networks of an arm, with a 95 % interval by resampling networks.
 
-    Returns
-    -------
-    name -> ``raw``, and ``against_plain``: of the differences from the plain network of the same seed, which have
-    nothing of what seeds share. None where there are fewer than four networks, or one of the two does not vary.
+    None where there are fewer than four networks, or one of the two does not vary.
     """
-    plain, found = measured[PLAIN], {}
-    for name in CURVATURES:
-        raw = [np.concatenate([measured[arm][kind] for arm in arms]) for kind in (name, "test_loss")]
-        apart = [
-            np.concatenate([measured[arm][kind] - plain[kind] for arm in arms if arm != PLAIN] or [np.zeros(0)])
-            for kind in (name, "test_loss")
-        ]
-        found[name] = {"raw": _correlation(*raw), "against_plain": _correlation(*apart)}
-    return found
-
-
-def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:
-    is_finite = np.isfinite(one) & np.isfinite(other)
-    one, other = one[is_finite], other[is_finite]
-    if len(one) < 4 or np.ptp(one) == 0 or np.ptp(other) == 0:
+    if len(curvature) < 4 or np.ptp(curvature) == 0 or np.ptp(loss) == 0:
         return None
-    return float(spearmanr(one, other).statistic)
+    generator = np.random.default_rng(0)
+    again = [generator.integers(len(loss), size=len(loss)) for _ in range(NUM_RESAMPLES)]
+    found = [spearmanr(curvature[one], loss[one]).statistic for one in again if np.ptp(one) > 0]
+    low, high = np.nanquantile(found, [0.025, 0.975])
+    return {"value": float(spearmanr(curvature, loss).statistic), "low": float(low), "high": float(high)}
+
+
+NUM_RESAMPLES = 1000
 
 
 def arrays_of(arms: list[str], trained: Trained, measured: Mapping[str, Mapping[str, np.ndarray]]) -> Named:

@@ -1,6 +1,6 @@
 """Training of all arms, epoch by epoch in turn, so that what slows the machine down falls on all of them alike."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from asymjax import rng, trees
-from asymjax.errors import InputError
+from asymjax import trees
+from asymjax.errors import DivergedError, InputError
 from asymjax.experiments.setup import Opening
 from asymjax.experiments.teleportation.arms import PLAIN, make_arm
 from asymjax.experiments.teleportation.config import Config
@@ -96,9 +96,8 @@ def make_trainer(arm: str, opening: Opening, group: ContinuousGroup, config: Con
     training, dataset, model = config.training, opening.dataset, opening.model
     optimizer = OPTIMIZERS[training.optimizer](training.learning_rate)
     if arm != PLAIN:
-        key = rng.role_key(config.seeds.seed, "teleport")
         steps = after_steps(config, len(dataset.train.targets))
-        optimizer = teleporting(optimizer, make_arm(arm, model, dataset.task, group, config), steps, key)
+        optimizer = teleporting(optimizer, make_arm(arm, model, dataset.task, group, config), steps)
     return make_train(model, TASK_LOSSES[dataset.task], optimizer, training.num_epochs, training.batch_size)
 
 
@@ -109,46 +108,115 @@ def train_arms(opening: Opening, group: ContinuousGroup, config: Config) -> Trai
     ------
     InputError
         If rows fill no batch, or training ends before the last teleport.
+    DivergedError
+        If every network of an arm left the finite numbers.
     StopRequestedError
         If SIGTERM came.
     """
-    training, run = config.training, opening.run
-    arms, num_seeds = [PLAIN, *config.schedule.arms], training.num_seeds
-    after_steps(config, len(opening.dataset.train.targets))
-    placement = devices.place(num_seeds, config.run.num_devices, config.run.placement)
-    put = partial(devices.put, placement=placement, is_mapped=True)
-    shared = devices.put((opening.frozen, jax.tree.map(jnp.asarray, opening.dataset.train)), placement, is_mapped=False)
-    init_keys, keys = initial_keys(config.seeds, num_seeds), put(train_keys(config.seeds, num_seeds))
-    trainers = {arm: make_trainer(arm, opening, group, config) for arm in arms}
-    init = {arm: jax.jit(map_leading(one.init, placement, [True, False])) for arm, one in trainers.items()}
-    shapes = {arm: jax.eval_shape(fn, init_keys, shared[0]) for arm, fn in init.items()}
-    epoch = {}
-    for arm, trainer in trainers.items():
-        mapped = map_leading(partial(_epoch, trainer), placement, [True, True, False, False])
-        first = devices.abstract(shapes[arm], placement, is_mapped=True)
-        epoch[arm] = compile_ahead(run, mapped, keys, first, *shared)
+    num_epochs, num_seeds = config.training.num_epochs, config.training.num_seeds
+    programs = _compile(opening, group, config)
+    arms = list(programs.epoch)
 
     def begin() -> Progress:
-        states = {arm: processes.gather(fn(put(init_keys), shared[0])) for arm, fn in init.items()}
-        return Progress(states, *_empty(len(arms), num_seeds, training.num_epochs))
+        return Progress({arm: init() for arm, init in programs.init.items()}, *_empty(len(arms), num_seeds, num_epochs))
 
     def advance(index: int, progress: Progress) -> Chunk:
         states, losses, seconds = {}, np.array(progress.losses), np.array(progress.seconds)
         for place, arm in enumerate(arms):
-            state = jax.block_until_ready(put(progress.states[arm]))
-            start = perf_counter()
-            state, found = jax.block_until_ready(epoch[arm](keys, state, *shared))
-            seconds[place, index] = perf_counter() - start
-            states[arm], losses[place, :, index] = processes.gather((state, found))
+            states[arm], losses[place, :, index], seconds[place, index] = programs.epoch[arm](progress.states[arm])
         metrics = {"epoch": index + 1, "loss": dict(zip(arms, losses[:, :, index].mean(axis=1).tolist(), strict=True))}
         return Chunk(Progress(states, losses, seconds), metrics=metrics)
 
-    like = Progress(shapes, *_empty(len(arms), num_seeds, training.num_epochs))
-    work = (training.num_epochs, "epochs of all arms")
-    done = run_phase(run, "train", training.num_epochs, begin, advance, like, work)
+    like = Progress(programs.shapes, *_empty(len(arms), num_seeds, num_epochs))
+    work = (num_epochs, "epochs of all arms")
+    done = run_phase(opening.run, "train", num_epochs, begin, advance, like, work)
+    _refuse_lost(arms, done)
     told = {arm: trees.to_host(done.states[arm].opt_state.told) for arm in arms if arm != PLAIN}
-    each = np.asarray(done.seconds) * placement.num_devices / num_seeds
+    each = np.asarray(done.seconds) * programs.num_devices / num_seeds
     return Trained(done.states, np.asarray(done.losses), each, told)
+
+
+def _refuse_lost(arms: list[str], done: Progress) -> None:
+    """Refuse arms of which nothing is left.
+
+    Raises
+    ------
+    DivergedError
+        If every network of an arm left the finite numbers.
+    """
+    is_finite = np.isfinite(done.losses).all(axis=2).any(axis=1)
+    if lost := [arm for arm, is_left in zip(arms, is_finite, strict=True) if not is_left]:
+        raise DivergedError(
+            f"every network diverged of {', '.join(lost)}; lower learning_rate, max_gradient or max_length, or leave "
+            "these arms out"
+        )
+
+
+class _Programs(NamedTuple):
+    """Compiled training, by arm; all that is given or returned lies on the host.
+
+    Attributes
+    ----------
+    init : () -> networks at the start, leaves [seed, ...].
+    epoch : (networks) -> networks an epoch later, mean losses [seed], and seconds on the clock.
+    shapes : shape structs of the networks.
+    num_devices : devices that networks are spread over.
+    """
+
+    init: Mapping[str, Callable[[], TrainState]]
+    epoch: Mapping[str, Callable[[TrainState], tuple[TrainState, np.ndarray, float]]]
+    shapes: Mapping[str, TrainState]
+    num_devices: int
+
+
+def _compile(opening: Opening, group: ContinuousGroup, config: Config) -> _Programs:
+    num_seeds = config.training.num_seeds
+    # Side by side, every step of every network would pay for a teleport.
+    inside: devices.Inside = "sequential" if config.run.placement == "auto" else config.run.placement
+    placement = devices.place(num_seeds, config.run.num_devices, inside)
+    put = partial(devices.put, placement=placement, is_mapped=True)
+    rows = jax.tree.map(jnp.asarray, opening.dataset.train)
+    shared = devices.put((opening.frozen, rows), placement, is_mapped=False)
+    init_keys, keys = (put(draw(config.seeds, num_seeds)) for draw in (initial_keys, train_keys))
+    init, epoch, shapes = {}, {}, {}
+    for arm in (PLAIN, *config.schedule.arms):
+        trainer = make_trainer(arm, opening, group, config)
+        begin = jax.jit(map_leading(trainer.init, placement, [True, False]))
+        shapes[arm] = jax.eval_shape(begin, init_keys, shared[0])
+        first = devices.abstract(shapes[arm], placement, is_mapped=True)
+        mapped = map_leading(partial(_epoch, trainer), placement, [True, True, False, False])
+        compiled = compile_ahead(opening.run, mapped, keys, first, *shared)
+        init[arm] = partial(_gathered, begin, init_keys, shared[0])
+        epoch[arm] = _timed(partial(_called, compiled, keys, shared), put)
+    return _Programs(init, epoch, shapes, placement.num_devices)
+
+
+def _gathered(fn: Callable[..., Any], *args: Any) -> Any:
+    return processes.gather(fn(*args))
+
+
+def _called(compiled: Callable[..., Any], keys: Key, shared: Any, state: TrainState) -> Any:
+    return compiled(keys, state, *shared)
+
+
+def _timed(
+    call: Callable[[Any], Any], put: Callable[[Any], Any]
+) -> Callable[[TrainState], tuple[TrainState, np.ndarray, float]]:
+    """Return a program that says how long it took; its first call goes without, since that takes longer."""
+    is_warm = False
+
+    def run(state: TrainState) -> tuple[TrainState, np.ndarray, float]:
+        nonlocal is_warm
+        here = jax.block_until_ready(put(state))
+        if not is_warm:
+            jax.block_until_ready(call(here))
+            is_warm = True
+        start = perf_counter()
+        found = jax.block_until_ready(call(here))
+        seconds = perf_counter() - start
+        return *processes.gather(found), seconds
+
+    return run
 
 
 def _empty(num_arms: int, num_seeds: int, num_epochs: int) -> tuple[np.ndarray, np.ndarray]:
