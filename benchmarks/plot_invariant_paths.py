@@ -83,7 +83,7 @@ def _rounded(value: Any) -> Any:
 
 @style.styled
 def plot(runs: Sequence[PathRun]) -> Figure:
-    """Draw the figure; a panel whose runs are not there stays empty."""
+    """Draw the figure; a panel whose runs are not there stays empty, and of several alike the first is drawn."""
     figure = style.new_figure(style.PAGE_WIDTH, 5.6, "Invariant paths: a perceptron on 4,000 images of MNIST")
     panels = figure.subplots(2, 3)
     continual = [run for run in runs if run.objective == "continual" and "joint" in run.methods["standard"]["arms"]]
@@ -93,12 +93,13 @@ def plot(runs: Sequence[PathRun]) -> Figure:
     for run in runs:
         if run.summary["between_methods"] and len(run.methods) > 1:
             _draw_equal_drift(panels[0, 2], run)
-        if run.objective == "sparse":
-            _draw_sparse(panels[1, 0], run)
+    _draw_sparse(panels[1, 0], [run for run in runs if run.objective == "sparse"])
     joined = [run for run in runs if run.objective == "join"][:1]
     for run in joined:
         for axes, arch in zip(panels[1, 1:], run.methods, strict=False):
             _draw_ways(axes, run, arch)
+        panels[1, 2].sharey(panels[1, 1])
+        panels[1, 2].legend(fontsize=6)
     return figure
 
 
@@ -127,8 +128,8 @@ def _draw_trajectory(axes: Axes, arm: dict[str, Any], color: str, label: str) ->
 
 def _draw_replayed(axes: Axes, runs: Sequence[PathRun]) -> None:
     for driver in dict.fromkeys(run.settings["driver"] for run in runs):
-        own = sorted((r for r in runs if r.settings["driver"] == driver), key=lambda run: run.study["num_replay"])
-        _draw_averages(axes, own, "path", DRIVERS[driver], f"path, {driver}")
+        own = {run.study["num_replay"]: run for run in reversed(runs) if run.settings["driver"] == driver}
+        _draw_averages(axes, [own[size] for size in sorted(own)], "path", DRIVERS[driver], f"path, {driver}")
     most = {run.study["num_replay"]: run for run in runs}
     _draw_averages(axes, [most[size] for size in sorted(most)], "replay", COLORS["replay"], "replay, with labels")
     joint = runs[0].methods["standard"]["arms"]["joint"]["end"]["average.accuracy"]
@@ -158,13 +159,13 @@ def _draw_equal_drift(axes: Axes, run: PathRun) -> None:
     axes.legend(fontsize=6)
 
 
-def _draw_sparse(axes: Axes, run: PathRun) -> None:
-    ends = sparse_ends(run.methods["standard"])
+def _draw_sparse(axes: Axes, runs: Sequence[PathRun]) -> None:
+    ends = {share: found for run in runs for share, found in sparse_ends(run.methods["standard"]).items()}
     for kind, shift in {"path": 0.0, "masked": 0.001, "one_shot": -0.001}.items():
-        found = [by_kind[kind] for by_kind in ends.values()]
+        found = [ends[share][kind] for share in sorted(ends)]
         mean, low, high = (as_numbers([one[part] for one in found]) for part in PARTS)
         spread = (mean - low, high - mean)
-        shares = np.array(list(ends)) + shift
+        shares = np.array(sorted(ends)) + shift
         axes.errorbar(shares, mean, spread, fmt="o-", color=COLORS[kind], label=NAMES[kind], capsize=2)
     axes.set(xlabel="share of zeros", ylabel="test accuracy", title="sparse")
     axes.legend(fontsize=6)
@@ -176,7 +177,6 @@ def _draw_ways(axes: Axes, run: PathRun, arch: str) -> None:
         curves = np.stack([np.interp(middle, *one) for one in zip(places, losses, strict=True)])
         axes.plot(middle, curves.mean(axis=0), color=COLORS[name], label=WAYS[name])
     axes.set(xlabel="share of the way", ylabel="test loss", title=f"between optima, {arch}")
-    axes.legend(fontsize=6)
 
 
 def main(config: Config) -> None:
