@@ -210,9 +210,9 @@ def summarise_teleports(told: Mapping[str, np.ndarray], kept: np.ndarray) -> dic
 def correlate(curvature: np.ndarray, loss: np.ndarray) -> dict[str, float] | None:
     """Return Spearman's correlation over the networks of an arm, with a 95 % interval by resampling networks.
 
-    None where there are fewer than four networks, or one of the two does not vary.
+    None where there are fewer than ten networks, or one of the two does not vary.
     """
-    if len(curvature) < 4 or np.ptp(curvature) == 0 or np.ptp(loss) == 0:
+    if len(curvature) < MIN_CORRELATED or np.ptp(curvature) == 0 or np.ptp(loss) == 0:
         return None
     generator = np.random.default_rng(0)
     again = [generator.integers(len(loss), size=len(loss)) for _ in range(NUM_RESAMPLES)]
@@ -221,7 +221,7 @@ def correlate(curvature: np.ndarray, loss: np.ndarray) -> dict[str, float] | Non
     return {"value": float(spearmanr(curvature, loss).statistic), "low": float(low), "high": float(high)}
 
 
-NUM_RESAMPLES = 1000
+NUM_RESAMPLES, MIN_CORRELATED = 1000, 10
 
 
 def arrays_of(arms: list[str], trained: Trained, measured: Mapping[str, Mapping[str, np.ndarray]]) -> Named:

@@ -120,7 +120,9 @@ def _verdict(run: TeleportRun, arm: str) -> str:
 def _pace(run: TeleportRun, arm: str, speed: Mapping[str, Any]) -> str:
     """Return how soon networks are where their plain twins end; nothing of those that stay behind."""
     if speed["num_never"]:
-        return f"{speed['num_never']} networks never come to the loss at which plain training ends"
+        lost = {seed for one in (arm, "plain") for seed in run.summary["arms"][one]["failed"]}
+        num_left = run.arrays["losses"].shape[1] - len(lost)
+        return f"{speed['num_never']} of {num_left} networks never come to the loss at which plain training ends"
     sooner = speed["sooner"]
     if sooner["low"] > 0:
         pace = f"the loss of plain training's end comes {sooner['mean']:.1f} epochs sooner"
