@@ -1,15 +1,20 @@
 """Parts of a study of invariant paths with known answers: ensembles, forgetting, equal drift, sparsity on the way."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from asymjax.experiments.invariant_paths.arms import Arm, Walked
 from asymjax.experiments.invariant_paths.attacked import _row_scores
+from asymjax.experiments.invariant_paths.config import Config
 from asymjax.experiments.invariant_paths.measures import curvature_points
 from asymjax.experiments.invariant_paths.studies import is_old
-from asymjax.experiments.invariant_paths.summary import _at_levels, _forgetting, _sparsity, compare_methods
+from asymjax.experiments.invariant_paths.summary import _at_levels, _forgetting, _sparsity, _told, compare_methods
 from asymjax.experiments.invariant_paths.table import verdict
+from asymjax.paths.invariant import PathConfig
 from asymjax.paths.objectives import make_sparse
 
 
@@ -34,27 +39,65 @@ def test_forgetting_is_measured_from_the_best_accuracy_so_far():
 
 def test_measures_where_the_drift_first_reaches_a_level():
     drift = np.array([[0.0, 0.2, 0.1, 0.4]])
-    np.testing.assert_allclose(_at_levels(drift, np.array([[0.0, 2.0, 3.0, 4.0]]), np.array([0.1, 0.3])), [[1.0, 3.5]])
+    found = _at_levels(drift, np.array([[0.0, 2.0, 3.0, 6.0]]), np.array([0.1, 0.2, 0.3]))
+    np.testing.assert_allclose(found, [[1.0, 2.0, 5.0]])
+
+
+def test_what_comes_after_the_largest_drift_does_not_count():
+    drift = np.array([[0.0, 0.4, 0.3, 0.2], [0.0, 0.4, 0.4, 0.4]])
+    found = _at_levels(drift, np.arange(4.0) * np.ones((2, 1)), np.array([0.2, 0.4]))
+    np.testing.assert_allclose(found, [[0.5, 1.0]] * 2)
+
+
+def paths_with(arch, tops, lengths):
+    """Return arrays of straight paths whose drift ends at the tops."""
+    ends = {"drift.held_out": tops, "old.accuracy": [-0.4] * len(tops), "new.accuracy": [0.8] * len(tops)}
+    ends["length"] = lengths
+    return {
+        f"paths/{arch}/path/{name}": (("member", "point"), np.outer(values, [0.0, 1.0]))
+        for name, values in ends.items()
+    }
 
 
 def test_methods_are_compared_up_to_the_drift_that_all_paths_reach():
-    entry = {"arms": {"path": {"failed": {}}}}
-    arrays = {
-        f"paths/{arch}/path/{name}": (("member", "point"), np.array([values, values]) * scale)
-        for arch, top in {"standard": 1.0, "w_asym": 2.0}.items()
-        for name, values, scale in (
-            ("drift.held_out", [0.0, 1.0], top),
-            ("old.accuracy", [0.9, 0.5], 1.0),
-            ("new.accuracy", [0.0, 0.8], 1.0),
-            ("length", [0.0, 4.0], 1.0),
-        )
-    }
+    entry = {"arms": {"path": {"failed": {}, "stuck": []}}}
+    arrays = paths_with("standard", [1.0, 1.0], [4.0, 4.0]) | paths_with("w_asym", [2.0, 2.0], [4.0, 4.0])
     found = compare_methods({"standard": entry, "w_asym": entry}, arrays)
     np.testing.assert_allclose(found["levels"], [0.25, 0.5, 0.75, 1.0])
     assert found["methods"]["standard"]["length"][-1]["mean"] == 4.0
+    assert found["methods"]["standard"]["length"][-1]["difference"] is None
     assert found["methods"]["w_asym"]["length"][-1]["mean"] == 2.0
     assert found["methods"]["w_asym"]["length"][-1]["difference"]["mean"] == -2.0
     assert compare_methods({"standard": entry}, {}) == {}
+
+
+def test_methods_are_compared_by_seeds_that_are_in_both_and_paths_at_rest_are_left_out():
+    arrays = paths_with("standard", [1.0, 1.0, 1.0, 0.0], [1.0, 2.0, 3.0, 0.0])
+    arrays |= paths_with("w_asym", [1.0, 1.0, 1.0, 1.0], [9.0, 2.5, 3.5, 9.0])
+    entries = {
+        "standard": {"arms": {"path": {"failed": {"0": "not finite"}, "stuck": [3]}}},
+        "w_asym": {"arms": {"path": {"failed": {"3": "not finite"}, "stuck": []}}},
+    }
+    found = compare_methods(entries, arrays)
+    assert found["levels"][-1] == 1.0
+    last = {arch: method["length"][-1] for arch, method in found["methods"].items()}
+    assert last["standard"]["repeats"].tolist() == [2.0, 3.0] and last["w_asym"]["repeats"].tolist() == [9.0, 2.5, 3.5]
+    assert last["w_asym"]["difference"]["mean"] == 0.5
+    entries["standard"]["arms"]["path"]["stuck"] = [1, 2, 3]
+    assert compare_methods(entries, arrays) == {}
+
+
+def test_a_path_is_at_rest_where_it_does_not_move_at_its_end_and_has_not_failed():
+    config = replace(Config(), path=PathConfig(num_steps=2))
+    subject = SimpleNamespace(start=np.arange(4), config=config)
+    steps = {
+        "step_length": np.array([[1.0, 0.0], [1.0, np.nan], [0.0, 0.0], [0.0, 1.0]]),
+        "objective": np.array([[2.0, 1.0], [2.0, np.nan], [0.0, 0.0], [1.0, 1.0]]),
+        "freedom": np.array([[1.0, 0.0], [1.0, np.nan], [0.0, 0.0], [0.0, 0.5]]),
+    }
+    found = _told(subject, Walked({}, steps, np.array([0, 2]), {}), {1: "not finite"})
+    assert found["stuck"] == [0]  # The third has nothing left to fall.
+    assert found["freedom"]["mean"].tolist() == [0.5, 0.0, 0.25]
 
 
 def test_the_gap_to_a_sparse_network_and_what_changes_places_in_it():

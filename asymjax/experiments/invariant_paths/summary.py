@@ -1,7 +1,7 @@
 """What a study comes to: statistics over networks at every point, at the end, and of differences to the paths."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,14 +29,15 @@ def summarise_method(
     -------
     ``arms``, by name: ``at``, the steps of points; ``curves``, statistics over networks at each point; ``end``, those
     of the last point, with the difference to the path that an arm stands beside; ``freedom`` of paths, the least over
-    steps, per network; ``failed``, networks that are none. ``curvature``, statistics at ``curvature_at``.
+    steps, per network that is there; ``stuck``, paths at rest in their last step; ``failed``, networks that are none.
+    ``curvature``, statistics at ``curvature_at``.
     """
     entries, own = {}, dict(curves)
     for name, arm in arms.items():
         own[name] = curves[name] | _sparsity(arm, walked[name]) | _forgetting(curves[name])
     failed = {name: subject.failed | walked[name].failed for name in arms}
     for name, arm in arms.items():
-        is_there = np.array([member not in failed[name] for member in range(len(subject.start))])
+        is_there = _there(failed[name], len(subject.start))
         entries[name] = {
             "is_path": arm.is_path,
             "beside": arm.beside,
@@ -46,7 +47,7 @@ def summarise_method(
             "end": _ends(own, failed, name, arm.beside),
         }
         if arm.is_path:
-            entries[name] |= _told(subject, walked[name])
+            entries[name] |= _told(subject, walked[name], failed[name])
     found = {
         name: {
             of: [over_networks(at) for at in values[_there(failed[name], len(values))].T] for of, values in one.items()
@@ -58,7 +59,7 @@ def summarise_method(
     return {"arms": entries, "curvature": found, "curvature_at": at}
 
 
-def _there(failed: Mapping[int, str], count: int) -> np.ndarray:
+def _there(failed: Container[int], count: int) -> np.ndarray:
     return np.array([member not in failed for member in range(count)])
 
 
@@ -83,14 +84,18 @@ def _ends(
     }
 
 
-def _told(subject: Subject, walked: Walked) -> dict[str, Any]:
-    """Say how free the steps of paths were, and which did not move at all."""
-    lengths, freedom = (np.nan_to_num(walked.steps[name]) for name in ("step_length", "freedom"))
-    path = subject.config.path
+def _told(subject: Subject, walked: Walked, failed: Container[int]) -> dict[str, Any]:
+    """Say how free the steps of paths were, and which came to rest with their objective still to fall.
+
+    Networks that failed have no part in it.
+    """
+    there = np.flatnonzero(_there(failed, len(subject.start)))
+    freedom, path = walked.steps["freedom"][there], subject.config.path
+    rests = (walked.steps["step_length"][there, -1] == 0) & (walked.steps["objective"][there, -1] != 0)
     left = (path.num_steps - np.arange(path.num_steps)) / max(1.0, path.anneal_share * path.num_steps)
     return {
         "freedom": {"first": freedom[:, 0], "least": freedom.min(axis=1), "mean": freedom.mean(axis=1)},
-        "stuck": [member for member in range(len(lengths)) if not lengths[member].any()],
+        "stuck": there[rests].tolist(),
         "budget": float(path.step_size * np.clip(left, 0, 1).sum()),
     }
 
@@ -133,42 +138,86 @@ def compare_methods(entries: Mapping[str, Any], arrays: Mapping[str, Any]) -> di
     -------
     ``levels`` of the mean Bhattacharyya distance on held-out inputs, up to what all paths reach, and method -> measure
     -> statistics at each level, with the difference to the first method; measures are the accuracy on old and on new
-    classes, forgetting, and the length of the path. Nothing where there are no old classes.
+    classes, forgetting, and the length of the path. Differences are of seeds that are in both. Paths that are not
+    finite or came to rest are left out. Nothing where there are no old classes, or a method has no path left.
     """
     found = {arch: _path_of(arch, entry, arrays) for arch, entry in entries.items()}
-    if any(one is None or not len(one["drift"]) for one in found.values()):
+    if any(one is None or not len(one.members) for one in found.values()):
         return {}
-    top = min(float(one["drift"].max(axis=1).min()) for one in found.values() if one is not None)
+    paths = {arch: one for arch, one in found.items() if one is not None}
+    top = min(float(one.measures["drift"].max(axis=1).min()) for one in paths.values())
     levels = top * (np.arange(LEVELS) + 1) / LEVELS
-    methods: dict[str, Any] = {}
-    first: dict[str, np.ndarray] | None = None
-    for arch, one in found.items():
-        assert one is not None
-        at = {name: _at_levels(one["drift"], values, levels) for name, values in one.items() if name != "drift"}
-        first = first or at
-        is_like = at is not first and len(at["length"]) == len(first["length"])
-        methods[arch] = {
-            name: [
-                over_repeats(values[:, i], first[name][:, i] if is_like else None) | {"level": levels[i]}
-                for i in range(LEVELS)
-            ]
-            for name, values in at.items()
+    first = next(iter(paths))
+    at = {arch: _measures_at(one, levels) for arch, one in paths.items()}
+    methods = {
+        arch: {
+            name: [_beside(path, at[first] if arch != first else None, name, i) for i in range(LEVELS)]
+            for name in path.measures
         }
+        for arch, path in at.items()
+    }
+    for method in methods.values():
+        for values in method.values():
+            for level, value in zip(levels, values, strict=True):
+                value["level"] = level
     return {"levels": levels, "methods": methods}
 
 
-def _path_of(arch: str, entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> dict[str, np.ndarray] | None:
-    """Return drift and measures of the path of a method [member, point], those of finite networks."""
+class _Paths(NamedTuple):
+    """Paths of a method.
+
+    Attributes
+    ----------
+    members : int [path] which seeds they are of.
+    measures : name -> [path, point or level].
+    """
+
+    members: np.ndarray
+    measures: dict[str, np.ndarray]
+
+
+def _beside(paths: _Paths, first: _Paths | None, name: str, level: int) -> dict[str, Any]:
+    """Return statistics over all paths at a level, with the difference over the seeds that are in the first as well."""
+    values = paths.measures[name][:, level]
+    found = over_repeats(values)
+    if first is not None:
+        _, own, other = np.intersect1d(paths.members, first.members, return_indices=True)
+        if len(own):
+            found["difference"] = over_repeats(values[own], first.measures[name][other, level])["difference"]
+    return found
+
+
+def _measures_at(paths: _Paths, levels: np.ndarray) -> _Paths:
+    """Return what paths come to at levels of drift."""
+    drift = paths.measures["drift"]
+    at = {name: _at_levels(drift, values, levels) for name, values in paths.measures.items() if name != "drift"}
+    return paths._replace(measures=at)
+
+
+def _path_of(arch: str, entry: Mapping[str, Any], arrays: Mapping[str, Any]) -> _Paths | None:
+    """Return drift and measures of the paths of a method at points; of networks that are finite and go on to the end.
+
+    A path that came to rest has no drift further on, and one that never moved has none at all.
+    """
     if f"paths/{arch}/path/old.accuracy" not in arrays:
         return None
     names = {"drift": "drift.held_out", "old": "old.accuracy", "new": "new.accuracy", "length": "length"}
     found = {name: np.asarray(arrays[f"paths/{arch}/path/{array}"][1]) for name, array in names.items()}
-    is_there = _there({int(member): "" for member in entry["arms"]["path"]["failed"]}, len(found["old"]))
-    found = {name: values[is_there] for name, values in found.items()}
-    return found | {"forgetting": np.maximum.accumulate(found["old"], axis=1) - found["old"]}
+    path = entry["arms"]["path"]
+    out = {int(member) for member in path["failed"]} | set(path["stuck"])
+    members = np.flatnonzero(_there(out, len(found["old"])))
+    found = {name: values[members] for name, values in found.items()}
+    return _Paths(members, found | {"forgetting": np.maximum.accumulate(found["old"], axis=1) - found["old"]})
 
 
 def _at_levels(drift: np.ndarray, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Return values [member, level] where the drift of each first reaches a level, on straight lines between points."""
-    reached = np.maximum.accumulate(drift, axis=1)
-    return np.stack([np.interp(levels, own, of) for own, of in zip(reached, values, strict=True)])
+    """Return values [member, level] where the drift of each first reaches a level, on straight lines between points.
+
+    Each starts below the levels and reaches all of them; what it does after it has reached one does not count for it.
+    """
+    found = np.empty((len(drift), len(levels)))
+    for member, (own, of) in enumerate(zip(drift, values, strict=True)):
+        for i, level in enumerate(levels):
+            after = max(1, int(np.argmax(own >= level)))
+            found[member, i] = np.interp(level, own[after - 1 : after + 1], of[after - 1 : after + 1])
+    return found
