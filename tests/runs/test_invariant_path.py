@@ -107,7 +107,7 @@ def test_no_freedom_is_said(script, tmp_path):
     words = "--dataset wine --widths 1 --activation tanh --batch-size 16 --num-epochs 20 --num-replay 36 --damping 0"
     done = script(SCRIPT, *FLAGS, *words.split(), "--no-retract", "--no-baselines", "--out", tmp_path)
     assert "no freedom: the outputs on 36 replayed inputs leave no direction" in done.stdout
-    assert "paths 0, 1 did not move" in done.stdout
+    assert "paths 0, 1 came to rest" in done.stdout
     found = results.read_arrays(run_directory(done), "paths/standard/path/")
     assert not found["paths/standard/path/distance"].any() and not found["paths/standard/path/steps/freedom"].any()
 

@@ -14,9 +14,15 @@ NOTE = (
 DRIFT_NOTE = (
     "At the end of each arm. Replay, held out: mean Bhattacharyya distance of the probabilities to those at the start; "
     "change: the largest of an output on replayed inputs. Length: sum of the steps; metric length: sum of the lengths "
-    "that the outputs on replayed inputs give to them, to first order; means over networks. Freedom: the share of the "
-    "objective's gradient that is left, the least of all steps. " + NOTE
+    "that the outputs on replayed inputs give to them, to first order; means over networks. {freedom}, the least of "
+    "all steps. " + NOTE
 )
+FREEDOM = {
+    "exact": ("freedom", "Freedom: the share of the objective's gradient that the metric leaves"),
+    "layer": ("freedom", "Freedom: the share of the objective's gradient that the inputs of layers leave"),
+    "penalty": ("cosine", "Cosine: between a step and minus the objective's gradient"),
+}
+"""By driver, what a column is called and says."""
 CURVATURE_NOTE = (
     "Of the loss on the rows that networks were trained on first: trace (Hutchinson) and largest eigenvalue (Lanczos) "
     "of the Hessian, the same rows and probes for all."
@@ -36,7 +42,7 @@ GAP_NOTE = (
 )
 EQUAL_NOTE = (
     "Where the mean Bhattacharyya distance on held-out inputs of old classes first reaches a level, on straight lines "
-    "between points. " + NOTE
+    "between points. Paths that came to rest are left out; differences are of seeds that both methods have. " + NOTE
 )
 WAY_NOTE = (
     "Rise: the largest value on the way over the mean of both ends (Frankle et al. 2020). The path is walked as far as "
@@ -141,8 +147,9 @@ def _drifts(run: PathRun) -> Table:
             drifts = [interval(entry["end"].get(name), ".4f") for name in ("drift.replay", "drift.held_out")]
             cells = drifts + [number(entry["end"].get(name, {}).get("mean"), ".3g") for name in names]
             rows.append([f"{arch}, {arm}".replace("_", " "), *cells, number(min(least), ".2f") if least else "-"])
-    columns = ["kind", "replay", "held out", "change", "length", "metric length", "from the start", "freedom"]
-    return Table("How far function and weights went", DRIFT_NOTE, columns, rows)
+    word, said = FREEDOM[run.settings["driver"]]
+    columns = ["kind", "replay", "held out", "change", "length", "metric length", "from the start", word]
+    return Table("How far function and weights went", DRIFT_NOTE.format(freedom=said), columns, rows)
 
 
 def _curvatures(run: PathRun) -> Table:
@@ -328,7 +335,7 @@ def _warnings(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
             members = ", ".join(map(str, arm["stuck"]))
             sentences.append(
                 f"{arch}, {name}: no freedom: the outputs on {run.study['num_replay']} replayed inputs leave no "
-                f"direction, and paths {members} did not move."
+                f"direction, and paths {members} came to rest."
             )
     for name, arm in paths_of(method).items():
         gap = arm["curves"].get("gap", [{"mean": 0.0}])[0]["mean"]
