@@ -9,10 +9,8 @@ import optax
 from jax import lax
 
 from asymjax import trees
+from asymjax.paths.objectives import Objective
 from asymjax.types import Array, Key, Position, PyTree
-
-Falling = Callable[[Key, Position, Any], Array]
-"""(key, position, data) -> []; what falls."""
 
 
 class DescentState(NamedTuple):
@@ -53,7 +51,7 @@ class Descent(NamedTuple):
     advance: Callable[[Key, DescentState, Any, int], tuple[DescentState, DescentSteps]]
 
 
-def make_descent(objective: Falling, optimizer: optax.GradientTransformation) -> Descent:
+def make_descent(objective: Objective, optimizer: optax.GradientTransformation) -> Descent:
     """Build the descent of an objective.
 
     Parameters

@@ -10,8 +10,10 @@ import numpy as np
 from asymjax.experiments.invariant_paths.arms import Arm, Walked
 from asymjax.experiments.invariant_paths.attacked import _row_scores
 from asymjax.experiments.invariant_paths.config import Config
+from asymjax.experiments.invariant_paths.extras import _with_missing
 from asymjax.experiments.invariant_paths.measures import curvature_points
 from asymjax.experiments.invariant_paths.studies import is_old
+from asymjax.experiments.invariant_paths.subject import why_groups_fail
 from asymjax.experiments.invariant_paths.summary import _at_levels, _forgetting, _sparsity, _told, compare_methods
 from asymjax.experiments.invariant_paths.table import verdict
 from asymjax.paths.invariant import PathConfig
@@ -117,3 +119,12 @@ def test_a_verdict_needs_an_interval_on_one_side():
     said = [verdict({"low": low, "high": high}, "above", "below") for low, high in ((0.1, 0.2), (-0.2, -0.1), (-1, 1))]
     assert said == ["below", "above", "not told apart from"]
     assert verdict({"low": None, "high": None}, "above", "below") == "of one network, beside"
+
+
+def test_a_group_fails_with_any_of_its_networks():
+    failed = {3: "at step 7", 4: "at step 8", 5: "at step 9"}
+    found = why_groups_fail(failed, np.array([0, 2, 4]), 6)
+    assert found == {1: "network 1 beside it: at step 7", 2: "at step 8"}
+    assert why_groups_fail({1: "at step 3"}, np.arange(3), 3) == {1: "at step 3"}
+    values = _with_missing(np.array([True, False, True]), np.array([[1.0], [2.0]]))
+    np.testing.assert_array_equal(values, [[1.0], [np.nan], [2.0]])

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT, KILL = ROOT / "runs" / "invariant_path.py", Path(__file__).parent / "kill.py"
 FLAGS = ["--preset", "smoke", "--no-progress"]
 JOIN = [*FLAGS, "--objective", "join"]
-INPUT_EXIT = 2
+INPUT_EXIT, DIVERGED_EXIT = 2, 3
 
 
 def run_directory(done):
@@ -112,10 +112,11 @@ def test_no_freedom_is_said(script, tmp_path):
     assert not found["paths/standard/path/distance"].any() and not found["paths/standard/path/steps/freedom"].any()
 
 
-@pytest.mark.long
-def test_a_path_that_is_not_finite_is_named(script, tmp_path):
-    done = script(SCRIPT, *FLAGS, "--driver", "penalty", "--no-retract", "--step-size", "1e14", "--out", tmp_path)
-    assert "warning: standard, path, network 0 is left out: not finite at step" in done.stdout
+def test_no_path_that_is_finite_is_an_error(script, tmp_path):
+    words = [*FLAGS, "--driver", "penalty", "--no-retract", "--no-baselines", "--step-size", "1e14"]
+    done = script(SCRIPT, *words, "--run-dir", tmp_path, check=False)
+    assert done.returncode == DIVERGED_EXIT and "standard, path: no path is finite (network 0, not" in done.stderr
+    assert not (tmp_path / "summary.json").exists() and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -134,6 +135,9 @@ def test_a_path_that_is_not_finite_is_named(script, tmp_path):
         ("--recipe drawn", "trained alike"),
         ("--archs w_assym", "unknown arch 'w_assym'"),
         ("--num-test-rows 1", "no test rows of the"),
+        ("--driver layer --archs standard w_asym", "give a network whose kernels are trained as a whole"),
+        ("--trained output", "trained is output"),
+        ("--num-steps 7 --num-points 4", "7 steps divide into 1 at most"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(words, message, script, tmp_path):

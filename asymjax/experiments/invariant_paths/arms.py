@@ -10,12 +10,15 @@ import optax
 
 from asymjax import trees
 from asymjax.divisors import largest_divisor
+from asymjax.errors import InputError
+from asymjax.experiments.invariant_paths.config import Config
 from asymjax.lab import devices, processes
 from asymjax.lab.loop import Chunk, compile_ahead, run_phase
 from asymjax.lab.run_config import RunConfig
 from asymjax.lab.rundir import RunDir
-from asymjax.paths.descent import Falling, make_descent
+from asymjax.paths.descent import make_descent
 from asymjax.paths.invariant import PathConfig, Replay, make_walker
+from asymjax.paths.objectives import Objective
 from asymjax.types import Array, Frozen, Key, Model, Position, PyTree
 
 Steps = dict[str, Array]
@@ -76,7 +79,7 @@ class Walked(NamedTuple):
     failed: dict[int, str]
 
 
-def path_way(model: Model, objective: Callable[[Frozen], Falling], config: PathConfig, task: str) -> Callable:
+def path_way(model: Model, objective: Callable[[Frozen], Objective], config: PathConfig, task: str) -> Callable:
     """Return what makes an invariant path of an objective: (frozen) -> Way."""
 
     def make(frozen: Frozen) -> Way:
@@ -98,7 +101,7 @@ def path_way(model: Model, objective: Callable[[Frozen], Falling], config: PathC
     return make
 
 
-def descent_way(objective: Callable[[Frozen], Falling], optimizer: optax.GradientTransformation) -> Callable:
+def descent_way(objective: Callable[[Frozen], Objective], optimizer: optax.GradientTransformation) -> Callable:
     """Return what makes the ordinary descent of an objective, which replays nothing: (frozen) -> Way."""
 
     def make(frozen: Frozen) -> Way:
@@ -121,6 +124,23 @@ def own_data(own: Any, shared: Any) -> Any:
 def shared_data(own: Any, shared: Any) -> Any:
     """Return the data of all networks."""
     return shared
+
+
+def check_points(config: Config) -> None:
+    """Refuse a number of steps that does not divide into about as many points as are asked for.
+
+    Raises
+    ------
+    InputError
+        If fewer than half of them would be kept.
+    """
+    num_steps, wanted = config.path.num_steps, config.study.num_points
+    found = largest_divisor(num_steps, wanted)
+    if 2 * found < min(num_steps, wanted):
+        raise InputError(
+            f"num_points is {wanted}, but {num_steps} steps divide into {found} at most; give a number of steps that "
+            "is a multiple of it"
+        )
 
 
 def walk(

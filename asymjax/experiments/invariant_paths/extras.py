@@ -102,21 +102,29 @@ def _lines(subject: Subject, walked: Mapping[str, Walked], measured: Mapping[str
     def between(first: Position) -> Callable[[np.ndarray], Ends]:
         return lambda index: Ends(take(first, index[:, 0]), take(target, index[:, 0]))
 
-    straight = between(start)
+    straight, is_there = between(start), _is_there(subject, walked)
     lines = {
         "straight": straight,
         "aligned": matched_ends(straight, model.permutation_spec, subject.frozen),
         "rest": between(end),
     }
-    pairs = np.repeat(np.arange(len(subject.start))[:, None], 2, axis=1)
+    pairs = np.repeat(np.flatnonzero(is_there)[:, None], 2, axis=1)
+    whole = partial(_with_missing, is_there)
     arrays: dict[str, Any] = {"lines/points": (("place",), task.points)}
     for name, of in lines.items():
         phase = f"line-{subject.arch}-{name}"
         found = run_paths(subject.run, phase, of, pairs, subject.frozen, task, subject.config.run)
-        arrays[f"lines/{name}/distance"] = (("member",), found["distance"])
+        arrays[f"lines/{name}/distance"] = (("member",), whole(found["distance"]))
         for split, scores in found["curves"].items():
-            arrays |= {f"lines/{name}/{split}.{score}": (("member", "place"), v) for score, v in scores.items()}
-    return More({}, {"ways": _ways(arrays, measured["path"], _is_there(subject, walked))}, arrays)
+            arrays |= {f"lines/{name}/{split}.{score}": (("member", "place"), whole(v)) for score, v in scores.items()}
+    return More({}, {"ways": _ways(arrays, measured["path"], is_there)}, arrays)
+
+
+def _with_missing(is_there: np.ndarray, values: Any) -> np.ndarray:
+    """Return values of all members, NaN of those that are not there."""
+    whole = np.full((len(is_there), *np.shape(values)[1:]), np.nan, np.asarray(values).dtype)
+    whole[is_there] = values
+    return whole
 
 
 def _ways(arrays: Named, path: Curves, is_there: np.ndarray) -> dict[str, Any]:

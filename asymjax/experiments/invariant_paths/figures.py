@@ -245,7 +245,7 @@ def sparse_ends(method: Mapping[str, Any]) -> dict[float, dict[str, Any]]:
     found: dict[float, dict[str, Any]] = {}
     for name, arm in method["arms"].items():
         kind, _, share = name.partition("-")
-        if arm["curves"]:
+        if arm["end"]:
             found.setdefault(float(share), {})[kind] = arm["end"]["projected.test.accuracy"]
             if kind == "path":
                 found[float(share)]["one_shot"] = arm["curves"]["projected.test.accuracy"][0]
@@ -277,7 +277,7 @@ KINDS = COLORS | {"start": style.GREY}
 
 def robust_ends(method: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return accuracies where arms begin and end, clean ones first, by kind."""
-    arms = {name: arm for name, arm in method["arms"].items() if arm["curves"]}
+    arms = {name: arm for name, arm in method["arms"].items() if arm["end"]}
     first = next(iter(arms.values()))
     names = sorted(
         (name for name in first["end"] if name.endswith(".accuracy")), key=lambda name: name != "test.accuracy"

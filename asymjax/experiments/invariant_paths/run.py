@@ -9,24 +9,25 @@ import numpy as np
 
 from asymjax import trees
 from asymjax.errors import DivergedError, InputError
-from asymjax.experiments.invariant_paths.arms import Arm, Walked, walk
+from asymjax.experiments.invariant_paths.arms import Arm, Walked, check_points, path_way, walk
 from asymjax.experiments.invariant_paths.config import Config
 from asymjax.experiments.invariant_paths.extras import measure_more
 from asymjax.experiments.invariant_paths.measures import Curves, curvature_points, measure_curvature, measure_points
 from asymjax.experiments.invariant_paths.spectrum import measure_spectrum
 from asymjax.experiments.invariant_paths.studies import STUDIES
-from asymjax.experiments.invariant_paths.subject import Subject, draw_replay, take
+from asymjax.experiments.invariant_paths.subject import Subject, draw_replay, take, why_groups_fail
 from asymjax.experiments.invariant_paths.summary import compare_methods, summarise_method
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
 from asymjax.experiments.train_sweep.run import train_networks
-from asymjax.lab import devices, processes
+from asymjax.lab import devices, memory, processes
 from asymjax.lab.results import Named
 from asymjax.lab.rundir import RunDir, open_run
 from asymjax.lab.sweep import why_failed
 from asymjax.models import draw_frozen
-from asymjax.paths.invariant import check_replay
+from asymjax.paths import objectives
+from asymjax.paths.invariant import Replay, check_replay
 from asymjax.train.members import make_trainer, make_training
-from asymjax.types import Dataset, Model
+from asymjax.types import Dataset, Frozen, Key, Model, Position
 
 EXPERIMENT = "invariant_path"
 
@@ -43,7 +44,7 @@ def run_paths(config: Config) -> Path:
     InputError
         If a name is unknown, settings cannot be met, data are damaged, or the directory is not this run's.
     DivergedError
-        If every network of a method diverges.
+        If no network of a method, or no path of an arm, is finite.
     StopRequestedError
         If SIGTERM came.
     """
@@ -102,6 +103,11 @@ def _check(config: Config, dataset: Dataset, models: Mapping[str, Model]) -> Non
     study = STUDIES[config.study.objective]
     if config.optimizer.recipe != "shared":
         raise InputError("recipe is drawn, but the networks of a study are trained alike; give shared")
+    if config.optimizer.trained != "all":
+        raise InputError(
+            f"trained is {config.optimizer.trained}, but paths move all that the method leaves free; give all"
+        )
+    check_points(config)
     study.check(config, dataset)
     kept = study.kept(dataset)
     num_rows = len(kept.targets)
@@ -112,9 +118,24 @@ def _check(config: Config, dataset: Dataset, models: Mapping[str, Model]) -> Non
         )
     for model in models.values():
         make_trainer(model, dataset._replace(train=kept), config.optimizer)
-        frozen = jax.eval_shape(model.freeze, jax.random.key(0))
-        size = trees.num_entries(jax.eval_shape(model.init, jax.random.key(0), frozen))
-        check_replay(config.study.num_replay, dataset.num_outputs, size, config.path)
+        _check_path(config, dataset.task, kept.take(slice(config.study.num_replay)).inputs, model)
+
+
+def _check_path(config: Config, task: str, inputs: Any, model: Model) -> None:
+    """Refuse a network that the driver cannot walk, or whose Jacobian memory has no room for."""
+
+    def first_step(key: Key, frozen: Frozen, position: Position, inputs: Any) -> Any:
+        way = path_way(model, lambda _: objectives.reach(), config.path, task)(frozen)
+        replay = Replay(inputs, model.apply(position, frozen, inputs))
+        return replay.outputs, way.advance(key, way.init(position), replay, position, 1)
+
+    key = jax.random.key(0)
+    frozen = jax.eval_shape(model.freeze, key)
+    position = jax.eval_shape(model.init, key, frozen)
+    outputs, _ = jax.eval_shape(first_step, key, frozen, position, inputs)
+    limit = {"limit_bytes": found} if (found := memory.limit_bytes()) else {}
+    num_rows, num_outputs = outputs.shape
+    check_replay(num_rows, num_outputs, trees.num_entries(position), config.path, **limit)
 
 
 def _study_method(
@@ -156,18 +177,24 @@ def _trained(run: RunDir, arch: str, model: Model, mask_seed: int, dataset: Data
     placement = devices.place(count, config.run.num_devices, config.run.placement)
     state = train_networks(run, training, model, frozen, old, config.optimizer, placement, f"train-{arch}")
     positions, failed_step = processes.gather((state.position, state.failed_step))
-    failed = why_failed(failed_step)
-    own = {member: failed[int(network)] for member, network in enumerate(start) if int(network) in failed}
+    own = why_groups_fail(why_failed(failed_step), start, count)
     if len(own) == len(start):
-        raise DivergedError(f"{arch}: no network is finite; lower the learning rate")
+        raise DivergedError(f"{arch}: in each of {len(start)} groups a network is not finite; lower the learning rate")
     positions = trees.to_host(positions)
     replay = draw_replay(model, frozen, take(positions, start), kept, config)
     return Subject(run, config, arch, model, frozen, dataset, kept, positions, start, replay, own)
 
 
 def _walk(subject: Subject, name: str, arm: Arm) -> Walked:
+    """Walk the networks of an arm.
+
+    Raises
+    ------
+    DivergedError
+        If it is one of paths, and none of them is finite to its end.
+    """
     config = subject.config
-    return walk(
+    walked = walk(
         subject.run,
         f"walk-{subject.arch}-{name}",
         arm,
@@ -178,6 +205,11 @@ def _walk(subject: Subject, name: str, arm: Arm) -> Walked:
         config.study.num_points,
         config.run,
     )
+    failed = subject.failed | walked.failed
+    if arm.is_path and len(failed) == len(subject.start):
+        why = "; ".join(f"network {member}, {failed[member]}" for member in sorted(failed))
+        raise DivergedError(f"{subject.arch}, {name}: no path is finite ({why}); give shorter steps or more damping")
+    return walked
 
 
 def _arrays(walked: Mapping[str, Walked], curves: Mapping[str, Curves], curvature: Mapping[str, Curves]) -> Named:

@@ -1,5 +1,6 @@
 """What a study of one method works with: its trained networks, and what the function has to stay on."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +26,7 @@ class Subject(NamedTuple):
     positions : trained networks, NumPy leaves [network, ...]; paths begin at ``start``.
     start : int [member] which of them.
     replay : of each path, leaves [member, ...].
-    failed : member -> why its network is none.
+    failed : member -> why a network of its group is none.
     """
 
     run: RunDir
@@ -54,6 +55,24 @@ class Subject(NamedTuple):
 def take(tree: PyTree, index: Any) -> PyTree:
     """Return the rows of an index of all leaves."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def why_groups_fail(failed: Mapping[int, str], start: np.ndarray, count: int) -> dict[int, str]:
+    """Return why groups cannot be studied, by member: a network of theirs failed.
+
+    Parameters
+    ----------
+    failed : network -> why it is none.
+    start : int [member] the first network of each group, ascending; the others follow it.
+    count : networks in all.
+    """
+    found = {}
+    for member, networks in enumerate(np.split(np.arange(count), start[1:])):
+        whys = [(int(network), failed[int(network)]) for network in networks if int(network) in failed]
+        if whys:
+            network, why = whys[0]
+            found[member] = why if network == start[member] else f"network {network - start[member]} beside it: {why}"
+    return found
 
 
 def draw_replay(model: Model, frozen: Frozen, starts: Position, kept: Split, config: Config) -> Replay:
