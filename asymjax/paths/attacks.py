@@ -9,27 +9,30 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from asymjax.types import Array
+from asymjax.types import Array, PyTree
 
 STEP_SHARE = 2.5
 """Of the radius over the number of steps, how long steps are (Madry et al. 2018, arXiv 1706.06083)."""
 
 
-def pgd(loss: Callable[[Array], Array], inputs: Array, radius: float, num_steps: int) -> Array:
+def pgd(loss: Callable[[PyTree], Array], inputs: PyTree, radius: float | Array, num_steps: int) -> PyTree:
     """Move inputs by steps along the sign of the gradient, each cut to the radius (Madry et al. 2018).
 
     One step is the fast attack of Goodfellow et al. (2015, arXiv 1412.6572), the whole radius along the sign.
 
     Parameters
     ----------
-    loss : (inputs) -> [], which rises: a sum over rows, each of its own input.
-    inputs : [rows, ...]; the attack starts there, and not at random.
-    radius : how far each feature moves at most.
+    loss : (inputs) -> [], which rises: a sum over rows, each of its own input, or their mean.
+    inputs : leaves [rows, ...]; the attack starts there, and not at random.
+    radius : how far each feature moves at most; may be traced.
     num_steps : steps of ``STEP_SHARE * radius / num_steps``.
     """
 
-    def step(moved: Array, _: None) -> tuple[Array, None]:
-        further = moved + STEP_SHARE * radius / num_steps * jnp.sign(jax.grad(loss)(moved))
-        return inputs + jnp.clip(further - inputs, -radius, radius), None
+    def shifted(start: Array, now: Array, slope: Array) -> Array:
+        further = now + STEP_SHARE * radius / num_steps * jnp.sign(slope)
+        return start + jnp.clip(further - start, -radius, radius)
+
+    def step(moved: PyTree, _: None) -> tuple[PyTree, None]:
+        return jax.tree.map(shifted, inputs, moved, jax.grad(loss)(moved)), None
 
     return lax.scan(step, inputs, None, length=num_steps)[0]

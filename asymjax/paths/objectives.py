@@ -13,6 +13,7 @@ from jax import lax
 
 from asymjax import rng, trees
 from asymjax.errors import InputError
+from asymjax.paths.attacks import pgd
 from asymjax.paths.metric import refuse_graphs
 from asymjax.sparse.masks import Mask, apply_mask, full_mask
 from asymjax.sparse.pruning import prune
@@ -178,9 +179,11 @@ def attack(model: Model, frozen: Frozen, task: str, position: Position, batch: S
         If inputs are a graph.
     """
     refuse_graphs(batch.inputs)
-    slopes = jax.grad(lambda inputs: TASK_LOSSES[task](model.apply, position, frozen, Split(inputs, batch.targets)))
-    moved = jax.tree.map(lambda x, slope: x + radius * jnp.sign(slope), batch.inputs, slopes(batch.inputs))
-    return Split(moved, batch.targets)
+
+    def loss(inputs: Any) -> Array:
+        return TASK_LOSSES[task](model.apply, position, frozen, Split(inputs, batch.targets))
+
+    return Split(pgd(loss, batch.inputs, radius, 1), batch.targets)
 
 
 def combine(objectives: Sequence[Objective], weights: Sequence[float | Array]) -> Objective:

@@ -15,7 +15,7 @@ from asymjax.experiments.invariant_paths.extras import measure_more
 from asymjax.experiments.invariant_paths.measures import Curves, curvature_points, measure_curvature, measure_points
 from asymjax.experiments.invariant_paths.spectrum import measure_spectrum
 from asymjax.experiments.invariant_paths.studies import STUDIES
-from asymjax.experiments.invariant_paths.subject import Subject, draw_replay, take, why_groups_fail
+from asymjax.experiments.invariant_paths.subject import Subject, draw_rows, replay_of, take, why_groups_fail
 from asymjax.experiments.invariant_paths.summary import compare_methods, summarise_method
 from asymjax.experiments.setup import describe_data, load_data, refuse_graph
 from asymjax.experiments.train_sweep.run import train_networks
@@ -181,8 +181,11 @@ def _trained(run: RunDir, arch: str, model: Model, mask_seed: int, dataset: Data
     if len(own) == len(start):
         raise DivergedError(f"{arch}: in each of {len(start)} groups a network is not finite; lower the learning rate")
     positions = trees.to_host(positions)
-    replay = draw_replay(model, frozen, take(positions, start), kept, config)
-    return Subject(run, config, arch, model, frozen, dataset, kept, positions, start, replay, own)
+    rows = draw_rows(kept, len(start), config)
+    replay = replay_of(model, frozen, take(positions, start), rows.inputs)
+    return Subject(
+        run, config, arch, model, frozen, dataset, kept, positions, start, replay, np.asarray(rows.targets), own
+    )
 
 
 def _walk(subject: Subject, name: str, arm: Arm) -> Walked:

@@ -15,7 +15,7 @@ from asymjax.divisors import largest_divisor
 from asymjax.errors import InputError
 from asymjax.experiments.invariant_paths.arms import Arm, descent_way, own_data, path_way, shared_data
 from asymjax.experiments.invariant_paths.config import Config
-from asymjax.experiments.invariant_paths.subject import Subject, replay_targets, take
+from asymjax.experiments.invariant_paths.subject import Subject, take
 from asymjax.paths import objectives
 from asymjax.paths.consolidation import elastic, fisher_diagonal
 from asymjax.sparse.masks import Mask, apply_mask
@@ -125,8 +125,7 @@ def _continual(subject: Subject) -> dict[str, Arm]:
     if not study.baselines:
         return arms
     beside: dict[str, Any] = {"beside": "path"}
-    labels = replay_targets(subject.kept, len(subject.start), subject.config)
-    memory = Split(subject.replay.inputs, labels)
+    memory = Split(subject.replay.inputs, subject.labels)
 
     def replayed(frozen: Frozen) -> objectives.Objective:
         return objectives.combine([of_batch(frozen), _loss_of(subject, None)(frozen)], (1.0, 1.0))

@@ -26,6 +26,7 @@ class Subject(NamedTuple):
     positions : trained networks, NumPy leaves [network, ...]; paths begin at ``start``.
     start : int [member] which of them.
     replay : of each path, leaves [member, ...].
+    labels : of the replayed inputs, int [member, row], for what takes labels.
     failed : member -> why a network of its group is none.
     """
 
@@ -39,6 +40,7 @@ class Subject(NamedTuple):
     positions: Position
     start: np.ndarray
     replay: Replay
+    labels: np.ndarray
     failed: dict[int, str]
 
     @property
@@ -75,23 +77,19 @@ def why_groups_fail(failed: Mapping[int, str], start: np.ndarray, count: int) ->
     return found
 
 
-def draw_replay(model: Model, frozen: Frozen, starts: Position, kept: Split, config: Config) -> Replay:
-    """Draw the inputs on which each function has to stay, and return them with its outputs, leaves [member, ...]."""
-    count, num_rows = len(jax.tree.leaves(starts)[0]), len(kept.targets)
+def draw_rows(kept: Split, count: int, config: Config) -> Split:
+    """Draw the rows on which each function has to stay, leaves [member, row, ...]."""
     keys = rng.member_keys(rng.role_key(config.seeds.seed, "replay"), count)
-    index = np.stack([np.asarray(rng.permutation(key, num_rows))[: config.study.num_replay] for key in keys])
-    inputs = np.asarray(kept.inputs)[index]
+    size = len(kept.targets)
+    index = np.stack([np.asarray(rng.permutation(key, size))[: config.study.num_replay] for key in keys])
+    return Split(np.asarray(kept.inputs)[index], np.asarray(kept.targets)[index])
+
+
+def replay_of(model: Model, frozen: Frozen, starts: Position, inputs: Any) -> Replay:
+    """Return inputs of each path with the outputs of its start, leaves [member, ...]."""
 
     def outputs(member: tuple[Position, Any]) -> Any:
         return model.apply(member[0], frozen, member[1])
 
     found = jax.jit(lambda starts, inputs: jax.lax.map(outputs, (starts, inputs)))(starts, inputs)
     return Replay(inputs, found)
-
-
-def replay_targets(kept: Split, count: int, config: Config) -> np.ndarray:
-    """Return the labels of the replayed inputs, int [member, row], for what takes labels."""
-    keys = rng.member_keys(rng.role_key(config.seeds.seed, "replay"), count)
-    size = len(kept.targets)
-    index = np.stack([np.asarray(rng.permutation(key, size))[: config.study.num_replay] for key in keys])
-    return np.asarray(kept.targets)[index]
