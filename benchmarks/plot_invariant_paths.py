@@ -57,7 +57,7 @@ def collect(run: PathRun) -> dict[str, Any]:
         arms = {
             name: {
                 "end": {of: {part: found[part] for part in STATISTICS} for of, found in arm["end"].items()},
-                **{of: arm.get(of) for of in ("at", "failed", "stuck", "budget", "freedom")},
+                **{of: arm.get(of) for of in ("at", "failed", "stuck", "budget", "freedom", "row_gradients")},
             }
             for name, arm in method["arms"].items()
         }
@@ -161,11 +161,12 @@ def _draw_equal_drift(axes: Axes, run: PathRun) -> None:
 
 def _draw_sparse(axes: Axes, runs: Sequence[PathRun]) -> None:
     ends = {share: found for run in runs for share, found in sparse_ends(run.methods["standard"]).items()}
-    for kind, shift in {"path": 0.0, "masked": 0.001, "one_shot": -0.001}.items():
-        found = [ends[share][kind] for share in sorted(ends)]
+    for kind, shift in {"path": 0.0, "masked": 0.001, "distilled": 0.002, "one_shot": -0.001}.items():
+        there = [share for share in sorted(ends) if kind in ends[share]]
+        found = [ends[share][kind] for share in there]
         mean, low, high = (as_numbers([one[part] for one in found]) for part in PARTS)
         spread = (mean - low, high - mean)
-        shares = np.array(sorted(ends)) + shift
+        shares = np.array(there) + shift
         axes.errorbar(shares, mean, spread, fmt="o-", color=COLORS[kind], label=NAMES[kind], capsize=2)
     axes.set(xlabel="share of zeros", ylabel="test accuracy", title="sparse")
     axes.legend(fontsize=6)

@@ -26,7 +26,14 @@ PRESETS = {
         models=Models(backbone=MLP((8,), norm="none", activation="relu"), archs=("standard",)),
         optimizer=replace(DEFAULT.optimizer, num_epochs=2),
         study=replace(
-            DEFAULT.study, num_replay=4, shares=(0.5,), num_members=2, num_points=2, num_probes=2, attack_steps=2
+            DEFAULT.study,
+            num_replay=4,
+            ewc_strengths=(100.0,),
+            shares=(0.5,),
+            num_members=2,
+            num_points=2,
+            num_probes=2,
+            attack_steps=2,
         ),
         path=replace(DEFAULT.path, num_steps=4),
         num_seeds=2,

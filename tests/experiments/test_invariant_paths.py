@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asymjax.experiments.invariant_paths.arms import Arm, Walked
+from asymjax.experiments.invariant_paths.arms import Arm, Walked, count_row_gradients
 from asymjax.experiments.invariant_paths.attacked import _row_scores
 from asymjax.experiments.invariant_paths.config import Config
 from asymjax.experiments.invariant_paths.extras import _with_missing
@@ -128,3 +128,19 @@ def test_a_group_fails_with_any_of_its_networks():
     assert why_groups_fail({1: "at step 3"}, np.arange(3), 3) == {1: "at step 3"}
     values = _with_missing(np.array([True, False, True]), np.array([[1.0], [2.0]]))
     np.testing.assert_array_equal(values, [[1.0], [np.nan], [2.0]])
+
+
+def test_row_gradients_are_those_of_batches_and_of_what_stays():
+    arm = Arm(lambda frozen: None, {}, None, None, lambda own, shared: own, rows=100, once=7)
+    path = arm._replace(is_path=True)
+    exact = PathConfig(num_steps=3, retract=True)
+    assert count_row_gradients(arm, exact, 20, 10) == {"objective": 307, "replay": 0}
+    for config, replay in {
+        exact: 3 * 2 * 200,
+        replace(exact, retract=False): 3 * 200,
+        replace(exact, driver="penalty"): 3 * (2 * 200 + 20),
+        replace(exact, driver="penalty", retract=False): 3 * 20,
+        replace(exact, driver="layer"): 0,
+        replace(exact, solver="cg"): None,
+    }.items():
+        assert count_row_gradients(path, config, 20, 10)["replay"] == replay

@@ -69,6 +69,8 @@ def test_old_classes_are_kept_beside_what_paths_are_compared_with(script, python
     assert end["path"]["drift.replay"] < 1e-3 < end["fine_tuning"]["drift.replay"]
     assert end["path"]["new.loss"] < arms["path"]["curves"]["new.loss"][0]["mean"]
     assert arms["path"]["at"] == [0, 10, 20, 30, 40] and arms["path"]["stuck"] == []
+    assert arms["path"]["row_gradients"] == {"objective": 40 * 100, "replay": 40 * 2 * 4 * 10}
+    assert arms["replay"]["row_gradients"] == {"objective": 40 * 104, "replay": 0}
     assert set(summary["between_methods"]["methods"]) == {"standard", "syre"}
     killed = python(KILL, "walk-syre-ewc-100", 2, "between", SCRIPT, *words, "--run-dir", tmp_path / "run", check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -99,6 +101,10 @@ def test_every_objective_says_what_it_comes_to(objective, words, said, script, t
     if objective == "sparse" and not words.startswith("--driver"):
         gaps = [point["mean"] for point in method["arms"]["path-0.5"]["curves"]["gap"]]
         assert gaps[-1] < 0.1 * gaps[0]
+        told = method["arms"]["distilled-0.5"]
+        assert told["beside"] == "path-0.5" and told["row_gradients"] == {"objective": 40 * 4, "replay": 0}
+        drift = [point["mean"] for point in told["curves"]["drift.replay"]]
+        assert drift[-1] < 0.5 * drift[0]
 
 
 @pytest.mark.long

@@ -50,6 +50,8 @@ class Arm(NamedTuple):
     project : (position) -> the network that a point stands for, where that is another one; None for itself.
     beside : the arm that it is compared with; None for the paths themselves.
     is_path : whether the function stays on it.
+    rows : rows of which the objective takes the gradient in a step; twice where it attacks them first.
+    once : row gradients taken before the first step.
     """
 
     make: Callable[[Frozen], Way]
@@ -60,6 +62,8 @@ class Arm(NamedTuple):
     project: Callable[[Position], Position] | None = None
     beside: str | None = None
     is_path: bool = False
+    rows: int = 0
+    once: int = 0
 
 
 class Walked(NamedTuple):
@@ -114,6 +118,25 @@ def descent_way(objective: Callable[[Frozen], Objective], optimizer: optax.Gradi
         return Way(descent.init, advance)
 
     return make
+
+
+def count_row_gradients(arm: Arm, config: PathConfig, num_replay: int, num_outputs: int) -> dict[str, int | None]:
+    """Count the backward passes of single rows that each network of an arm takes.
+
+    Returns
+    -------
+    ``objective``, for what falls; and ``replay``, for what stays: of the dense solver one for each output on each
+    replayed input, in each Jacobian, of the penalty one for each replayed input. None where conjugate gradients take as
+    many as they need. Forward passes and solves are not counted, nor is the one factorisation of the layer driver.
+    """
+    found: dict[str, int | None] = {"objective": arm.once + config.num_steps * arm.rows, "replay": 0}
+    if arm.is_path:
+        is_retracted = config.retract and config.is_solved
+        jacobians = config.is_solved + is_retracted
+        a_step = jacobians * num_replay * num_outputs + (config.driver == "penalty") * num_replay
+        is_counted = config.solver == "dense" or not config.is_solved
+        found["replay"] = config.num_steps * a_step if is_counted else None
+    return found
 
 
 def own_data(own: Any, shared: Any) -> Any:

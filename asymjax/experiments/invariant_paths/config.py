@@ -27,8 +27,8 @@ class StudyConfig(Settings):
     """Rows a step of the objective and of what paths are compared with; None takes all."""
     baselines: bool = True
     """Walk what paths are compared with too, as many steps."""
-    ewc_strengths: tuple[Positive, ...] = (100.0,)
-    """Weights of the elastic penalty in continual, each a comparison of its own."""
+    ewc_strengths: tuple[Positive, ...] = (10.0, 100.0, 1000.0, 10000.0)
+    """Weights of the elastic penalty in continual, each a comparison of its own; all are told, and none is chosen."""
     shares: tuple[Inside, ...] = (0.8, 0.9, 0.95, 0.98)
     """Shares of all parameters that are to be zero in sparse, each a path of its own."""
     num_members: Annotated[int, Range(2, MOST)] = 5

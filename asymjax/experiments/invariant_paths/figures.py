@@ -17,6 +17,7 @@ SUMMARY = ("dataset", "backbone", "objective", "methods", "between_methods")
 COLORS = {
     "path": style.BLUE,
     "masked": style.VERMILLION,
+    "distilled": style.GREEN,
     "one_shot": style.GREY,
     "fine_tuning": style.VERMILLION,
     "joint": style.BLACK,
@@ -224,7 +225,7 @@ def plot_sparsity(run: PathRun) -> Figure:
     """Draw the accuracy of networks made sparse against the share of zeros, a panel a method."""
     figure, panels = _panels(run)
     for axes, (arch, method) in zip(panels, run.methods.items(), strict=True):
-        for kind, shift in {"path": 0.0, "masked": 0.002, "one_shot": -0.002}.items():
+        for kind, shift in {"path": 0.0, "masked": 0.002, "distilled": 0.004, "one_shot": -0.002}.items():
             found = [(share, by_kind[kind]) for share, by_kind in sparse_ends(method).items() if kind in by_kind]
             mean, low, high = (as_numbers([one[part] for _, one in found]) for part in PARTS)
             shares = np.array([share for share, _ in found]) + shift
@@ -237,7 +238,12 @@ def plot_sparsity(run: PathRun) -> Figure:
     return figure
 
 
-NAMES = {"path": "invariant path", "masked": "masked fine-tuning", "one_shot": "magnitudes at once"}
+NAMES = {
+    "path": "invariant path",
+    "masked": "masked fine-tuning",
+    "distilled": "masked, without labels",
+    "one_shot": "magnitudes at once",
+}
 
 
 def sparse_ends(method: Mapping[str, Any]) -> dict[float, dict[str, Any]]:

@@ -18,6 +18,8 @@ from asymjax.experiments.invariant_paths.config import Config
 from asymjax.experiments.invariant_paths.subject import Subject, take
 from asymjax.paths import objectives
 from asymjax.paths.consolidation import elastic, fisher_diagonal
+from asymjax.paths.invariant import Replay
+from asymjax.paths.metric import bhattacharyya
 from asymjax.sparse.masks import Mask, apply_mask
 from asymjax.train.optimizers import make_optimizer
 from asymjax.types import Array, Dataset, Frozen, Key, Position, Split
@@ -87,6 +89,11 @@ def _loss_of(subject: Subject, rows: int | None) -> Callable[[Frozen], objective
     return lambda frozen: objectives.new_task(subject.model, frozen, subject.dataset.task, rows)
 
 
+def _rows(subject: Subject, there: int) -> int:
+    """Return how many rows a step of the objective takes."""
+    return min(subject.config.study.objective_rows or there, there)
+
+
 # Continual learning ----------------------------------------------------------------------------------------------
 
 
@@ -121,25 +128,37 @@ def _continual(subject: Subject) -> dict[str, Arm]:
     study, dataset = subject.config.study, subject.dataset
     new = _on_device(_of_classes(dataset.train, dataset.num_outputs, old=False))
     of_batch = _loss_of(subject, study.objective_rows)
-    arms = {"path": _path(subject, of_batch, shared=new, data=shared_data)}
+    rows = _rows(subject, len(new.targets))
+    arms = {"path": _path(subject, of_batch, shared=new, data=shared_data, rows=rows)}
     if not study.baselines:
         return arms
-    beside: dict[str, Any] = {"beside": "path"}
+    beside: dict[str, Any] = {"beside": "path", "rows": rows}
     memory = Split(subject.replay.inputs, subject.labels)
 
     def replayed(frozen: Frozen) -> objectives.Objective:
         return objectives.combine([of_batch(frozen), _loss_of(subject, None)(frozen)], (1.0, 1.0))
 
+    both = beside | {"rows": rows + study.num_replay}
+    of_all = beside | {"rows": _rows(subject, len(dataset.train.targets))}
     arms["fine_tuning"] = _descent(subject, of_batch, shared=new, data=shared_data, **beside)
-    arms["joint"] = _descent(subject, of_batch, shared=_on_device(dataset.train), data=shared_data, **beside)
-    arms["replay"] = _descent(subject, replayed, own=memory, shared=new, data=_shared_first, **beside)
+    arms["joint"] = _descent(subject, of_batch, shared=_on_device(dataset.train), data=shared_data, **of_all)
+    arms["replay"] = _descent(subject, replayed, own=memory, shared=new, data=_shared_first, **both)
+    return arms | _elastic(subject, of_batch, new, beside)
+
+
+def _elastic(
+    subject: Subject, of_batch: Callable[[Frozen], objectives.Objective], new: Split, beside: Mapping[str, Any]
+) -> dict[str, Arm]:
+    """Return elastic weights of every strength."""
+    arms = {}
     held = (subject.starts, _fishers(subject))
-    for strength in study.ewc_strengths:
+    more = {"own": held, "shared": new, "once": len(subject.kept.targets) * subject.dataset.num_outputs, **beside}
+    for strength in subject.config.study.ewc_strengths:
 
         def consolidated(frozen: Frozen, strength: float = strength) -> objectives.Objective:
             return objectives.combine([of_batch(frozen), elastic], (1.0, strength))
 
-        arms[f"ewc-{strength:g}"] = _descent(subject, consolidated, own=held, shared=new, data=_shared_first, **beside)
+        arms[f"ewc-{strength:g}"] = _descent(subject, consolidated, data=_shared_first, **more)
     return arms
 
 
@@ -173,26 +192,50 @@ def _sparse(subject: Subject) -> dict[str, Arm]:
 
         arms[f"path-{share:g}"] = _path(subject, to_share, project=project)
         if study.baselines:
-            arms[f"masked-{share:g}"] = _masked(subject, share, f"path-{share:g}")
+            arms |= _beside_sparse(subject, share)
     return arms
 
 
-def _masked(subject: Subject, share: float, beside: str) -> Arm:
-    """Return the training of what magnitude pruning leaves, on batches of training rows."""
+def _beside_sparse(subject: Subject, share: float) -> dict[str, Arm]:
+    """Return descents of what magnitudes leave: with labels of training rows, and without, as paths have none."""
     kept = jax.jit(jax.vmap(lambda position: objectives.nearest_mask(position, share)))(subject.starts)
-    starts = jax.tree.map(np.asarray, apply_mask(subject.starts, kept))
-    of_batch = _loss_of(subject, subject.config.study.objective_rows)
+    mask, train = jax.tree.map(np.asarray, kept), _on_device(subject.dataset.train)
+    more: dict[str, Any] = {
+        "starts": jax.tree.map(np.asarray, apply_mask(subject.starts, kept)),
+        "project": partial(objectives.make_sparse, share=share),
+        "beside": f"path-{share:g}",
+    }
+    labelled = {"own": mask, "shared": train, "data": _shared_first, "rows": _rows(subject, len(train.targets))}
+    taught = {"own": (subject.replay, mask), "rows": subject.config.study.num_replay}
+    of_batch, to_start = _loss_of(subject, subject.config.study.objective_rows), _to_start(subject)
+    return {
+        f"masked-{share:g}": _descent(subject, _under_mask(of_batch), **labelled, **more),
+        f"distilled-{share:g}": _descent(subject, _under_mask(to_start), **taught, **more),
+    }
 
-    def among_kept(frozen: Frozen) -> objectives.Objective:
-        def objective(key: Key, position: Position, data: tuple[Split, Mask]) -> Array:
-            return of_batch(frozen)(key, apply_mask(position, data[1]), data[0])
 
-        return objective
+def _under_mask(objective: Callable[[Frozen], objectives.Objective]) -> Callable[[Frozen], objectives.Objective]:
+    """Return an objective of what a mask keeps; its data is (that of the objective, mask)."""
 
-    own, train = jax.tree.map(np.asarray, kept), _on_device(subject.dataset.train)
-    project = partial(objectives.make_sparse, share=share)
-    more: dict[str, Any] = {"starts": starts, "own": own, "shared": train, "project": project, "beside": beside}
-    return _descent(subject, among_kept, data=_shared_first, **more)
+    def make(frozen: Frozen) -> objectives.Objective:
+        def masked(key: Key, position: Position, data: tuple[Any, Mask]) -> Array:
+            return objective(frozen)(key, apply_mask(position, data[1]), data[0])
+
+        return masked
+
+    return make
+
+
+def _to_start(subject: Subject) -> Callable[[Frozen], objectives.Objective]:
+    """Return the mean distance of the probabilities on replayed inputs to those at the start; its data is a Replay."""
+
+    def make(frozen: Frozen) -> objectives.Objective:
+        def distance(key: Key, position: Position, data: Replay) -> Array:
+            return jnp.mean(bhattacharyya(subject.model.apply(position, frozen, data.inputs), data.outputs))
+
+        return distance
+
+    return make
 
 
 # Ensembles, robust networks, and other optima --------------------------------------------------------------------
@@ -232,13 +275,12 @@ def _robust(subject: Subject) -> dict[str, Arm]:
     def attacked(frozen: Frozen) -> objectives.Objective:
         return objectives.robust(subject.model, frozen, subject.dataset.task, study.radius, study.objective_rows)
 
-    arms = {"path": _path(subject, attacked, shared=train, data=shared_data)}
+    rows = _rows(subject, len(train.targets))
+    arms = {"path": _path(subject, attacked, shared=train, data=shared_data, rows=2 * rows)}
     if study.baselines:
-        for name, objective in {
-            "adversarial_training": attacked,
-            "fine_tuning": _loss_of(subject, study.objective_rows),
-        }.items():
-            arms[name] = _descent(subject, objective, shared=train, data=shared_data, beside="path")
+        of_batch, more = _loss_of(subject, study.objective_rows), {"shared": train, "beside": "path"}
+        arms["adversarial_training"] = _descent(subject, attacked, data=shared_data, rows=2 * rows, **more)
+        arms["fine_tuning"] = _descent(subject, of_batch, data=shared_data, rows=rows, **more)
     return arms
 
 

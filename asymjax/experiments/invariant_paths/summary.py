@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from asymjax.experiments.compare_posteriors.repeats import over_repeats
-from asymjax.experiments.invariant_paths.arms import Arm, Walked
+from asymjax.experiments.invariant_paths.arms import Arm, Walked, count_row_gradients
 from asymjax.experiments.invariant_paths.measures import Curves, curvature_points
 from asymjax.experiments.invariant_paths.subject import Subject
 from asymjax.symmetry.interpolation import over_networks
@@ -27,10 +27,10 @@ def summarise_method(
 
     Returns
     -------
-    ``arms``, by name: ``at``, the steps of points; ``curves``, statistics over networks at each point; ``end``, those
-    of the last point, with the difference to the path that an arm stands beside; ``freedom`` of paths, the least over
-    steps, per network that is there; ``stuck``, paths at rest in their last step; ``failed``, networks that are none.
-    ``curvature``, statistics at ``curvature_at``.
+    ``arms``, by name: ``row_gradients`` of each network; ``at``, the steps of points; ``curves``, statistics over
+    networks at each point; ``end``, those of the last point, with the difference to the path that an arm stands beside;
+    ``freedom`` of paths, the least over steps, per network that is there; ``stuck``, paths at rest in their last step;
+    ``failed``, networks that are none. ``curvature``, statistics at ``curvature_at``.
     """
     entries, own = {}, dict(curves)
     for name, arm in arms.items():
@@ -41,6 +41,9 @@ def summarise_method(
         entries[name] = {
             "is_path": arm.is_path,
             "beside": arm.beside,
+            "row_gradients": count_row_gradients(
+                arm, subject.config.path, subject.config.study.num_replay, subject.dataset.num_outputs
+            ),
             "at": walked[name].at,
             "failed": {str(member): why for member, why in failed[name].items()},
             "curves": _statistics(own[name], is_there),

@@ -9,7 +9,18 @@ from asymjax.report.table import Table, number
 
 NOTE = (
     "Means over networks plus or minus half the 95 % interval (Student's t), at the end. All arms of a method begin at "
-    "the same networks and take as many steps, batches of as many rows where they take any."
+    "the same networks and take as many steps, batches of as many rows where they take any; not as much work, for a "
+    "step of a path also takes gradients of the outputs on replayed inputs. What paths are compared with keeps its "
+    "learning rate constant, and only paths anneal."
+)
+WORK_NOTE = (
+    "Row gradients: backward passes of single rows, of each network in all steps; for what falls, and on paths for "
+    "what stays: one for each output on each replayed input in a Jacobian, one for each input of the penalty; those of "
+    "conjugate gradients are not counted. Seconds: of all networks of the arm, without compilation, on this machine."
+)
+CONTINUAL_NOTE = (
+    "Elastic weights (ewc): every strength that was tried, none of them chosen; to choose one by these rows would "
+    "flatter it. " + NOTE
 )
 DRIFT_NOTE = (
     "At the end of each arm. Replay, held out: mean Bhattacharyya distance of the probabilities to those at the start; "
@@ -34,7 +45,8 @@ NULL_NOTE = (
 )
 SPARSE_NOTE = (
     "Test accuracy of networks with so many zeros among all parameters, biases included; at once: of those at the "
-    "start. " + NOTE
+    "start. Masked: descents of what magnitudes leave, of the loss on training rows with labels, or of the mean "
+    "Bhattacharyya distance to the start on replayed inputs, which has no labels, as paths have none. " + NOTE
 )
 GAP_NOTE = (
     "Gap: distance between a point and the sparse network that stands for it. Swaps: entries that became zero between "
@@ -58,7 +70,7 @@ ATTACK_NOTE = (
 
 def path_tables(run: PathRun) -> list[Table]:
     """Return the tables of a run."""
-    tables = [*headline(run), _drifts(run)]
+    tables = [*headline(run), _drifts(run), _work(run)]
     tables += [_gaps(run)] if run.objective == "sparse" else []
     tables += [_curvatures(run)] if any(method["curvature"] for method in run.methods.values()) else []
     tables += [_null_spaces(run)] if any(method["null_space"] for method in run.methods.values()) else []
@@ -81,7 +93,7 @@ def _arm_rows(run: PathRun, names: Sequence[str]) -> list[list[str]]:
 def _continual(run: PathRun) -> Table:
     names = ("old.accuracy", "new.accuracy", "average.accuracy", "forgetting")
     columns = ["kind", "arm", "old classes", "new classes", "average", "forgetting"]
-    return Table("Accuracy on old and new classes", NOTE, columns, _arm_rows(run, names))
+    return Table("Accuracy on old and new classes", CONTINUAL_NOTE, columns, _arm_rows(run, names))
 
 
 def _sparse(run: PathRun) -> Table:
@@ -89,9 +101,9 @@ def _sparse(run: PathRun) -> Table:
     for arch, method in run.methods.items():
         for share, kinds in sparse_ends(method).items():
             dense = method["arms"][f"path-{share:g}"]["curves"]["test.accuracy"][0]
-            found = [dense, *(kinds.get(kind) for kind in ("path", "masked", "one_shot"))]
+            found = [dense, *(kinds.get(kind) for kind in ("path", "masked", "distilled", "one_shot"))]
             rows.append([arch, f"{share:g}", *(interval(one, ".3f") for one in found)])
-    columns = ["kind", "zeros", "dense", "path", "masked fine-tuning", "at once"]
+    columns = ["kind", "zeros", "dense", "path", "masked, labels", "masked, no labels", "at once"]
     return Table("Accuracy of sparse networks", SPARSE_NOTE, columns, rows)
 
 
@@ -150,6 +162,17 @@ def _drifts(run: PathRun) -> Table:
     word, said = FREEDOM[run.settings["driver"]]
     columns = ["kind", "replay", "held out", "change", "length", "metric length", "from the start", word]
     return Table("How far function and weights went", DRIFT_NOTE.format(freedom=said), columns, rows)
+
+
+def _work(run: PathRun) -> Table:
+    seconds, rows = run.summary.get("seconds", {}), []
+    for arch, method in run.methods.items():
+        for arm, entry in method["arms"].items():
+            counts = [entry.get("row_gradients", {}).get(of) for of in ("objective", "replay")]
+            cells = ["-" if count is None else f"{count:,}" for count in counts]
+            rows.append([arch, arm.replace("_", " "), *cells, number(seconds.get(f"walk-{arch}-{arm}"), ".3g")])
+    columns = ["kind", "arm", "row gradients of what falls", "of what stays", "seconds"]
+    return Table("What arms take", WORK_NOTE, columns, rows)
 
 
 def _curvatures(run: PathRun) -> Table:
@@ -260,9 +283,10 @@ def _continual_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list
 def _sparse_words(run: PathRun, arch: str, method: Mapping[str, Any]) -> list[str]:
     sentences = []
     for share, kinds in sparse_ends(method).items():
-        if "masked" in kinds:
-            said = _beside(f"{arch}, {share:g} zeros", "path", kinds["path"], "masked fine-tuning", kinds["masked"])
-            sentences.append(f"{said}; at once {interval(kinds['one_shot'], '.3f')}.")
+        for kind, name in {"masked": "masked fine-tuning", "distilled": "masked training without labels"}.items():
+            if kind in kinds:
+                said = _beside(f"{arch}, {share:g} zeros", "path", kinds["path"], name, kinds[kind])
+                sentences.append(f"{said}; at once {interval(kinds['one_shot'], '.3f')}.")
     return sentences
 
 
