@@ -208,7 +208,7 @@ def _walk(subject: Subject, name: str, arm: Arm) -> Walked:
         config.study.num_points,
         config.run,
     )
-    failed = subject.failed | walked.failed
+    failed = walked.failed | subject.failed
     if arm.is_path and len(failed) == len(subject.start):
         why = "; ".join(f"network {member}, {failed[member]}" for member in sorted(failed))
         raise DivergedError(f"{subject.arch}, {name}: no path is finite ({why}); give shorter steps or more damping")

@@ -35,7 +35,7 @@ def summarise_method(
     entries, own = {}, dict(curves)
     for name, arm in arms.items():
         own[name] = curves[name] | _sparsity(arm, walked[name]) | _forgetting(curves[name])
-    failed = {name: subject.failed | walked[name].failed for name in arms}
+    failed = {name: walked[name].failed | subject.failed for name in arms}
     for name, arm in arms.items():
         is_there = _there(failed[name], len(subject.start))
         entries[name] = {
