@@ -119,7 +119,7 @@ def test_orbits_that_are_circles_and_hyperbolas_have_their_curvature():
 # Networks ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", ["relu", "linear"])
+@pytest.mark.parametrize("activation", ["relu", pytest.param("linear", marks=pytest.mark.long)])
 def test_every_teleport_keeps_the_loss_and_lets_its_objective_fall(activation):
     model, frozen, position, act, identity, loss = orbit(activation)
     config = TeleportConfig(num_steps=8, max_length=1.0)

@@ -25,6 +25,7 @@ def joined(script, tmp_path_factory):
     return script(SCRIPT, *JOIN, "--out", tmp_path_factory.mktemp("out"), draw=True)
 
 
+@pytest.mark.long
 def test_a_walk_that_is_killed_goes_on_to_the_same_end(script, interrupt, tmp_path):
     words = [*FLAGS, "--no-baselines", "--num-probes", "0"]
     whole = run_directory(script(SCRIPT, *words, "--out", tmp_path / "out"))

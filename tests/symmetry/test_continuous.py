@@ -100,7 +100,9 @@ class Attention(nn.Module):
         return y.reshape(y.shape[0], -1)
 
 
-@pytest.mark.parametrize(("bias", "expected"), [(False, 2 * (9 + 9)), (True, 2 * (9 + 9) + 2 * (3 + 3))])
+@pytest.mark.parametrize(
+    ("bias", "expected"), [(False, 2 * (9 + 9)), pytest.param(True, 2 * (9 + 9) + 2 * (3 + 3), marks=pytest.mark.long)]
+)
 def test_attention_has_the_linear_groups_of_its_heads_and_shifts_of_its_biases(bias, expected):
     x = np.random.default_rng(0).normal(size=(24, 5, 6)).astype("float32")
     model = asymjax.from_flax(Attention(2, bias), x)
