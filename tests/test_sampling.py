@@ -56,6 +56,7 @@ tree.to_zarr(sys.argv[1], consolidated=False)
 """
 
 
+@pytest.mark.long
 def test_draws_are_those_of_the_script_to_the_bit(python, tmp_path):
     settings = "--widths 6 --map-steps 10 --num-warmup 10 --num-draws 8 --num-chains 2 --max-integration-steps 8"
     words = ["--arch", "w_asym", *settings.split(), "--run-dir", tmp_path / "run", "--no-progress"]

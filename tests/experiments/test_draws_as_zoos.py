@@ -94,6 +94,7 @@ def test_a_grid_and_an_unfinished_run_are_refused(tmp_path):
         asymjax.read_zoo(path)
 
 
+@pytest.mark.long
 def test_the_command_tells_chains(script, tmp_path):
     posterior = make_posterior(tmp_path / "zoo")[0]
     words = ["--zoo", posterior, "--target", "chain", "--metanets", "ridge", "statnn,widths=8", "--batch-size", "16"]

@@ -162,6 +162,7 @@ def test_less_training_is_part_of_more():
         np.testing.assert_array_equal(part.validation, parts.validation)
 
 
+@pytest.mark.long
 def test_the_command_fits_what_the_function_does(on_zoos):
     # Names with letters that are not ASCII, and that differ in one that is none; a setting of several numbers.
     zoos = {

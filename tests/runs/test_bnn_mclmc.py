@@ -80,6 +80,7 @@ def test_a_run_that_is_interrupted_ends_as_one_that_is_not(whole, script, interr
     assert_same_outcome(tmp_path / "run", whole)
 
 
+@pytest.mark.long
 def test_the_adjusted_sampler(script, tmp_path):
     words = ["--sampler", "adjusted_mclmc", "--num-warmup", "10", "--max-integration-steps", "6"]
     others = " ".join(WORDS).replace("--num-stages 2 ", "").split()
