@@ -146,7 +146,7 @@ def plot_spectrum(run: PathRun) -> Figure:
     found = {arch: method["null_space"] for arch, method in run.methods.items() if method["null_space"]}
     for arch, parts in found.items():
         values.plot(np.arange(1, parts["rank"] + 1), parts["eigenvalues"], color=style.ARCH_COLORS[arch], label=arch)
-    values.set(xlabel="eigenvalue of the metric", yscale="log")
+    values.set(xlabel="number of the eigenvalue", ylabel="eigenvalue of the metric", yscale="log")
     values.legend()
     left, totals = np.zeros(len(found)), [sum(parts[part] for part in NULL_COLORS) for parts in found.values()]
     for part, color in NULL_COLORS.items():
