@@ -31,6 +31,7 @@ def test_examples_are_short_and_touch_no_run_directory(path):
     assert "asymjax.lab" not in text and "asymjax.experiments" not in text
 
 
+@pytest.mark.long
 def test_hmc():
     rhat = load("hmc").main(num_warmup=30, num_draws=30, map_steps=200, show_progress=False)
     assert rhat.shape == (100, 1) and np.median(rhat) < 1.2

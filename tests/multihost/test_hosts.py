@@ -107,6 +107,7 @@ def wrong_jobs(launch):
     return {case: start(*given) for case, (*given, _) in WRONG.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", WRONG)
 def test_processes_that_are_no_job_end(wrong_jobs, case):
     """Where JAX's runtime does not let them meet, it aborts with its own words."""

@@ -23,6 +23,7 @@ def finished(script, tmp_path_factory):
     return Path(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_summary_and_report(finished, script, tmp_path):
     summary = run_files.read_json(finished / "summary.json")
     sampler = summary["sampler"]
